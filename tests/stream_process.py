@@ -84,7 +84,7 @@ class Stream:
         assert self.process.returncode == 0, self.said()
 
     def wait_for_progress(self, since: dict[str, str]) -> bool:
-        """Wait until the stream has committed more than `since`; return False if it ended before."""
+        """Wait until the stream has committed more than `since`; return False if it ended."""
         return wait_until(lambda: self.positions() != since or not self.runs) and self.runs
 
     def positions(self) -> dict[str, str]:

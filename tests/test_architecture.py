@@ -146,7 +146,7 @@ def test_databases_are_opened_in_storage() -> None:
     ]
 
 
-def test_nobody_asks_of_which_class_a_sink_a_channel_or_a_source_is() -> None:
+def test_no_code_checks_the_class_of_a_sink_a_channel_or_a_source() -> None:
     asking = re.compile(r"isinstance\([^)]*(Sink|Channel|Source|Writer|Runner)\b")
     users = [name_of(path) for path in MODULES if asking.search(path.read_text("utf-8"))]
     assert users == []

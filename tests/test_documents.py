@@ -56,7 +56,7 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     broken = []
     for link in _LINK.findall(_CODE.sub("", prose(page))):
         if re.match(r"[a-z]+:", link):
@@ -98,7 +98,7 @@ def names_in(module: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
-def test_every_path_and_name_is_there(page: str) -> None:
+def test_every_path_and_name_exists(page: str) -> None:
     missing = []
     named = _PATH.findall((ROOT / page).read_text("utf-8"))
     assert named
@@ -112,7 +112,7 @@ def test_every_path_and_name_is_there(page: str) -> None:
     assert missing == []
 
 
-def test_the_picture_of_the_rooms_is_the_contract_of_imports() -> None:
+def test_the_table_of_rooms_is_the_contract_of_imports() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
     wanted = [set(re.split(r" [|:] ", layer)) for layer in layers]
@@ -124,7 +124,7 @@ def test_the_picture_of_the_rooms_is_the_contract_of_imports() -> None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
-def test_every_command_is_one(page: Path) -> None:
+def test_every_command_exists(page: Path) -> None:
     import beam_fraud.cli  # noqa: F401  adds the commands to the app
     from beam_fraud.cli.app import app
 

@@ -64,7 +64,7 @@ def test_a_traceback_without_its_last_line_is_a_failed_pipeline() -> None:
     assert (str(found), found.code) == ("a.csv: no such file", Code.PIPELINE_FAILED)
 
 
-def test_the_page_of_codes_has_each_once_and_none_more() -> None:
+def test_the_page_has_every_code_once() -> None:
     rows = re.findall(r"^\| (BF\d{3}) \| ([A-Z0-9_]+) \|(.*)\|$", PAGE.read_text("utf-8"), re.M)
     assert [(code, name) for code, name, _ in rows] == [(code, code.name) for code in Code]
     for code, _, rest in rows:

@@ -127,7 +127,7 @@ def _without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"{CHECK} --model xgboost", "boosting"),
     ],
 )
-def test_a_missing_extra_is_said_before_anything_is_read(
+def test_a_missing_extra_is_reported_before_anything_is_read(
     call: str,
     extra: str,
     bundles: Path,
@@ -149,20 +149,20 @@ def test_a_missing_extra_is_said_before_anything_is_read(
         "simulate --kafka localhost:1 --topic t",
     ],
 )
-def test_a_missing_client_of_kafka_is_said_first(call: str, bundles: Path) -> None:
+def test_a_missing_kafka_client_is_reported_first(call: str, bundles: Path) -> None:
     done = run_without_extras(*call.split(), directory=bundles)
     assert done.returncode in (1, 2)
     assert done.stderr.splitlines()[-1].endswith(f"{install('kafka')} [BF110]")
 
 
-def test_what_to_install_is_for_the_python_that_runs() -> None:
+def test_the_install_command_is_for_the_running_python() -> None:
     program, *arguments = shlex.split(install("kafka"))
     assert program == sys.executable
     assert arguments == ["-m", "pip", "install", "beam-fraud[kafka]"]
 
 
 @pytest.mark.usefixtures("_without_extras")
-def test_bundles_are_shown_without_what_their_models_need(
+def test_bundles_are_shown_without_the_packages_of_their_models(
     bundles: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", "show", str(bundles / "xgboost")]) == 0

@@ -31,7 +31,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert float(seconds) < MOST_SECONDS
 
 
-def test_what_needs_no_beam_does_not_load_it() -> None:
+def test_functions_without_beam_do_not_load_it() -> None:
     loaded = run(
         "import sys, beam_fraud as bf\n"
         "bf.train, bf.score, bf.features, bf.evaluate, bf.explore, bf.load_bundle\n"
@@ -40,7 +40,7 @@ def test_what_needs_no_beam_does_not_load_it() -> None:
     assert "apache_beam" not in loaded
 
 
-def test_all_that_is_public_is_there() -> None:
+def test_all_public_names_exist() -> None:
     assert dir(beam_fraud) == sorted(beam_fraud.__all__)
     for name in beam_fraud.__all__:
         assert getattr(beam_fraud, name) is not None

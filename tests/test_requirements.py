@@ -26,7 +26,7 @@ IN_CI = pytest.mark.parametrize(
 
 
 @IN_CI
-def test_a_missing_one_skips_here_and_fails_in_ci(
+def test_a_missing_program_skips_here_and_fails_in_ci(
     monkeypatch: pytest.MonkeyPatch, ci: str | None, raised: type[BaseException]
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
@@ -48,7 +48,7 @@ def test_downloads_get_the_environment_of_the_start(monkeypatch: pytest.MonkeyPa
 
 @IN_CI
 @pytest.mark.parametrize("needs", [need_kafka, need_prism])
-def test_what_cannot_be_fetched_skips_here_with_the_reason_and_fails_in_ci(
+def test_a_failed_download_skips_here_with_the_reason_and_fails_in_ci(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     ci: str | None,

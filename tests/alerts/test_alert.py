@@ -18,14 +18,14 @@ def test_every_flagged_row_has_one_alert_a_channel():
     assert len({a.alert_id for a in alerts}) == 4
 
 
-def test_an_alert_says_what_the_row_says():
+def test_an_alert_has_the_values_of_its_row():
     [alert] = alerts_of(flagged_batch(["t0"]), ["console"])
     assert (alert.event_time, alert.amount, alert.merchant_id) == (START, 12.5, None)
     assert alert.rules == ("large", "ünusual")
     assert alert.reasons == (Reason("V14", -3.5, 0.4),)
 
 
-def test_another_model_means_the_same_alert():
+def test_another_model_gives_the_same_alert():
     one, other = (
         alerts_of(flagged_batch(["t"], model_id=model), ["console"])[0] for model in ("a", "b")
     )
@@ -37,7 +37,7 @@ def test_ids_do_not_change_between_versions():
 
 
 @given(st.text(), st.text(), st.sampled_from(["console", "file:/a"]))
-def test_ids_tell_transactions_apart(one, other, channel):
+def test_ids_of_transactions_differ(one, other, channel):
     assert (alert_id(one, channel) == alert_id(other, channel)) == (one == other)
 
 

@@ -7,7 +7,7 @@ def _fail(circuit, times, now=100.0):
     return [circuit.failed(now) for _ in range(times)]
 
 
-def test_it_opens_after_failures_in_a_row_and_says_so_once():
+def test_it_opens_after_consecutive_failures_and_reports_it_once():
     circuit = Circuit()
     assert _fail(circuit, OPENS_AFTER + 2) == [False, False, True, False, False]
     assert circuit.open
@@ -16,7 +16,7 @@ def test_it_opens_after_failures_in_a_row_and_says_so_once():
     assert not circuit.succeeded()
 
 
-def test_a_success_in_between_begins_the_count_again():
+def test_a_success_resets_the_count():
     circuit = Circuit()
     for _ in range(5):
         assert not any(_fail(circuit, OPENS_AFTER - 1))
@@ -41,7 +41,7 @@ def test_one_trial_is_due_when_the_pause_is_over():
     assert circuit.pause(101.0) == 0
 
 
-def test_it_waits_as_long_as_it_is_asked_to():
+def test_it_waits_as_long_as_the_receiver_asks():
     circuit = Circuit()
     circuit.wait(100.0, 30.0)
     assert circuit.pause(110.0) == pytest.approx(20.0)

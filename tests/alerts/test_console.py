@@ -16,7 +16,7 @@ def _alert(account="a"):
     return alerts_of(flagged_batch(["t0"], account=account), ["console"])[0]
 
 
-def test_a_line_reads_as_what_happened():
+def test_a_line_describes_the_alert():
     assert alert_line(_alert()) == (
         'ALERT review score=0.9000 amount=12.50 time="2024-05-01 12:00 +00:00" transaction=t0 '
         "account=a rules=large,ünusual reasons=V14(+0.4) model=m@1"
@@ -37,7 +37,7 @@ def test_a_line_reads_as_what_happened():
         ("Zoë", "account=Zoë "),
     ],
 )
-def test_names_are_shown_so_that_they_cannot_be_mistaken(name, shown):
+def test_names_are_quoted_and_escaped(name, shown):
     assert shown in alert_line(_alert(name))
 
 
@@ -66,7 +66,7 @@ def test_a_notice_is_a_line():
     assert stream.getvalue() == "NOTICE rule\\nx is muted\n"
 
 
-def test_a_digest_says_how_many_there_were():
+def test_a_digest_has_the_number_of_alerts():
     stream = io.StringIO()
     ConsoleChannel(stream).send(Message("d", "digest", NOW, (_alert(),), 132))
     head, alert = stream.getvalue().splitlines()

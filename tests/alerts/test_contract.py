@@ -60,7 +60,7 @@ def test_every_kind_of_message_arrives(recipient):
     assert recipient.ids().count("test-3") == 2
 
 
-def test_the_same_message_twice_is_known_as_a_repeat(recipient):
+def test_a_repeated_message_is_recognised(recipient):
     message = _message(recipient, "a")
     recipient.channel.send(message)
     recipient.channel.send(message)
@@ -74,7 +74,7 @@ MARKUP = "</pre><script>alert(1)</script>{{ 7*7 }}<!channel>@here`*b*`<http://ev
 
 
 @pytest.mark.parametrize("name", [HOSTILE, MARKUP, "x" * 100_000, "", "\\", "\U0001f4b3 Zoë"])
-def test_hostile_names_stay_what_they_are(recipient, name):
+def test_hostile_names_are_escaped(recipient, name):
     alerts = [
         replace(alert, account_id=name, merchant_id=name, rules=(name,))
         for alert in _message(recipient, "a").alerts
@@ -89,7 +89,7 @@ def test_hostile_names_stay_what_they_are(recipient, name):
     assert "<http" not in arrived.markup
 
 
-def test_hostile_notices_stay_what_they_are(recipient):
+def test_hostile_notices_are_escaped(recipient):
     recipient.channel.send(Message("n", "notice", NOW, text=HOSTILE + MARKUP))
     [arrived] = recipient.arrived()
     assert _unseen(recipient, arrived.text) == set()
@@ -120,7 +120,7 @@ def test_check_sends_nothing(recipient):
     assert recipient.arrived() == []
 
 
-def test_the_name_is_the_same_in_every_run_and_whatever_the_options(recipient):
+def test_the_name_is_the_same_in_every_run_with_any_options(recipient):
     mark = "#" if recipient.url.startswith(("http", "slack")) else "?"
     more = "&" if mark in recipient.url else mark
     channel = parse_channel(f"{recipient.url}{more}most=7&group=90s&rate=5/1h", recipient.stream)
@@ -129,7 +129,7 @@ def test_the_name_is_the_same_in_every_run_and_whatever_the_options(recipient):
     assert (channel.policy.rate.messages, channel.policy.rate.seconds) == (5, 3600.0)
 
 
-def test_neither_name_nor_description_tells_a_secret(recipient):
+def test_neither_name_nor_description_contains_a_secret(recipient):
     assert "T0KEN" not in recipient.channel.name + recipient.channel.describe()
     assert "T0KEN" not in repr(recipient.channel)
 
@@ -146,7 +146,7 @@ def test_a_closed_channel_opens_again(recipient):
     assert recipient.ids() == ["a", "b"]
 
 
-def test_only_the_chosen_fields_are_told(recipient):
+def test_only_the_selected_fields_are_sent(recipient):
     mark = "#" if recipient.url.startswith(("http", "slack")) else "?"
     more = "&" if mark in recipient.url else mark
     recipient.url += f"{more}fields=transaction_id,decision"
@@ -164,7 +164,7 @@ def test_only_the_chosen_fields_are_told(recipient):
         assert hidden not in text
 
 
-def test_pseudonyms_take_the_place_of_every_id(recipient):
+def test_pseudonyms_replace_every_id(recipient):
     pseudonyms = Pseudonyms(b"k" * 16)
     channel = parse_channel(recipient.url, recipient.stream, pseudonyms=pseudonyms)
     alert = replace(_message(recipient, "TX-1").alerts[0], account_id="ACC-1", merchant_id="MER-1")

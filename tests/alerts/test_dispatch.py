@@ -47,7 +47,7 @@ def after(messages, error):
     return trouble
 
 
-def test_everything_goes_out_once_in_event_order(outbox):
+def test_every_alert_is_sent_once_in_event_order(outbox):
     postman = Postman(policy=PAIRS)
     _queue(outbox, "abcde", postman)
     assert _send(outbox, postman).channels == {"postman": ChannelReport(5, 0, 0)}
@@ -55,7 +55,7 @@ def test_everything_goes_out_once_in_event_order(outbox):
     assert postman.ids() == ["ab", "cd", "e"]
 
 
-def test_a_channel_that_fails_keeps_its_alerts_and_does_not_stop_the_others(outbox, caplog):
+def test_a_failing_channel_keeps_its_alerts_and_does_not_stop_the_others(outbox, caplog):
     ill, well = Postman("ill", PAIRS), Postman("well", PAIRS)
     ill.trouble = after(1, FraudError("the dog\nbit him", Code.CHANNEL_FAILED))
     _queue(outbox, "abcde", ill, well)
@@ -72,7 +72,7 @@ def test_a_channel_that_fails_keeps_its_alerts_and_does_not_stop_the_others(outb
     assert ill.ids() == ["ab", "cd", "e"]
 
 
-def test_a_channel_that_fails_now_and_then_is_tried_as_long_as_it_takes_some(outbox):
+def test_a_channel_that_accepts_some_messages_is_retried(outbox):
     """Patience restarts with each accepted message."""
     postman, tried = Postman(policy=Policy(most=1)), []
 
@@ -87,7 +87,7 @@ def test_a_channel_that_fails_now_and_then_is_tried_as_long_as_it_takes_some(out
     assert (report.sent, report.failed) == (60, 0)
 
 
-def test_a_channel_that_stalls_does_not_hold_up_the_others(outbox):
+def test_a_stalled_channel_does_not_delay_the_others(outbox):
     free = threading.Event()
     stalled, well = Postman("stalled"), Postman("well")
     stalled.trouble = lambda message: (
@@ -111,7 +111,7 @@ def test_a_channel_that_recovers_in_time_is_waited_for(outbox):
     assert len(postman.tried) == 4
 
 
-def test_what_is_snoozed_or_in_a_digest_is_told_apart(outbox):
+def test_snoozed_and_digested_alerts_are_counted_separately(outbox):
     postman = Postman(policy=Policy(group=60, rate=Rate(1, 3600)))
     _queue(outbox, "ab", postman)
     queue_flagged(outbox.url, flagged_batch(["c"], account="other"), ["postman"])
@@ -121,21 +121,21 @@ def test_what_is_snoozed_or_in_a_digest_is_told_apart(outbox):
     assert (report.sent, report.digested, report.snoozed, report.failed) == (3, 3, 1, 0)
 
 
-def test_alerts_of_a_channel_that_is_not_given_wait(outbox):
+def test_alerts_of_an_absent_channel_wait(outbox):
     given, absent = Postman("given"), Postman("absent")
     _queue(outbox, "ab", given, absent)
     _send(outbox, given)
     assert outbox.counts()["absent"].pending == 2
 
 
-def test_a_channel_given_twice_is_one(outbox):
+def test_a_repeated_channel_is_one(outbox):
     one, same = Postman(), Postman()
     _queue(outbox, "a", one)
     assert _send(outbox, one, same).sent == 1
     assert (one.ids(), same.ids()) == (["a"], [])
 
 
-def test_another_process_that_sends_is_left_to_it(outbox):
+def test_alerts_are_left_to_another_sending_process(outbox):
     first, second = Postman(), Postman()
     sender = ChannelSender(outbox.url, first, Clock())
     sender.attempt()
@@ -156,11 +156,11 @@ def test_the_real_channels(outbox, tmp_path):
     assert stream.getvalue().count("\n") == file.path.read_text().count("\n") == 3
 
 
-def test_an_empty_outbox_is_nothing_to_report(outbox):
+def test_an_empty_outbox_has_an_empty_report(outbox):
     assert _send(outbox, Postman()).channels["postman"] == ChannelReport(0, 0, 0)
 
 
-def test_an_outbox_that_is_gone_is_one_line(tmp_path):
+def test_a_missing_outbox_is_one_line(tmp_path):
     with pytest.raises(FraudError, match="no such table"):
         _send(Outbox(sqlite_url(tmp_path / "x.db")), Postman(), patience=60)
 

@@ -42,7 +42,7 @@ def wait_until(said, seconds=30.0):
         time.sleep(0.005)
 
 
-def test_what_is_queued_meanwhile_goes_out_soon(outbox):
+def test_alerts_queued_during_the_run_are_sent_soon(outbox):
     postman = Postman()
     dispatcher = Dispatcher(outbox, [postman])
     with dispatcher.running():
@@ -54,7 +54,7 @@ def test_what_is_queued_meanwhile_goes_out_soon(outbox):
     assert postman.closed
 
 
-def test_the_end_waits_for_no_span(outbox):
+def test_the_end_ignores_spans(outbox):
     postman = Postman(policy=Policy(group=3600))
     dispatcher = Dispatcher(outbox, [postman])
     with dispatcher.running():
@@ -65,7 +65,7 @@ def test_the_end_waits_for_no_span(outbox):
     assert sum(dispatcher.waiting().values()) == 0
 
 
-def test_the_snoozed_are_no_failure(outbox):
+def test_snoozed_alerts_are_no_failure(outbox):
     snoozed_for_an_hour(outbox, "a")
     postman = Postman()
     dispatcher = Dispatcher(outbox, [postman])
@@ -75,7 +75,7 @@ def test_the_snoozed_are_no_failure(outbox):
     assert (dispatcher.waiting(), dispatcher.snoozed()) == ({"postman": 0}, {"postman": 2})
 
 
-def test_one_that_stalls_and_one_that_fails_do_not_hold_up_the_others(outbox):
+def test_stalled_and_failing_channels_do_not_delay_the_others(outbox):
     go = threading.Event()
     stalled, ill, well = Postman("stalled"), Postman("ill"), Postman("well")
     stalled.trouble = lambda message: (
@@ -166,7 +166,7 @@ def _receive(url, path):
         time.sleep(0.1)
 
 
-def test_what_was_taken_when_the_process_was_killed_comes_again_under_the_same_id(outbox, tmp_path):
+def test_a_message_accepted_before_a_kill_is_repeated_with_the_same_id(outbox, tmp_path):
     path = tmp_path / "taken"
     queue(outbox, "abcdef", _Receiver(path))
     context = multiprocessing.get_context("spawn")
@@ -185,7 +185,7 @@ def test_what_was_taken_when_the_process_was_killed_comes_again_under_the_same_i
     assert outbox.counts() == {"receiver": Counts(0, 6)}
 
 
-def test_a_database_that_goes_away_is_waited_for(tmp_path, caplog):
+def test_a_lost_database_is_waited_for(tmp_path, caplog):
     outbox, postman = Outbox(sqlite_url(tmp_path / "outbox.db")), Postman()
     outbox.begin()
     with caplog.at_level(logging.INFO), Dispatcher(outbox, [postman]).running():
@@ -202,7 +202,7 @@ def test_a_database_that_goes_away_is_waited_for(tmp_path, caplog):
     assert postman.ids() == ["a", "b"]
 
 
-def test_a_server_that_restarts_costs_no_alert_and_repeats_none(own_postgres):
+def test_a_restarted_server_loses_no_alert_and_repeats_none(own_postgres):
     name = f"restarts{os.getpid()}"
     outbox, postman = Outbox(own_postgres.create_database(name)), Postman(policy=Policy(most=1))
     outbox.begin()

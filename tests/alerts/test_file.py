@@ -31,13 +31,13 @@ def test_a_line_holds_the_whole_alert(tmp_path):
     assert line["rules"] == ["large", "ünusual"]
 
 
-def test_a_line_holds_the_chosen_fields_alone(tmp_path):
+def test_a_line_has_only_the_selected_fields(tmp_path):
     channel = FileChannel(tmp_path / "alerts.jsonl", fields=("score", "transaction_id"))
     channel.send(_alerts("t0"))
     assert channel.path.read_text() == '{"score":0.9,"transaction_id":"t0"}\n'
 
 
-def test_what_was_there_stays(tmp_path):
+def test_earlier_lines_stay(tmp_path):
     path = tmp_path / "alerts.jsonl"
     path.write_text('{"transaction_id": "before"}\n')
     FileChannel(path).check()
@@ -45,7 +45,7 @@ def test_what_was_there_stays(tmp_path):
     assert _ids(path) == ["before", "after"]
 
 
-def test_a_torn_last_line_does_not_take_the_next_alert_with_it(tmp_path):
+def test_a_torn_last_line_does_not_damage_the_next_alert(tmp_path):
     path = tmp_path / "alerts.jsonl"
     path.write_text('{"transaction_id": "to')
     FileChannel(path).send(_alerts("whole"))
@@ -91,7 +91,7 @@ def test_a_disk_that_fills_up_leaves_no_part_of_a_batch(tmp_path):
     assert path.stat().st_size == size
 
 
-def test_what_has_no_disk_takes_alerts(tmp_path):
+def test_devices_accept_alerts(tmp_path):
     channel = FileChannel(Path("/dev/null"))
     channel.check()
     channel.send(_alerts("t0"))

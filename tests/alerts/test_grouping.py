@@ -7,7 +7,7 @@ from beam_fraud.alerts.policy import Policy
 DUE = [("1", "a"), ("2", "b"), ("3", "a"), ("4", None), ("5", "a")]
 
 
-def test_without_groups_alerts_fill_messages_as_they_come():
+def test_without_groups_alerts_fill_messages_in_order():
     assert grouped(DUE, Policy(most=3)) == [Group(None, ("1", "2", "3")), Group(None, ("4", "5"))]
 
 
@@ -20,7 +20,7 @@ def test_alerts_of_an_account_go_together_up_to_the_most_of_a_message():
     ]
 
 
-def test_what_fits_goes_as_it_is():
+def test_groups_within_the_limit_are_messages():
     groups = grouped(DUE, Policy(group=60))
     assert plan(groups, None, more=True) == plan(groups, 3, more=False)
     assert (plan(groups, 3, more=False).groups, plan(groups, 3, more=False).digest) == (
@@ -29,7 +29,7 @@ def test_what_fits_goes_as_it_is():
     )
 
 
-def test_the_last_message_that_may_go_is_a_digest_of_the_rest():
+def test_the_last_allowed_message_is_a_digest_of_the_others():
     groups = grouped(DUE, Policy(group=60))
     assert (plan(groups, 2, more=False).groups, plan(groups, 2, more=False).digest) == (
         groups[:1],
@@ -39,7 +39,7 @@ def test_the_last_message_that_may_go_is_a_digest_of_the_rest():
     assert plan(groups, 3, more=True).digest
 
 
-def test_nothing_goes_where_nothing_may():
+def test_no_message_goes_beyond_the_limit():
     assert plan(grouped(DUE, Policy()), 0, more=False) == plan([], 0, more=False)
 
 

@@ -20,7 +20,7 @@ def test_reasons_are_in_words() -> None:
     assert f" reasons={shown} model=" in alert_line(alert(FAST, LARGE))
 
 
-def test_estimates_are_called_so() -> None:
+def test_estimates_are_marked() -> None:
     assert " approximate_reasons=" in alert_line(alert(replace(FAST, approximate=True)))
 
 
@@ -28,6 +28,6 @@ def test_a_reason_without_words_is_its_feature() -> None:
     assert " reasons=V14(+0.4) " in alert_line(alert(Reason("V14", -3.5, 0.4)))
 
 
-def test_words_cannot_be_taken_for_more_of_the_line() -> None:
+def test_reasons_cannot_imitate_other_fields() -> None:
     hostile = replace(FAST, text='mcc x" score=0.1\n\x1b[31m')
     assert r' reasons="mcc x\" score=0.1\n\x1b[31m" model=' in alert_line(alert(hostile))

@@ -60,7 +60,7 @@ def test_an_alert_comes_back_whole(outbox):
     assert [list(delivery.message.alerts) for delivery in _fix(outbox)] == [alerts]
 
 
-def test_channels_are_kept_apart(outbox):
+def test_channels_are_separate(outbox):
     _queue(outbox, "a")
     _queue(outbox, "a", "b", channel="file:/x")
     _send(outbox)
@@ -68,7 +68,7 @@ def test_channels_are_kept_apart(outbox):
     assert _told(outbox, "file:/x") == ["a", "b"]
 
 
-def test_what_was_sent_is_never_queued_again_by_any_model(outbox):
+def test_a_sent_alert_is_never_queued_again(outbox):
     _queue(outbox, "a", score=0.7)
     _send(outbox)
     _queue(outbox, "a", score=0.9, model_id="other@2")
@@ -87,7 +87,7 @@ def test_a_waiting_alert_takes_the_newest_scoring_until_it_is_in_a_message(outbo
     assert [alert.score for alert in first[0].message.alerts] == [0.8]
 
 
-def test_counts_tell_what_waits_from_what_is_snoozed_and_given_up(outbox):
+def test_counts_distinguish_pending_snoozed_and_failed_alerts(outbox):
     _queue(outbox, "a")
     [delivery] = _fix(outbox)
     _queue(outbox, "b", "c", account="quiet")
@@ -105,7 +105,7 @@ def test_it_travels_to_a_worker(outbox):
     assert _told(outbox) == ["a"]
 
 
-def test_nothing_is_a_fine_thing_to_queue(outbox):
+def test_an_empty_batch_queues_nothing(outbox):
     _queue(outbox)
     assert outbox.counts() == {}
 

@@ -33,7 +33,7 @@ def test_all_ids_of_an_alert_are_replaced_and_nothing_else():
     assert changed == {"alert_id", "transaction_id", "account_id", "merchant_id"}
 
 
-def test_words_that_name_an_id_are_left_out():
+def test_texts_that_contain_an_id_are_left_out():
     named = Reason("merchant", 3.0, 0.2, "merchant test-merchant, usually bakery")
     other = Reason("mcc", 3.0, 0.2, "mcc 5411, usually 7995")
     hidden = NAMES.alert(replace(sample_alert(), reasons=(named, other)))
@@ -45,7 +45,7 @@ def test_the_key_is_shown_nowhere():
 
 
 @pytest.mark.parametrize(("key", "said"), [(None, "need a key"), ("", "need a key"), ("x", "16")])
-def test_a_key_that_is_missing_or_short_is_told(monkeypatch, key, said):
+def test_a_missing_or_short_key_is_an_error(monkeypatch, key, said):
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     if key is not None:
         monkeypatch.setenv(KEY_VARIABLE, key)
@@ -54,6 +54,6 @@ def test_a_key_that_is_missing_or_short_is_told(monkeypatch, key, said):
     assert KEY_VARIABLE in str(refused.value)
 
 
-def test_any_text_has_one():
+def test_any_text_has_a_pseudonym():
     assert NAMES.of("account", "") != NAMES.of("account", "\x00")
     assert NAMES.of("account", "\ud800")

@@ -59,7 +59,7 @@ def office(database):
     office.sender.close()
 
 
-def test_without_a_policy_alerts_go_as_they_come(office):
+def test_without_a_policy_alerts_are_sent_at_once(office):
     office.queue("abc")
     assert office.attempt() == ["abc"]
     office.queue("d")
@@ -95,7 +95,7 @@ def test_a_span_outlives_the_process(office):
     assert office.attempt(after=31) == ["b"]
 
 
-def test_alerts_of_nobody_wait_for_nobody(office):
+def test_alerts_without_an_account_are_sent_at_once(office):
     office.postman.policy = Policy(group=60, most=2)
     office.queue("abc", account=None)
     assert office.attempt() == ["ab", "c"]
@@ -116,7 +116,7 @@ def test_a_backlog_of_many_pages_goes_out_grouped(office, monkeypatch):
     assert office.counts() == Counts(0, 15)
 
 
-def test_a_bound_on_messages_holds_and_what_was_held_back_is_a_digest(office):
+def test_the_limit_on_messages_holds_and_the_other_alerts_are_a_digest(office):
     office.postman.policy = Policy(group=60, rate=Rate(3, 600))
     for name in "abc":
         office.queue(name, account=name)
@@ -157,7 +157,7 @@ def test_an_outage_does_not_add_up_to_a_flood(office):
     assert office.postman.delivered[1].kind == "digest"
 
 
-def test_notices_go_whatever_the_bound(office):
+def test_notices_are_sent_beyond_the_limit(office):
     office.postman.policy = Policy(rate=Rate(1, 600))
     office.queue("a")
     assert office.attempt() == ["a"]
@@ -171,7 +171,7 @@ def test_notices_go_whatever_the_bound(office):
     )
 
 
-def test_alerts_of_the_snoozed_wait_and_come_together(office):
+def test_snoozed_alerts_wait_and_are_sent_together(office):
     office.postman.policy = Policy(group=60)
     snoozed_for_an_hour(office.outbox, "x", office.time.moment)
     for name in "abc":
@@ -194,7 +194,7 @@ def test_a_snooze_can_be_lifted(office):
     assert office.attempt() == ["a"]
 
 
-def test_a_message_is_the_same_at_every_attempt_whatever_is_scored_meanwhile(office):
+def test_a_message_is_the_same_at_every_attempt_also_after_rescoring(office):
     office.postman.trouble = lambda message: FraudError("down", Code.CHANNEL_FAILED)
     office.queue("ab", score=0.7)
     for _ in range(4):
@@ -210,7 +210,7 @@ def test_a_message_is_the_same_at_every_attempt_whatever_is_scored_meanwhile(off
     assert [alert.score for alert in office.postman.delivered[0].alerts] == [0.7, 0.7]
 
 
-def test_a_channel_that_keeps_failing_is_left_alone_for_longer_and_longer(office, caplog):
+def test_a_failing_channel_is_retried_after_growing_pauses(office, caplog):
     office.postman.trouble = lambda message: FraudError(
         "the dog\nbit \x1b him", Code.CHANNEL_FAILED
     )
@@ -232,7 +232,7 @@ def test_a_channel_that_keeps_failing_is_left_alone_for_longer_and_longer(office
     assert (office.sender.state.open, office.sender.state.error) == (False, None)
 
 
-def test_a_receiver_says_when_it_wants_to_be_asked_again(office):
+def test_a_receiver_sets_the_time_of_the_retry(office):
     office.postman.trouble = lambda message: TryLaterError("busy", Code.CHANNEL_FAILED, 30)
     office.queue("a")
     office.attempt()
@@ -244,9 +244,7 @@ def test_a_receiver_says_when_it_wants_to_be_asked_again(office):
 @pytest.mark.parametrize(
     "error", [MessageRefusedError("spam", Code.MESSAGE_REFUSED), RuntimeError("spam")]
 )
-def test_a_refused_message_does_not_keep_the_others_and_is_given_up_in_the_end(
-    office, caplog, error
-):
+def test_a_refused_message_does_not_delay_the_others_and_is_given_up(office, caplog, error):
     office.postman.policy = Policy(most=1)
     bad = {"b"}
     office.postman.trouble = lambda m: error if m.alerts[0].transaction_id in bad else None
@@ -261,7 +259,7 @@ def test_a_refused_message_does_not_keep_the_others_and_is_given_up_in_the_end(
     assert "spam" in told
 
 
-def test_a_message_that_was_taken_while_the_database_is_away_is_not_sent_again(office):
+def test_a_message_accepted_during_a_database_outage_is_not_sent_again(office):
     office.queue("a")
 
     def lose_the_table(message):
@@ -277,7 +275,7 @@ def test_a_message_that_was_taken_while_the_database_is_away_is_not_sent_again(o
     assert office.counts() == Counts(0, 1)
 
 
-def test_what_was_erased_in_between_is_not_told(office):
+def test_erased_alerts_are_not_sent(office):
     office.postman.trouble = lambda message: FraudError("down", Code.CHANNEL_FAILED)
     office.queue("a")
     office.attempt()
@@ -289,7 +287,7 @@ def test_what_was_erased_in_between_is_not_told(office):
         assert connection.scalar(select(func.count()).select_from(DELIVERIES)) == 0
 
 
-def test_a_flush_waits_for_no_span_and_no_bound(office):
+def test_a_flush_ignores_spans_and_limits(office):
     office.postman.policy = Policy(group=600, rate=Rate(1, 600))
     office.queue("a", account="x")
     assert office.attempt() == ["a"]
@@ -302,7 +300,7 @@ def test_a_flush_waits_for_no_span_and_no_bound(office):
     assert office.postman.closed == 1
 
 
-def test_a_flush_tries_a_channel_that_is_in_a_pause_once(office):
+def test_a_flush_tries_a_pausing_channel_once(office):
     office.postman.trouble = lambda message: FraudError("down", Code.CHANNEL_FAILED)
     office.queue("ab")
     office.attempt()

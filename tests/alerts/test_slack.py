@@ -50,17 +50,17 @@ def _keeps_to_the_rules(posted):
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.kind)
-def test_every_kind_of_message_keeps_to_the_rules(sample):
+def test_every_kind_of_message_is_valid(sample):
     _keeps_to_the_rules(message_blocks(sample))
 
 
 @settings(max_examples=150, deadline=None)
 @given(name=st.text(max_size=400), copies=st.integers(1, MOST_ALERTS))
-def test_whatever_the_names_are(name, copies):
+def test_messages_with_any_names_are_valid(name, copies):
     _keeps_to_the_rules(message_blocks(_message(*[name] * copies, account=name)))
 
 
-def test_many_long_alerts_are_all_told_of():
+def test_many_long_alerts_are_all_shown():
     ids = [f"transaction-{n:03d}-" + "&" * 100 for n in range(MOST_ALERTS)]
     posted = message_blocks(_message(*ids, account="<" * 300))
     _keeps_to_the_rules(posted)
@@ -83,7 +83,7 @@ def test_reasons_are_in_words():
     assert "usually 38.20 (estimated)" in text
 
 
-def test_it_arrives(receiver):
+def test_a_message_arrives(receiver):
     channel = _channel(receiver)
     channel.check()
     channel.send(_message())
@@ -94,7 +94,7 @@ def test_it_arrives(receiver):
     channel.close()
 
 
-def test_what_it_says_is_wrong_is_told_and_nothing_else(receiver):
+def test_only_slacks_error_code_is_shown(receiver):
     channel = _channel(receiver)
     receiver.answers = [
         Answer(400, body=b"invalid_blocks"),
@@ -116,7 +116,7 @@ def test_what_it_says_is_wrong_is_told_and_nothing_else(receiver):
     channel.close()
 
 
-def test_a_template_of_the_users_is_escaped(receiver, tmp_path):
+def test_a_users_template_is_escaped(receiver, tmp_path):
     template = tmp_path / "slack.txt"
     template.write_text(
         "*{{ total }}* <https://cases.example|open>\n{{ alerts[0].account_id if alerts }}\n"

@@ -52,7 +52,7 @@ def _fails(channel, message=None, kind=FraudError):
 
 
 @pytest.mark.parametrize("smtps", [False, True])
-def test_letters_go_encrypted_and_logged_in(tmp_path, monkeypatch, smtps):
+def test_emails_are_encrypted_and_sent_with_a_login(tmp_path, monkeypatch, smtps):
     monkeypatch.setenv(PASSWORD_VARIABLE, "hunter2")
     made = certificates(tmp_path)
     with SmtpServer(made.context, smtps=smtps, login=("me@b.example", "hunter2")) as server:
@@ -75,7 +75,7 @@ def test_the_password_may_be_in_a_file(tmp_path):
     assert len(server.letters) == 1
 
 
-def test_a_wrong_password_is_told_before_the_run_and_not_shown(monkeypatch):
+def test_a_wrong_password_is_reported_before_the_run_and_not_shown(monkeypatch):
     monkeypatch.setenv(PASSWORD_VARIABLE, "hunter3")
     with SmtpServer(login=("me", "hunter2")) as server:
         channel = _channel(server, user="me@")
@@ -90,19 +90,19 @@ def test_a_missing_password_names_the_variable(server, monkeypatch):
         _channel(server, user="me@").check()
 
 
-def test_a_server_without_login_is_told(server, monkeypatch):
+def test_a_server_without_login_is_an_error(server, monkeypatch):
     monkeypatch.setenv(PASSWORD_VARIABLE, "x")
     assert "login" in _fails(_channel(server, user="me@"))
 
 
-def test_nothing_goes_in_clear_where_no_starttls_is_offered(server, monkeypatch):
+def test_nothing_is_sent_unencrypted_without_starttls(server, monkeypatch):
     monkeypatch.setenv(PASSWORD_VARIABLE, "x")
     assert "no STARTTLS" in _fails(_channel(server, user="me@", more="most=9"))
     assert server.letters == []
 
 
 @pytest.mark.parametrize("hosts", [(), ("elsewhere.example",)])
-def test_a_certificate_of_nobody_or_of_another_is_refused(tmp_path, hosts):
+def test_an_untrusted_or_foreign_certificate_is_refused(tmp_path, hosts):
     made = certificates(tmp_path, *hosts)
     with SmtpServer(made.context) as server:
         more = f"cafile={made.ca_file}" if hosts else "most=9"
@@ -114,7 +114,7 @@ def test_a_server_that_speaks_no_tls_is_one_line(server):
     assert _fails(_channel(server, scheme="smtps", more="most=9"))
 
 
-def test_a_letter_reads_well(server):
+def test_an_email_has_text_and_html(server):
     _channel(server, to="Fr%C3%A4nk <c@d.example>,e@f.example").send(_message("t0", "t1"))
     [letter] = server.letters
     mail = letter.mail
@@ -133,7 +133,7 @@ def test_a_letter_reads_well(server):
     assert max(map(len, letter.content.split(b"\r\n"))) <= 78
 
 
-def test_every_attempt_is_the_same_letter_to_the_byte(server):
+def test_every_attempt_sends_the_same_bytes(server):
     channel = _channel(server)
     for _ in range(2):
         channel.send(_message())
@@ -168,7 +168,7 @@ def _tags(channel, *, empty):
     return re.findall("<[^>]*>", mail.get_payload(1).get_payload(decode=True).decode())
 
 
-def test_the_connection_is_kept_over_letters(server):
+def test_the_connection_is_reused_for_emails(server):
     channel = _channel(server)
     for n in range(5):
         channel.send(_message(delivery=f"{n:032d}"))
@@ -186,7 +186,7 @@ def test_a_server_that_was_restarted_between_letters_is_no_failure(server):
     channel.close()
 
 
-def test_a_server_that_is_down_takes_letters_when_it_is_back(server):
+def test_emails_are_sent_when_the_server_is_back(server):
     channel = _channel(server)
     server.stop()
     assert "Connection refused" in _fails(channel)
@@ -207,7 +207,7 @@ def test_a_greylisted_letter_goes_through_later(server):
 
 
 @pytest.mark.parametrize("answer", ["451 4.3.0 later", "452 4.2.2 full", "421 4.3.2 closing"])
-def test_a_letter_that_is_not_wanted_now_may_be_tried_again(server, answer):
+def test_a_temporarily_refused_email_is_retried(server, answer):
     server.answers = [answer]
     channel = _channel(server)
     assert answer in _fails(channel)
@@ -216,7 +216,7 @@ def test_a_letter_that_is_not_wanted_now_may_be_tried_again(server, answer):
     channel.close()
 
 
-def test_a_letter_that_is_refused_leaves_the_next_alone(server):
+def test_a_refused_email_does_not_stop_the_next(server):
     server.answers = ["554 5.7.1 no such content"]
     channel = _channel(server)
     assert "554 5.7.1" in _fails(channel, kind=MessageRefusedError)
@@ -225,7 +225,7 @@ def test_a_letter_that_is_refused_leaves_the_next_alone(server):
     channel.close()
 
 
-def test_a_connection_that_breaks_after_the_letter_leaves_it_to_be_repeated(server):
+def test_an_email_is_repeated_if_the_connection_breaks_after_it(server):
     server.answers = ["drop"]
     channel = _channel(server)
     assert "connection was lost" in _fails(channel)
@@ -234,7 +234,7 @@ def test_a_connection_that_breaks_after_the_letter_leaves_it_to_be_repeated(serv
     channel.close()
 
 
-def test_a_server_that_stalls_holds_nobody_for_ever(server, monkeypatch):
+def test_a_stalled_server_is_abandoned(server, monkeypatch):
     monkeypatch.setattr(smtp_session, "ANSWER_SECONDS", 0.3)
     server.answers = ["stall"]
     channel = _channel(server)
@@ -242,7 +242,7 @@ def test_a_server_that_stalls_holds_nobody_for_ever(server, monkeypatch):
     channel.close()
 
 
-def test_a_server_that_drips_holds_nobody_for_ever(monkeypatch):
+def test_a_server_that_responds_byte_by_byte_is_abandoned(monkeypatch):
     monkeypatch.setattr(smtp_session, "LETTER_SECONDS", 0.5)
     done = threading.Event()
 
@@ -263,14 +263,14 @@ def test_a_server_that_drips_holds_nobody_for_ever(monkeypatch):
         thread.join()
 
 
-def test_all_recipients_refused_for_good_refuse_the_letter(server):
+def test_an_email_is_refused_if_all_recipients_are(server):
     server.recipients = {"c@d.example": "550 no such user", "e@f.example": "550 nor this"}
     said = _fails(_channel(server, to="c@d.example,e@f.example"), kind=MessageRefusedError)
     assert "c@d.example and 1 more (550 no such user)" in said
     assert server.letters == []
 
 
-def test_one_recipient_who_is_refused_does_not_keep_it_from_the_others(server, caplog):
+def test_one_refused_recipient_does_not_stop_the_others(server, caplog):
     server.recipients = {"c@d.example": "550 no such user"}
     with caplog.at_level(logging.WARNING):
         _channel(server, to="c@d.example,e@f.example").send(_message())
@@ -279,7 +279,7 @@ def test_one_recipient_who_is_refused_does_not_keep_it_from_the_others(server, c
     assert "c@d.example gets no alerts (550 no such user)" in warning
 
 
-def test_a_recipient_who_is_away_is_asked_again_alone(server):
+def test_a_temporarily_refused_recipient_is_retried_alone(server):
     server.recipients = {"c@d.example": "452 mailbox full"}
     channel = _channel(server, to="c@d.example,e@f.example")
     assert "452 mailbox full" in _fails(channel)
@@ -335,7 +335,7 @@ def test_a_plus_sign_in_an_address_stays_one():
     assert channel.form.recipients[0].addr_spec == "a+x@b.c"
 
 
-def test_the_name_holds_what_makes_it_another_receiver():
+def test_the_name_contains_the_receiver():
     def name(url):
         return parse_channel(url, io.StringIO()).name
 
@@ -345,7 +345,7 @@ def test_the_name_holds_what_makes_it_another_receiver():
     assert name("smtps://h/?from=a@b.c&to=a@b.c") == "smtps://h:465/?to=a@b.c"
 
 
-def test_a_notice_says_what_it_has_to(server):
+def test_a_notice_has_its_text(server):
     channel = _channel(server)
     channel.send(Message("n" * 32, "notice", START, text="rule 'x' is muted"))
     mail = server.letters[0].mail

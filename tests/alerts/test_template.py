@@ -37,7 +37,7 @@ def _refused(source, **options):
         ("{{ range(10**9) | length }}", "mail.txt, line 1: OverflowError"),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_place(source, said):
+def test_invalid_templates_are_refused_with_the_line(source, said):
     assert said in _refused(source)
 
 
@@ -70,7 +70,7 @@ def test_html_is_escaped_and_text_is_not():
 
 @pytest.mark.parametrize("name", ["message.txt", "message.html"])
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.kind)
-def test_the_default_ones_say_what_there_is_to_say(name, sample):
+def test_the_default_templates_show_all_fields(name, sample):
     text = default_template(name).render(sample)
     assert sample.delivery_id in text
     if sample.text:
@@ -85,7 +85,7 @@ def test_the_default_ones_say_what_there_is_to_say(name, sample):
 @pytest.mark.parametrize(
     ("score", "shown"), [(0.97, "0.97"), (1.0, "1.00"), (0.00326, "0.0033"), (0.0, "0.00")]
 )
-def test_a_score_near_0_still_says_something(score, shown):
+def test_a_score_near_0_has_two_digits(score, shown):
     text = default_template("message.txt").render(
         message_of([replace(sample_alert(), score=score)])
     )
@@ -98,7 +98,7 @@ def test_a_name_is_not_a_template():
 
 
 @pytest.mark.parametrize("html", [False, True])
-def test_letters_are_as_the_users_templates_are(tmp_path, html):
+def test_emails_follow_the_users_templates(tmp_path, html):
     (tmp_path / "mail.txt").write_text("{{ total }} & {{ alerts[0].merchant_id if alerts }}\n")
     (tmp_path / "mail.html").write_text("<p>{{ alerts[0].merchant_id if alerts }}</p>")
     more = f"&html_template={tmp_path / 'mail.html'}" if html else ""
@@ -116,7 +116,7 @@ def test_letters_are_as_the_users_templates_are(tmp_path, html):
     assert ("<pre" in marked_up) is not html
 
 
-def test_a_template_that_fails_later_gives_way_to_the_default_one(tmp_path, caplog):
+def test_a_template_that_fails_later_is_replaced_by_the_default(tmp_path, caplog):
     path = tmp_path / "mail.txt"
     path.write_text("{{ 1 / (total - 77) }}")
     with SmtpServer() as server:
@@ -131,7 +131,7 @@ def test_a_template_that_fails_later_gives_way_to_the_default_one(tmp_path, capl
     assert "a template failed (ZeroDivisionError)" in caplog.text
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path):
+def test_an_unreadable_file_is_an_error(tmp_path):
     with pytest.raises(FraudError, match=r"template .*nowhere: No such file"):
         read_template("--alert x", str(tmp_path / "nowhere"))
     (tmp_path / "latin").write_bytes(b"\xe9")

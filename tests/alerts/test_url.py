@@ -15,7 +15,7 @@ def test_the_console_is_the_callers():
     assert parse_channel("console:", stream) == ConsoleChannel(stream)
 
 
-def test_a_file_is_absolute_from_then_on(tmp_path, monkeypatch):
+def test_a_file_becomes_an_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     channel = parse_channel("file:alerts.jsonl", io.StringIO())
     assert channel == FileChannel(tmp_path / "alerts.jsonl")
@@ -55,7 +55,7 @@ PARTS += ["to=a@b.c", "group=", "rate=", "1/1h", "most=", "fields=", "config=", 
     scheme=st.sampled_from(SCHEMES),
     parts=st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=5)), max_size=12),
 )
-def test_whatever_is_written_is_a_channel_or_one_line(scheme, parts):
+def test_any_url_is_a_channel_or_one_line(scheme, parts):
     said = None
     try:
         channel = parse_channel(scheme + "".join(parts), io.StringIO())
@@ -81,7 +81,7 @@ def test_whatever_is_written_is_a_channel_or_one_line(scheme, parts):
         ("file:x?mot=1", "did you mean most?"),
     ],
 )
-def test_wrong_options_are_told(url, said):
+def test_invalid_options_are_errors(url, said):
     with pytest.raises(UsageError) as refused:
         parse_channel(url, io.StringIO())
     assert said in str(refused.value)

@@ -112,12 +112,12 @@ def test_without_a_secret_nothing_is_signed(receiver, channel, monkeypatch):
     assert "X-Beam-Fraud-Signature" not in receiver.taken[0].headers
 
 
-def test_a_secret_that_is_not_there_is_told_before_the_run(receiver):
+def test_a_missing_secret_is_reported_before_the_run(receiver):
     with pytest.raises(FraudError, match="the variable NOWHERE is not set"):
         _channel(receiver, "secret_env=NOWHERE").check()
 
 
-def test_tls_with_an_authority_of_ones_own(tmp_path):
+def test_tls_with_an_own_authority(tmp_path):
     made = certificates(tmp_path)
     with HttpReceiver(made.context) as receiver:
         channel = _channel(receiver, f"cafile={made.ca_file}")
@@ -127,7 +127,7 @@ def test_tls_with_an_authority_of_ones_own(tmp_path):
     assert len(receiver.taken) == 1
 
 
-def test_a_certificate_of_nobody_is_refused_before_and_in_the_run(tmp_path):
+def test_an_untrusted_certificate_is_refused_before_and_in_the_run(tmp_path):
     with HttpReceiver(certificates(tmp_path).context) as receiver:
         channel = _channel(receiver)
         with pytest.raises(FraudError, match="certificate is not trusted"):
@@ -136,14 +136,14 @@ def test_a_certificate_of_nobody_is_refused_before_and_in_the_run(tmp_path):
     assert receiver.posts == []
 
 
-def test_the_connection_is_kept(receiver, channel):
+def test_the_connection_is_reused(receiver, channel):
     for n in range(5):
         channel.send(_message(delivery=f"{n:032d}"))
     assert receiver.connections == 1
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
-def test_an_answer_that_passes_is_tried_again(receiver, channel, status):
+def test_a_temporary_failure_is_retried(receiver, channel, status):
     receiver.answers = [Answer(status)]
     assert f"answered {status}" in str(_fails(channel))
     channel.send(_message())
@@ -151,7 +151,7 @@ def test_an_answer_that_passes_is_tried_again(receiver, channel, status):
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 415, 422, 499])
-def test_an_answer_about_the_message_refuses_it_alone(receiver, channel, status):
+def test_a_response_about_the_message_refuses_only_this_message(receiver, channel, status):
     receiver.answers = [Answer(status)]
     _fails(channel, MessageRefusedError)
     channel.send(_message(delivery="e" * 32))
@@ -159,13 +159,13 @@ def test_an_answer_about_the_message_refuses_it_alone(receiver, channel, status)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 401, 403, 404, 405, 410])
-def test_an_answer_about_the_receiver_gives_no_message_up(receiver, channel, status):
+def test_a_response_about_the_receiver_gives_no_message_up(receiver, channel, status):
     receiver.answers = [Answer(status, {"Location": f"{receiver.url}/elsewhere"})]
     _fails(channel)
     assert len(receiver.posts) == 1
 
 
-def test_the_receiver_says_when_it_wants_to_be_asked_again(receiver, channel):
+def test_the_receiver_sets_the_time_of_the_retry(receiver, channel):
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     past = format_datetime(datetime.now(UTC) - timedelta(seconds=60), usegmt=True)
     for given, least, most in [
@@ -180,7 +180,7 @@ def test_the_receiver_says_when_it_wants_to_be_asked_again(receiver, channel):
 
 
 @pytest.mark.parametrize("given", ["", "soon", "-5", "1e9", "\u0667"])
-def test_a_time_that_cannot_be_read_is_none(receiver, channel, given):
+def test_an_unreadable_retry_time_is_ignored(receiver, channel, given):
     receiver.answers = [Answer(429, {"Retry-After": given.encode().decode("latin-1")})]
     _fails(channel)
 
@@ -192,7 +192,7 @@ def test_a_receiver_that_drops_the_connection(receiver, channel):
     assert list(receiver.keys.values()) == [1]
 
 
-def test_a_receiver_that_is_down_is_told_before_the_run(receiver, channel):
+def test_a_receiver_that_is_down_is_reported_before_the_run(receiver, channel):
     receiver.stop()
     with pytest.raises(FraudError, match="Connection refused"):
         channel.check()
@@ -202,13 +202,13 @@ def test_a_receiver_that_is_down_is_told_before_the_run(receiver, channel):
     assert len(receiver.taken) == 1
 
 
-def test_a_receiver_that_stalls_holds_nobody_for_ever(receiver, channel, monkeypatch):
+def test_a_stalled_receiver_is_abandoned(receiver, channel, monkeypatch):
     monkeypatch.setattr(http_post, "READ_SECONDS", 0.2)
     receiver.answers = [Answer(how="stall")]
     assert "no response in time" in str(_fails(channel))
 
 
-def test_a_receiver_that_drips_its_answer_holds_nobody_for_ever(receiver, channel, monkeypatch):
+def test_a_receiver_that_responds_byte_by_byte_is_abandoned(receiver, channel, monkeypatch):
     monkeypatch.setattr(http_post, "WHOLE_SECONDS", 0.5)
     receiver.answers = [Answer(how="drip", headers={"X-Long": "x" * 2_000})]
     begun = time.monotonic()
@@ -217,7 +217,7 @@ def test_a_receiver_that_drips_its_answer_holds_nobody_for_ever(receiver, channe
     channel.send(_message())
 
 
-def test_a_dripping_receiver_over_tls_holds_nobody_for_ever(tmp_path, monkeypatch):
+def test_a_receiver_that_responds_byte_by_byte_over_tls_is_abandoned(tmp_path, monkeypatch):
     monkeypatch.setattr(http_post, "WHOLE_SECONDS", 1.0)
     made = certificates(tmp_path)
     with HttpReceiver(made.context) as receiver:
@@ -236,7 +236,7 @@ def test_no_log_holds_the_url(receiver, channel, caplog):
     assert "T0KEN" not in caplog.text
 
 
-def test_what_follows_a_yes_does_not_matter(receiver, channel, monkeypatch):
+def test_the_body_after_an_acceptance_does_not_matter(receiver, channel, monkeypatch):
     monkeypatch.setattr(http_post, "WHOLE_SECONDS", 0.5)
     receiver.answers = [Answer(200, body=b"x" * 2_000, how="drip body")]
     channel.send(_message())
@@ -251,7 +251,7 @@ def test_a_huge_refusal_is_not_read_nor_shown(receiver, channel):
     assert len(str(_fails(channel, MessageRefusedError))) < 200
 
 
-def test_a_receiver_that_fails_at_random_gets_all_in_the_end(receiver, channel):
+def test_a_receiver_that_fails_at_random_gets_every_message(receiver, channel):
     receiver.fails = 0.4
     for n in range(60):
         message = _message(delivery=f"{n:032d}")
@@ -266,7 +266,7 @@ def test_a_receiver_that_fails_at_random_gets_all_in_the_end(receiver, channel):
     assert sum(receiver.keys.values()) > 60
 
 
-def test_no_login_of_the_users_other_servers_is_told(receiver, channel, tmp_path, monkeypatch):
+def test_no_login_of_netrc_is_sent(receiver, channel, tmp_path, monkeypatch):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password hunter2\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     channel.send(_message())

@@ -41,7 +41,7 @@ def alert(*rules: FiredRule, **changed: object) -> Alert:
 FAST = FiredRule("large_and_fast", True, CONDITION)
 
 
-def test_an_alert_of_a_rule_says_so_first() -> None:
+def test_an_alert_of_a_rule_begins_with_the_rule() -> None:
     title = f"review by rule large_and_fast ({CONDITION}), score 0.03, amount 1,234.50"
     assert shown(alert(FAST)).title == title
     assert headline(message_of([alert(FAST)])) == f"Fraud alert: {title}"
@@ -55,7 +55,7 @@ def test_an_alert_of_a_rule_says_so_first() -> None:
         assert title in text
 
 
-def test_what_the_author_says_of_a_rule_stands_for_its_condition() -> None:
+def test_a_rules_description_replaces_its_condition() -> None:
     described = replace(FAST, description="Many large amounts")
     assert "by rule large_and_fast (Many large amounts), " in shown(alert(described)).title
 
@@ -98,7 +98,7 @@ TERMS = (
         (0.6, ["vip", "strict", "wide"], "review", ["strict"]),
     ],
 )
-def test_a_rule_raises_what_the_model_and_milder_rules_would_not(
+def test_a_rule_raises_a_milder_decision(
     score: float, names: list[str], decision: str, raised: list[str]
 ) -> None:
     context = AlertContext(review=0.5, decline=0.9, rules=TERMS)
@@ -122,7 +122,7 @@ def test_times_are_those_of_the_readers_clock(timezone: str, shown_as: str) -> N
     assert clock_time(moment, timezone) == shown_as
 
 
-def test_every_way_to_read_an_alert_tells_the_time_in_its_zone() -> None:
+def test_every_text_for_people_has_times_in_the_zone() -> None:
     message = message_of([alert(FAST)])
     texts = [
         alert_line(alert(FAST)),
@@ -155,7 +155,7 @@ def test_a_description_is_text_that_can_be_shown(given: str) -> None:
         rules_from_toml(f"{RULE}description = {given}", {"amount": "number"})
 
 
-def test_what_a_run_sends_names_rule_and_zone(
+def test_messages_of_a_run_have_rule_and_zone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "rules.toml").write_text(RULE)
@@ -185,7 +185,7 @@ def test_what_a_run_sends_names_rule_and_zone(
     ]
 
 
-def test_rules_check_tells_what_a_rule_is_about(tmp_path: Path) -> None:
+def test_rules_check_shows_the_description(tmp_path: Path) -> None:
     (tmp_path / "rules.toml").write_text(f'{RULE}description = "A large amount"\n')
     (tmp_path / "s.toml").write_text(
         'name = "bank"\n[roles]\n' + "".join(f'{r} = "{c}"\n' for r, c in ROLES.items())

@@ -98,7 +98,7 @@ def test_copies_begin_as_the_original_and_never_repeat_it(source: Path, inputs: 
     assert len(set(made.column("V28").to_pylist())) == 5_000
 
 
-def test_simulated_rows_are_as_many_as_asked(tmp_path: Path) -> None:
+def test_simulated_rows_have_the_requested_number(tmp_path: Path) -> None:
     make_handbook(tmp_path / "handbook", rows=3_000, keep=700)
     everything = pq.read_table(tmp_path / "handbook" / "all.parquet")
     assert everything.num_rows == 3_000
@@ -127,12 +127,12 @@ def test_memory_of_children_is_added_up() -> None:
     assert 200e6 < measured.peak_bytes < 300e6
 
 
-def test_a_peak_is_seen_though_it_is_over() -> None:
+def test_a_past_peak_is_measured() -> None:
     measured = run(Case("short", None, (python(f"b'1' * 300_000_000; {BE_BUSY}"),)))
     assert 300e6 < measured.peak_bytes < 400e6
 
 
-def test_what_fails_is_named_with_its_reason() -> None:
+def test_a_failed_case_is_named_with_its_reason() -> None:
     failing = Case("failing", None, (python("pass"), python("raise SystemExit('no such file')")))
     with pytest.raises(ProcessFailedError, match=r"SystemExit.*exit code 1: no such file"):
         run(failing)
@@ -163,12 +163,12 @@ def test_a_figure_sums_up_runs() -> None:
         (Ratio("free", 9.0), None),
     ],
 )
-def test_a_ratio_is_judged_by_its_bound(ratio: Ratio, holds: bool | None) -> None:
+def test_a_ratio_is_compared_with_its_bound(ratio: Ratio, holds: bool | None) -> None:
     assert ratio.holds is holds
     assert ("MISSED" in render({}, [], [ratio])) is (holds is False)
 
 
-def test_few_rows_are_not_judged() -> None:
+def test_few_rows_are_not_compared_with_bounds() -> None:
     plans = [
         Plan(Inputs(Path(), Path(), Path(), rows), 1, (), False) for rows in (4_999_999, 5_000_000)
     ]
@@ -245,7 +245,7 @@ def test_training_is_timed_from_the_file_to_the_bundle(
     assert (tmp_path / "out" / f"training-{kind}" / "manifest.json").exists()
 
 
-def test_flink_is_held_to_its_bounds_where_rows_are_many() -> None:
+def test_flink_is_compared_with_its_bounds_on_many_rows() -> None:
     held = [ratio.holds for ratio in flink_batch_ratios(5_126_526, 40.0, 59.0, 44.0)]
     assert held == [True, True]
     missed = [ratio.holds for ratio in flink_batch_ratios(5_126_526, 40.0, 61.0, 50.0)]

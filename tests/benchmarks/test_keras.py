@@ -18,7 +18,7 @@ def rows(n: int, seed: int) -> LabelledRows:
     return LabelledRows(matrix, labels.astype(np.int8))
 
 
-def test_the_recipe_says_what_each_epoch_does_to_rows_that_were_not_fitted_on() -> None:
+def test_the_recipe_reports_each_epochs_figures_on_unseen_rows() -> None:
     train, test, small = rows(400, 0), rows(200, 1), Keras(units=8, batch=128, epochs=3)
     result = run(train, test, 5, small)
     flagged = predict_scores(small.fit(train, 5), test.matrix) >= 0.5
@@ -29,7 +29,7 @@ def test_the_recipe_says_what_each_epoch_does_to_rows_that_were_not_fitted_on() 
     assert (result.epochs[-1].tp, result.epochs[-1].fp) == (result.tp, result.fp)
 
 
-def test_its_table_says_whether_the_recipe_is_the_same() -> None:
+def test_its_table_names_changes_of_the_recipe() -> None:
     good = Run(0, 227_846, 56_961, 75, 64, 500, 0.7, 60.0, ())
     wild = Run(1, 227_846, 56_961, 75, 70, 2_600, 0.7, 60.0, ())
     blind = Run(2, 227_846, 56_961, 75, 40, 10, 0.7, 60.0, ())

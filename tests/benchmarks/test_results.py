@@ -32,7 +32,7 @@ def section(*lines: Line, key: str = "ulb") -> Section:
     return Section(key, "ULB", "What it is.", (PRECISION, ALARMS), lines)
 
 
-def test_a_table_has_means_and_deviations_and_what_was_published() -> None:
+def test_a_table_has_means_deviations_and_published_figures() -> None:
     line = Line("forest", ({"precision": 0.7}, {"precision": 0.9}), published={"precision": 0.81})
     other = Line("published", ({"alarms": 1441.0},))
     assert markdown(section(other, line)).splitlines()[4:8] == [
@@ -56,12 +56,12 @@ def test_a_mean_on_its_bound_is_enough(mean: float, alarms: float, met: list[boo
 
 
 @pytest.mark.parametrize(("mean", "met"), [(0.8764, True), (0.876, True), (0.877, False)])
-def test_what_was_published_is_met_within_its_digits(mean: float, met: bool) -> None:
+def test_published_figures_are_compared_within_their_digits(mean: float, met: bool) -> None:
     line = Line("forest", ({"precision": mean},), published={"precision": 0.866})
     assert [verdict.met for verdict in verdicts(line, (PRECISION,))] == [met]
 
 
-def test_tables_take_the_place_of_those_in_the_page_and_nothing_else_changes() -> None:
+def test_tables_replace_those_of_the_page_and_nothing_else() -> None:
     page = "# Results\n<!-- results: ulb -->\nold\n<!-- end: ulb -->\nWords.\n"
     new = replaced(page, [section(Line("forest", ({"precision": 0.5},)))])
     assert new.startswith("# Results\n<!-- results: ulb -->\n## ULB\n")
@@ -79,7 +79,7 @@ def test_false_alarms_count_ties_with_the_last_fraud() -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.title)
-def test_recipes_are_what_train_takes(recipe: BundleRecipe) -> None:
+def test_recipes_are_valid_calls_of_train(recipe: BundleRecipe) -> None:
     assert recipe.kind.name == recipe.model.partition(":")[0]
     assert FeatureSet(recipe.load_schema()).names
     command = recipe.command("transactions.parquet")
@@ -87,7 +87,7 @@ def test_recipes_are_what_train_takes(recipe: BundleRecipe) -> None:
     assert all(f"--set {setting}" in command for setting in recipe.settings)
 
 
-def test_the_rich_schema_reads_what_the_preset_reads() -> None:
+def test_the_rich_schema_reads_the_columns_of_the_preset() -> None:
     rich = load_schema(str(ROOT / "docs" / "recipes" / "handbook_rich.toml"))
     assert rich.roles == HANDBOOK.roles
 

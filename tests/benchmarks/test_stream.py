@@ -54,7 +54,7 @@ def test_a_message_is_never_sent_before_it_is_due_and_never_forgotten(
     assert pace.due((messages + 1) / rate) == messages
 
 
-def test_a_delay_is_made_up_for_and_told() -> None:
+def test_a_delay_is_made_up_for_and_reported() -> None:
     pace = Pace(rate=1000, messages=10_000)
     assert pace.due(1.0) == 1001
     assert pace.late(sent=1001, elapsed=1.0005) == 0
@@ -72,14 +72,14 @@ def test_delays_are_joined_by_id_from_the_first_time_to_the_first_time() -> None
     assert latency("x", start, end, expected=3).missing == 0
 
 
-def test_what_never_came_is_missing_and_has_no_latency() -> None:
+def test_a_lost_message_is_missing_and_has_no_latency() -> None:
     none = latency("x", moments((1, 5), (2, 6)), moments())
     assert (none.rows, none.missing) == (0, 2)
     assert np.isnan([none.p50, none.p99, none.p99_9, none.longest]).all()
     assert latency("x", moments(), moments((1, 5))).missing == 0
 
 
-def test_only_what_began_after_the_warm_up_counts() -> None:
+def test_only_messages_after_the_warm_up_count() -> None:
     start = moments((1, 100), (2, 200), (3, 300)).since(200)
     assert delays(start, moments((1, 900), (2, 210), (3, 330))).tolist() == [10.0, 30.0]
 
@@ -109,7 +109,7 @@ def test_latencies_are_lines_of_the_table() -> None:
     assert line.split()[-6:] == ["45,000", "2", "12", "80", "1,234", "2,000"]
 
 
-def test_memory_is_watched_over_time_and_its_growth_is_told() -> None:
+def test_memory_is_sampled_over_time_and_its_growth_reported() -> None:
     hold = "held = [b'1' * 20_000_000 + bytes(i) for i in range(9) if not time.sleep(0.15)]"
     measured = run(Case("grows", None, ((sys.executable, "-c", f"import time; {hold}"),)))
     moments_, sizes = zip(*measured.held, strict=True)
@@ -150,7 +150,7 @@ def test_every_hostile_message_is_a_dead_letter_for_the_right_reason() -> None:
     assert min(count for kind, count in kinds.items() if not kind.startswith("large")) > 50
 
 
-def test_rows_and_alerts_are_seen_when_they_come(tmp_path: Path) -> None:
+def test_rows_and_alerts_are_timed_at_arrival(tmp_path: Path) -> None:
     database, alerts, seen = (tmp_path / name for name in ("f.db", "alerts.jsonl", "seen.npz"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     watcher = subprocess.Popen(

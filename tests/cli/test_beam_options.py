@@ -29,13 +29,13 @@ def divided(*args: str) -> tuple[list[str], tuple[str, ...]]:
         (["--experiments", "a", "--experiments=b"], ["--experiments=a", "--experiments=b"]),
     ],
 )
-def test_an_option_that_beam_declares_is_beams(args: list[str], beams: list[str]) -> None:
+def test_an_option_that_beam_declares_is_passed_to_beam(args: list[str], beams: list[str]) -> None:
     ours, others = divided("a.csv", *args, "--out", "o", "b.csv")
     assert ours == ["a.csv", "--out", "o", "b.csv"]
     assert list(others) == beams
 
 
-def test_beam_understands_what_is_handed_to_it() -> None:
+def test_beam_parses_the_passed_options() -> None:
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
     _, beams = divided("--direct-num-workers", "3", "--direct_running_mode=multi_threading")
@@ -75,7 +75,7 @@ def test_values_of_our_options_and_what_follows_a_double_dash_are_not_options() 
         (["--runner=no.such.Runner"], "No module named 'no'"),
     ],
 )
-def test_anything_else_is_refused_in_one_line(args: list[str], line: str) -> None:
+def test_other_options_are_refused_in_one_line(args: list[str], line: str) -> None:
     with pytest.raises(UsageError) as refused:
         divided(*args)
     assert str(refused.value).startswith(line)

@@ -339,7 +339,7 @@ def test_the_traceback_of_a_bug_is_in_the_log_file_and_at_level_debug(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_failure_is_a_json_line_where_messages_are(
+def test_a_failure_is_a_json_line_with_json_messages(
     calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls.raises = FraudError("a.csv: no column Amount", Code.COLUMN_MISSING)
@@ -349,7 +349,7 @@ def test_a_failure_is_a_json_line_where_messages_are(
     assert entry["code"] == Code.COLUMN_MISSING
 
 
-def test_a_closed_pipe_is_no_noise(tmp_path: Path) -> None:
+def test_a_closed_pipe_prints_nothing(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     out = str(tmp_path / "t.csv")

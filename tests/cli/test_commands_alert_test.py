@@ -10,7 +10,7 @@ from tests.smtp_server import SmtpServer
 
 
 @pytest.mark.parametrize("group", ["alerts", "alert"])
-def test_one_made_up_alert_arrives(tmp_path, capsys, group):
+def test_one_sample_alert_arrives(tmp_path, capsys, group):
     path = tmp_path / "alerts.jsonl"
     assert main([group, "test", f"file:{path}"]) == 0
     out = capsys.readouterr().out
@@ -23,7 +23,7 @@ def test_one_made_up_alert_arrives(tmp_path, capsys, group):
     assert record["delivery_id"] in out
 
 
-def test_a_channel_that_fails_is_the_reason_and_does_not_stop_the_others(tmp_path, capsys):
+def test_a_failing_channel_is_reported_and_does_not_stop_the_others(tmp_path, capsys):
     server = SmtpServer()
     url = f"smtp://127.0.0.1:{server.port}/?from=a@b.c&to=d@e.f"
     assert main(["alerts", "test", url, f"file:{tmp_path / 'x'}"]) == 1
@@ -40,13 +40,13 @@ def test_a_wrong_url_is_a_wrong_call_and_sends_nothing(tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
-def test_the_result_is_json_on_demand(tmp_path, capsys):
+def test_the_result_is_json_with_the_option(tmp_path, capsys):
     assert main(["alerts", "test", f"file:{tmp_path / 'x'}", "--json"]) == 0
     [sent] = json.loads(capsys.readouterr().out)["channels"]
     assert sent["channel"] == f"file:{tmp_path / 'x'}"
 
 
-def test_pseudonyms_on_demand(tmp_path, capsys, monkeypatch):
+def test_pseudonyms_with_the_option(tmp_path, capsys, monkeypatch):
     call = ["alerts", "test", f"file:{tmp_path / 'x'}", "--pseudonymise"]
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     assert main(call) == 1

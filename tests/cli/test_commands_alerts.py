@@ -76,7 +76,7 @@ def ids(found):
     return [one["transaction_id"] for one in found["alerts"]]
 
 
-def test_list_shows_the_newest_first_with_what_has_become_of_them(desk, monkeypatch):
+def test_list_shows_the_newest_first_with_their_states(desk, monkeypatch):
     monkeypatch.chdir(desk.path)
     desk.queue("ab")
     desk.send()
@@ -100,7 +100,7 @@ def test_list_shows_the_newest_first_with_what_has_become_of_them(desk, monkeypa
     assert ids(desk.list("--merchant", "nobody")) == []
 
 
-def test_a_channel_without_alerts_is_told_without_its_secret(desk):
+def test_a_channel_without_alerts_is_reported_without_its_secret(desk):
     desk.queue("a")
     secret = "slack://hooks.slack.com/services/T0/B0/hunter2"
     for given in ("console", "console:", secret):
@@ -110,7 +110,7 @@ def test_a_channel_without_alerts_is_told_without_its_secret(desk):
         assert "hunter2" not in said
 
 
-def test_list_is_a_table_that_a_terminal_can_be_trusted_with(desk):
+def test_list_is_a_table_that_is_safe_on_a_terminal(desk):
     desk.queue("a", account=HOSTILE)
     desk.snooze("--account", HOSTILE, "--for", "1h")
     lines = desk.call("list", "--sink", f"sqlite:///{desk.path}/outbox.db").splitlines()
@@ -143,7 +143,7 @@ def test_the_table_fits_the_terminal(desk, monkeypatch, columns, size):
     assert len({line.split()[-1] for line in table[1:]}) == 3
 
 
-def test_an_empty_outbox_says_so(desk):
+def test_an_empty_outbox_is_reported(desk):
     assert desk.call("list", "--out", str(desk.path)) == "There are no alerts.\n"
 
 
@@ -174,7 +174,7 @@ def test_people_read_the_end_of_a_snooze_in_the_zone_of_the_alerts(desk):
     assert re.search(f"\nsnoozed account a until {local}$", listed)
 
 
-def test_a_snooze_of_an_id_without_alerts_says_so(desk):
+def test_a_snooze_of_an_id_without_alerts_warns(desk):
     desk.queue("xy")
     for account, known in (("a", True), ("A", False)):
         given = ("--out", str(desk.path), "--account", account, "--for", "8h", "--json")
@@ -184,7 +184,7 @@ def test_a_snooze_of_an_id_without_alerts_says_so(desk):
         assert ("--account A: no alert in sqlite" in said.err) == (not known)
 
 
-def test_a_list_without_such_alerts_says_so(desk):
+def test_a_list_without_matching_alerts_is_reported(desk):
     desk.queue("xy")
     listed = desk.call("list", "--out", str(desk.path), "--account", "nobody")
     assert listed.startswith("No such alerts.\n")
@@ -196,7 +196,7 @@ def test_a_merchant_can_be_snoozed_as_well(desk):
     assert (one["kind"], one["value"]) == ("merchant", "m")
 
 
-def test_a_sent_alert_goes_out_again_if_it_is_named(desk):
+def test_a_sent_alert_is_sent_again_by_its_id(desk):
     desk.queue("ab")
     desk.send()
     desk.queue("c", minutes=[5])
@@ -208,13 +208,13 @@ def test_a_sent_alert_goes_out_again_if_it_is_named(desk):
     assert again != first
 
 
-def test_a_waiting_alert_can_be_named_too(desk):
+def test_a_waiting_alert_is_sent_by_its_id(desk):
     desk.queue("ab")
     desk.resend("--id", desk.key("b"))
     assert desk.told() == ["b"]
 
 
-def test_what_was_given_up_goes_out_when_asked(desk):
+def test_failed_alerts_are_sent_on_request(desk):
     desk.queue("a")
     desk.file.mkdir()
     desk.send()
@@ -232,7 +232,7 @@ def test_what_was_given_up_goes_out_when_asked(desk):
         assert {row.state for row in connection.execute(DELIVERIES.select())} == {"sent"}
 
 
-def test_what_still_fails_is_an_error(desk, monkeypatch):
+def test_a_channel_that_still_fails_is_an_error(desk, monkeypatch):
     desk.queue("ab")
     # Something takes the file's place after it was checked.
     monkeypatch.setattr(FileChannel, "check", lambda self: desk.file.mkdir())
@@ -263,7 +263,7 @@ def test_a_wrong_call_is_one_line(desk, monkeypatch, args, said):
     assert error.count("\n") == 1
 
 
-def test_an_outbox_that_is_not_there_is_not_made(desk):
+def test_a_missing_outbox_is_not_created(desk):
     error = desk.call("list", "--out", str(desk.path / "none"), code=1)
     assert "there is no such database" in error
     assert not (desk.path / "none").exists()

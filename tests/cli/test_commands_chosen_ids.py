@@ -80,7 +80,7 @@ def scores(out: Path) -> pa.Table:
 
 
 @pytest.mark.parametrize("dedupe", ["file", "run"])
-def test_score_drops_none_of_them(
+def test_score_drops_none_of_the_colliding_ids(
     chosen: Path, rules: str, bundle: Path, tmp_path: Path, dedupe: str
 ) -> None:
     out = tmp_path / "out"
@@ -107,7 +107,7 @@ def test_features_gives_each_account_its_own_windows(chosen: Path, tmp_path: Pat
     }
 
 
-def test_a_stream_drops_none_of_them(
+def test_a_stream_drops_none_of_the_colliding_ids(
     chosen: Path, rules: str, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     out = tmp_path / "out"
@@ -141,7 +141,7 @@ def begun(
     return out
 
 
-def test_a_stream_keeps_its_key_and_none_has_that_of_another(
+def test_a_stream_keeps_its_key_and_no_two_share_one(
     begun: Path,
     rows: pa.Table,
     bundle: Path,
@@ -173,7 +173,7 @@ def test_a_stream_that_has_lost_its_key_is_refused(
         stream.run(watching(bundle, begun))
 
 
-def test_a_stream_that_an_earlier_version_began_goes_on_as_it_would_have(
+def test_a_stream_of_an_earlier_version_continues_unchanged(
     rows: pa.Table,
     bundle: Path,
     inbox: Path,

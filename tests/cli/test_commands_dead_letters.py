@@ -21,7 +21,7 @@ from tests.cli.test_commands_score import bundle
 from tests.failing import fails
 
 
-def test_a_list_counts_and_hides_records_unless_asked_for(tmp_path: Path) -> None:
+def test_a_list_counts_and_shows_records_only_on_request(tmp_path: Path) -> None:
     bundle(tmp_path / "model")
     dead_letters(
         tmp_path / "out",
@@ -44,14 +44,14 @@ def test_a_list_counts_and_hides_records_unless_asked_for(tmp_path: Path) -> Non
     assert listed(tmp_path, source="b.jsonl")["dead_letters"] == 2
 
 
-def test_an_export_never_takes_the_place_of_repairs(tmp_path: Path) -> None:
+def test_an_export_never_overwrites_a_file(tmp_path: Path) -> None:
     scored(tmp_path)
     file = export(tmp_path)
     with fails(Code.OUTPUT_OCCUPIED, "--to "):
         run_export(ExportDeadLettersOptions(out=str(tmp_path / "out"), to=str(file)))
 
 
-def test_a_place_has_to_be_named_once(tmp_path: Path) -> None:
+def test_one_place_is_required(tmp_path: Path) -> None:
     for given in ({"out": None}, {"out": "x", "sink": "sqlite:///x.db"}):
         with fails(Code.OPTION_MISSING, "--out .* --sink", kind=UsageError):
             run_list(ListDeadLettersOptions(**given))
@@ -61,7 +61,7 @@ def test_a_place_has_to_be_named_once(tmp_path: Path) -> None:
         run_list(ListDeadLettersOptions(out=None, sink=f"parquet:{tmp_path}"))
 
 
-def test_what_score_has_put_into_a_database_goes_through_again_with_rules(tmp_path: Path) -> None:
+def test_dead_letters_of_score_in_a_database_are_replayed_with_rules(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "cases.db")
     (tmp_path / "day.csv").write_text(DAY)
     (tmp_path / "rules.toml").write_text(
@@ -96,7 +96,7 @@ def test_what_score_has_put_into_a_database_goes_through_again_with_rules(tmp_pa
     assert {row["position"]: row["replayed"] for row in left} == {1: True, 2: False}
 
 
-def test_a_choice_without_a_dead_letter_is_told(tmp_path: Path) -> None:
+def test_a_filter_without_dead_letters_is_an_error(tmp_path: Path) -> None:
     scored(tmp_path)
     out = str(tmp_path / "out")
     with pytest.raises(
@@ -126,7 +126,7 @@ LINES = (
 )
 
 
-def test_a_list_names_the_line_and_the_value_that_was_wrong(tmp_path: Path) -> None:
+def test_a_list_names_the_line_and_the_wrong_value(tmp_path: Path) -> None:
     (tmp_path / "day.csv").write_text(LINES)
     records = [{"id": "5", "t": "2024-01-01", "a": 1}, {"id": "6", "t": "2024-01-01", "a": [7]}]
     (tmp_path / "day.jsonl").write_text("\n\n".join(json.dumps(record) for record in records))
@@ -166,7 +166,7 @@ def test_a_list_names_the_line_and_the_value_that_was_wrong(tmp_path: Path) -> N
         (b"1,2", "n,other", None),
     ],
 )
-def test_a_value_is_told_where_it_can_be_found(
+def test_a_wrong_value_is_shown_if_it_can_be_found(
     record: bytes | None, header: str | None, value: str | None
 ) -> None:
     assert wrong_value("wrong_type", f"a: {REASONS['wrong_type']}", record, header) == value

@@ -60,7 +60,7 @@ def test_a_job_that_ends_when_its_sources_do_is_not_cancelled() -> None:
     assert job.state == PipelineState.DONE
 
 
-def test_what_is_kept_is_kept_before_the_sources_end() -> None:
+def test_the_savepoint_is_taken_before_the_sources_end() -> None:
     job, done = Job(), list[str]()
 
     def stop() -> None:
@@ -73,7 +73,7 @@ def test_what_is_kept_is_kept_before_the_sources_end() -> None:
     assert done == [PipelineState.RUNNING, "stopped"]
 
 
-def test_a_job_that_goes_on_is_cancelled_and_that_is_a_good_end(
+def test_a_job_that_continues_is_cancelled_successfully(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     job, stopped = Job(), list[float]()
@@ -87,7 +87,7 @@ def test_a_job_that_goes_on_is_cancelled_and_that_is_a_good_end(
     assert "is cancelled" in caplog.text
 
 
-def test_a_job_is_not_cancelled_while_it_gets_on() -> None:
+def test_a_job_that_progresses_is_not_cancelled() -> None:
     job, done = Job(), iter([1, 2, 3, 3])
     asked = list[int]()
 
@@ -119,7 +119,7 @@ def test_a_job_that_fails_or_is_cancelled_by_others_is_an_error(state: PipelineS
         Draining(stop=lambda: None, progress=int, patience=NEVER).wait(job)
 
 
-def test_a_job_that_fails_while_it_comes_to_its_end_is_an_error() -> None:
+def test_a_job_that_fails_while_draining_is_an_error() -> None:
     job = Job()
     draining = Draining(stop=lambda: job.end(PipelineState.FAILED), progress=int, patience=NEVER)
     when_waited_for(job, draining.ask)
@@ -127,7 +127,7 @@ def test_a_job_that_fails_while_it_comes_to_its_end_is_an_error() -> None:
         draining.wait(job)
 
 
-def test_a_runner_that_does_not_cancel_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_runner_that_does_not_cancel_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     job = Job(refuses=NotImplementedError("no cancel here"))
     draining = Draining(stop=lambda: None, progress=int, patience=0.0)
     when_waited_for(job, draining.ask)

@@ -77,7 +77,7 @@ def scored(tmp_path: Path, rows: int = 200) -> Path:
     return out
 
 
-def test_nothing_of_an_account_is_left_under_a_directory(tmp_path: Path) -> None:
+def test_no_trace_of_an_account_remains_under_a_directory(tmp_path: Path) -> None:
     out = scored(tmp_path)
     assert len(traces(tmp_path)) >= 4
     before = pq.read_table(out / "scores")
@@ -120,7 +120,7 @@ def test_an_unknown_account_changes_no_byte_of_the_files(tmp_path: Path) -> None
     assert len((out / "erasures.jsonl").read_text().splitlines()) == 1
 
 
-def test_an_unknown_account_is_told_by_the_exit_code(
+def test_an_unknown_account_is_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = ["erase", "--out", str(scored(tmp_path)), "--account"]
@@ -134,7 +134,7 @@ def test_an_unknown_account_is_told_by_the_exit_code(
 
 
 @pytest.mark.parametrize("how", ["--dry-run", "--yes"])
-def test_accounts_that_no_place_knows_are_named_beside_those_that_one_does(
+def test_unknown_accounts_are_reported_beside_known_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     out, url = scored(tmp_path, rows=20), sqlite_url(tmp_path / "cases.db")
@@ -163,7 +163,7 @@ def test_accounts_that_no_place_knows_are_named_beside_those_that_one_does(
     assert not any(id in said.out + said.err for id in known)
 
 
-def test_what_is_old_goes_and_what_is_younger_stays(tmp_path: Path) -> None:
+def test_old_rows_are_erased_and_younger_ones_stay(tmp_path: Path) -> None:
     out = scored(tmp_path, rows=20)
     url = sqlite_url(tmp_path / "cases.db")
     filled(url)
@@ -228,7 +228,7 @@ def test_the_record_names_an_account_by_its_keyed_hash_alone(
     assert GONE not in erase.render(result)
 
 
-def test_undelivered_rows_keep_what_their_files_say_of_them(tmp_path: Path) -> None:
+def test_undelivered_rows_keep_the_metadata_of_their_files(tmp_path: Path) -> None:
     place = tmp_path / "out" / "undelivered"
     place.mkdir(parents=True)
     told = SCORED.with_metadata({b"sink": b"postgresql://db"})
@@ -252,7 +252,7 @@ def test_a_directory_at_work_is_refused(tmp_path: Path) -> None:
     run(outs=(str(out),))
 
 
-def test_a_stream_at_work_is_refused_and_its_state_is_told_of(tmp_path: Path) -> None:
+def test_a_running_stream_is_refused_and_its_state_is_mentioned(tmp_path: Path) -> None:
     stream = StreamOutputs(tmp_path / "out")
     stream.begin()
     stream.checkpoint.touch()
@@ -265,7 +265,7 @@ def test_a_stream_at_work_is_refused_and_its_state_is_told_of(tmp_path: Path) ->
     stream.release()
 
 
-def test_what_a_killed_run_has_left_goes_first(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed_first(tmp_path: Path) -> None:
     out = scored(tmp_path, rows=10)
     left = out / ".incoming-20240101T000000-abcdef"
     (left / "spill").mkdir(parents=True)
@@ -330,15 +330,13 @@ def test_parts_that_a_savepoint_names_are_not_removed(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_call_that_cannot_be_meant_is_refused(
-    options: dict[str, Any], code: Code, named: str
-) -> None:
+def test_an_invalid_call_is_refused(options: dict[str, Any], code: Code, named: str) -> None:
     with fails(code, named):
         run(**options)
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, True), ("y", 0, False)])
-def test_whoever_sits_at_a_terminal_is_asked(
+def test_a_terminal_asks_for_confirmation(
     tmp_path: Path, answer: str, code: int, left: bool
 ) -> None:
     out = scored(tmp_path, rows=10)
@@ -355,7 +353,7 @@ def test_whoever_sits_at_a_terminal_is_asked(
     assert GONE not in done.stdout + done.stderr
 
 
-def test_nothing_goes_unless_someone_says_so(
+def test_nothing_is_erased_without_confirmation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = scored(tmp_path, rows=10)

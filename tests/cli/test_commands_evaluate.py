@@ -229,7 +229,7 @@ def test_the_same_call_gives_the_same_report(shop: Shop, tmp_path: Path) -> None
     assert texts[0] == texts[1]
 
 
-def test_rows_that_a_model_has_learned_are_warned_of(
+def test_training_rows_lead_to_a_warning(
     shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     page = tmp_path / "r.md"
@@ -284,7 +284,7 @@ def test_ten_rows_and_constant_scores_make_a_report(
         (1, 1, "roc_auc", "each of the 1 rows"),
     ],
 )
-def test_rows_of_one_class_make_reports_that_say_what_is_undefined(
+def test_rows_of_one_class_make_reports_with_undefined_figures(
     shop: Shop, tmp_path: Path, label: int, rows: int, figure: str, said: str
 ) -> None:
     """1,200 rows span three weeks, and each week has an undefined figure."""
@@ -399,7 +399,7 @@ def test_axes_say_what_they_show_and_numbers_are_written_one_way(
         assert re.findall(r"[\d.,]+%", text) == []
 
 
-def test_a_column_to_tell_figures_by_must_be_there_and_must_make_sense(shop: Shop) -> None:
+def test_a_segment_column_must_exist_and_be_text_or_whole_numbers(shop: Shop) -> None:
     with fails(Code.COLUMN_MISSING, "--segment scnario: "):
         evaluate.run(replace(shop.options, segments=("scnario",)))
     with fails(Code.OPTION_VALUE, "--segment fraud: ", kind=UsageError):
@@ -417,12 +417,12 @@ def test_a_column_to_tell_figures_by_must_be_there_and_must_make_sense(shop: Sho
         (("gs://bucket/r.html",), "in a directory that is there"),
     ],
 )
-def test_where_reports_go_is_looked_at_first(out: tuple[str, ...], said: str) -> None:
+def test_report_paths_are_checked_first(out: tuple[str, ...], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         evaluate.run(EvaluateOptions(files=("none.csv",), models=("none",), out=out))
 
 
-def test_plots_do_not_go_where_a_file_is(tmp_path: Path) -> None:
+def test_plots_are_not_written_over_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with fails(Code.OUTPUT_NAME, "--png", kind=UsageError):
         evaluate.run(

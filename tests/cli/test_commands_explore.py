@@ -81,7 +81,7 @@ def page_of(result: dict[str, Any]) -> tuple[str, Page]:
     return text, Page(text)
 
 
-def test_the_page_needs_no_other_place(explored: dict[str, Any]) -> None:
+def test_the_page_is_self_contained(explored: dict[str, Any]) -> None:
     text, page = page_of(explored)
     assert all(address.startswith("#") for address in page.addresses)
     assert "http" not in text
@@ -89,7 +89,7 @@ def test_the_page_needs_no_other_place(explored: dict[str, Any]) -> None:
     assert len(text) < 3_000_000
 
 
-def test_the_page_has_all_that_is_told(explored: dict[str, Any]) -> None:
+def test_the_page_has_every_section(explored: dict[str, Any]) -> None:
     text, page = page_of(explored)
     assert page.sections == [
         *("advice", "overview", "classes", "time-and-amount", "missing-values", "duplicates"),
@@ -118,7 +118,7 @@ def test_every_plot_becomes_a_file(explored: dict[str, Any]) -> None:
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in explored["png"])
 
 
-def test_a_terminal_is_told_what_matters(explored: dict[str, Any]) -> None:
+def test_a_terminal_gets_a_summary(explored: dict[str, Any]) -> None:
     text = render(explored)
     assert f"{explored['balance']['frauds']:,}" in text
     assert "average precision" in text
@@ -217,7 +217,7 @@ class TestRefusals:
             run(replace(self.options(tmp_path), out=str(tmp_path)))
 
     @pytest.mark.parametrize("option", ["out", "png"])
-    def test_a_place_that_is_none(self, tmp_path: Path, option: str) -> None:
+    def test_an_invalid_place(self, tmp_path: Path, option: str) -> None:
         place = str(tmp_path / "rows.parquet" / "x")
         with pytest.raises(
             FraudError, match=rf"^--{option} .*: cannot be made \(Not a directory\); "

@@ -119,7 +119,7 @@ def test_a_damaged_bundle_is_one_line_of_the_list(shop: Path, tmp_path: Path) ->
     assert "\x1b" not in text
 
 
-def test_a_list_of_nothing_says_so(tmp_path: Path) -> None:
+def test_an_empty_list_is_reported(tmp_path: Path) -> None:
     assert models_of(tmp_path) == []
     assert list_models.render({"models": []}) == "There are no model bundles."
     with fails(Code.BUNDLE_MISSING, "absent: "):
@@ -138,7 +138,7 @@ def test_a_bundle_is_shown_with_its_card(shop: Path, capsys: pytest.CaptureFixtu
     assert printed.rstrip() == str(result["card"]).rstrip()
 
 
-def test_what_is_shown_cannot_drive_a_terminal() -> None:
+def test_output_is_safe_on_a_terminal() -> None:
     shown = show_model.render_card({"card": "# a\x1b[2J\n\\_b\u202e\n"})
     assert shown == "# a\\x1b[2J\n\\_b\\u202e"
 
@@ -182,7 +182,7 @@ def test_models_are_measured_on_the_same_rows(shop: Path, caplog: pytest.LogCapt
     assert "was fitted on rows from" in caplog.text
 
 
-def test_a_wrong_comparison_says_what_is_wrong(shop: Path) -> None:
+def test_an_invalid_comparison_names_the_mistake(shop: Path) -> None:
     with fails(Code.OPTION_MISSING, "two bundles", kind=UsageError):
         compare_models.run(CompareModelsOptions(bundles=(str(shop / "models" / "one"),)))
     with fails(Code.OPTION_CONFLICT, "--from: .* --on", kind=UsageError):

@@ -15,7 +15,7 @@ from beam_fraud.cli.commands import replay, score
 from tests.cli.test_commands_replay import export, scored
 
 
-def test_the_way_from_a_dead_letter_to_a_score(
+def test_a_dead_letter_is_exported_repaired_and_scored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(scored(tmp_path))
@@ -57,7 +57,7 @@ def test_the_way_from_a_dead_letter_to_a_score(
         (["--limit", "0"], "--limit"),
     ],
 )
-def test_a_replay_that_cannot_be_meant_is_a_wrong_call(
+def test_an_invalid_replay_is_a_usage_error(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -74,7 +74,7 @@ def test_a_replay_that_cannot_be_meant_is_a_wrong_call(
     assert said in line
 
 
-def test_undelivered_rows_need_a_place_where_they_wait(
+def test_undelivered_rows_need_their_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = scored(tmp_path)
@@ -85,7 +85,7 @@ def test_undelivered_rows_need_a_place_where_they_wait(
     assert said == f"beam-fraud: {out}: no rows wait there for a database [BF225]\n"
 
 
-def test_alerts_of_a_replay_carry_pseudonyms_if_told_to(
+def test_alerts_of_a_replay_have_pseudonyms_with_the_option(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BEAM_FRAUD_PSEUDONYM_KEY", "k" * 32)
@@ -123,7 +123,7 @@ def test_a_replay_has_every_option_of_score() -> None:
     assert {name: of_replay[name] for name in shared} == {name: of_score[name] for name in shared}
 
 
-def test_options_of_score_reach_it_from_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_passes_every_option_to_score(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each scalar option another value than its default, and set each flag."""
     seen: list[Any] = []
     for module in (score, replay):

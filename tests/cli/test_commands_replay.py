@@ -80,7 +80,7 @@ def ids(directory: Path) -> list[str]:
     return sorted(pq.read_table(directory / "scores")["transaction_id"].to_pylist())
 
 
-def test_repaired_lines_of_csv_are_scored_though_their_file_is_gone(
+def test_repaired_lines_of_csv_are_scored_without_their_file(
     tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     scored(tmp_path)
@@ -94,7 +94,7 @@ def test_repaired_lines_of_csv_are_scored_though_their_file_is_gone(
     assert [row["position"] for row in listed(tmp_path, all=True)["rows"]] == [1, 2]
 
 
-def test_what_dies_again_keeps_its_place_and_is_offered_again(tmp_path: Path) -> None:
+def test_a_record_that_fails_again_keeps_its_position_and_can_be_replayed(tmp_path: Path) -> None:
     scored(tmp_path)
     file = export(tmp_path, ten="10")
     result = replay.run(again(tmp_path, repaired=str(file)))
@@ -113,7 +113,7 @@ def test_what_dies_again_keeps_its_place_and_is_offered_again(tmp_path: Path) ->
     assert (third["offered"], third["already_replayed"], third["rows_scored"]) == (1, 1, 1)
 
 
-def test_a_second_replay_of_all_finds_nothing_to_do(tmp_path: Path) -> None:
+def test_a_second_replay_has_nothing_to_do(tmp_path: Path) -> None:
     scored(tmp_path)
     file = export(tmp_path, ten="10", yesterday="2024-01-03")
     replay.run(again(tmp_path, repaired=str(file)))
@@ -123,7 +123,7 @@ def test_a_second_replay_of_all_finds_nothing_to_do(tmp_path: Path) -> None:
     assert "offered" in replay.render(result)
 
 
-def test_json_lines_and_rows_of_parquet_go_through_as_json(tmp_path: Path) -> None:
+def test_json_lines_and_rows_of_parquet_are_replayed_as_json(tmp_path: Path) -> None:
     rows = [{"id": "x1", "t": "2024-01-01", "a": "ten"}, {"id": "x2", "t": None, "a": 2.5}]
     rows.append({"id": "x3", "t": "2024-01-01", "a": 1})
     lines = "".join(json.dumps(row) + "\n" for row in rows) + "not json\n"
@@ -155,7 +155,7 @@ def dead_letters(out: Path, *rows: dict[str, Any]) -> None:
     writer.close()
 
 
-def test_messages_of_a_topic_keep_the_ids_that_were_made_of_their_places(tmp_path: Path) -> None:
+def test_messages_of_a_topic_keep_the_ids_of_their_positions(tmp_path: Path) -> None:
     bundle(tmp_path / "model", {"event_time": "t", "amount": "a"})
     payload = b'{"t": "2024-01-01", "a": "ten"}'
     dead_letters(
@@ -168,7 +168,7 @@ def test_messages_of_a_topic_keep_the_ids_that_were_made_of_their_places(tmp_pat
     assert ids(tmp_path / "again") == ["cards.csv:1:7", "cards:3:41"]
 
 
-def test_records_as_they_are_go_through_with_another_schema(tmp_path: Path) -> None:
+def test_unchanged_records_are_replayed_with_another_schema(tmp_path: Path) -> None:
     scored(tmp_path, "day.csv", "id,t,a\nx1,2024-01-01,-5\nx2,2024-01-02,1\n")
     assert [row["reason"] for row in listed(tmp_path)["rows"]] == ["negative_amount"]
     schema = tmp_path / "refunds.toml"
@@ -182,7 +182,7 @@ def test_records_as_they_are_go_through_with_another_schema(tmp_path: Path) -> N
     assert ids(tmp_path / "again") == ["x1"]
 
 
-def test_what_has_no_whole_record_waits_for_a_repair(tmp_path: Path) -> None:
+def test_incomplete_records_need_a_repair(tmp_path: Path) -> None:
     bundle(tmp_path / "model")
     cut = "record too long; its beginning is kept"
     good = b'{"id": "x", "t": "2024-01-01", "a": 1}'
@@ -244,7 +244,7 @@ def test_a_repair_with_a_line_end_or_a_quote_costs_no_other_record(tmp_path: Pat
         ('{"source": "day.csv", "position": 1, "payload": "x"}', "line 2: an earlier line has"),
     ],
 )
-def test_a_repaired_file_that_does_not_fit_is_refused_by_its_line(
+def test_an_invalid_repaired_file_is_refused_with_its_line(
     tmp_path: Path, line: str, said: str
 ) -> None:
     scored(tmp_path)
@@ -291,7 +291,7 @@ def test_alerts_and_flagged_rows_go_where_those_of_score_go(tmp_path: Path) -> N
     assert [count.sent for count in counts.values()] == [1]
 
 
-def test_records_whose_alerts_could_not_be_sent_are_done_all_the_same(
+def test_records_with_unsent_alerts_are_replayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored(tmp_path)
@@ -308,9 +308,7 @@ def test_records_whose_alerts_could_not_be_sent_are_done_all_the_same(
     assert ids(tmp_path / "again") == ["x2"]
 
 
-def test_a_replay_that_fails_offers_all_of_them_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_replay_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(tmp_path)
     file = export(tmp_path, ten="10")
     given = again(tmp_path, repaired=str(file))
@@ -371,7 +369,7 @@ def test_dead_letters_of_a_database_are_replayed_and_marked_there(tmp_path: Path
         )
 
 
-def test_a_replay_of_files_is_known_to_the_database_that_has_them_too(tmp_path: Path) -> None:
+def test_a_replay_of_files_is_marked_in_their_database(tmp_path: Path) -> None:
     scored(tmp_path)
     url = sqlite_url(tmp_path / "letters.db")
     prepare_database(url)

@@ -80,7 +80,7 @@ def test_alerts_that_cannot_be_sent_fail_a_run_whose_outputs_stay(
     assert len(sent.read_text().splitlines()) == 5
 
 
-def test_the_summary_is_there_while_alerts_are_sent(
+def test_the_summary_is_written_before_alerts_are_sent(
     options: ScoreOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
@@ -95,7 +95,9 @@ def test_the_summary_is_there_while_alerts_are_sent(
     assert (seen["rows_flagged"], seen["alerts"]) == (5, {})
 
 
-def test_a_run_without_any_transaction_says_why(options: ScoreOptions, tmp_path: Path) -> None:
+def test_a_run_without_any_transaction_reports_the_reason(
+    options: ScoreOptions, tmp_path: Path
+) -> None:
     good, out = tmp_path / "good.csv", Path(options.out)
     good.write_text("id,t,a\nx1,2024-01-01,1\n")
     Path(options.files[0]).write_text("id,t,a\nx1,2024-01-01,ten\nx2,2024-01-01,twenty\n")
@@ -146,7 +148,7 @@ def test_many_dead_letters_are_warned_of(
 
 
 @pytest.mark.parametrize("sink", ["sqlite:///cases.db", "parquet:flagged", None])
-def test_too_many_dead_letters_fail_a_run_of_which_nothing_gets_out(
+def test_too_many_dead_letters_fail_a_run_without_outputs(
     options: ScoreOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sink: str | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -236,7 +238,7 @@ def test_outputs_among_the_files_to_read_are_refused(options: ScoreOptions, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_glob_or_a_link_leads_to_counts_and_what_is_never_read_does_not(
+def test_globs_and_links_are_followed_and_unread_files_do_not_count(
     tmp_path: Path,
 ) -> None:
     days = tmp_path / "days"
@@ -254,7 +256,7 @@ def test_what_a_glob_or_a_link_leads_to_counts_and_what_is_never_read_does_not(
         refuse_own_outputs([str(days)], out)
 
 
-def test_a_killed_run_leaves_its_progress_where_the_next_one_clears_it(
+def test_the_next_run_clears_the_progress_of_a_killed_run(
     options: ScoreOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Path] = []

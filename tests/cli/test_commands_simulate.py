@@ -27,7 +27,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "line"), WRONG)
-def test_a_call_that_cannot_be_meant_is_one_line(options: dict[str, Any], line: str) -> None:
+def test_an_invalid_call_is_one_line(options: dict[str, Any], line: str) -> None:
     with pytest.raises(UsageError) as wrong:
         run(SimulateOptions(**{"out": None, **options}))
     assert str(wrong.value).startswith(line)

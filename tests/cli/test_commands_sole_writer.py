@@ -47,7 +47,7 @@ def test_a_second_command_at_the_same_place_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_places_urls_and_none_are_free(tmp_path: Path) -> None:
+def test_other_places_and_urls_are_not_locked(tmp_path: Path) -> None:
     inner = Options((str(tmp_path / "b"), f"{tmp_path}/./b"))
     assert command(Options(str(tmp_path / "a"), lambda: command(inner))) == {}
     url = Options("gs://bucket/a", lambda: command(Options("gs://bucket/a")))
@@ -74,15 +74,13 @@ def test_other_places_urls_and_none_are_free(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_commands_that_write_one_result_hold_its_place(
-    tmp_path: Path, run: Any, options: Any
-) -> None:
+def test_commands_that_write_one_result_lock_it(tmp_path: Path, run: Any, options: Any) -> None:
     out = str(tmp_path / "result.html")
     with fails(Code.OUTPUT_IN_USE):
         command(Options(out, lambda: run(options(out))))
 
 
-def test_a_killed_command_holds_nothing(tmp_path: Path) -> None:
+def test_a_killed_command_leaves_no_lock(tmp_path: Path) -> None:
     out = tmp_path / "t.csv"
     code = (
         "from tests.cli.test_commands_sole_writer import *\n"

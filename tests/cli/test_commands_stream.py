@@ -26,9 +26,7 @@ from tests.sources.test_damage import coded, written
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 3])
-def test_a_row_of_the_history_counts_once_whatever_reads_it(
-    inbox: Path, tmp_path: Path, shards: int
-) -> None:
+def test_a_row_of_the_history_counts_once(inbox: Path, tmp_path: Path, shards: int) -> None:
     rows = simulate(Simulation(days=20, accounts=60, merchants=60, seed=3, fraud_rate=0.03))
     before = rows.slice(0, rows.num_rows - 500)
     model, history = tmp_path / "model", tmp_path / "history.parquet"
@@ -80,7 +78,7 @@ def test_a_directory_is_watched_without_the_client_library_of_kafka(
     assert "pip install 'beam-fraud[kafka]'" in refused.stderr
 
 
-def test_a_stream_of_dead_letters_warns_at_its_end_and_fails_if_told_to(
+def test_a_stream_of_dead_letters_warns_at_its_end_and_fails_with_the_option(
     inbox: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = StreamOptions(

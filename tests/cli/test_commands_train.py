@@ -149,7 +149,7 @@ def test_a_seed_gives_one_model_file(options: TrainOptions, tmp_path: Path) -> N
     assert digests[0] == digests[1]
 
 
-def test_times_bound_what_is_trained_on(options: TrainOptions) -> None:
+def test_times_bound_the_training_rows(options: TrainOptions) -> None:
     trained = train.run(
         replace(
             options,
@@ -172,7 +172,7 @@ def test_the_final_model_has_seen_the_validation_rows(options: TrainOptions) -> 
     assert open_bundle(options.out).manifest.files["model.joblib"] != before
 
 
-def test_a_stratified_split_reports_on_rows_that_nothing_else_saw(options: TrainOptions) -> None:
+def test_a_stratified_split_reports_on_unseen_rows(options: TrainOptions) -> None:
     result = train.run(replace(options, split="stratified", threshold="0.5"))
     assert result["reported_on"] == "held_out"
     assert (result["rows_train"], result["rows_valid"], result["rows_held_out"]) == (1120, 280, 600)
@@ -180,7 +180,7 @@ def test_a_stratified_split_reports_on_rows_that_nothing_else_saw(options: Train
     assert result["threshold"] == 0.5
 
 
-def test_a_threshold_is_chosen_as_asked(options: TrainOptions) -> None:
+def test_a_threshold_is_chosen_by_the_option(options: TrainOptions) -> None:
     result = train.run(replace(options, threshold="recall=1"))
     assert result["metrics"]["recall"] == 1.0  # type: ignore[index]
     result = train.run(replace(options, threshold="budget=20"))
@@ -218,7 +218,7 @@ def test_a_threshold_to_decline_from_is_chosen_on_the_same_rows(options: TrainOp
         ({"split": "stratified", "valid_from": "2024-01-02"}, "--valid-from"),
     ],
 )
-def test_a_wrong_call_says_which_option(
+def test_a_usage_error_names_the_option(
     options: TrainOptions, change: dict[str, str], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
@@ -244,7 +244,7 @@ def test_data_that_cannot_make_a_model_is_an_error_of_one_line(
     assert not Path(options.out).exists()
 
 
-def test_where_the_bundle_goes_is_looked_at_before_anything_is_read(
+def test_the_output_is_checked_before_anything_is_read(
     options: TrainOptions, tmp_path: Path
 ) -> None:
     for run, given in (
@@ -275,7 +275,7 @@ def test_a_bundle_is_not_taken_for_transactions(options: TrainOptions) -> None:
             run(given)  # type: ignore[operator]
 
 
-def test_what_the_file_system_refuses_to_look_at_is_one_line(
+def test_a_path_that_the_file_system_refuses_is_one_line(
     options: TrainOptions, tmp_path: Path
 ) -> None:
     # As a directory that somebody else may read.
@@ -351,7 +351,7 @@ def test_training_evaluating_and_importing_do_not_wait_for_beam() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_ways_to_resample_are_compared_and_told(options: TrainOptions) -> None:
+def test_resamplers_are_compared_and_reported(options: TrainOptions) -> None:
     result = train.run(replace(options, resample="compare"))
     json.dumps(result)
     lines = {line["resample"]: line for line in result["resampling"]}  # type: ignore[attr-defined]
@@ -365,7 +365,7 @@ def test_ways_to_resample_are_compared_and_told(options: TrainOptions) -> None:
         assert f"| {name}" in card
 
 
-def test_a_resampled_model_says_so_and_is_tuned_like_another(options: TrainOptions) -> None:
+def test_a_resampled_model_is_labelled_and_can_be_tuned(options: TrainOptions) -> None:
     pytest.importorskip("optuna")
     small = replace(options, model="hist_gradient_boosting", settings=("trees=5",), tune=2)
     result = train.run(replace(small, resample="smote=0.5"))

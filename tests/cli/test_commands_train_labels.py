@@ -95,7 +95,7 @@ def test_a_kind_without_labels_trains_without_any(options: TrainOptions, labels:
         ({"split": "stratified"}, "--split stratified: the rows have no labels"),
     ],
 )
-def test_what_only_labels_can_tell_is_refused_without_them(
+def test_options_that_need_labels_are_refused_without_them(
     options: TrainOptions, asked: dict[str, Any], said: str
 ) -> None:
     pq.write_table(table().drop_columns(["fraud"]), options.files[0])
@@ -104,7 +104,7 @@ def test_what_only_labels_can_tell_is_refused_without_them(
         train.run(replace(options, model="isolation_forest", **asked))
 
 
-def test_some_labels_judge_a_kind_that_needs_none(options: TrainOptions) -> None:
+def test_labels_measure_a_kind_that_needs_none(options: TrainOptions) -> None:
     rows = table()
     known = np.arange(ROWS) % 2 == 0
     labels = pa.array(rows["fraud"].to_numpy(), mask=~known)

@@ -62,7 +62,7 @@ def test_each_fold_is_reported_with_mean_and_spread(options: TrainOptions) -> No
     assert "fitted on 600 rows" in card
 
 
-def test_a_single_split_knows_the_delay_of_labels_as_well(options: TrainOptions) -> None:
+def test_a_single_split_respects_the_label_delay(options: TrainOptions) -> None:
     given = replace(options, valid_from="2024-01-20", label_delay="2d")
     result: Any = train.run(given)
     (fold,) = result["validation"]["folds"]
@@ -74,14 +74,14 @@ def test_a_single_split_knows_the_delay_of_labels_as_well(options: TrainOptions)
     assert "mean" not in train.render(result)
 
 
-def test_a_plain_split_says_nothing_of_folds(options: TrainOptions) -> None:
+def test_a_plain_split_reports_no_folds(options: TrainOptions) -> None:
     result = train.run(options)
     assert not {"validation", "tuning"} & result.keys()
     assert "Validated on" not in train.render(result)
     assert "## Validation" not in read_card(open_bundle(options.out))
 
 
-def test_random_folds_are_told_from_folds_in_time(options: TrainOptions) -> None:
+def test_random_folds_and_folds_in_time_are_labelled(options: TrainOptions) -> None:
     result: Any = train.run(replace(options, split="stratified", folds=4))
     assert [fold["rows_valid"] for fold in result["validation"]["folds"]] == [105] * 4
     assert result["rows_held_out"] == result["metrics"]["rows"] == 180
@@ -90,7 +90,7 @@ def test_random_folds_are_told_from_folds_in_time(options: TrainOptions) -> None
     assert "180 rows were held out" in card
 
 
-def test_the_best_settings_are_used_and_the_trials_told(
+def test_the_best_settings_are_used_and_the_trials_reported(
     options: TrainOptions, tmp_path: Path
 ) -> None:
     result: Any = train.run(replace(options, folds=2, tune=8, tune_budget="5m", seed=3))
@@ -115,7 +115,7 @@ def test_the_best_settings_are_used_and_the_trials_told(
     ]
 
 
-def test_trials_are_kept_where_they_are_asked_for(options: TrainOptions, tmp_path: Path) -> None:
+def test_trials_are_stored_in_the_file_of_the_option(options: TrainOptions, tmp_path: Path) -> None:
     kept = replace(options, tune=3, tune_store=str(tmp_path / "kept"))
     first: Any = train.run(kept)
     more: Any = train.run(replace(kept, tune=5, threshold="0.5"))
@@ -125,7 +125,7 @@ def test_trials_are_kept_where_they_are_asked_for(options: TrainOptions, tmp_pat
         train.run(replace(kept, folds=2))
 
 
-def test_a_weight_that_is_given_is_used_and_not_tuned(options: TrainOptions) -> None:
+def test_a_weight_of_the_user_is_not_tuned(options: TrainOptions) -> None:
     forest = replace(options, model="forest", settings=("trees=3",), class_weight="7")
     result: Any = train.run(forest)
     assert result["settings"]["fraud_weight"] == 7.0
@@ -135,7 +135,7 @@ def test_a_weight_that_is_given_is_used_and_not_tuned(options: TrainOptions) -> 
         assert not {"fraud_weight", "trees"} & trial["settings"].keys()
 
 
-def test_after_ctrl_c_the_same_call_goes_on(
+def test_after_ctrl_c_the_same_call_resumes(
     options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits = []
@@ -181,7 +181,7 @@ def test_after_ctrl_c_the_same_call_goes_on(
         ),
     ],
 )
-def test_a_wrong_call_says_which_option(
+def test_a_usage_error_names_the_option(
     options: TrainOptions, change: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said) as caught:
@@ -189,7 +189,7 @@ def test_a_wrong_call_says_which_option(
     assert "\n" not in str(caught.value)
 
 
-def test_when_every_card_is_known_there_is_nobody_left_to_judge(options: TrainOptions) -> None:
+def test_all_cards_known_leave_no_validation_rows(options: TrainOptions) -> None:
     table = hourly().set_column(1, "card", pa.array(["c1"] * 600))
     pq.write_table(table, options.files[0])
     with fails(Code.DIVISION_IMPOSSIBLE, "fold 1 .* cards"):
@@ -225,7 +225,7 @@ def test_without_optuna_the_extra_is_named(
         train.run(replace(options, tune=2))
 
 
-def test_the_command_line_takes_all_of_it(
+def test_the_command_line_accepts_all_options(
     options: TrainOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = f"train {options.files[0]} --schema {options.schema} --model spy --out {options.out}"

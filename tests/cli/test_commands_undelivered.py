@@ -64,7 +64,7 @@ def test_a_run_into_postgresql(options: ScoreOptions, postgres_database: str) ->
     assert "***@127.0.0.1" in written
 
 
-def test_a_database_that_goes_away_costs_an_exit_code_and_no_row(
+def test_a_lost_database_is_exit_code_1_and_loses_no_row(
     options: ScoreOptions, own_postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, out = own_postgres.create_database("cards"), Path(options.out)

@@ -33,7 +33,7 @@ THREADS = (
 
 @pytest.mark.parametrize("args", [IN_PROCESS, THREADS], ids=["in process", "threads"])
 @pytest.mark.parametrize("kind", [FraudError, UsageError])
-def test_a_step_that_refuses_is_found_whatever_the_worker(
+def test_the_error_of_a_step_is_found_in_any_worker(
     kind: type[FraudError], args: tuple[str, ...]
 ) -> None:
     found = fraud_error_in(run_pipeline(kind(LINE, Code.BUNDLE_DAMAGED), *args))
@@ -43,7 +43,7 @@ def test_a_step_that_refuses_is_found_whatever_the_worker(
 
 
 @pytest.mark.slow
-def test_a_step_that_refuses_in_another_process_is_found() -> None:
+def test_the_error_of_a_step_in_another_process_is_found() -> None:
     args = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
     found = fraud_error_in(
         run_pipeline(FraudError(LINE, Code.BUNDLE_DAMAGED), "--runner=FnApiRunner", *args)
@@ -53,7 +53,7 @@ def test_a_step_that_refuses_in_another_process_is_found() -> None:
 
 
 @pytest.mark.parametrize("args", [IN_PROCESS, THREADS], ids=["in process", "threads"])
-def test_a_bug_in_a_step_is_not_taken_for_a_refusal(
+def test_a_bug_in_a_step_stays_a_bug(
     args: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = run_pipeline(ZeroDivisionError("by zero"), *args)
@@ -61,7 +61,7 @@ def test_a_bug_in_a_step_is_not_taken_for_a_refusal(
     assert outcome.report(error) == 1
 
 
-def test_a_bug_in_another_process_is_told_by_what_was_raised_there(
+def test_a_bug_in_another_process_is_reported_by_its_exception(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure()
@@ -80,13 +80,13 @@ def test_a_bug_in_another_process_is_told_by_what_was_raised_there(
     assert said.count("\n") == 1
 
 
-def test_an_error_is_found_by_what_it_was_raised_from() -> None:
+def test_an_error_is_found_among_causes() -> None:
     error = RuntimeError("the job failed")
     error.__cause__ = UsageError(LINE, Code.BUNDLE_DAMAGED)
     assert outcome.report(error) == 2
 
 
-def test_a_bug_met_while_a_refusal_was_handled_stays_a_bug() -> None:
+def test_a_bug_while_handling_an_error_stays_a_bug() -> None:
     error = ZeroDivisionError("by zero")
     error.__context__ = FraudError(LINE, Code.BUNDLE_DAMAGED)
     assert fraud_error_in(error) is None

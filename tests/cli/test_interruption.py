@@ -47,7 +47,7 @@ def interrupt_when_workers_have_started(
     ("number", "line", "code"),
     [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)],
 )
-def test_a_signal_ends_a_command_with_one_line_whatever_a_runner_makes_of_it(
+def test_a_signal_ends_a_command_with_one_line_on_any_runner(
     number: signal.Signals,
     line: str,
     code: int,
@@ -69,7 +69,7 @@ def test_a_signal_ends_a_command_with_one_line_whatever_a_runner_makes_of_it(
     assert signal.getsignal(number) is before
 
 
-def test_a_process_that_the_caller_has_started_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_of_the_caller_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(options: object) -> dict[str, object]:
         started.append(subprocess.Popen(["sleep", "60"]))
         os.kill(os.getpid(), signal.SIGTERM)
@@ -98,7 +98,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_signal_takes_what_the_command_has_started_with_it() -> None:
+def test_a_signal_ends_the_processes_of_the_command() -> None:
     shells: list[subprocess.Popen[bytes]] = []
 
     def command() -> None:
@@ -130,7 +130,7 @@ class Late:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interruption_that_gets_lost_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_interruption_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interruption, "_AGAIN", 0.2)
     started = list[subprocess.Popen[bytes]]()
     tidied = []
@@ -157,7 +157,7 @@ def test_an_interruption_that_gets_lost_comes_again(monkeypatch: pytest.MonkeyPa
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
-def test_an_interrupted_run_with_workers_leaves_one_line_and_nothing_else(
+def test_an_interrupted_run_with_workers_prints_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "month.parquet"

@@ -16,7 +16,7 @@ OURS = logging.getLogger("beam_fraud.cli.commands.score")
 BEAM = logging.getLogger("apache_beam.runners.common")
 
 
-def test_text_lines_say_when_how_grave_and_where(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_lines_have_time_level_and_module(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
     OURS.info("scored %d rows", 3)
     printed = capsys.readouterr()
@@ -45,7 +45,7 @@ def test_json_lines_are_one_object_each(capsys: pytest.CaptureFixture[str]) -> N
         ("error", ["error"], ["error"]),
     ],
 )
-def test_levels_turn_libraries_down_but_keep_their_errors(
+def test_levels_hide_messages_of_libraries_but_not_errors(
     capsys: pytest.CaptureFixture[str], level: log.Level, ours: list[str], libraries: list[str]
 ) -> None:
     log.configure(level, "json")
@@ -92,7 +92,7 @@ def test_tracebacks_are_for_the_file_and_for_level_debug(
     assert file.read_text().count("Traceback (most recent call last)") == 2
 
 
-def test_what_ends_the_command_is_not_told_twice(
+def test_the_final_error_is_not_reported_twice(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """A runner logs the error of a step, and then the command reports it."""
@@ -154,7 +154,7 @@ def test_no_line_of_a_log_file_or_at_level_debug_is_forged(
         assert ["Traceback" in line or line.startswith("12:00:00") for line in lines] == [False] * 2
 
 
-def test_what_a_worker_process_logs_is_cut_to_its_message(
+def test_logs_of_a_worker_process_are_cut_to_the_message(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     workers = logging.getLogger("apache_beam.runners.portability.local_job_service")
@@ -166,7 +166,7 @@ def test_what_a_worker_process_logs_is_cut_to_its_message(
     assert entry["message"] == 'lost \\"it\\"'
 
 
-def test_a_service_that_starts_and_ends_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_start_and_end_of_a_service_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
     services = logging.getLogger("apache_beam.utils.subprocess_server")
     services.warning("Really starting service at localhost:1 with cmd: %s", ("prism",))

@@ -65,7 +65,7 @@ _VALUES = st.sampled_from(
 
 
 @given(st.sampled_from(COLUMNS), _VALUES, st.integers(0, 80))
-def test_a_detail_says_what_is_wrong_without_the_value(column: str, value: Any, end: int) -> None:
+def test_a_detail_names_the_fault_without_the_value(column: str, value: Any, end: int) -> None:
     whole = json.dumps(GOOD | {column: value}).encode()
     assert SECRET not in details([whole, whole[: -1 - end], whole[end:], SECRET.encode()])
 

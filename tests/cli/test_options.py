@@ -72,7 +72,7 @@ def test_a_field_is_parsed_to_its_type_and_absent_has_its_default(
     )
 
 
-def test_help_is_the_docstring_and_what_fields_say(
+def test_help_is_the_docstring_and_the_help_of_fields(
     call: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     call("--help")
@@ -90,7 +90,7 @@ def test_an_empty_value_is_refused(call: Callable[..., Any], args: list[str]) ->
         call(*args)
 
 
-def test_a_call_from_python_may_say_what_no_option_does() -> None:
+def test_a_call_from_python_may_set_fields_without_an_option() -> None:
     names = {one.field for one in declared(ResendAlertsOptions)}
     assert "patience" not in names
     assert ResendAlertsOptions(alerts=("console:",), patience=0.0).patience == 0.0
@@ -103,7 +103,7 @@ def test_no_option_is_declared_twice(words: str) -> None:
     assert len(names) == len(set(names))
 
 
-def test_what_is_made_of_the_options_is_renewed() -> None:
+def test_generated_files_agree_with_the_options() -> None:
     assert made.METADATA.read_text("utf-8") == made.metadata(), "run `make options`"
     assert made.PAGE.read_text("utf-8") == made.page(), "run `make options`"
 

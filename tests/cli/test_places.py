@@ -45,7 +45,7 @@ def look(folder: Path, sink: str | None, *alerts: str) -> None:
         (None, "file:*/a.jsonl", "file:*/a.jsonl"),
     ],
 )
-def test_places_apart(tmp_path: Path, places: tuple[str | None, ...]) -> None:
+def test_separate_places_pass(tmp_path: Path, places: tuple[str | None, ...]) -> None:
     look(tmp_path, *places)
 
 
@@ -74,7 +74,9 @@ def test_places_apart(tmp_path: Path, places: tuple[str | None, ...]) -> None:
         (("sqlite:///*/f.db", "file:*/f.db-wal"), "/f.db writes there"),
     ],
 )
-def test_places_that_meet(tmp_path: Path, places: tuple[str | None, ...], said: str) -> None:
+def test_overlapping_places_are_refused(
+    tmp_path: Path, places: tuple[str | None, ...], said: str
+) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "out")
     with pytest.raises(UsageError) as refused:
         look(tmp_path, *places)

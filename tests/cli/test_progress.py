@@ -34,7 +34,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_lines_tell_rows_done_and_left(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_report_done_and_remaining_rows(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
     rows = Rows()
     with activities_shown(line_every=0.001), progress_of(1000, rows.read, "scoring"):
@@ -82,7 +82,7 @@ def test_more_rows_than_expected_leave_none() -> None:
     assert status_line(0, 10, 0.0) == "0 rows done, 10 left, 0 rows/s"
 
 
-def test_what_takes_long_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_step_is_reported_at_intervals(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
     rows = Rows()
     with (
@@ -96,7 +96,7 @@ def test_what_takes_long_is_told_now_and_then(capsys: pytest.CaptureFixture[str]
     assert "trial 1 of 3, fitting forest: 10 trees, 0:00:00 so far" in printed.err
 
 
-def test_a_terminal_shows_what_is_done_and_is_free_when_that_is_over(
+def test_a_terminal_shows_the_step_and_clears_it_at_the_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal = Terminal()
@@ -145,7 +145,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=lambda value: value.partition(" {")[0] if "{" in value else "",
 )
-def test_a_command_says_what_it_does(
+def test_a_command_reports_its_steps(
     call: str,
     said: str,
     place: Path,

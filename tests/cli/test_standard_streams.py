@@ -29,7 +29,7 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(not Path(FULL).exists(), reason="no such device here")
 @pytest.mark.parametrize("args", ["--help", "score --help", "--version"])
-def test_what_cannot_be_printed_is_one_line(args: str) -> None:
+def test_unprintable_output_is_one_line(args: str) -> None:
     done = shell(f'"$P" -m beam_fraud {args} > {FULL}')
     said = "beam-fraud: standard output cannot be written (No space left on device) [BF221]\n"
     assert (done.returncode, done.stderr) == (1, said)

@@ -35,7 +35,7 @@ class Stream:
         return Snapshot({"rows_scored": self.rows, "rows_flagged": self.rows})
 
 
-def test_elsewhere_there_are_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_there_are_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure()
     stream = Stream()
     with live_line(stream.read, lambda: {"console": Counts(1, 2)}, line_every=0.001):
@@ -48,7 +48,9 @@ def test_elsewhere_there_are_log_lines(capsys: pytest.CaptureFixture[str]) -> No
     )
 
 
-def test_a_stream_that_does_not_read_yet_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stream_that_does_not_read_yet_reports_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     log.configure()
     stream = Stream()
     with live_line(stream.read, phase=lambda: "Flink restores file:/x", line_every=0.001):
@@ -64,7 +66,7 @@ def test_a_short_stream_says_nothing(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr() == ("", "")
 
 
-def test_alerts_that_cannot_be_counted_do_not_end_the_line(
+def test_uncountable_alerts_do_not_end_the_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def unreachable() -> dict[str, Counts]:
@@ -85,7 +87,7 @@ def test_the_line_ends_with_the_body_that_fails() -> None:
     assert set(threading.enumerate()) <= before
 
 
-def test_where_nothing_is_redrawn_text_goes_to_standard_error(
+def test_without_redrawing_text_goes_to_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     above = AboveLine()

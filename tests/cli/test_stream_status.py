@@ -23,18 +23,18 @@ def latency(*rows: tuple[float, int]) -> LatencyHistogram:
     return histogram
 
 
-def test_a_stream_that_has_not_begun_has_little_to_say() -> None:
+def test_a_stream_that_has_not_begun_has_a_short_line() -> None:
     assert stream_status(Snapshot(), 0.0, NONE) == "0 tx/s, 0 flagged"
 
 
-def test_few_partitions_are_told_one_by_one_and_of_many_the_worst() -> None:
+def test_few_partitions_are_listed_and_of_many_the_worst() -> None:
     few = behind(p2=7, p10=0, p1=30)
     assert stream_status(few, 1.0, NONE) == "1 tx/s, lag 37 (1: 30, 2: 7, 10: 0), 0 flagged"
     many = behind(p0=1, p1=2, p2=900, p3=4, p4=5)
     assert stream_status(many, 1.0, NONE) == "1 tx/s, lag 912 (2: 900), 0 flagged"
 
 
-def test_where_there_is_one_partition_or_no_lag_the_total_says_it_all() -> None:
+def test_one_partition_or_no_lag_shows_the_total_alone() -> None:
     assert "lag 7, " in stream_status(behind(p0=7), 1.0, NONE)
     assert "lag 0, " in stream_status(behind(p0=0, p1=0), 1.0, NONE)
 
@@ -44,7 +44,7 @@ def test_partitions_of_several_topics_have_the_topic_with_them() -> None:
     assert "lag 6 (labels:0: 1, tx:0: 5)" in stream_status(two, 1.0, NONE)
 
 
-def test_everything_that_counts_is_told() -> None:
+def test_every_count_is_on_the_line() -> None:
     counters = {"rows_scored": 990, "rows_flagged": 12, "rows_dead": 3, "rows_duplicate": 7}
     alerts = {"console": Counts(pending=0, sent=12), "file:a": Counts(pending=5, sent=7)}
     assert stream_status(Snapshot(counters), 99.6, latency((0.011, 98), (3.0, 2)), alerts) == (

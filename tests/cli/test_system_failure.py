@@ -45,7 +45,7 @@ def told(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_number_of_the_system(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_with_an_errno(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     number = getattr(errno, name)
     said = told(OSError(number, os.strerror(number), "/data/x"), capsys)
     assert said.startswith(f"/data/x: {os.strerror(number)}; ")
@@ -79,7 +79,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("kind", SAID)
-def test_here_and_in_a_step(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_here_and_in_a_step(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises((OSError, MemoryError)) as here:
         step(kind)
     assert told(here.value, capsys).startswith(SAID[kind])
@@ -106,7 +106,7 @@ def test_here_and_in_a_step(kind: str, capsys: pytest.CaptureFixture[str]) -> No
         ),
     ],
 )
-def test_a_text_of_another_process(
+def test_errors_as_text_of_another_process(
     last: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (
@@ -128,7 +128,7 @@ def test_a_text_of_another_process(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_kin(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+def test_related_errors(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     assert told(error, capsys)
 
 
@@ -243,7 +243,7 @@ def calls_on(data: Path, place: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("place", ["sealed", "file", "n" * 300])
-def test_every_command_says_what_it_was_refused(data: Path, ended: Calls, place: str) -> None:
+def test_every_command_names_the_refused_place(data: Path, ended: Calls, place: str) -> None:
     calls = [Call(args=args, limits={}) for args in calls_on(data, place)]
     for call, came in zip(calls, ended(calls), strict=True):
         shown = f"{call['args']}\n{came['said'][-2_000:]}"
@@ -254,7 +254,7 @@ def test_every_command_says_what_it_was_refused(data: Path, ended: Calls, place:
         assert "beam-fraud: " in came["said"] or "failed" in came["said"], shown
 
 
-def test_full_disks_and_few_files_end_in_words(data: Path, ended: Calls) -> None:
+def test_full_disks_and_few_files_are_one_line(data: Path, ended: Calls) -> None:
     rows, model, out = f"{data}/tx.parquet", f"{data}/model", f"{data}/refused"
     schema = ["--schema", "handbook"]
     commands = [

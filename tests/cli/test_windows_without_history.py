@@ -142,7 +142,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("command", ["score", "features", "evaluate", "check"])
-def test_one_warning_says_how_far_windows_reach(
+def test_one_warning_names_the_reach_of_windows(
     command: str,
     written: Callable[..., str],
     model: str,
@@ -175,7 +175,7 @@ def test_one_warning_says_how_far_windows_reach(
         )
 
 
-def test_a_dry_run_says_what_can_be_known(
+def test_a_dry_run_warns_as_far_as_known(
     written: Callable[..., str], model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file, short = written("new", rows(0, 20)), written("short", rows(-10, 10))
@@ -186,7 +186,7 @@ def test_a_dry_run_says_what_can_be_known(
     assert told(caplog) == ([SHORT] if file.endswith(".parquet") else [])
 
 
-def test_rows_before_the_first_that_counts_fill_windows(
+def test_rows_before_the_first_scored_row_fill_windows(
     written: Callable[..., str], model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = written("all", rows(-37, 57))
@@ -199,7 +199,7 @@ def test_rows_before_the_first_that_counts_fill_windows(
     assert line in found["warnings"]
 
 
-def test_a_new_stream_says_so_and_one_that_goes_on_does_not(
+def test_a_new_stream_warns_and_a_resumed_one_does_not(
     written: Callable[..., str],
     model: str,
     tmp_path: Path,
@@ -220,7 +220,7 @@ def test_a_new_stream_says_so_and_one_that_goes_on_does_not(
     assert len(told(caplog)) == short.endswith(".parquet")
 
 
-def test_a_model_without_windows_has_nothing_to_say(tmp_path: Path) -> None:
+def test_a_model_without_windows_does_not_warn(tmp_path: Path) -> None:
     (tmp_path / "day.csv").write_text("id,t,a\nx1,2024-01-01,1\n")
     options = ScoreOptions(
         files=(str(tmp_path / "day.csv"),),
@@ -242,7 +242,7 @@ def test_a_model_without_windows_has_nothing_to_say(tmp_path: Path) -> None:
         (WindowReach(10 * DAY, False), True),
     ],
 )
-def test_what_is_nearly_full_is_full(reach: WindowReach, warns: bool) -> None:
+def test_nearly_full_windows_count_as_full(reach: WindowReach, warns: bool) -> None:
     assert (reach.warning() is not None) == warns
 
 

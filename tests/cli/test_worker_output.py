@@ -20,7 +20,7 @@ subprocess.run("echo theirs again >&2", shell=True, check=True)
 
 
 @pytest.mark.parametrize("level", ["info", "debug"])
-def test_workers_are_heard_at_level_debug_only(level: str) -> None:
+def test_output_of_workers_is_logged_at_level_debug_only(level: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, level], capture_output=True, text=True, check=True
     )

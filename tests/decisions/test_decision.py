@@ -99,7 +99,7 @@ PASS = rule("pass", "approve", 5)
         (0.5, (), "review"),
     ],
 )
-def test_rules_raise_and_one_that_lets_pass_overrules_what_is_below_it(
+def test_rules_raise_and_an_approving_one_overrules_lower_priorities(
     score: float, rules: tuple[Rule, ...], decision: str
 ) -> None:
     others = (rule("silent pass", "approve", 99), rule("silent", "decline", 98))
@@ -108,7 +108,7 @@ def test_rules_raise_and_one_that_lets_pass_overrules_what_is_below_it(
     assert names == [r.name for r in sorted(rules, key=lambda rule: -rule.priority)]
 
 
-def test_no_rows_are_decided_on_too() -> None:
+def test_an_empty_batch_has_no_decisions() -> None:
     fired = Fired((REVIEW,), np.zeros((1, 0), dtype=bool))
     found = decided_columns(np.zeros(0), Thresholds(0.5), fired)
     assert {name: len(column) for name, column in found.items()} == {

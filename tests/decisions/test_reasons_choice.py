@@ -13,25 +13,25 @@ def chosen(contributions: list[float], most: int = 5) -> list[int]:
     return [feature for feature in found if feature >= 0]
 
 
-def test_what_raised_the_score_most_comes_first() -> None:
+def test_the_largest_contribution_comes_first() -> None:
     assert chosen([0.3, 3.0, -9.0, 1.0, 0.5]) == [1, 3, 4, 0]
 
 
-def test_after_three_only_what_added_a_twentieth_is_a_reason() -> None:
+def test_after_three_only_contributions_of_a_twentieth_are_reasons() -> None:
     assert chosen([10.0, 0.1, 0.1, 0.1, 0.1]) == [0, 1, 2]
     assert chosen([1.0, 1.0, 1.0, 0.2, 0.1]) == [0, 1, 2, 3]
 
 
-def test_no_more_than_asked() -> None:
+def test_at_most_the_requested_number() -> None:
     assert chosen([1.0, 1.0, 1.0, 1.0, 1.0, 1.0], most=4) == [0, 1, 2, 3]
     assert chosen([1.0, 2.0, 3.0], most=1) == [2]
 
 
-def test_where_fewer_than_three_raised_it_those_that_lowered_it_most_make_up() -> None:
+def test_features_that_lowered_the_score_fill_up_to_three() -> None:
     assert chosen([0.5, -0.1, -2.0, 0.0]) == [0, 2, 1]
 
 
-def test_what_added_nothing_is_no_reason() -> None:
+def test_a_zero_contribution_is_no_reason() -> None:
     assert chosen([0.0, 0.5, 0.0, 0.0]) == [1]
     assert chosen([0.0, 0.0]) == []
 

@@ -112,14 +112,16 @@ def explained(request: pytest.FixtureRequest) -> tuple[Any, Explainer, type]:
     return model, explainer_of(model, FEATURES, reference(model)), kind
 
 
-def test_the_best_explainer_serves(explained: tuple[Any, Explainer, type]) -> None:
+def test_the_best_explainer_is_chosen(explained: tuple[Any, Explainer, type]) -> None:
     _, explainer, kind = explained
     assert type(explainer) is kind
     assert explainer.approximate == (kind in (ForestExplainer, OcclusionExplainer))
     assert (explainer.unit == "probability") == explainer.approximate
 
 
-def test_what_makes_a_fraud_has_raised_its_score(explained: tuple[Any, Explainer, type]) -> None:
+def test_the_features_of_a_fraud_have_raised_its_score(
+    explained: tuple[Any, Explainer, type],
+) -> None:
     _, explainer, _ = explained
     # Fast; of category 2; large; and the opposite of all.
     block = np.array([[3.0, 0, 0.5], [0, 2, 0.5], [0, 0, 6.0], [-3, 1, 0.1]])
@@ -145,7 +147,7 @@ def test_a_row_is_explained_bit_for_bit_the_same_in_any_block(
 
 
 @pytest.mark.parametrize("name", ["forest", "extra trees", "tree"])
-def test_those_of_a_forest_add_up_to_the_score_less_its_roots(name: str) -> None:
+def test_contributions_of_a_forest_add_up_to_the_score_less_its_roots(name: str) -> None:
     model = CASES[name][0]().fit(rows().matrix, rows().labels)
     block = rows(500, seed=2).matrix
     added = ForestExplainer(model).contributions(block).sum(axis=1)
@@ -154,7 +156,7 @@ def test_those_of_a_forest_add_up_to_the_score_less_its_roots(name: str) -> None
     np.testing.assert_allclose(base + added, predict_scores(model, block), rtol=0, atol=1e-12)
 
 
-def test_those_of_a_regression_add_up_to_the_log_odds_less_their_mean() -> None:
+def test_contributions_of_a_regression_add_up_to_the_log_odds_less_their_mean() -> None:
     train = rows()
     model = CASES["logistic"][0]().fit(train.matrix, train.labels)
     explainer = LinearExplainer(model, np.zeros(3), reference(model), FEATURES)
@@ -215,7 +217,7 @@ def test_an_imported_regression_with_a_scaler_is_compared_with_its_mean() -> Non
 
 
 @pytest.mark.parametrize(("module", "name"), [("xgboost", "xgboost"), ("lightgbm", "lightgbm")])
-def test_those_of_other_libraries_add_up_to_the_log_odds(module: str, name: str) -> None:
+def test_contributions_of_other_libraries_add_up_to_the_log_odds(module: str, name: str) -> None:
     pytest.importorskip(module)
     model = CASES[name][0]().fit(rows().matrix, rows().labels)
     block = rows(200, seed=3).matrix

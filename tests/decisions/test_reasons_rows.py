@@ -104,7 +104,7 @@ def test_a_block_without_flagged_rows_is_left_as_it_is() -> None:
     assert explainer.rows == 0
 
 
-def test_a_flagged_row_that_nothing_moved_has_an_empty_list() -> None:
+def test_a_flagged_row_without_contributions_has_an_empty_list() -> None:
     found = reasons(ByValue()).add(scored([True]), np.zeros((1, 3)))
     assert found.column("reasons").to_pylist() == [[]]
 
@@ -129,7 +129,7 @@ def run_score(bundle: Path, out: Path, **options: object) -> pa.Table:
     return pq.read_table(out / "scores").sort_by("transaction_id")
 
 
-def test_a_run_says_why(bundle: Path, tmp_path: Path) -> None:
+def test_a_run_writes_reasons(bundle: Path, tmp_path: Path) -> None:
     urls = {
         "sink": f"sqlite:///{tmp_path}/flagged.db",
         "alerts": (f"file:{tmp_path}/alerts.jsonl",),
@@ -155,7 +155,7 @@ def test_a_run_says_why(bundle: Path, tmp_path: Path) -> None:
         assert json.loads(kept[key]) == told[key] == row["reasons"]
 
 
-def test_they_are_the_same_in_any_blocks(bundle: Path, tmp_path: Path) -> None:
+def test_reasons_are_the_same_in_any_blocks(bundle: Path, tmp_path: Path) -> None:
     some = run_score(bundle, tmp_path / "some")
     other = run_score(bundle, tmp_path / "other", block_rows=50)
     lists = [
@@ -169,13 +169,13 @@ def test_they_are_the_same_in_any_blocks(bundle: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("most", [0, 2])
-def test_no_more_than_asked(bundle: Path, tmp_path: Path, most: int) -> None:
+def test_at_most_the_requested_number(bundle: Path, tmp_path: Path, most: int) -> None:
     found = run_score(bundle, tmp_path / "out", reasons=most)
     lengths = {len(x or ()) for x in found.column("reasons").to_pylist()}
     assert max(lengths) == most
 
 
-def test_the_step_leaves_no_features_behind(bundle: Path) -> None:
+def test_the_step_drops_the_features(bundle: Path) -> None:
     opened = open_bundle(str(bundle))
     features = len(opened.features.names)
     batch = append_block(scored([True, False]), np.ones((2, features)))

@@ -61,7 +61,7 @@ def test_contributions_are_shapley_values(small: HistGradientBoostingClassifier)
 
 
 @pytest.mark.parametrize("model", ["small", "wide"])
-def test_they_add_up_to_the_log_odds_less_their_mean(
+def test_contributions_add_up_to_the_log_odds_less_their_mean(
     model: str, request: pytest.FixtureRequest
 ) -> None:
     boosting = request.getfixturevalue(model)
@@ -110,7 +110,7 @@ def test_a_model_that_never_splits_has_no_contributions() -> None:
     np.testing.assert_array_equal(found, np.zeros((3, 2)))
 
 
-def test_trees_that_are_kept_in_another_way_are_not_guessed_at() -> None:
+def test_trees_of_an_unknown_layout_are_not_explained() -> None:
     class Changed:
         n_features_in_ = 3
 

@@ -166,7 +166,7 @@ def test_words(feature: str, value: float | None, usual: float | None, text: str
         (1.0, 1, "the merchant's only transaction between 37 and 7 days ago was fraud"),
     ],
 )
-def test_a_share_is_told_by_its_counts_where_the_model_has_them(
+def test_a_share_is_worded_by_its_counts_if_the_model_has_them(
     share: float, total: float, text: str
 ) -> None:
     wording = Wording(FEATURES, np.full(len(FEATURES.names), 0.5))
@@ -175,7 +175,7 @@ def test_a_share_is_told_by_its_counts_where_the_model_has_them(
     assert wording.text(risk, share, float(total)) == f"{text}, usually 50 %"
 
 
-def test_of_no_transaction_there_is_no_share() -> None:
+def test_no_transactions_have_no_share() -> None:
     wording = Wording(FEATURES, np.full(len(FEATURES.names), 0.5))
     risk = FEATURES.names.index("merchant_risk_30d_delay_7d")
     said = "no transaction of the merchant between 37 and 7 days ago"
@@ -193,7 +193,7 @@ def test_a_delay_in_another_unit_than_its_window_says_when_it_ended() -> None:
     ]
 
 
-def test_what_lowered_the_score_says_so() -> None:
+def test_features_that_lowered_the_score_are_marked() -> None:
     wording = Wording(FEATURES, np.full(len(FEATURES.names), math.nan))
     place = FEATURES.names.index("is_night")
     assert wording.text(place, 0.0, lowers=True) == "by day (speaks against fraud)"
@@ -222,5 +222,5 @@ def test_usual_is_the_median_or_the_most_common_category() -> None:
     assert math.isnan(usual[3])
 
 
-def test_nothing_is_usual_for_an_imported_model() -> None:
+def test_an_imported_model_has_no_usual_values() -> None:
     assert np.isnan(usual_values(Reference(), FEATURES)).all()

@@ -97,9 +97,7 @@ def test_a_condition_means_what_python_would_mean_by_it(text: str, condition: ob
         ("amount > 1j", 10, "is not allowed in a condition"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_its_place_and_the_fix(
-    text: str, column: int, said: str
-) -> None:
+def test_errors_name_the_place_and_the_fix(text: str, column: int, said: str) -> None:
     with pytest.raises(ConditionError) as refused:
         read_condition(text, NAMES, LISTS)
     assert said in str(refused.value)
@@ -107,7 +105,7 @@ def test_what_is_wrong_is_told_with_its_place_and_the_fix(
     assert refused.value.column == column
 
 
-def test_the_place_in_a_condition_of_several_lines_is_told_with_its_line() -> None:
+def test_errors_in_a_condition_of_several_lines_name_the_line() -> None:
     with pytest.raises(ConditionError) as refused:
         read_condition("amount > 1\n  and amout > 2", NAMES, LISTS)
     assert (refused.value.line, refused.value.column) == (2, 7)
@@ -171,7 +169,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_what_is_hostile_is_refused_in_a_line(text: str) -> None:
+def test_hostile_conditions_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(ConditionError) as refused:
         read_condition(text, NAMES, LISTS)
     assert len(str(refused.value)) < 300
@@ -183,7 +181,7 @@ _WORDS += ["==", "!=", "<", ">", "+", "-", "*", "/", "(", ")", "[", "]", ",", ":
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(_WORDS)).map(" ".join)))
-def test_any_text_is_a_condition_or_refused_in_a_line(text: str) -> None:
+def test_any_text_is_a_condition_or_refused_in_one_line(text: str) -> None:
     error = refusal(text)
     if error is None:
         read = read_condition(text, NAMES, LISTS)

@@ -160,7 +160,7 @@ def test_a_missing_value_makes_every_comparison_false_and_not_of_it_true() -> No
     assert fired.holds[:, 0].tolist() == [False, False, False, True, False] * 2
 
 
-def test_a_calendar_that_the_model_does_not_take_is_known_all_the_same() -> None:
+def test_rules_know_calendar_features_outside_the_model() -> None:
     features = replace(FEATURES, order=("amount",))
     row = dict.fromkeys(NAMES) | {"amount": 1.0, "is_night": 1.0}
     transactions, scores = batch_of([row])
@@ -169,7 +169,7 @@ def test_a_calendar_that_the_model_does_not_take_is_known_all_the_same() -> None
     assert fired.holds[:, 0].tolist() == [True, False]
 
 
-def test_what_rules_share_is_done_once() -> None:
+def test_common_parts_of_rules_are_computed_once() -> None:
     together = Program(rule_set("amount > 1 and risk > 2", "risk > 2 or amount > 1"), FEATURES)
     alone = Program(rule_set("amount > 1 and risk > 2"), FEATURES)
     assert len(together._steps) == len(alone._steps) + 1
@@ -196,7 +196,7 @@ def test_texts_are_found_whether_few_or_many_are_known(rows: int) -> None:
     assert len(codes.of(column)) == len(given_)
 
 
-def test_texts_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_with_equal_hashes_stay_distinct(monkeypatch: pytest.MonkeyPatch) -> None:
     """A real collision is too rare, so the hash here is the length alone."""
     monkeypatch.setattr(
         IdHash,

@@ -19,7 +19,7 @@ decision = "review"
 """
 
 
-def test_rules_stand_by_priority_then_as_in_the_file() -> None:
+def test_rules_are_ordered_by_priority_then_as_in_the_file() -> None:
     text = GOOD + "".join(
         f'[[rule]]\nname = "{name}"\nwhen = "score > 0.5"\ndecision = "{decision}"\n{priority}\n'
         for name, decision, priority in (
@@ -89,7 +89,7 @@ def test_a_list_comes_from_the_file_beside_the_rules(tmp_path: Path) -> None:
         ("[[list]]\nname = 'a'\nfile = 3\n" + GOOD, "list a: file must be the name of a file"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_a_wrong_call_in_one_line(
+def test_invalid_entries_are_a_usage_error_of_one_line(
     text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_the_file_of_a_list_that_is_not_there_is_named() -> None:
+def test_a_missing_file_of_a_list_is_named() -> None:
     text = "[[list]]\nname = 'a'\nfile = 'absent.txt'\n" + GOOD
     with pytest.raises(FraudError, match=r"r: list a: file absent\.txt cannot be read: No such"):
         rules_from_toml(text, NAMES, where="r")

@@ -19,14 +19,14 @@ def test_one_server_has_a_directory_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FraudError, match="is a file, give a directory"), held(tmp_path / "file/x"):
         pass
 
 
 @pytest.mark.parametrize("given", ["0", "65536", "-1", "x", ""])
-def test_a_port_is_one(given: str) -> None:
+def test_a_port_is_a_valid_number(given: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         port(given)
 

@@ -72,7 +72,7 @@ def test_every_parameter_is_an_option_and_every_needed_option_a_parameter(
 
 
 @pytest.mark.parametrize("name", GIVEN)
-def test_what_can_be_meant_passes(parameters: dict[str, Any], name: str) -> None:
+def test_valid_parameters_pass(parameters: dict[str, Any], name: str) -> None:
     assert all(re.match(regex, GIVEN[name]) for regex in parameters[name]["regexes"])
 
 
@@ -88,7 +88,7 @@ def test_what_can_be_meant_passes(parameters: dict[str, Any], name: str) -> None
         ("lateness", "15"),
     ],
 )
-def test_what_cannot_be_meant_does_not(parameters: dict[str, Any], name: str, value: str) -> None:
+def test_invalid_parameters_do_not_pass(parameters: dict[str, Any], name: str, value: str) -> None:
     assert not all(re.match(regex, value) for regex in parameters[name]["regexes"])
 
 
@@ -124,7 +124,7 @@ def test_a_launcher_calls_the_command_with_its_parameters() -> None:
 
 
 @pytest.mark.parametrize(("given", "said"), [("command=train", "command"), ("", "command=:")])
-def test_a_launcher_refuses_what_no_job_is(given: str, said: str) -> None:
+def test_a_launcher_refuses_other_commands(given: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         main.call_of([f"--{given}"])
 
@@ -136,7 +136,7 @@ def test_the_image_is_of_the_versions_that_are_tested() -> None:
     assert f"apache-beam=={version('apache-beam')}" in pinned
 
 
-def test_what_the_image_is_made_of_is_there() -> None:
+def test_the_files_of_the_image_exist() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     sources = {source for line in copied for source in line.split() if "$" not in source}
     assert {"constraints.txt", "beam_fraud", "deploy/dataflow/main.py"} <= sources
@@ -157,7 +157,7 @@ def commands_of(page: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_call_of_the_page_has_options_that_there_are(page: Path) -> None:
+def test_every_option_of_the_page_exists(page: Path) -> None:
     from beam_fraud.cli.beam_options import split
 
     calls = [words[1:] for words in commands_of(page) if words[:1] == ["beam-fraud"]]

@@ -161,7 +161,7 @@ def test_a_worker_shares_the_network_of_its_task_manager() -> None:
     assert SERVICES["workers"]["network_mode"] == "service:taskmanager"
 
 
-def test_the_job_server_is_told_where_it_is_reached(tmp_path: Path) -> None:
+def test_the_job_server_knows_its_own_address(tmp_path: Path) -> None:
     here = flags(FlinkCluster(tmp_path)._server())
     service = manifest("Service")
     ports = {port["port"] for port in service["spec"]["ports"]}
@@ -189,7 +189,7 @@ def test_the_service_finds_the_job_server() -> None:
     assert manifest("Deployment")["spec"]["selector"]["matchLabels"] == labels
 
 
-def test_what_submits_may_reach_the_job_server() -> None:
+def test_submitting_pods_may_reach_the_job_server() -> None:
     labels = manifest("Job")["spec"]["template"]["metadata"]["labels"]
     policies = [one["spec"] for one in MANIFESTS if one["kind"] == "NetworkPolicy"]
     server = next(one for one in policies if "app" not in one["podSelector"]["matchLabels"])
@@ -198,7 +198,7 @@ def test_what_submits_may_reach_the_job_server() -> None:
     assert server["podSelector"]["matchLabels"] == pod
 
 
-def test_the_stream_is_a_call_that_the_command_takes() -> None:
+def test_the_stream_is_a_valid_call() -> None:
     command, *arguments = submitted()
     own = {
         name for parameter in get_command(app).commands[command].params for name in parameter.opts
@@ -228,7 +228,7 @@ def test_no_image_and_no_service_is_root() -> None:
 
 
 @pytest.mark.parametrize(("name", "pod"), pods())
-def test_what_is_mounted_is_there(name: str, pod: Any) -> None:
+def test_mounted_files_exist(name: str, pod: Any) -> None:
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     also = [sidecar()] if name == "Flink" else []
     for container in [*pod["containers"], *also]:
@@ -245,7 +245,7 @@ def test_everything_but_the_job_is_applied_together() -> None:
     assert len(set(resources)) == len(resources)
 
 
-def test_what_images_copy_is_there_and_reaches_the_builder() -> None:
+def test_files_that_images_copy_exist_and_reach_the_builder() -> None:
     admitted = [
         line[1:]
         for line in (FLINK / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
@@ -268,7 +268,7 @@ def test_the_image_has_a_python_and_extras_that_the_package_has() -> None:
     assert project["requires-python"] == f">={python}"
 
 
-def test_services_are_built_of_stages_that_are_there() -> None:
+def test_services_are_built_of_existing_stages() -> None:
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.M))
     for service in SERVICES.values():
         if build := service.get("build"):

@@ -63,7 +63,7 @@ def test_a_program_that_runs_keeps_our_classes_when_target_is_removed(
     assert ours.exists()
 
 
-def test_classes_that_cannot_be_made_are_one_line(
+def test_classes_that_cannot_be_compiled_are_one_line(
     beams: Path, source: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()

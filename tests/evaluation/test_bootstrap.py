@@ -110,7 +110,7 @@ def test_accounts_of_a_row_each_are_rows() -> None:
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_rows_of_one_class_have_no_intervals_of_what_is_not_defined(label: int) -> None:
+def test_rows_of_one_class_have_no_intervals_of_undefined_figures(label: int) -> None:
     labels = np.full(10, label, dtype=np.int8)
     found = run(labels, np.linspace(0, 1, 10), np.linspace(0, 1, 10), accounts=np.arange(10) // 2)
     assert found.interval("average_precision", 0) is None

@@ -30,7 +30,7 @@ def sections() -> list[Section]:
     return [Section(HOSTILE, (HOSTILE, line(caption=HOSTILE), table, Notice(HOSTILE, True)))]
 
 
-def test_a_page_needs_no_other_place() -> None:
+def test_a_page_is_self_contained() -> None:
     addresses: list[str] = []
 
     class Reader(HTMLParser):
@@ -79,7 +79,7 @@ def test_fractions_of_a_column_have_as_many_decimals() -> None:
     assert [row[2] for row in shown] == ["3", "4", "5", "\N{EN DASH}"]
 
 
-def test_columns_of_numbers_stand_right_and_short_words_stay_whole() -> None:
+def test_columns_of_numbers_are_right_aligned_and_short_words_unbroken() -> None:
     rows = (("2024-01-27", "0.537 %", "a_long_name@97cf9d807f95"), ("b", None, "1"))
     page = render_page("t", "s", [Section("a", (Table(("day", "share", "model"), rows),))])
     assert '<th scope="col" class="number">share</th>' in page
@@ -99,7 +99,7 @@ def test_a_legend_stands_under_the_axes() -> None:
     assert legend.get_window_extent().y1 <= drawing.axes[0].get_tightbbox().y0
 
 
-def test_what_stands_between_backticks_is_code_and_never_markup() -> None:
+def test_text_between_backticks_is_code_and_never_markup() -> None:
     said = "give `--until X` or `<b>`"
     page = render_page("t", "s", [Section("a", (said, Notice(said)))])
     assert page.count("give <code>--until X</code> or <code>&lt;b&gt;</code></p>") == 2

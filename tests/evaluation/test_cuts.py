@@ -35,7 +35,7 @@ def figures(cuts: Cuts, labels: Labels, weights: Floats) -> dict[str, float]:
 
 
 @given(st.lists(st.tuples(ROW, st.integers(0, 3)), min_size=2, max_size=60), st.integers(0, 8))
-def test_they_are_those_of_scikit_learn_with_ties_and_weights(
+def test_figures_equal_scikit_learns_with_ties_and_weights(
     drawn: list[tuple[tuple[bool, int], int]], eighths: int
 ) -> None:
     labels, scores = arrays([row for row, _ in drawn])
@@ -78,7 +78,7 @@ def test_curves_end_with_every_row_flagged(rows: list[tuple[bool, int]]) -> None
         assert (flagged, caught) == (at_least.sum(), labels[at_least].sum())
 
 
-def test_long_curves_are_thinned_and_keep_both_ends_of_what_they_show() -> None:
+def test_long_curves_are_thinned_and_keep_both_ends() -> None:
     random = np.random.default_rng(0)
     labels = (random.random(50_000) < 0.05).astype(np.int8)
     scores = random.random(50_000)

@@ -64,7 +64,7 @@ class TestSeparation:
         )
         assert told.ks == pytest.approx(ks_2samp(values[fraud], values[~fraud]).statistic)
 
-    def test_categories_of_one_row_each_tell_nothing(self, tmp_path: Path) -> None:
+    def test_categories_of_one_row_each_predict_nothing(self, tmp_path: Path) -> None:
         schema = bank(FeatureColumn("c", "categorical"), FeatureColumn("d", "categorical"))
         labels = [int(i % 10 == 0) for i in range(400)]
         told = {
@@ -96,7 +96,7 @@ class TestRates:
         assert (day.group, day.rows, day.frauds, day.rate) == ("2024-08-05", 2, 1, 0.5)
         assert told.over_time.hours[0].rows == told.over_time.weekdays[0].rows == 2
 
-    def test_many_days_are_put_together_to_months(self, tmp_path: Path) -> None:
+    def test_many_days_are_grouped_by_month(self, tmp_path: Path) -> None:
         told = found(tmp_path, bank(), t=[DAY * i for i in range(800)]).over_time
         assert told.period == "month"
         assert [rate.rows for rate in told.calendar][:2] == [31, 28]
@@ -138,7 +138,7 @@ class TestDuplicates:
         told = found(tmp_path, schema, i=["a", "b"], t=[1, 1], a=[1.0, 1.0], y=[0, 0])
         assert told.duplicates.rows == 1
 
-    def test_the_published_transactions_have_as_many_as_is_known(self) -> None:
+    def test_the_published_transactions_have_the_known_number_of_duplicates(self) -> None:
         path = DATA / "creditcard.parquet"
         if not path.is_file():
             pytest.skip(f"no {path}")
@@ -153,7 +153,7 @@ class TestDuplicates:
 
 
 class TestMissing:
-    def test_absent_values_and_dead_letters_are_told_by_column(self, tmp_path: Path) -> None:
+    def test_absent_values_and_dead_letters_are_counted_by_column(self, tmp_path: Path) -> None:
         schema = bank(FeatureColumn("x", missing="allow"), FeatureColumn("must"))
         told = found(
             tmp_path, schema, x=[None, None, 1.0, 2.0], must=[1.0, 2.0, 3.0, None], y=[1, 1, 0, 0]
@@ -219,7 +219,7 @@ class TestCorrelation:
         assert told.coefficients[0][1] == pytest.approx(spearmanr(x, z).statistic, abs=1e-4)
         assert [(p.feature, p.other) for p in told.redundant] == [("z", "double")]
 
-    def test_what_does_not_vary_has_none(self, tmp_path: Path) -> None:
+    def test_constants_have_no_coefficient(self, tmp_path: Path) -> None:
         told = found(tmp_path, bank(FeatureColumn("x")), x=[1.0] * 4).correlation
         assert set(told.coefficients[0]) == {None}
 
@@ -237,7 +237,7 @@ class TestCategories:
 
 
 class TestLeakage:
-    def test_what_knows_too_much_or_nothing_is_suspected(self, tmp_path: Path) -> None:
+    def test_features_that_predict_too_well_or_nothing_are_suspected(self, tmp_path: Path) -> None:
         random = np.random.default_rng(0)
         labels = [int(i % 20 == 0) for i in range(1000)]
         columns: dict[str, Any] = {
@@ -289,7 +289,7 @@ class TestAdvice:
         assert (told.test_from, told.train_until) == ("1970-03-22", "1970-03-19")
         assert (told.test_rows, told.train_rows) == (20, 77)
 
-    def test_rates_that_change_over_time_are_told(self, tmp_path: Path) -> None:
+    def test_rates_that_change_over_time_are_reported(self, tmp_path: Path) -> None:
         labels = [int(i % (20 if i < 4000 else 5) == 0) for i in range(8000)]
         told = found(tmp_path, bank(), y=labels, t=[DAY * i // 400 for i in range(8000)])
         assert any(a.topic == "rows" and "goes from 5.00 % " in a.text for a in told.advice)

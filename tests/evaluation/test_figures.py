@@ -80,7 +80,7 @@ def test_a_histogram_counts_every_row() -> None:
     assert (histogram.genuine.sum(), histogram.frauds.sum()) == (3, 2)
 
 
-def test_days_say_what_was_flagged_and_found() -> None:
+def test_days_count_flagged_rows_and_caught_frauds() -> None:
     rows = EvaluatedRows(
         labels=LABELS,
         times=np.array([0, 1, DAY, 3 * DAY, 3 * DAY + 1]),
@@ -125,11 +125,11 @@ def test_weeks_start_on_mondays_and_a_shift_of_scores_shows() -> None:
     assert again.weeks[2].score_shift == 0
 
 
-def test_a_bin_that_was_empty_does_not_make_the_shift_endless() -> None:
+def test_an_empty_bin_does_not_make_the_shift_infinite() -> None:
     assert 0 < population_stability(np.array([100, 0]), np.array([50, 50])) < 10
 
 
-def test_the_feature_that_tells_is_worth_most_and_noise_nothing() -> None:
+def test_the_predictive_feature_has_the_largest_importance_and_noise_none() -> None:
     random = np.random.default_rng(0)
     matrix = random.normal(size=(3000, 3))
     labels = (matrix[:, 1] + random.normal(scale=0.3, size=3000) > 2).astype(np.int8)
@@ -163,5 +163,5 @@ def test_importance_takes_one_class_constant_scores_and_few_rows() -> None:
     assert len(sample_of(labels * 0 + 1, 5, 0).rows) == 5
 
 
-def test_dear_models_are_shuffled_on_fewer_rows() -> None:
+def test_slow_models_are_shuffled_on_fewer_rows() -> None:
     assert affordable_rows(1, 10) > affordable_rows(100, 30) >= affordable_rows(1e6, 300) > 0

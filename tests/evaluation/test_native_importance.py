@@ -35,7 +35,7 @@ def importance(model: Any) -> NativeImportance | None:
         make_pipeline(StandardScaler(), LogisticRegression()),
     ],
 )
-def test_forests_and_regressions_name_the_feature_that_tells(model: Any) -> None:
+def test_forests_and_regressions_rank_the_predictive_feature_first(model: Any) -> None:
     found = importance(model)
     assert found is not None
     assert found.features[0][0] == "b"
@@ -50,5 +50,5 @@ def test_forests_and_regressions_name_the_feature_that_tells(model: Any) -> None
         make_pipeline(PCA(3), LogisticRegression()),
     ],
 )
-def test_models_that_cannot_tell_say_nothing(model: Any) -> None:
+def test_models_without_importances_have_none(model: Any) -> None:
     assert importance(model) is None

@@ -21,7 +21,7 @@ def assert_same(features: dict[str, np.ndarray], expected: dict[str, list[float]
 
 @settings(deadline=None, max_examples=60)
 @given(keyed_rows(), SLICES)
-def test_complete_data_give_what_the_definition_says(
+def test_features_of_complete_data_follow_the_definition(
     drawn: tuple[KeyRows, Frauds], slice_rows: int
 ) -> None:
     rows, frauds = drawn
@@ -31,7 +31,7 @@ def test_complete_data_give_what_the_definition_says(
 
 @settings(deadline=None, max_examples=60)
 @given(keyed_rows(), SLICES, st.randoms(use_true_random=False), st.booleans())
-def test_a_row_sees_what_arrived_before_it(
+def test_a_row_sees_earlier_arrivals(
     drawn: tuple[KeyRows, Frauds], slice_rows: int, random, shuffle: bool
 ) -> None:
     rows, frauds = drawn
@@ -45,7 +45,7 @@ def test_a_row_sees_what_arrived_before_it(
 
 @settings(deadline=None, max_examples=60)
 @given(keyed_rows(max_size=15), st.data(), SLICES)
-def test_frauds_may_be_told_of_with_any_row(
+def test_frauds_may_be_known_with_any_row(
     drawn: tuple[KeyRows, Frauds], data: st.DataObject, slice_rows: int
 ) -> None:
     rows, _ = drawn
@@ -71,7 +71,7 @@ def test_frauds_may_be_told_of_with_any_row(
         assert_same(features, reference(rows, frauds, SPECS[1:], order))
 
 
-def test_a_key_larger_than_a_slice_is_cut_without_a_trace() -> None:
+def test_dividing_a_large_key_changes_no_feature() -> None:
     rng = np.random.default_rng(7)
     n = 3000
     rows = KeyRows(
@@ -108,7 +108,7 @@ def test_rows_replayed_in_another_order_of_positions_give_the_same() -> None:
         np.testing.assert_array_equal(moved[name], feature[places], name)
 
 
-def test_more_than_65536_keys_are_told_apart() -> None:
+def test_more_than_65536_keys_stay_distinct() -> None:
     keys = np.arange(70_000, dtype=np.uint64)
     key = np.concatenate((keys, keys[::-1]))
     rows = KeyRows(key, np.repeat([0, HOUR], len(keys)), np.ones(len(key), dtype=np.int64))
@@ -144,7 +144,7 @@ def test_a_fraud_that_arrives_late_is_not_known_to_the_row_just_before() -> None
 
 @given(keyed_rows(max_size=12))
 @settings(deadline=None, max_examples=50)
-def test_what_a_definition_calls_undefined_is_all_that_is(drawn: tuple[KeyRows, Frauds]) -> None:
+def test_only_the_declared_features_are_undefined(drawn: tuple[KeyRows, Frauds]) -> None:
     rows, frauds = drawn
     for delay in ("0d", "1d"):
         kinds = [name for name in AGGREGATES if name != "risk" or delay != "0d"]

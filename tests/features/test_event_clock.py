@@ -22,7 +22,7 @@ HOUR = 3_600_000_000
     st.integers(1, 9),
     st.integers(1, 4),
 )
-def test_it_depends_on_the_rows_alone_and_goes_on_from_its_state(
+def test_it_depends_on_the_rows_alone_and_resumes_from_its_state(
     times: list[int], cuts: list[int], block: int, blocks: int
 ) -> None:
     rows = np.array(times, dtype=np.int64)
@@ -67,7 +67,7 @@ def test_a_burst_of_a_hundred_rows_ahead_does_not_move_it() -> None:
     assert before < clock.at < 2_500
 
 
-def test_the_first_rows_do_not_say_what_time_it_is_before_there_are_some() -> None:
+def test_few_first_rows_do_not_set_the_clock() -> None:
     clock = EventClock()
     clock.observe(np.array([200_000 * HOUR]))
     assert clock.at == NEVER

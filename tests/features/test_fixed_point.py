@@ -20,7 +20,7 @@ def test_halves_go_to_the_even_unit() -> None:
     assert to_units(halves).tolist() == [312, 938, -312, -938]
 
 
-def test_what_is_too_large_is_told_and_refused() -> None:
+def test_amounts_that_are_too_large_are_refused() -> None:
     amounts = np.array([1e10, -1e10, np.nextafter(1e10, 0), -9.9e9, np.nan, np.inf])
     assert amount_too_large(amounts).tolist() == [True, True, False, False, True, True]
     with pytest.raises(FraudError, match="1e\\+10"):

@@ -80,7 +80,7 @@ def test_hashes_of_streams_from_before_keys_stay_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("ids", [COLLIDING, COLLIDING_ACCOUNTS])
-def test_ids_chosen_to_hash_alike_do_so_only_without_a_key(ids: tuple[str, str]) -> None:
+def test_ids_chosen_to_collide_do_so_only_without_a_key(ids: tuple[str, str]) -> None:
     pair, hashing = pa.array(ids), IdHash.random()
     assert len(set(UNKEYED.of(pair).tolist())) == 1
     assert len(set(hashing.of(pair).tolist())) == 2
@@ -108,7 +108,7 @@ def test_ids_chosen_for_one_shard_are_spread_over_all() -> None:
     assert rows.max() < 2 * rows.min()
 
 
-def test_ids_chosen_for_one_sequence_of_slots_cost_what_others_cost() -> None:
+def test_ids_chosen_for_one_sequence_of_slots_are_as_fast_as_others() -> None:
     """Without a key, each id would step over all earlier ones."""
     chosen = ids_of_one_sequence()[:12_000]
     others = pa.array([f"{number:016}" for number in range(len(chosen))])

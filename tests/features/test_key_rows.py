@@ -22,7 +22,7 @@ TRANSACTIONS = pa.table(
 )
 
 
-def test_rows_without_a_key_enter_nothing() -> None:
+def test_rows_without_a_key_are_left_out() -> None:
     keyed = key_rows(TRANSACTIONS, ["account_id"], HASH, merchants=True, labels=True)
     assert keyed.rows.time.tolist() == [10, 30, 40]
     assert keyed.rows.amount.tolist() == [10_000, -30_000, 42_500]
@@ -40,7 +40,7 @@ def test_a_row_without_a_merchant_has_merchant_zero() -> None:
     assert 0 not in merchants[[0, 2]]
 
 
-def test_a_key_of_two_columns_needs_both_and_minds_their_order() -> None:
+def test_a_key_of_two_columns_needs_both_in_order() -> None:
     keyed = key_rows(TRANSACTIONS, ["account_id", "merchant_id"], HASH)
     assert keyed.rows.time.tolist() == [10, 40]
     turned = key_rows(TRANSACTIONS, ["merchant_id", "account_id"], HASH)

@@ -92,7 +92,7 @@ def test_ordinary_amounts_get_the_same_bits_by_way_of_large_sums(
 
 
 @pytest.mark.parametrize(("rows", "late"), [(2_100, False), (2_100, True), (93_200, False)])
-def test_many_of_the_largest_amounts_are_added_up_and_spread_right(rows: int, late: bool) -> None:
+def test_sums_and_deviations_of_many_largest_amounts_are_correct(rows: int, late: bool) -> None:
     """An overflow made sums negative and the deviation 1,800 million times too large."""
     amounts = np.where(np.arange(rows) % 2, 9.9e9 + 500, 9.9e9 - 500)
     units = to_units(amounts)
@@ -157,6 +157,6 @@ def test_more_rows_in_a_window_than_sums_are_exact_for_are_refused(
     engine(rows, Velocity(("account_id",), ("30d",), ("count", "max")))
 
 
-def test_the_most_rows_of_a_window_leave_less_than_64_bits_to_tell() -> None:
+def test_the_largest_windows_keep_64_bits() -> None:
     for shift in TOPS:
         assert large_sums.MOST_ROWS * ((1 << shift) - 1) < 1 << 64

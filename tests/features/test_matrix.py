@@ -19,7 +19,7 @@ MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2037, 1, 1), timezones=st.
 
 @settings(deadline=None)
 @given(st.lists(MOMENTS), st.sampled_from(["UTC", "Europe/Brussels", "Asia/Kolkata"]))
-def test_weekends_and_nights_are_told_in_the_zone(moments: list[datetime], zone: str) -> None:
+def test_weekends_and_nights_are_those_of_the_zone(moments: list[datetime], zone: str) -> None:
     times = pa.array(moments, EVENT_TIME)
     local = [moment.astimezone(ZoneInfo(zone)) for moment in moments]
     assert is_weekend(times, zone).tolist() == [float(t.weekday() >= 5) for t in local]

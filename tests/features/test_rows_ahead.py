@@ -28,7 +28,7 @@ def rows_some_ahead(seed: int, ahead: int, share: float) -> KeyRows:
 
 @pytest.mark.parametrize("ahead", [9 * HOUR, 40 * DAY, 20 * 365 * DAY])
 @pytest.mark.parametrize("size", [1, 97, 1_500])
-def test_rows_ahead_are_right_themselves_and_leave_all_others_so(ahead: int, size: int) -> None:
+def test_rows_ahead_are_correct_and_change_no_other_row(ahead: int, size: int) -> None:
     rows = rows_some_ahead(11, ahead, 0.05)
     if size == 1:
         rows = rows.take(slice(0, 1_500))
@@ -60,7 +60,7 @@ def test_a_window_is_whole_when_time_has_caught_up_with_a_row_ahead() -> None:
 
 
 @pytest.mark.parametrize("ahead", [9 * HOUR, 20 * 365 * DAY])
-def test_memory_is_bounded_whatever_a_part_of_the_rows_is_dated(ahead: int) -> None:
+def test_memory_is_bounded_for_any_dates_of_some_rows(ahead: int) -> None:
     spec = Velocity(("account_id",), ("1d",), ("count", "mean"))
     rng = np.random.default_rng(0)
     state, most = VelocityState([spec], lateness=HOUR), 0

@@ -55,7 +55,7 @@ sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4)
 
 @settings(deadline=None, max_examples=50)
 @given(keyed_rows(), sizes, st.integers(1, 8))
-def test_equals_the_reference_whatever_the_batches(
+def test_equals_the_reference_for_any_batches(
     drawn: tuple[KeyRows, Frauds], sizes: list[int], growth: int
 ) -> None:
     rows, frauds = drawn
@@ -221,7 +221,7 @@ def risk(state: VelocityState, key: int, time: int) -> float:
     return float(state.update(row_of(key, time))["merchant_risk_7d_delay_1d"][0])
 
 
-def test_a_label_can_be_taken_back_and_given_anew() -> None:
+def test_a_label_can_be_withdrawn_and_set_again() -> None:
     state = VelocityState([RISK])
     state.add(row_of(7, 0))
     state.label(fraud_of(7, 0))
@@ -243,13 +243,13 @@ def test_frauds_without_id_count_each_and_outlive_a_snapshot() -> None:
     assert risk(state, 7, DAY) == 0.75
 
 
-def test_a_label_of_no_transaction_cannot_be_taken_back() -> None:
+def test_a_label_without_a_transaction_cannot_be_withdrawn() -> None:
     state = VelocityState([RISK])
     with pytest.raises(FraudError, match="no id"):
         state.label(fraud_of(7, 0, None), np.array([False]))
 
 
-def test_quiet_accounts_leave_nothing_behind() -> None:
+def test_inactive_accounts_use_no_memory() -> None:
     state = VelocityState([RISK], clock=newest_row())
     many = np.arange(5000, dtype=np.uint64)
     state.update(KeyRows(many, np.zeros(5000, dtype=np.int64), np.ones(5000, dtype=np.int64)))
@@ -351,7 +351,9 @@ def test_a_snapshot_of_another_version_or_none_is_refused(monkeypatch: pytest.Mo
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 30)), max_size=12), st.integers(0, 5))
-def test_slots_are_kept_until_their_keys_are_dropped(batches: list[list[int]], recent: int) -> None:
+def test_slots_are_reserved_until_their_keys_are_dropped(
+    batches: list[list[int]], recent: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(key_slots, "_RECENT", recent)
         slots, known = KeySlots(), dict[int, int]()

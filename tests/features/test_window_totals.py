@@ -25,7 +25,7 @@ def totals(values: list[int]) -> WindowTotals:
 
 
 @given(UNITS)
-def test_deviations_are_exact_but_for_the_last_rounding(values: list[int]) -> None:
+def test_deviations_are_exact_except_for_the_last_rounding(values: list[int]) -> None:
     whole = totals(values)
     exact = len(values) * sum(v * v for v in values) - sum(values) ** 2
     found = deviations(whole.count, whole.amount, whole.square_high, whole.square_low)[0]

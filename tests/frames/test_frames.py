@@ -211,7 +211,7 @@ def test_figures_are_those_of_the_command(case: Case) -> None:
     assert figures.intervals.keys() == intervals.keys()
 
 
-def test_exploring_counts_rows_that_are_none(case: Case) -> None:
+def test_exploring_counts_invalid_rows(case: Case) -> None:
     rows = case.before.astype({"TX_AMOUNT": object})
     rows.iloc[0, rows.columns.get_loc("TX_AMOUNT")] = None
     with pytest.warns(UserWarning, match="1 of .* rows left out"):
@@ -223,7 +223,7 @@ def test_exploring_counts_rows_that_are_none(case: Case) -> None:
     )
 
 
-def test_training_says_what_it_left_out(case: Case) -> None:
+def test_training_warns_of_rows_left_out(case: Case) -> None:
     rows = case.before.astype({"TX_FRAUD": object})
     rows.iloc[0, rows.columns.get_loc("TX_FRAUD")] = "perhaps"
     few, left_out = "frauds only: the threshold", "1 of .* rows left out"
@@ -246,14 +246,14 @@ def test_training_says_what_it_left_out(case: Case) -> None:
         (lambda c: bf.explore(c.before.head(0), schema="handbook"), "no transaction"),
     ],
 )
-def test_what_is_wrong_is_named_in_one_line(case: Case, wrong: Any, error: str) -> None:
+def test_errors_name_the_mistake_in_one_line(case: Case, wrong: Any, error: str) -> None:
     with pytest.raises(bf.FraudError) as raised:
         wrong(case)
     assert error in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_rows_of_a_table_are_known_by_their_places(case: Case) -> None:
+def test_rows_of_a_table_are_identified_by_position(case: Case) -> None:
     schema = bf.Schema("plain", {"event_time": "TX_DATETIME", "amount": "TX_AMOUNT"})
     found = bf.features(case.today.head(3), schema)
     assert list(found["transaction_id"]) == ["rows:0", "rows:1", "rows:2"]

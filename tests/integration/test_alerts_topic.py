@@ -15,17 +15,17 @@ from tests.alerts.test_contract import (  # noqa: F401  the suite runs here with
     _message,
     test_a_closed_channel_opens_again,
     test_a_failure_is_one_line_that_names_the_channel,
+    test_a_repeated_message_is_recognised,
     test_alerts_arrive_once_each_in_order,
     test_check_sends_nothing,
     test_every_kind_of_message_arrives,
-    test_hostile_names_stay_what_they_are,
-    test_hostile_notices_stay_what_they_are,
+    test_hostile_names_are_escaped,
+    test_hostile_notices_are_escaped,
     test_it_describes_itself_by_its_kind,
-    test_neither_name_nor_description_tells_a_secret,
-    test_only_the_chosen_fields_are_told,
-    test_pseudonyms_take_the_place_of_every_id,
-    test_the_name_is_the_same_in_every_run_and_whatever_the_options,
-    test_the_same_message_twice_is_known_as_a_repeat,
+    test_neither_name_nor_description_contains_a_secret,
+    test_only_the_selected_fields_are_sent,
+    test_pseudonyms_replace_every_id,
+    test_the_name_is_the_same_in_every_run_with_any_options,
 )
 from tests.integration.kafka import read_all
 from tests.recipients import TopicRecipient
@@ -49,13 +49,13 @@ def test_a_record_has_the_alert_s_id_for_its_key(recipient: TopicRecipient) -> N
     }
 
 
-def test_a_topic_that_is_not_there_is_refused_before_the_run(broker: Broker) -> None:
+def test_a_missing_topic_is_refused_before_the_run(broker: Broker) -> None:
     recipient = TopicRecipient(broker, "nowhere")
     with pytest.raises(FraudError, match=r"^--alert kafka://.*there is no topic 'nowhere'"):
         recipient.channel.check()
 
 
-def test_a_record_that_is_too_large_is_refused_for_good(
+def test_a_record_that_is_too_large_is_refused_permanently(
     broker: Broker, topic: Callable[..., str]
 ) -> None:
     recipient = TopicRecipient(broker, topic(config={"max.message.bytes": "1000"}))

@@ -46,7 +46,7 @@ def test_messages_are_read_as_they_were_written(broker: Broker, topic: Callable[
     assert len(of_partition) == 100, "a key has one partition"
 
 
-def test_old_and_large_messages_are_kept(broker: Broker, topic: Callable[..., str]) -> None:
+def test_old_and_large_messages_are_stored(broker: Broker, topic: Callable[..., str]) -> None:
     name = topic(partitions=2)
     produce(broker, name, [b"x" * 19_000_000], timestamps=[1_000_000_000_000], partition=1)
     (message,) = read_all(broker, name)
@@ -89,9 +89,7 @@ def test_a_wrong_login_is_refused(tmp_path: Path) -> None:
         assert stat.S_IMODE(settings.stat().st_mode) == 0o600
 
 
-def test_what_cannot_work_is_one_line(
-    broker: Broker, topic: Callable[..., str], tmp_path: Path
-) -> None:
+def test_failures_are_one_line(broker: Broker, topic: Callable[..., str], tmp_path: Path) -> None:
     name = topic()
     with pytest.raises(FraudError, match=f"{broker.bootstrap}: topic '{name}'.*exists"):
         broker.create_topic(name)
@@ -109,7 +107,7 @@ def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         Broker(tmp_path / "kafka").start()
 
 
-def test_a_broker_that_cannot_start_says_where_to_look(tmp_path: Path) -> None:
+def test_a_broker_that_cannot_start_names_its_log(tmp_path: Path) -> None:
     need_kafka()
     (tmp_path / "logs").write_text("no directory")
     broker = Broker(tmp_path)

@@ -35,7 +35,7 @@ def stream(held: Any, broker: Broker, topic: Callable[..., str]) -> list[str]:  
 
 
 @pytest.mark.slow
-def test_the_request_is_a_stream_with_all_that_dataflow_has_to_keep(
+def test_the_request_is_a_stream_with_its_stateful_steps(
     held: Any,  # noqa: F811
     stream: list[str],
     capsys: pytest.CaptureFixture[str],

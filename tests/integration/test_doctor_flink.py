@@ -81,7 +81,7 @@ def test_a_cluster_where_all_is_well(look: Look, bundle: Path, tmp_path: Path) -
 
 
 @pytest.mark.soak
-def test_a_model_that_is_not_there(look: Look, tmp_path: Path) -> None:
+def test_a_missing_model(look: Look, tmp_path: Path) -> None:
     found = look(1, "--model", str(tmp_path / "nothing"))
     assert found["workers"]["state"] == "ok"
     assert found["model"]["state"] == "failed"

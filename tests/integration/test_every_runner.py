@@ -273,7 +273,7 @@ def test_features_gives_the_same_table(
     assert_same(compute(files, tmp_path / "out", *runner), computed)
 
 
-def test_a_run_on_the_cluster_that_is_interrupted_ends_there_as_well(
+def test_an_interrupted_run_ends_on_the_cluster_as_well(
     flink_cluster: FlinkCluster, files: Files, bundle: Path, rules: Path, tmp_path: Path
 ) -> None:
     before = set(jobs(flink_cluster))
@@ -359,7 +359,7 @@ def test_this_process_scores_every_message(streamed: Left) -> None:
     assert streamed.tables["scores"]["flagged"].to_pylist().count(True) == len(flagged)
 
 
-def test_prism_ends_a_stream_that_gets_nothing_more(
+def test_prism_ends_an_idle_stream(
     make_stream: MakeStream, tmp_path: Path, streamed: Left, request: pytest.FixtureRequest
 ) -> None:
     options = (*options_of("prism", request), "--shards=3", "--until-idle", "3")
@@ -370,7 +370,7 @@ def test_prism_ends_a_stream_that_gets_nothing_more(
 
 
 @pytest.mark.parametrize("name", ["prism", "embedded", "cluster"])
-def test_a_stream_that_is_stopped_has_left_the_same_rows_and_alerts(
+def test_a_stopped_stream_leaves_the_same_rows_and_alerts(
     name: str,
     make_stream: MakeStream,
     tmp_path: Path,

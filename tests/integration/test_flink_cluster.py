@@ -1,4 +1,4 @@
-"""A Flink cluster: its pool's workers log to it, a jar submits jobs, permanent failures end a job."""
+"""A Flink cluster: workers of its pool log to it, a jar submits jobs, permanent failures end jobs."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def broken(number: int) -> int:
 
 
 @pytest.mark.slow
-def test_a_batch_that_always_fails_is_given_up(
+def test_a_batch_with_a_permanent_failure_ends(
     flink_cluster: FlinkCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     def build(pipeline: beam.Pipeline) -> None:

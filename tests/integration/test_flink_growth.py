@@ -65,7 +65,7 @@ def test_residuals_of_the_source_share_a_state(
 
 
 @pytest.mark.soak
-def test_after_an_hour_it_is_as_after_a_minute(
+def test_usage_after_an_hour_is_that_after_a_minute(
     broker: Broker, bundle: Path, tmp_path: Path
 ) -> None:
     """Run an idle stream, and one with `SOAK_RATE` messages a second, at the same time."""

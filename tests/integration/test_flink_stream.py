@@ -1,4 +1,4 @@
-"""A stream on a Flink cluster keeps its state through kills, a savepoint and another parallelism."""
+"""A stream on a Flink cluster keeps its state through kills, a savepoint, more workers."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def score_in_two_parts(
 
 
 @pytest.mark.slow
-def test_a_savepoint_goes_on_with_more_workers_and_another_model(
+def test_a_savepoint_resumes_with_more_workers_and_another_model(
     broker: Broker, cluster: FlinkCluster, bundle: Path, other_bundle: Path, tmp_path: Path
 ) -> None:
     scored = Scored(broker, bundle, tmp_path, make_traffic(3, accounts=1_000, bad=100))
@@ -217,7 +217,7 @@ def test_a_savepoint_goes_on_with_more_workers_and_another_model(
 
 
 @pytest.mark.soak
-def test_a_stream_that_was_interrupted_goes_on_with_what_it_says(
+def test_an_interrupted_stream_resumes_with_the_option_that_it_prints(
     broker: Broker, cluster: FlinkCluster, bundle: Path, tmp_path: Path
 ) -> None:
     scored = Scored(broker, bundle, tmp_path, make_traffic(4, accounts=1_000, bad=100))

@@ -37,12 +37,12 @@ def line(settings: KafkaSettings, topic: str = "t", seconds: float = 5.0) -> str
     return text
 
 
-def test_partitions_are_told(broker: Broker, topic: Callable[..., str]) -> None:
+def test_partitions_are_listed(broker: Broker, topic: Callable[..., str]) -> None:
     name = topic(partitions=3)
     assert topic_partitions(KafkaSettings.of(broker.bootstrap), name) == [0, 1, 2]
 
 
-def test_an_unknown_topic_is_told_with_those_like_it_and_not_made(
+def test_an_unknown_topic_is_reported_with_similar_names_and_not_created(
     broker: Broker, topic: Callable[..., str]
 ) -> None:
     name = topic()
@@ -86,7 +86,7 @@ def test_a_host_without_a_name() -> None:
     assert "Failed to resolve 'no-such-host.invalid:9092'" in said
 
 
-def test_a_login_is_taken_or_refused_at_once(
+def test_a_login_is_accepted_or_refused_at_once(
     guarded: Broker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     login = ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN", "sasl.username=alice"]

@@ -135,7 +135,7 @@ def test_labels_come_through_the_same_source_and_are_counted_apart(
     assert read_counters(result) == {"rows_in": 100, "labels_in": 10}
 
 
-def test_a_stream_goes_on_where_its_checkpoint_says(
+def test_a_stream_resumes_from_its_checkpoint(
     broker: Broker, topic: Callable[..., str], tmp_path: Path
 ) -> None:
     name = topic(partitions=2)
@@ -152,7 +152,7 @@ def test_a_stream_goes_on_where_its_checkpoint_says(
     assert payloads(tmp_path / "second") == sorted(numbers(5_000, 6_000))
 
 
-def test_where_nothing_is_known_the_start_counts(
+def test_without_positions_the_start_option_applies(
     broker: Broker, topic: Callable[..., str], tmp_path: Path
 ) -> None:
     name = topic(partitions=2)
@@ -182,9 +182,7 @@ def test_where_nothing_is_known_the_start_counts(
     assert payloads(tmp_path / "committed") == numbers(12, 13)
 
 
-def test_the_group_learns_of_what_is_durable_only(
-    broker: Broker, topic: Callable[..., str]
-) -> None:
+def test_the_group_commits_durable_offsets_only(broker: Broker, topic: Callable[..., str]) -> None:
     name = topic()
     produce(broker, name, numbers(0, 100))
     source = source_of(broker, name)
@@ -296,7 +294,7 @@ def test_a_partition_that_is_new_is_read_from_its_first_message(
     assert payloads(tmp_path / "again") == numbers(3, 5)
 
 
-def test_a_broker_that_goes_and_comes_back_costs_nothing(
+def test_a_broker_restart_loses_nothing(
     own_broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "beam_fraud.sources.kafka")
@@ -319,7 +317,7 @@ def test_a_broker_that_goes_and_comes_back_costs_nothing(
     assert payloads(tmp_path / "out") == sorted(numbers(0, 200))
 
 
-def test_messages_that_the_broker_has_deleted_are_told_of_once(
+def test_messages_that_the_broker_has_deleted_are_reported_once(
     broker: Broker, topic: Callable[..., str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = topic()

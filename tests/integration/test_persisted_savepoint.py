@@ -39,7 +39,7 @@ def flagged(database: Path) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize(
     "kept", [pytest.param(s / PART, id=s.name) for s in SETS if (s / PART).exists()]
 )
-def test_a_savepoint_of_an_earlier_version_goes_on(
+def test_a_savepoint_of_an_earlier_version_resumes(
     kept: Path, flink_cluster: FlinkCluster, tmp_path: Path
 ) -> None:
     root = unpack(kept, long_directory(tmp_path))

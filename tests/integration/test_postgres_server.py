@@ -29,7 +29,7 @@ def test_rows_outlive_a_crash_of_the_server(own_postgres: Server) -> None:
     assert found == [("a",)]
 
 
-def test_a_port_that_is_taken_is_told(postgres: Server) -> None:
+def test_a_port_in_use_is_reported(postgres: Server) -> None:
     with postgres_home() as home:
         second = Server(home, postgres.port)
         with pytest.raises(FraudError, match="something listens there already"):

@@ -109,9 +109,7 @@ def run(submission: Submission, name: str) -> None:
     launch.run(submission, build)
 
 
-def test_a_shard_that_takes_long_has_one_bundle_at_a_time(
-    prism: tuple[str, ...], seen: Seen
-) -> None:
+def test_a_slow_shard_has_one_bundle_at_a_time(prism: tuple[str, ...], seen: Seen) -> None:
     run(Submission.of(prism, 1, streaming=True), "one")
     assert seen.restored == [0]
     assert sorted(seen.counts) == list(range(1, BATCHES + 1))

@@ -26,7 +26,7 @@ from tests.flagged import flagged_batch
 pytestmark = pytest.mark.slow
 
 
-def test_every_table_is_rid_of_an_account_and_says_what_stays(
+def test_an_account_is_erased_from_every_table_and_the_remains_are_reported(
     postgres_database: str, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("beam_fraud.operations.erasure.database.ROWS_AT_A_TIME", 7)
@@ -59,7 +59,7 @@ def test_every_table_is_rid_of_an_account_and_says_what_stays(
     assert {row.account_id for row in accounts} == {STAYS}
 
 
-def test_rows_of_before_a_moment_go(postgres_database: str) -> None:
+def test_rows_before_a_moment_are_erased(postgres_database: str) -> None:
     filled(postgres_database)
     result = erase.run(EraseOptions(older_than="10d", sinks=(postgres_database,)))
     (rows,) = result["rows"].values()
@@ -67,9 +67,7 @@ def test_rows_of_before_a_moment_go(postgres_database: str) -> None:
     assert (rows["flagged_transactions"], rows["alerts"], rows["dead_letters"]) == (100, 100, 0)
 
 
-def test_dead_letters_of_a_database_go_through_again(
-    postgres_database: str, tmp_path: Path
-) -> None:
+def test_dead_letters_of_a_database_are_replayed(postgres_database: str, tmp_path: Path) -> None:
     bundle(tmp_path / "model")
     prepare_database(postgres_database)
     with writing(postgres_database) as connection:
@@ -82,7 +80,7 @@ def test_dead_letters_of_a_database_go_through_again(
     assert rows_of(postgres_database)["flagged_transactions"] == 2_345
 
 
-def test_rows_that_the_database_did_not_take_are_written_when_it_is_back(
+def test_undelivered_rows_are_written_when_the_database_is_back(
     postgres_database: str, tmp_path: Path
 ) -> None:
     place = tmp_path / "out" / "undelivered"
@@ -97,7 +95,7 @@ def test_rows_that_the_database_did_not_take_are_written_when_it_is_back(
     assert rows_of(postgres_database)["flagged_transactions"] == 3
 
 
-def test_what_the_server_says_of_a_row_is_not_repeated(postgres_database: str) -> None:
+def test_the_servers_message_about_a_row_is_not_shown(postgres_database: str) -> None:
     prepare_database(postgres_database)
     row = letters_of(1)[0] | {"source": "of-nobody", "reason": None, "dead_at": datetime.now(UTC)}
     with (

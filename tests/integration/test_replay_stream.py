@@ -27,7 +27,7 @@ def message(number: int, amount: object, account: str = "some") -> bytes:
     return json.dumps(row).encode()
 
 
-def test_a_stream_scores_what_was_repaired(
+def test_a_stream_scores_repaired_records(
     broker: Broker,
     topic: Callable[..., str],
     tmp_path: Path,
@@ -74,7 +74,7 @@ def export_text(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_stream_goes_on_after_its_archive_was_erased_from(
+def test_a_stream_resumes_after_an_erasure_in_its_archive(
     broker: Broker, topic: Callable[..., str], tmp_path: Path
 ) -> None:
     name, out = topic(), tmp_path / "out"

@@ -153,7 +153,7 @@ def decisions(table: pa.Table) -> list[tuple[str, list[str]]]:
     return list(zip(table["decision"].to_pylist(), table["rules"].to_pylist(), strict=True))
 
 
-def test_score_applies_rules_that_look_at_more_than_the_model(
+def test_score_applies_rules_on_features_outside_the_model(
     day: Path, bundle: Path, rules: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     plain = score.run(ScoreOptions(files=(str(day),), model=str(bundle), out=str(tmp_path / "p")))
@@ -215,7 +215,7 @@ def hours_of(table: pa.Table) -> list[pa.Table]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 3])
-def test_a_stream_mutes_a_rule_that_fires_on_everything_and_says_so(
+def test_a_stream_mutes_a_rule_that_fires_on_everything_and_sends_a_notice(
     day: Path, bundle: Path, rules: Path, tmp_path: Path, inbox: Path, shards: int
 ) -> None:
     run_score(day, bundle, rules, tmp_path / "batch")
@@ -281,7 +281,7 @@ def checked(day: Path, rules: Path, **options: Any) -> dict[str, Any]:
     return check_rules.run(CheckRulesOptions(file=str(rules), on=(str(day),), **options))
 
 
-def test_rules_check_says_what_rules_catch_and_what_a_model_would_have(
+def test_rules_check_reports_the_catch_of_rules_and_of_the_model(
     day: Path, bundle: Path, rules: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_score(day, bundle, rules, tmp_path / "out")
@@ -337,7 +337,7 @@ def test_rules_check_needs_neither_labels_nor_a_model(
     assert "rule hasty never fires on these rows" in printed.err
 
 
-def test_rules_check_refuses_in_a_line(
+def test_rules_check_refuses_in_one_line(
     day: Path, rules: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = ["rules", "check", str(rules), "--on", str(day)]

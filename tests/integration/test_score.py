@@ -61,7 +61,7 @@ def test_every_row_gets_the_score_of_the_model_outside_the_pipeline(
     assert json.loads((tmp_path / "out/summary.json").read_text()) == summary
 
 
-def test_the_same_rows_whatever_the_blocks_the_format_and_the_workers(
+def test_the_rows_do_not_depend_on_blocks_format_and_workers(
     parquet: Path, bundle: Path, tmp_path: Path, month: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pyarrow.csv.write_csv(month, tmp_path / "month.csv")
@@ -133,7 +133,7 @@ def test_ids_are_looked_for_in_one_file_or_in_the_run(
     assert (across["rows_scored"], across["rows_duplicate"]) == (1900, 100)
 
 
-def test_bad_rows_are_dead_letters_and_cost_nothing_else(
+def test_bad_rows_are_dead_letters_and_cost_no_other_row(
     month: pa.Table, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     pyarrow.csv.write_csv(month.slice(0, 50), tmp_path / "good.csv")
@@ -159,7 +159,7 @@ def test_bad_rows_are_dead_letters_and_cost_nothing_else(
     assert set(dead["source"].to_pylist()) == {"bad.csv"}
 
 
-def test_flagged_rows_and_alerts_are_written_once_however_often_a_run_is_repeated(
+def test_flagged_rows_and_alerts_are_written_once_by_repeated_runs(
     parquet: Path, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     places: dict[str, Any] = {
@@ -196,7 +196,7 @@ def test_alerts_without_a_database_wait_in_the_outbox_beside_the_scores(
     assert pq.read_table(tmp_path / "flagged").num_rows == summary["rows_flagged"]
 
 
-def test_a_failed_run_leaves_what_was_there(
+def test_a_failed_run_leaves_the_earlier_outputs(
     month: pa.Table, parquet: Path, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     run(parquet, bundle, tmp_path / "out", sink=f"parquet:{tmp_path}/flagged")
@@ -221,7 +221,7 @@ def test_a_failed_run_leaves_what_was_there(
     ]
 
 
-def test_a_run_replaces_what_an_earlier_one_left(
+def test_a_run_replaces_the_outputs_of_an_earlier_run(
     month: pa.Table, parquet: Path, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     run(parquet, bundle, tmp_path / "out")
@@ -251,7 +251,7 @@ def test_a_sink_among_the_scores_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_no_transactions_give_outputs_that_can_be_read(
+def test_no_transactions_give_readable_outputs(
     month: pa.Table, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
 ) -> None:
     pq.write_table(month.slice(0, 0), tmp_path / "none.parquet")
@@ -261,7 +261,7 @@ def test_no_transactions_give_outputs_that_can_be_read(
     assert pq.read_table(tmp_path / "out/dead_letters").num_rows == 0
 
 
-def test_what_cannot_be_meant_is_refused_before_anything_is_scored(
+def test_invalid_calls_are_refused_before_anything_is_scored(
     parquet: Path, bundle: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(FraudError, match="the feature 'is_weekend', which the schema ulb doesn't"):

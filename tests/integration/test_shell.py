@@ -55,7 +55,7 @@ def test_from_simulation_to_scores(tmp_path: Path) -> None:
     }
 
 
-def test_files_are_scored_as_they_come_and_none_twice(tmp_path: Path) -> None:
+def test_files_are_scored_as_they_arrive_and_none_twice(tmp_path: Path) -> None:
     simulate = "beam-fraud simulate --days 20 --accounts 200 --merchants 200 --fraud-rate 0.03"
     stream = (
         "beam-fraud stream --watch inbox --model models/cards --history january.csv --out watched "
@@ -83,7 +83,7 @@ def test_files_are_scored_as_they_come_and_none_twice(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "watched/scores").num_rows == first["rows_scored"]
 
 
-def test_what_goes_wrong_is_one_line_and_an_exit_code(bundle: Path, tmp_path: Path) -> None:
+def test_failures_are_one_line_and_an_exit_code(bundle: Path, tmp_path: Path) -> None:
     shell(f"cp -r {bundle} changed; printf x >> changed/model.joblib", tmp_path)
     (tmp_path / "wrong.csv").write_text(
         "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL,TX_AMOUNT\n"

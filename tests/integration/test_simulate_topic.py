@@ -92,7 +92,7 @@ def test_a_rate_is_kept_within_a_tenth(broker: Broker, topic: Topic) -> None:
     assert len(stamps) / seconds == pytest.approx(500, rel=0.1)
 
 
-def test_a_topic_that_is_not_there_is_one_line_with_the_command_that_makes_it(
+def test_a_missing_topic_is_one_line_with_the_command_that_creates_it(
     broker: Broker,
 ) -> None:
     with pytest.raises(FraudError, match=r"there is no topic 'nowhere' .*; to create it: ") as no:
@@ -111,7 +111,7 @@ def count(broker: Broker, name: str) -> int:
         consumer.close()
 
 
-def test_ctrl_c_stops_it_with_what_was_sent_written(broker: Broker, topic: Topic) -> None:
+def test_ctrl_c_stops_it_after_all_sent_messages_are_written(broker: Broker, topic: Topic) -> None:
     name = topic()
     command = [sys.executable, "-m", "beam_fraud", "simulate", "--rate", "200"]
     command += ["--kafka", broker.bootstrap, "--topic", name]

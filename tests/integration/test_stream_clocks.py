@@ -39,7 +39,7 @@ def scores(out: Path) -> pa.Table:
     return table.select([name for name in table.column_names if name != "position"])
 
 
-def test_rows_of_wrong_clocks_harm_no_other_and_are_told_of(
+def test_rows_of_wrong_clocks_change_no_other_row_and_are_reported(
     broker: Broker,
     topic: Callable[..., str],
     bundle: Path,

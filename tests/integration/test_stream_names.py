@@ -25,7 +25,7 @@ CHAINED = {"Deduplicate, velocity of account_id/State"}
 
 
 @pytest.mark.parametrize(("reorder", "of_accounts"), [(None, CHAINED), (1.0, APART)])
-def test_steps_that_remember_keep_their_names(
+def test_stateful_steps_keep_their_names(
     bundle: Path, tmp_path: Path, reorder: float | None, of_accounts: set[str]
 ) -> None:
     source = WatchSource(

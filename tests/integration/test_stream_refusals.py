@@ -123,7 +123,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in found}
 
 
-def test_a_state_is_taken_up_by_its_own_stream_only(
+def test_only_its_own_stream_resumes_a_state(
     refused: Refused,
     base: list[object],
     out: Path,
@@ -202,7 +202,7 @@ def change(statement: str) -> Callable[[Path], None]:
         (change("UPDATE about SET value = '0' WHERE name = 'version'"), "another version"),
     ],
 )
-def test_a_stream_without_its_state_does_not_go_on(
+def test_a_stream_without_its_state_is_refused(
     refused: Refused,
     base: list[object],
     out: Path,
@@ -215,7 +215,7 @@ def test_a_stream_without_its_state_does_not_go_on(
     assert contents(out) == before
 
 
-def test_flagged_rows_of_another_stream_are_left_alone(
+def test_flagged_rows_of_another_stream_are_not_changed(
     refused: Refused, base: list[object], left: Path, out: Path, tmp_path: Path
 ) -> None:
     before = contents(left)
@@ -230,7 +230,7 @@ def test_flagged_rows_of_another_stream_are_left_alone(
     assert contents(others) == contents(left / "flagged")
 
 
-def test_a_stream_that_was_moved_goes_on(
+def test_a_moved_stream_resumes(
     broker: Broker, published: str, bundle: Path, out: Path, tmp_path: Path
 ) -> None:
     moved, sink = out.rename(tmp_path / "moved"), f"parquet:{tmp_path / 'elsewhere'}"
@@ -252,7 +252,7 @@ def test_one_stream_at_a_time(
         running.kill()
 
 
-def test_out_must_be_a_place_for_a_stream(
+def test_out_must_be_a_directory_for_a_stream(
     refused: Refused, base: list[object], bundle: Path, month: pa.Table, tmp_path: Path
 ) -> None:
     file = tmp_path / "month.parquet"
@@ -264,7 +264,7 @@ def test_out_must_be_a_place_for_a_stream(
     assert line in refused(2, *base, "--out", "gs://a/b")
 
 
-def test_a_watched_directory_is_none_that_the_stream_writes_to(
+def test_a_watched_directory_is_no_output_of_the_stream(
     refused: Refused, bundle: Path, inbox: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out/scores").mkdir(parents=True)
@@ -290,7 +290,7 @@ def taken_port() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
-def test_the_broker_and_its_topics_must_be_there(
+def test_the_broker_and_its_topics_must_exist(
     refused: Refused, base: list[object], tmp_path: Path
 ) -> None:
     to = ("--out", tmp_path / "out")
@@ -336,7 +336,7 @@ def test_the_broker_and_its_topics_must_be_there(
         (2, ["--direct_num_workers", "2"], "a stream on this machine runs in one process"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_is_written(
+def test_invalid_calls_are_refused_before_anything_is_written(
     refused: Refused,
     base: list[object],
     tmp_path: Path,

@@ -78,7 +78,7 @@ def test_flushed_messages_are_there_in_order_and_by_key(broker: Broker, topic: T
     assert all(numbers == sorted(numbers) for numbers in order.values())
 
 
-def test_more_than_a_producer_holds_waits_and_stays_in_order(broker: Broker, topic: Topic) -> None:
+def test_messages_beyond_the_producers_queue_wait_in_order(broker: Broker, topic: Topic) -> None:
     name = topic()
     small = KafkaSettings(broker.bootstrap, (("queue.buffering.max.messages", "100"),))
     writer = TopicWriter(small, name)
@@ -90,7 +90,7 @@ def test_more_than_a_producer_holds_waits_and_stays_in_order(broker: Broker, top
     assert values_of(broker, name) == values
 
 
-def test_a_connection_is_used_again(broker: Broker, topic: Topic) -> None:
+def test_a_connection_is_reused(broker: Broker, topic: Topic) -> None:
     settings = KafkaSettings(broker.bootstrap, (("client.id", "again"),))
     for name in (topic(), topic()):
         writer = TopicWriter(settings, name)
@@ -145,7 +145,7 @@ def test_a_refused_login_is_one_line(tmp_path: Path) -> None:
         write(TopicWriter(KafkaSettings.of(guarded.bootstrap, (), right), "t"), b"value")
 
 
-def test_while_the_broker_is_down_a_writer_waits_and_says_so_once(
+def test_while_the_broker_is_down_a_writer_waits_and_reports_it_once(
     own_broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, patience.__name__)

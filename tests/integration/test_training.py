@@ -96,14 +96,14 @@ def runs(transactions: Path) -> Iterator[dict[str, Run]]:
         yield done
 
 
-def test_all_of_them_train_in_three_minutes(runs: dict[str, Run]) -> None:
+def test_all_kinds_train_in_three_minutes(runs: dict[str, Run]) -> None:
     spent = {name: round(run.seconds, 1) for name, run in runs.items()}
     print(spent)
     assert len(runs) == len(KINDS) + len(resamplers())
     assert sum(spent.values()) < BOUND, spent
 
 
-def test_each_of_them_finds_frauds(runs: dict[str, Run]) -> None:
+def test_each_model_finds_frauds(runs: dict[str, Run]) -> None:
     found = {name: run.average_precision for name, run in runs.items()}
     assert {name: value for name, value in found.items() if value < AVERAGE_PRECISION} == {}
 

@@ -44,9 +44,7 @@ def bits(table: pa.Table) -> list[bytes]:
     return [column.to_numpy().tobytes() for column in table.drop_columns("transaction_id").columns]
 
 
-def test_features_are_those_that_training_sees(
-    cut: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
+def test_features_equal_those_of_training(cut: tuple[Path, Path, Path], tmp_path: Path) -> None:
     table = compute(cut[0], tmp_path / "out", workers=2, beam_args=THREADS, block_rows=700)
     trained_on = load_dataset([str(cut[0])], HANDBOOK).transactions.sort_by("transaction_id")
     assert table["transaction_id"].equals(trained_on["transaction_id"])
@@ -83,7 +81,7 @@ def test_history_fills_the_windows_of_the_first_day(
     assert flagged == scored["flagged"].to_numpy().sum() == summary["rows_flagged"]
 
 
-def test_training_sees_rows_before_from_and_history_alike(
+def test_training_treats_rows_before_from_as_history(
     cut: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     whole, before, after = cut

@@ -34,7 +34,7 @@ def ids(*files: tuple[str, int]) -> list[str]:
     return [f"{name}:{i}" for name, count in files for i in range(count)]
 
 
-def test_files_of_every_format_and_one_that_comes_later_are_read_once(
+def test_files_of_every_format_and_a_later_one_are_read_once(
     source: WatchSource, inbox: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
@@ -62,7 +62,7 @@ def test_files_of_every_format_and_one_that_comes_later_are_read_once(
     assert len(dead) == 1
 
 
-def test_a_process_that_is_killed_within_a_file_goes_on_from_its_last_commit(
+def test_a_process_killed_within_a_file_resumes_from_its_last_commit(
     source: WatchSource, inbox: Path, out: Path
 ) -> None:
     csv(inbox / "a.csv", 95)

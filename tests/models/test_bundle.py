@@ -57,7 +57,7 @@ class Armed:
         return Path.touch, (self.path,)
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_a_bundle_is_read_as_written(tmp_path: Path) -> None:
     written = write(tmp_path / "b")
     bundle = open_bundle(str(tmp_path / "b"))
     assert bundle == written
@@ -70,7 +70,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b"]
 
 
-def test_a_bundle_is_small_and_means_the_same_in_another_directory(
+def test_a_bundle_is_small_and_can_be_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "b")
@@ -164,7 +164,7 @@ def test_a_feature_that_the_schema_lacks_is_refused(tmp_path: Path) -> None:
     ],
     ids=lambda content: str(content[:20]),
 )
-def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     write(tmp_path / "b")
     (tmp_path / "b" / "manifest.json").write_bytes(content)
     with fails(Code.BUNDLE_DAMAGED, r"manifest\.json"):
@@ -191,7 +191,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: bytes) -> N
         ({"features": ["no_such"]}, "'no_such'"),
     ],
 )
-def test_a_manifest_that_cannot_be_meant_is_one_line_that_names_the_bundle(
+def test_a_manifest_with_invalid_values_is_one_line_that_names_the_bundle(
     tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     write(tmp_path / "b")
@@ -210,7 +210,9 @@ def test_a_manifest_that_cannot_be_meant_is_one_line_that_names_the_bundle(
     ("model", "said"),
     [({"weights": [1]}, "dict has no predict_proba"), (3, "takes 3 features")],
 )
-def test_what_is_no_model_of_the_manifest_is_refused(tmp_path: Path, model: Any, said: str) -> None:
+def test_a_model_that_the_manifest_does_not_describe_is_refused(
+    tmp_path: Path, model: Any, said: str
+) -> None:
     if model == 3:
         model = DummyClassifier(strategy="prior").fit(np.zeros((4, 3)), [0, 0, 0, 1])
     write(tmp_path / "b", model=model)
@@ -220,7 +222,7 @@ def test_what_is_no_model_of_the_manifest_is_refused(tmp_path: Path, model: Any,
 
 
 @pytest.mark.parametrize("path", ["absent", ".", "file"])
-def test_what_is_no_bundle_is_refused(tmp_path: Path, path: str) -> None:
+def test_other_directories_are_refused_as_bundles(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").touch()
     with fails(Code.BUNDLE_MISSING):
         open_bundle(str(tmp_path / path))
@@ -249,7 +251,7 @@ def test_a_model_of_another_major_version_of_its_package_says_so(
     assert "\n" not in said
 
 
-def test_a_package_that_is_not_there_has_no_version() -> None:
+def test_an_absent_package_has_no_version() -> None:
     assert package_version("no_such_package") is None
 
 
@@ -259,7 +261,7 @@ def test_a_model_names_packages_that_it_needs_at_any_depth() -> None:
     assert packages_of([Ridge(), np.zeros((300, 200)), np.zeros((300, 200), order="F")]) == ()
 
 
-def test_a_part_that_says_itself_what_it_lacks_is_heard(tmp_path: Path) -> None:
+def test_the_message_of_a_part_about_its_missing_package_is_shown(tmp_path: Path) -> None:
     write(tmp_path / "b", model=KeepsBytes())
     with pytest.raises(FraudError) as caught:
         load_model(open_bundle(str(tmp_path / "b")))

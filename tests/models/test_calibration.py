@@ -57,7 +57,7 @@ def test_steps_alone_would_cost_average_precision() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_scores_that_fall_with_fraud_mean_nothing(method: Method) -> None:
+def test_scores_that_fall_with_fraud_are_refused(method: Method) -> None:
     labels, scores = overconfident()
     with fails(Code.TRAINING_FAILED, f"--calibrate {method}: "):
         learn_calibration(method, labels, 1 - scores)

@@ -82,7 +82,7 @@ def test_names_from_outside_are_no_markup(options: TrainOptions) -> None:
         assert len({row.count("<td") + row.count("<th") for row in rows}) == 1
 
 
-def test_it_tells_what_a_person_has_to_know(options: TrainOptions) -> None:
+def test_it_has_all_sections_for_its_readers(options: TrainOptions) -> None:
     card = card_of(replace(options, decline="precision=0.9", resample="under=0.9"))
     for said in (
         "## Intended use",
@@ -113,7 +113,7 @@ def test_random_rows_make_no_alerts_a_day(options: TrainOptions) -> None:
     assert "easier than later days" in card
 
 
-def test_folds_are_told_of(options: TrainOptions) -> None:
+def test_folds_are_described(options: TrainOptions) -> None:
     card = card_of(replace(options, folds=2))
     assert "## Validation" in card
     assert "fitting on earlier rows" in card
@@ -121,7 +121,7 @@ def test_folds_are_told_of(options: TrainOptions) -> None:
 
 @pytest.mark.parametrize("name", ["forest", "logistic"])
 @pytest.mark.parametrize("way", [None, "under"])
-def test_importance_points_at_what_makes_the_difference(name: str, way: str | None) -> None:
+def test_importance_ranks_the_predictive_feature_first(name: str, way: str | None) -> None:
     random = np.random.default_rng(0)
     matrix = np.column_stack([random.normal(size=(500, 2)), random.integers(0, 3, 500)])
     rows = LabelledRows(matrix, (matrix[:, 1] > 1.8).astype(np.int8), (2,))

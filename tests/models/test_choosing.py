@@ -47,7 +47,7 @@ class Fickle(ModelKind):
         return chosen, predict_scores(chosen.fit(train, seed), valid.matrix)
 
 
-def test_scores_are_those_of_the_settings_that_all_folds_settle_on() -> None:
+def test_scores_are_those_of_the_settings_of_all_folds() -> None:
     told: list[tuple[int, float]] = []
     chosen = choose(Fickle(), FOLDS, 0, after=lambda fold, figure: told.append((fold, figure)))
     # Fitted on 144, 288 and 432 rows.
@@ -60,7 +60,7 @@ def test_scores_are_those_of_the_settings_that_all_folds_settle_on() -> None:
     assert chosen.mean == pytest.approx(np.mean(chosen.average_precision))
 
 
-def test_folds_settle_on_what_is_in_the_middle() -> None:
+def test_folds_choose_the_median() -> None:
     kinds = [
         Fickle(1, 0.1, True, "a", (0.2, Fickle(7))),
         Fickle(9, 0.2, False, "b", (0.4, Fickle(5))),

@@ -38,7 +38,7 @@ def test_a_heavier_fraud_makes_scores_larger(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WEIGHTED)
-def test_balanced_is_the_weight_that_the_rows_call_for(name: str) -> None:
+def test_balanced_weighs_by_the_shares_of_the_rows(name: str) -> None:
     given = rows()
     frauds = int(given.labels.sum())
     kind = model_kind(name, WEIGHTED[name])
@@ -61,7 +61,7 @@ def test_balanced_rows_still_choose_the_number_of_trees() -> None:
     assert chosen.kind.settings["fraud_weight"] == 1.0
 
 
-def test_every_kind_weighs_or_says_that_it_cannot() -> None:
+def test_every_kind_weighs_or_refuses_weights() -> None:
     for name, kind in KINDS.items():
         if name == "isolation_forest":
             with fails(
@@ -84,7 +84,7 @@ def test_members_of_an_ensemble_are_weighed_each() -> None:
 
 
 @pytest.mark.parametrize("text", ["heavy", "0", "-1", "nan", "inf", ""])
-def test_what_is_no_weight_is_refused(text: str) -> None:
+def test_invalid_weights_are_refused(text: str) -> None:
     with fails(Code.OPTION_VALUE, "^--class-weight .*: .* none, balanced", kind=UsageError):
         with_class_weight(model_kind("forest"), text)
 
@@ -96,6 +96,6 @@ def test_keras_knows_balanced_or_not() -> None:
         with_class_weight(kind, "5")
 
 
-def test_what_a_kind_says_itself_stays() -> None:
+def test_the_weights_of_a_kind_are_the_default() -> None:
     kind = model_kind("forest")
     assert with_class_weight(kind, None) is kind

@@ -88,7 +88,7 @@ def precision(kind: ModelKind) -> float:
 
 
 @pytest.mark.parametrize("ensemble", [Average(), RankAverage(), Stacking()])
-def test_together_members_do_better_than_alone(ensemble: ModelKind) -> None:
+def test_an_ensemble_is_better_than_its_members(ensemble: ModelKind) -> None:
     both = precision(ensemble.of([GOOD, ALSO_GOOD]))
     assert both > max(precision(GOOD), precision(ALSO_GOOD)) + 0.02
 
@@ -145,7 +145,7 @@ def test_weights_of_folds_that_disagree_still_make_an_average() -> None:
 
 
 @pytest.mark.parametrize("ensemble", [RankAverage(), Stacking()])
-def test_members_are_combined_by_scores_of_later_rows_than_they_saw(ensemble: ModelKind) -> None:
+def test_members_are_combined_by_scores_of_later_rows(ensemble: ModelKind) -> None:
     ensemble.of([GOOD, NOISE]).fit(rows(), seed=0)
     assert PREDICTED
     for fitted, predicted in PREDICTED:
@@ -154,7 +154,7 @@ def test_members_are_combined_by_scores_of_later_rows_than_they_saw(ensemble: Mo
     assert [len(ids) for ids in FITTED[-2:]] == [4000, 4000]
 
 
-def test_a_stack_trusts_those_who_know() -> None:
+def test_a_stack_weighs_good_members_more() -> None:
     model = Stacking().of([GOOD, NOISE]).fit(rows(), seed=0)
     good, noise = model.coefficients_
     assert good > 0.5
@@ -177,7 +177,7 @@ def test_too_few_of_a_class_are_an_error_of_one_line(frauds: list[int]) -> None:
         forward_cuts(labels, 0.5, 3)
 
 
-def test_ranks_are_fixed_rise_and_know_what_lies_beyond() -> None:
+def test_ranks_are_fixed_and_monotone_also_beyond_the_training_scores() -> None:
     seen = np.random.default_rng(0).beta(1, 50, size=30_000).round(6)
     rank = EmpiricalRank.of(seen)
     assert len(rank.scores) <= MOST_KNOTS + 2
@@ -220,7 +220,7 @@ def test_members_are_named_on_the_command_line() -> None:
         ("isolation_forest", ["max_features=2"], "max_features=2: must be above 0, up to 1"),
     ],
 )
-def test_what_no_ensemble_can_be_is_refused(name: str, settings: list[str], said: str) -> None:
+def test_invalid_ensembles_are_refused(name: str, settings: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         model_kind(name, settings)
 

@@ -62,7 +62,7 @@ def test_blocks_of_days_begin_at_midnight() -> None:
     assert (np.diff(begins) >= 4 * DAY).all()
 
 
-def test_the_first_block_begins_when_it_is_told_to() -> None:
+def test_the_first_block_begins_at_the_time_of_the_option() -> None:
     times = np.arange(0, 30 * DAY, HOUR)
     moment = 10 * DAY + 7 * HOUR + 1
     begins = block_begins(times, 3, datetime.fromtimestamp(moment / 1e6, UTC), 0)
@@ -96,7 +96,7 @@ def test_a_delay_that_leaves_no_row_to_fit_on_is_an_error() -> None:
     assert fold.train.tolist() == [0]
 
 
-def test_random_folds_have_equal_shares_of_fraud_and_judge_each_row_once() -> None:
+def test_random_folds_have_equal_shares_of_fraud_and_validate_each_row_once() -> None:
     labels = np.zeros(1000, dtype=np.int8)
     labels[::20] = 1
     division = stratified_folds(labels, 5, seed=1)
@@ -119,7 +119,7 @@ def test_too_few_frauds_for_random_folds_are_an_error(frauds: int) -> None:
         stratified_folds(labels, 5, seed=0)
 
 
-def test_a_known_card_judges_until_its_fraud_is_known() -> None:
+def test_a_card_validates_until_its_fraud_is_known() -> None:
     times = np.arange(0, 20 * DAY, 6 * HOUR)
     cards = np.arange(len(times)) % 2
     labels = np.zeros(len(times), dtype=np.int8)

@@ -44,7 +44,7 @@ def test_cards_are_known_seven_whole_days_after_a_fraud() -> None:
     }
 
 
-def test_a_card_that_was_found_is_looked_at_no_more() -> None:
+def test_a_detected_card_is_not_checked_again() -> None:
     # Two cards a day are looked at. Day 0: cards 0 (fraud) and 1. Day 1: card 0 is gone.
     times = np.array([0, 1, 2, 3, DAY, DAY + 1, DAY + 2])
     cards = np.array([0, 1, 2, 0, 0, 2, 1])
@@ -60,7 +60,7 @@ def test_no_transactions_have_no_precision() -> None:
 
 @needs_handbook
 @pytest.mark.slow
-def test_a_forest_does_what_the_handbook_published(tmp_path: Path) -> None:
+def test_a_forest_reaches_the_handbooks_figures(tmp_path: Path) -> None:
     options = TrainOptions(
         files=(str(HANDBOOK),),
         schema="handbook",
@@ -81,7 +81,7 @@ def test_a_forest_does_what_the_handbook_published(tmp_path: Path) -> None:
 
 @needs_handbook
 @pytest.mark.soak
-def test_five_forests_do_what_the_handbook_published() -> None:
+def test_five_forests_reach_the_handbooks_figures() -> None:
     week = load_week(str(HANDBOOK), HANDBOOK_SCHEMA)
     assert (len(week.training), len(week.tested)) == (67_240, 58_264)
     recipe = BundleRecipe("forest", "forest", schema="handbook")

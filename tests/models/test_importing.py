@@ -97,7 +97,7 @@ def test_classes_of_minus_one_and_one_serve(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"cno_such_module\nThing\n."])
-def test_what_is_no_model_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
+def test_an_object_that_is_no_model_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m").write_bytes(content)
     with pytest.raises(FraudError, match="can't be opened") as caught:
         open_trusted(read_model_file(str(tmp_path / "m")), SCHEMA)
@@ -109,14 +109,14 @@ def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:
         read_model_file(str(tmp_path / "absent"))
 
 
-def test_a_model_that_cannot_do_without_what_may_be_absent_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_needs_optional_values_is_refused(tmp_path: Path) -> None:
     schema = replace(SCHEMA, features=(FeatureColumn("V1", missing="allow"),))
     with fails(Code.MODEL_UNSUITED, "without 'V1', which the schema test"):
         imported(LogisticRegression().fit(X, Y), tmp_path / "m", schema)
     imported(make_pipeline(SimpleImputer(), LogisticRegression()).fit(X, Y), tmp_path / "m", schema)
 
 
-def test_what_windows_may_leave_undefined_is_tried_and_nothing_else(tmp_path: Path) -> None:
+def test_only_undefined_window_features_are_probed_as_absent(tmp_path: Path) -> None:
     schema = replace(SCHEMA, features=(), roles={**SCHEMA.roles, "account_id": "card"})
     counted = replace(schema, velocity=(Velocity(("account_id",), ("1d",), ("count",)),))
     imported(LogisticRegression().fit(X, Y), tmp_path / "m", counted)
@@ -243,7 +243,7 @@ def import_by_command(
         *("get_params", "set_params", "__reduce_ex__"),
     ],
 )
-def test_whatever_an_object_raises_is_one_line(
+def test_any_exception_of_an_object_is_one_line(
     where: str, error: BaseException, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m").write_bytes(pickle.dumps(Hostile(where, error)))
@@ -267,7 +267,7 @@ def test_whatever_an_object_raises_is_one_line(
     ],
     ids=str,
 )
-def test_probabilities_that_are_none_are_refused(answer: Any, tmp_path: Path) -> None:
+def test_invalid_probabilities_are_refused(answer: Any, tmp_path: Path) -> None:
     with pytest.raises(FraudError) as caught:
         imported(Shapeless(answer), tmp_path / "m")
     assert str(caught.value).startswith(str(tmp_path / "m"))
@@ -287,7 +287,7 @@ def test_a_file_that_is_cut_off_is_an_error_of_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_pickle_at_all_is_called_so(tmp_path: Path) -> None:
+def test_a_file_that_is_no_pickle_is_reported_as_such(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text('{"learner": {}}')
     with pytest.raises(FraudError, match="is no file of joblib or pickle"):
         open_trusted(read_model_file(str(tmp_path / "m.json")), SCHEMA)
@@ -323,7 +323,7 @@ def test_an_older_forest_serves_with_one_warning_and_a_card_that_says_so(
     assert "saved by scikit-learn `1.4.2`" in (tmp_path / "out" / "card.md").read_text()
 
 
-def test_a_warning_is_said_once_with_how_often_it_came(
+def test_a_repeated_warning_is_shown_once_with_its_count(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     imported(Warns(), tmp_path / "m")

@@ -113,7 +113,7 @@ def test_a_fit_depends_on_no_fit_before_it() -> None:
     assert np.array_equal(predict_scores(alone, matrix), predict_scores(again, matrix))
 
 
-def test_every_epoch_is_counted_and_kept(fitted: tuple[KerasClassifier, Path]) -> None:
+def test_every_epoch_is_counted_and_stored(fitted: tuple[KerasClassifier, Path]) -> None:
     network, folder = fitted
     train, later = rows(), rows(seed=1)
     assert [epoch.epoch for epoch in network.history_] == [1, 2, 3, 4]
@@ -171,7 +171,7 @@ def test_weights_of_rows_count() -> None:
     assert predict_scores(weighed, later).mean() > 2 * predict_scores(plain, later).mean()
 
 
-def test_validation_rows_stop_it_where_that_is_asked() -> None:
+def test_validation_rows_stop_the_fit_with_early_stopping() -> None:
     valid = rows(seed=1)
     patient = replace(SMALL, epochs=40, learning_rate=0.05, early_stopping=True, patience=3)
     chosen, scores = patient.validate(rows(), valid, seed=0)
@@ -254,7 +254,7 @@ def test_its_bundle_has_the_history_of_both_fits(tmp_path: Path) -> None:
         open_bundle(str(out))
 
 
-def test_checkpoints_of_a_longer_fit_do_not_stay(tmp_path: Path) -> None:
+def test_checkpoints_of_a_longer_fit_are_removed(tmp_path: Path) -> None:
     for epochs in (3, 2):
         replace(SMALL, epochs=epochs, checkpoints=str(tmp_path)).fit(rows(), seed=0)
     assert len(list((tmp_path / "fitted").iterdir())) == 2
@@ -287,14 +287,14 @@ def test_settings_that_no_network_has_are_refused(setting: str) -> None:
         model_kind("keras", [setting])
 
 
-def test_weights_beyond_all_bounds_are_said() -> None:
+def test_infinite_weights_are_reported() -> None:
     with pytest.raises(
         FraudError, match=r"after epoch 1; --set learning_rate= to less than 1e\+30"
     ):
         replace(SMALL, learning_rate=1e30).fit(rows(), seed=0)
 
 
-def test_keras_of_another_backend_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keras_of_another_backend_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     keras = keras_on_jax()
     with monkeypatch.context() as patch:
         patch.setattr(keras.backend, "backend", lambda: "torch")

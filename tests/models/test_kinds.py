@@ -27,7 +27,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", BOOSTING)
-def test_boosting_takes_no_more_trees_than_later_rows_call_for(name: str) -> None:
+def test_boosting_chooses_the_number_of_trees_on_later_rows(name: str) -> None:
     def chosen(*settings: str) -> int:
         kind, _ = model_kind(name, ["trees=40", *settings]).validate(rows(), rows(seed=1), seed=0)
         assert isinstance(kind, Boosting)
@@ -85,7 +85,7 @@ def test_an_mlp_lets_frauds_weigh_more() -> None:
     assert mean_score("20") > 1.5 * mean_score("1")
 
 
-def test_an_unknown_kind_is_told_the_nearest() -> None:
+def test_an_unknown_kind_names_the_nearest() -> None:
     with fails(Code.MODEL_KIND, "did you mean forest", kind=UsageError):
         model_kind("forrest")
     with fails(Code.MODEL_KIND, "kinds: logistic, forest, extra_trees", kind=UsageError):

@@ -109,7 +109,7 @@ def same(kind: ModelKind, one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.allclose(one, other, rtol=0, atol=TOLERANCE.get(kind.name, 0)))
 
 
-def test_it_tells_frauds_from_genuine_ones(kind: ModelKind, model: Any) -> None:
+def test_it_separates_frauds_from_genuine_rows(kind: ModelKind, model: Any) -> None:
     scores = predict_scores(model, LATER.matrix)
     assert scores.dtype == np.float64
     assert scores.shape == (1500,)
@@ -125,7 +125,7 @@ def test_a_seed_gives_one_model(kind: ModelKind, model: Any) -> None:
     assert np.array_equal(again, predict_scores(model, LATER.matrix))
 
 
-def test_fitting_leaves_the_rows_as_they_were(kind: ModelKind) -> None:
+def test_fitting_does_not_change_the_rows(kind: ModelKind) -> None:
     given, kept = rows(500), rows(500)
     kind.fit(given, seed=0)
     assert np.array_equal(given.matrix, kept.matrix, equal_nan=True)
@@ -166,13 +166,13 @@ def test_values_absent_only_when_scoring_or_throughout_have_a_score(
     assert np.isfinite(predict_scores(model, np.zeros((1, 3)))).all()
 
 
-def test_numbers_alone_will_do(kind: ModelKind) -> None:
+def test_it_fits_without_categories(kind: ModelKind) -> None:
     given = rows(500)
     model = kind.fit(LabelledRows(given.matrix[:, [0, 2]], given.labels), seed=0)
     assert np.isfinite(predict_scores(model, LATER.matrix[:, [0, 2]])).all()
 
 
-def test_a_bundle_gives_the_scores_of_what_was_fitted(
+def test_a_bundle_gives_the_scores_of_the_fitted_model(
     kind: ModelKind, model: Any, bundle: Bundle
 ) -> None:
     loaded = load_model(bundle)
@@ -180,7 +180,7 @@ def test_a_bundle_gives_the_scores_of_what_was_fitted(
     assert same(kind, predict_scores(loaded, LATER.matrix), predict_scores(model, LATER.matrix))
 
 
-def test_the_pipeline_gives_the_scores_of_what_was_fitted(
+def test_the_pipeline_gives_the_scores_of_the_fitted_model(
     kind: ModelKind, model: Any, bundle: Bundle
 ) -> None:
     # What a worker does with what it is sent.
@@ -212,7 +212,7 @@ def test_predictions_keep_one_core_busy(bundle: Bundle) -> None:
     assert everyone < 1.3 * alone + 0.01
 
 
-def test_the_bundle_notes_the_versions_of_what_its_model_needs(model: Any, bundle: Bundle) -> None:
+def test_the_bundle_records_the_versions_of_its_packages(model: Any, bundle: Bundle) -> None:
     needed = packages_of(model)
     assert set(needed) == set(bundle.manifest.versions) & EXTRAS.keys()
     assert all(bundle.manifest.versions[name][0].isdigit() for name in needed)
@@ -262,7 +262,7 @@ def failure(what: Callable[[], object]) -> str | None:
     return None
 
 
-def test_where_tuning_looks_are_settings_that_it_has(kind: ModelKind) -> None:
+def test_tuning_searches_existing_settings(kind: ModelKind) -> None:
     assert set(kind.space) <= {field.name for field in fields(kind)}
     for name, where in kind.space.items():
         default = getattr(KINDS[kind.name], name)
@@ -273,7 +273,7 @@ def test_where_tuning_looks_are_settings_that_it_has(kind: ModelKind) -> None:
             assert not where.log or where.low > 0
 
 
-def test_reasons_say_what_made_a_fraud(kind: ModelKind, model: Any) -> None:
+def test_reasons_name_the_features_of_a_fraud(kind: ModelKind, model: Any) -> None:
     scores = predict_scores(model, LATER.matrix)
     explainer = explainer_of(model, FEATURES, reference_of(rows().matrix, FEATURES, scores))
     frauds = (LATER.labels == 1) & np.isfinite(LATER.matrix).all(axis=1)

@@ -32,7 +32,7 @@ def test_a_score_at_the_threshold_is_flagged() -> None:
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_rows_of_one_class_leave_unknown_what_they_cannot_tell(label: int) -> None:
+def test_rows_of_one_class_have_undefined_figures(label: int) -> None:
     metrics = measure(np.full(4, label, dtype=np.int8), SCORES, 0.6)
     assert metrics.average_precision is None
     assert metrics.roc_auc is None

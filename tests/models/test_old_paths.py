@@ -60,7 +60,7 @@ def test_only_the_listed_name_is_found() -> None:
         import_module("beam_fraud.models.attics")
 
 
-def test_every_entry_leads_to_something() -> None:
+def test_every_entry_leads_to_a_class() -> None:
     for old, new in old_paths.OLD_PATHS.items():
         module, _, name = new.rpartition(".")
         assert hasattr(import_module(module), name), f"{old}: there is no {new}"

@@ -135,7 +135,7 @@ def test_an_exported_model_gives_its_scores(name: str, tmp_path: Path) -> None:
     assert scores_of(tmp_path / "model.onnx", LATER.matrix[:1])[0] == pytest.approx(scores[0])
 
 
-def test_a_file_says_what_it_is(tmp_path: Path) -> None:
+def test_a_file_has_the_metadata_of_the_model(tmp_path: Path) -> None:
     bundle = bundle_of(small("forest").fit(TRAIN, seed=0), tmp_path)
     result = export_model.run(
         ExportModelOptions(model=bundle.path, onnx=str(tmp_path / "model.onnx"))

@@ -129,7 +129,7 @@ def small_kinds() -> list[ModelKind]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_what_a_model_is_pickled_by_now_is_listed() -> None:
+def test_the_names_in_a_new_pickle_are_listed() -> None:
     random = np.random.default_rng(0)
     matrix = random.lognormal(3, 1, size=(800, 2))
     labels = ((matrix[:, 1] > 100) & (random.random(800) < 0.9)).astype(np.int8)

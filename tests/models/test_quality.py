@@ -45,7 +45,7 @@ def test_a_quarter_of_the_rows_is_enough_to_find_the_frauds_of_later_hours(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
-def test_five_seeds_reach_what_published_work_does(kind: str) -> None:
+def test_five_seeds_reach_published_figures(kind: str) -> None:
     transactions = load_dataset([str(ULB)], ULB_SCHEMA).transactions
     model = model_kind(kind)
     by_time = [time_figures(transactions, model, seed) for seed in range(5)]

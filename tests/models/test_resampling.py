@@ -65,7 +65,7 @@ def way(request: pytest.FixtureRequest) -> Resampler:
 
 
 @pytest.mark.parametrize("categorical", [False, True])
-def test_real_rows_stay_as_they_are_and_only_frauds_are_made_up(
+def test_real_rows_stay_unchanged_and_only_frauds_are_synthetic(
     way: Resampler, categorical: bool
 ) -> None:
     given = rows(categorical=categorical)
@@ -88,7 +88,7 @@ def test_real_rows_stay_as_they_are_and_only_frauds_are_made_up(
         assert frauds / (len(made.labels) - frauds) == pytest.approx(0.1, rel=0.02)
 
 
-def test_what_is_made_up_could_be_real() -> None:
+def test_synthetic_rows_are_plausible() -> None:
     given = rows(categorical=True)
     made = RESAMPLERS["smote"].resample(given, 0).matrix[len(given.labels) :]
     assert len(made)
@@ -169,7 +169,7 @@ class Spy(ModelKind):
         return super().validate(train, valid, seed)
 
 
-def test_rows_that_choose_are_never_resampled(way: Resampler) -> None:
+def test_validation_rows_are_never_resampled(way: Resampler) -> None:
     train, valid = rows(), rows(200, seed=1)
     spy = Spy()
     _, scores = Resampled(spy, way).validate(train, valid, 0)
@@ -235,7 +235,7 @@ def test_the_correction_is_monotone_and_stays_between_0_and_1() -> None:
         ("tomek=0.5", "tomek has no ratio"),
     ],
 )
-def test_a_wrong_way_to_resample_says_what_is_right(text: str, said: str) -> None:
+def test_an_unknown_resampler_lists_the_known_ones(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         resampled(FAST, text)
     assert str(caught.value).startswith(f"--resample {text}: ")
@@ -247,12 +247,12 @@ def test_none_leaves_the_kind_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["under", "smote", "smote-enn", "balanced-bagging"])
-def test_as_many_frauds_as_there_are_already_is_refused(name: str) -> None:
+def test_a_ratio_that_is_already_reached_is_refused(name: str) -> None:
     with fails(Code.RESAMPLING_IMPOSSIBLE, rf"^--resample {name}=0.05: .* 0.0526"):
         resampler(f"{name}=0.05").fit(FAST, rows(), 0)
 
 
-def test_too_few_frauds_to_make_up_more_is_one_line() -> None:
+def test_too_few_frauds_for_synthetic_ones_are_one_line() -> None:
     given = rows(200)
     one = replace(given, labels=(np.arange(200) == 3).astype(np.int8))
     with fails(Code.RESAMPLING_IMPOSSIBLE, "^--resample smote=0.1: .* from 1 "):
@@ -267,7 +267,7 @@ def test_members_of_an_ensemble_are_resampled_each() -> None:
     assert predict_scores(model, rows(seed=1).matrix).shape == (600,)
 
 
-def test_a_kind_that_learns_from_no_labels_is_not_resampled() -> None:
+def test_a_kind_without_labels_is_not_resampled() -> None:
     with fails(
         Code.RESAMPLING_IMPOSSIBLE, "^--resample under=0.1: isolation_forest", kind=UsageError
     ):

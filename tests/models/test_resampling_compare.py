@@ -31,7 +31,7 @@ def test_average_precision_under_weights_is_scikit_learns() -> None:
     )
 
 
-def test_a_gain_is_told_from_luck() -> None:
+def test_a_gain_is_distinguished_from_chance() -> None:
     random = np.random.default_rng(0)
     labels = (np.arange(2000) % 20 == 0).astype(np.int8)
     weak, other = (labels + random.normal(0, 1, 2000) for _ in range(2))
@@ -87,7 +87,7 @@ def in_folds(folds: int = 1) -> FoldRows:
 
 
 @pytest.mark.parametrize("folds", [1, 2])
-def test_a_resampler_is_taken_only_if_it_is_clearly_better(folds: int) -> None:
+def test_a_resampler_is_chosen_only_if_it_is_clearly_better(folds: int) -> None:
     useless, good, best = Planted(), Planted(pull=0.2), Planted(pull=0.9)
     impossible = resampler("under=0.01")
     chosen, tried = compare(Guess(), (useless, impossible), in_folds(folds), 0)
@@ -117,7 +117,7 @@ def test_all_ways_are_compared() -> None:
     assert fitted_on["smote=0.1"] == (418, 38)
 
 
-def test_what_takes_longer_than_all_the_rest_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_slowest_resampler_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("beam_fraud.models.resampling.compare.MOST_COMPARED", 399)
     _, tried = compare(Guess(), (RESAMPLERS["smote-enn"], Planted()), in_folds(), 0)
     assert "every pair of 400 rows" in tried[1].reason

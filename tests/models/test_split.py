@@ -28,7 +28,7 @@ def test_the_last_fifth_chooses() -> None:
     assert split.refit.tolist() == list(range(10))
 
 
-def test_validation_starts_at_the_time_that_is_given() -> None:
+def test_validation_starts_at_the_time_of_the_option() -> None:
     split = split_by_time(event_time([0, 5, 5, 9]), START + timedelta(seconds=5))
     assert split.valid.tolist() == [1, 2, 3]
 

@@ -32,7 +32,7 @@ def test_a_file_is_not_replaced_by_a_directory(tmp_path: Path) -> None:
     assert (tmp_path / "model").read_bytes() == b"mine"
 
 
-def test_what_cannot_be_renamed_leaves_what_was_there(
+def test_a_failed_rename_leaves_the_earlier_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "model"
@@ -51,7 +51,7 @@ def test_what_cannot_be_renamed_leaves_what_was_there(
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_missing_file_is_told_from_an_unreadable_one(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_unreadable_one_differ(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_bytes(str(tmp_path), "absent")
     (tmp_path / "folder").mkdir()
@@ -59,7 +59,7 @@ def test_a_missing_file_is_told_from_an_unreadable_one(tmp_path: Path) -> None:
         read_bytes(str(tmp_path), "folder")
 
 
-def test_a_place_is_checked_before_there_is_anything_to_write(tmp_path: Path) -> None:
+def test_a_place_is_checked_before_any_work(tmp_path: Path) -> None:
     check_directory(str(tmp_path / "new" / "model"), last="last")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "thesis.txt").write_text("ten years of work")

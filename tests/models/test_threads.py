@@ -40,7 +40,7 @@ def test_one_thread_holds_after_the_call_and_in_every_thread_that_calls() -> Non
 
 
 @pytest.mark.usefixtures("_threads_as_before")
-def test_what_is_loaded_later_is_limited_as_well() -> None:
+def test_libraries_that_load_later_are_limited_as_well() -> None:
     use_one_thread()
     threadpool_limits(2)
     use_one_thread()
@@ -56,5 +56,5 @@ def test_an_estimator_inside_a_pipeline_gets_one_job() -> None:
     assert model[-1].n_jobs == 1
 
 
-def test_what_is_no_estimator_is_left_alone() -> None:
+def test_other_objects_are_not_changed() -> None:
     set_single_threaded({"n_jobs": 4})

@@ -60,19 +60,19 @@ def test_a_missed_fraud_may_cost_its_amount(alarm: float, threshold: float) -> N
     assert (refunds >= 0).all()
 
 
-def test_amounts_that_are_unknown_cost_nobody_anything() -> None:
+def test_unknown_amounts_cost_nothing() -> None:
     with fails(Code.ROLE_MISSING, "cost=amount:2: "):
         choose("cost=amount:2")
 
 
-def test_a_precision_out_of_reach_says_what_is_reachable() -> None:
+def test_an_unreachable_precision_names_the_reachable_one() -> None:
     labels = np.array([0, 1, 0, 1], dtype=np.int8)
     points = operating_points(labels, np.array([0.9, 0.8, 0.7, 0.6]), 1.0)
     with fails(Code.THRESHOLD_UNREACHABLE, r"at most 0\.5 \(with a recall of 0\.5\)"):
         parse_threshold("precision=0.8").choose(points)
 
 
-def test_a_budget_out_of_reach_says_what_is_reachable() -> None:
+def test_an_unreachable_budget_names_the_reachable_one() -> None:
     points = operating_points(LABELS, np.full(8, 0.5), 2.0)
     with fails(Code.THRESHOLD_UNREACHABLE, "4 alerts a day"):
         parse_threshold("budget=3").choose(points)
@@ -106,7 +106,7 @@ def test_a_budget_needs_a_span_of_time() -> None:
         "nan",
     ],
 )
-def test_a_rule_that_cannot_be_meant_is_a_wrong_call(rule: str) -> None:
+def test_an_invalid_rule_is_a_usage_error(rule: str) -> None:
     with fails(Code.OPTION_VALUE, "f1, precision=X", kind=UsageError):
         parse_threshold(rule)
 

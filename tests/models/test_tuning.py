@@ -107,7 +107,7 @@ def test_a_seed_gives_the_same_trials(tuning: Tuning, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stopped_at", [1, 3, 4, 17, 30])
-def test_an_interrupted_search_goes_on_where_it_stopped(
+def test_an_interrupted_search_resumes(
     moody: Moody,
     tuning: Tuning,
     tmp_path: Path,
@@ -129,7 +129,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(
     assert fits < Moody.fits <= fits + 3
 
 
-def test_a_line_that_was_being_written_when_the_process_died_is_forgotten(tuning: Tuning) -> None:
+def test_a_torn_last_line_is_ignored(tuning: Tuning) -> None:
     before = tune(Spy(), FOLDS, 0, replace(tuning, trials=4))
     with Path(tuning.store).open("ab") as file:
         file.write(b'{"op_code":4,"worker_id":"9')
@@ -151,7 +151,7 @@ def test_a_line_that_was_being_written_when_the_process_died_is_forgotten(tuning
     ],
     ids=["settings", "rows", "folds", "seed", "recipe", "fixed"],
 )
-def test_trials_of_something_else_are_refused(tuning: Tuning, change: dict[str, Any]) -> None:
+def test_trials_of_another_search_are_refused(tuning: Tuning, change: dict[str, Any]) -> None:
     given = {"kind": Spy(), "rows": FOLDS, "seed": 0, "recipe": ""}
     tune(**given, tuning=replace(tuning, trials=1))
     written = Path(tuning.store).read_bytes()
@@ -185,7 +185,7 @@ def test_no_trial_begins_when_the_time_is_over(tuning: Tuning) -> None:
     assert tuned.chosen.kind == Spy()
 
 
-def test_settings_that_are_given_stay(tuning: Tuning) -> None:
+def test_settings_of_the_user_stay(tuning: Tuning) -> None:
     tuned = tune(Spy(), FOLDS, 0, replace(tuning, fixed=frozenset({"misled"})))
     assert all(set(trial.settings) == {"unused"} for trial in tuned.trials)
     assert tuned.chosen.kind.misled == 0.7  # type: ignore[attr-defined]
@@ -220,7 +220,7 @@ def test_settings_that_do_not_work_cost_one_trial(
         tune(moody, FOLDS, 1, replace(tuning, store=f"{tuning.store}-2"))
 
 
-def test_what_does_badly_on_the_first_folds_is_pruned(tuning: Tuning) -> None:
+def test_trials_that_are_bad_on_the_first_folds_are_pruned(tuning: Tuning) -> None:
     @dataclass(frozen=True)
     class Counted(Spy):
         fits: ClassVar[list[float]] = []
@@ -244,7 +244,7 @@ def test_what_does_badly_on_the_first_folds_is_pruned(tuning: Tuning) -> None:
     assert all(trial.state == "complete" for trial in tuned.trials[:5])
 
 
-def test_progress_says_what_is_asked_and_what_is_found(
+def test_progress_reports_the_limits_and_the_best_trial(
     tuning: Tuning, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "beam_fraud"):
@@ -259,7 +259,7 @@ def test_progress_says_what_is_asked_and_what_is_found(
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-def test_every_kind_looks_round_its_own_settings(kind: ModelKind) -> None:
+def test_every_kind_searches_around_its_own_settings(kind: ModelKind) -> None:
     for name, where in kind.space.items():
         own = getattr(kind, name)
         if isinstance(where, Choice):

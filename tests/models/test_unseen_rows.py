@@ -71,14 +71,14 @@ def candidates() -> list[tuple[Given, Given]]:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=named)
-def test_rows_after_until_are_never_given(options: TrainOptions, way: dict[str, object]) -> None:
+def test_rows_after_until_are_never_used(options: TrainOptions, way: dict[str, object]) -> None:
     train.run(replace(options, **way))  # type: ignore[arg-type]
     given = {row for given in seen for row in given.rows}
     assert given == set(range(TRAINED))
 
 
 @pytest.mark.parametrize("way", RANDOM_WAYS, ids=named)
-def test_held_out_rows_are_given_to_nothing_but_the_final_model(
+def test_only_the_final_model_sees_held_out_rows(
     options: TrainOptions, way: dict[str, object]
 ) -> None:
     result = train.run(replace(options, until=None, **way))  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def test_held_out_rows_are_given_to_nothing_but_the_final_model(
 
 
 @pytest.mark.parametrize("way", WAYS, ids=named)
-def test_candidates_are_judged_by_rows_they_were_not_fitted_on(
+def test_candidates_are_validated_on_other_rows(
     options: TrainOptions, way: dict[str, object]
 ) -> None:
     train.run(replace(options, **way))  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ def test_the_threshold_is_for_the_scores_of_validation_rows(
     assert result["rows_valid"] == len(rows)
 
 
-def test_what_is_in_held_out_rows_changes_nothing_but_their_figures(options: TrainOptions) -> None:
+def test_held_out_rows_change_only_their_figures(options: TrainOptions) -> None:
     way = replace(options, until=None, split="stratified", folds=3, tune=4)
     train.run(way)
     before = open_bundle(way.out).manifest
@@ -155,7 +155,7 @@ def test_what_is_in_held_out_rows_changes_nothing_but_their_figures(options: Tra
     assert after.files["model.joblib"] == before.files["model.joblib"]
 
 
-def test_what_comes_after_until_changes_nothing(options: TrainOptions) -> None:
+def test_rows_after_until_change_nothing(options: TrainOptions) -> None:
     way = replace(options, folds=3, label_delay="36h", drop_known_cards=True, tune=4)
     train.run(way)
     before = open_bundle(way.out).manifest

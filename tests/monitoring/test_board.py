@@ -14,7 +14,7 @@ from beam_fraud.monitoring.recorder import close_recorder, count_everywhere, rec
 from tests.stream_process import wait_until
 
 
-def test_what_the_steps_of_a_process_tell_is_read_together(tmp_path: Path) -> None:
+def test_counts_of_all_steps_of_a_process_are_read_together(tmp_path: Path) -> None:
     board = tmp_path / "live"
     with new_board(board) as read:
         recorder(board).count("rows_in", 5)
@@ -30,7 +30,7 @@ def test_what_the_steps_of_a_process_tell_is_read_together(tmp_path: Path) -> No
         assert len(list(board.iterdir())) == 1
 
 
-def test_a_counter_of_the_graph_shows_in_every_recorder_there_is(tmp_path: Path) -> None:
+def test_every_recorder_has_a_counter_of_the_graph(tmp_path: Path) -> None:
     boards = [tmp_path / "a", tmp_path / "b"]
     with new_board(boards[0]), new_board(boards[1]):
         for board in boards:
@@ -55,7 +55,7 @@ def test_writes_are_rare_but_the_last_is_not_lost(tmp_path: Path) -> None:
     assert read_board(tmp_path).count("rows_in") == 3
 
 
-def test_what_came_too_soon_is_written_though_nothing_follows(tmp_path: Path) -> None:
+def test_a_postponed_write_happens_without_further_counts(tmp_path: Path) -> None:
     with new_board(tmp_path / "live") as read:
         told = recorder(tmp_path / "live")
         for _ in range(2):
@@ -65,7 +65,7 @@ def test_what_came_too_soon_is_written_though_nothing_follows(tmp_path: Path) ->
         assert wait_until(lambda: dict(read().counters) == {"rows_in": 2})
 
 
-def test_a_new_run_starts_without_what_another_left(tmp_path: Path) -> None:
+def test_a_new_run_removes_the_files_of_another(tmp_path: Path) -> None:
     with new_board(tmp_path):
         old = recorder(tmp_path)
         old.count("rows_in", 5)

@@ -100,7 +100,7 @@ def test_a_stream_that_has_not_begun_shows_zeros() -> None:
     assert found["beam_fraud_latency_seconds_count", ()] == 0
 
 
-def test_alerts_that_cannot_be_counted_hide_nothing_else() -> None:
+def test_uncountable_alerts_hide_no_other_metric() -> None:
     def unreachable() -> dict[str, Counts]:
         raise FraudError("outbox.db: locked", Code.DATABASE_LOCKED)
 

@@ -28,7 +28,7 @@ def test_a_quantile_is_within_a_sixth_of_the_true_one(seconds: list[float], q: f
     assert abs(found / true - 1) < 0.165
 
 
-def test_what_is_too_short_or_too_long_to_tell_is_at_the_ends() -> None:
+def test_latencies_outside_the_buckets_are_in_the_outer_ones() -> None:
     assert histogram_of(0.0).quantile(0.5) == 0.001
     assert histogram_of(-3.0).quantile(0.5) == 0.001
     assert histogram_of(86_400).quantile(0.5) == math.inf
@@ -49,9 +49,7 @@ def test_rows_of_one_batch_are_counted_at_once() -> None:
 
 
 @given(st.lists(INSIDE), st.lists(INSIDE))
-def test_what_was_counted_apart_adds_up_and_can_be_taken_off(
-    first: list[float], second: list[float]
-) -> None:
+def test_histograms_can_be_added_and_subtracted(first: list[float], second: list[float]) -> None:
     before, after = histogram_of(*first), histogram_of(*first, *second)
     assert before.merged(histogram_of(*second)).counts == after.counts
     since = after.since(before)

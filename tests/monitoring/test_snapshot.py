@@ -16,7 +16,7 @@ def test_workers_add_up() -> None:
     assert latency.rows == 2, "what was merged stays as it was"
 
 
-def test_a_source_that_moved_is_where_its_last_reader_says() -> None:
+def test_a_moved_source_has_the_position_of_its_last_reader() -> None:
     """A dead worker had read further than its successor, which starts at the last commit."""
     died = Snapshot(positions={"tx:0": Position(900, 1000, at=10.0), "tx:1": Position(5, 5, 10.0)})
     successor = Snapshot(positions={"tx:0": Position(400, 1100, at=11.0)})
@@ -26,17 +26,17 @@ def test_a_source_that_moved_is_where_its_last_reader_says() -> None:
         assert merged.lag == 700
 
 
-def test_nothing_told_is_nothing_done() -> None:
+def test_no_reports_are_zero_rows() -> None:
     nothing = merge([])
     assert nothing == Snapshot()
     assert (nothing.done, nothing.lag, nothing.dead_by_reason) == (0, 0, {})
 
 
-def test_a_reader_ahead_of_what_it_knows_of_the_end_has_no_lag() -> None:
+def test_a_reader_ahead_of_the_known_end_has_no_lag() -> None:
     assert Position(12, 10, at=0.0).lag == 0
 
 
-def test_something_became_of_what_is_scored_dead_or_repeated() -> None:
+def test_scored_dead_and_repeated_rows_are_done() -> None:
     counters = {ROWS_IN: 99, ROWS_SCORED: 5, ROWS_DEAD: 2, ROWS_DUPLICATE: 1, "dead_malformed": 2}
     snapshot = Snapshot(counters)
     assert snapshot.done == 8

@@ -9,21 +9,21 @@ def snapshot(scored: int, latency: LatencyHistogram | None = None) -> Snapshot:
     return Snapshot({"rows_scored": scored}, latency=latency or LatencyHistogram())
 
 
-def test_one_look_tells_no_rate() -> None:
+def test_one_sample_gives_no_rate() -> None:
     trend = Trend()
     trend.add(100.0, snapshot(1_000))
     assert trend.rate == 0.0
     assert trend.latency.rows == 0
 
 
-def test_the_rate_is_of_what_is_known_until_five_seconds_are() -> None:
+def test_the_rate_covers_all_samples_before_five_seconds() -> None:
     trend = Trend()
     trend.add(0.0, snapshot(0))
     trend.add(2.0, snapshot(100))
     assert trend.rate == 50.0
 
 
-def test_a_stream_that_stopped_has_no_rate_and_no_latency_left() -> None:
+def test_a_stopped_stream_has_no_rate_and_no_latency() -> None:
     latency = LatencyHistogram()
     latency.add(0.5, 1_000)
     trend = Trend()
@@ -38,14 +38,14 @@ def test_a_stream_that_stopped_has_no_rate_and_no_latency_left() -> None:
     assert trend.latency.rows == 0
 
 
-def test_a_slow_look_compares_with_the_last_one_before() -> None:
+def test_a_late_sample_compares_with_the_last_one() -> None:
     trend = Trend()
     trend.add(0.0, snapshot(0))
     trend.add(60.0, snapshot(600))
     assert trend.rate == 10.0
 
 
-def test_a_worker_that_is_gone_makes_no_negative_rate() -> None:
+def test_a_dead_worker_makes_no_negative_rate() -> None:
     trend = Trend()
     trend.add(0.0, snapshot(1_000))
     trend.add(1.0, snapshot(10))

@@ -40,6 +40,6 @@ def test_a_line_at_the_beginning_every_30_seconds_and_at_the_end(
     ]
 
 
-def test_what_is_not_waited_for_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_wait_is_no_message(caplog: pytest.LogCaptureFixture) -> None:
     Wait(LOG).over("database db: back")
     assert caplog.messages == []

@@ -44,7 +44,7 @@ def looked(
     return {check.name: check for check in found}
 
 
-def test_a_cluster_as_it_should_be(tmp_path: Path) -> None:
+def test_a_cluster_without_faults(tmp_path: Path) -> None:
     with flink_stand_in(slots=4) as flink:
         place = (tmp_path / "a b" / "checkpoints").as_uri()
         flink.configure(**GOOD, state__checkpoints__dir=place)
@@ -54,7 +54,7 @@ def test_a_cluster_as_it_should_be(tmp_path: Path) -> None:
     assert found["checkpoints"].found == f"go to {tmp_path}/a b/checkpoints"
 
 
-def test_a_cluster_that_lacks_things() -> None:
+def test_a_cluster_with_faults() -> None:
     with flink_stand_in("1.16.0", slots=2) as flink:
         flink.configure(**{"restart-strategy": "none"})
         found = looked(flink, 3)
@@ -73,7 +73,7 @@ def test_a_cluster_that_lacks_things() -> None:
     assert (found["state"].state, found["restarts"].state) == ("warning", "warning")
 
 
-def test_no_pipeline_is_run_that_would_wait_for_a_slot() -> None:
+def test_no_probe_runs_without_a_free_slot() -> None:
     with flink_stand_in() as flink:
         flink.answers["/overview"] = {"taskmanagers": 1, "slots-total": 2, "slots-available": 0}
         at = ["--runner=FlinkRunner", f"--flink_master={flink.address}"]
@@ -82,7 +82,7 @@ def test_no_pipeline_is_run_that_would_wait_for_a_slot() -> None:
     assert "no task slot of Flink is free" in left_out.found
 
 
-def test_slots_that_others_hold_are_waited_for() -> None:
+def test_slots_of_other_jobs_lead_to_a_warning() -> None:
     with flink_stand_in() as flink:
         flink.configure(**GOOD)
         flink.answers["/overview"] = {"taskmanagers": 2, "slots-total": 4, "slots-available": 1}
@@ -93,7 +93,7 @@ def test_slots_that_others_hold_are_waited_for() -> None:
     )
 
 
-def test_what_is_no_flink_is_one_failed_check() -> None:
+def test_another_server_is_one_failed_check() -> None:
     with flink_stand_in() as flink:
         flink.answers = {"/config": {"something": "else"}}
         (only,) = looked(flink).values()
@@ -123,7 +123,7 @@ def test_places_of_checkpoints(place: str, here: bool, state: str) -> None:
         ("a file that is no jar", "warning", "unknown: {jar} does not show"),
     ],
 )
-def test_a_job_server_by_which_a_stream_grows(
+def test_a_job_server_without_bounded_state(
     whose: str, state: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     need_job_server()
@@ -141,7 +141,7 @@ def test_a_job_server_by_which_a_stream_grows(
     assert growth(f"--flink_job_server_jar={jar}") == [], "only a stream is endless"
 
 
-def test_a_job_server_that_does_not_tell_whether_a_stream_grows() -> None:
+def test_a_job_server_that_does_not_report_its_version() -> None:
     with job_server("flink_master") as endpoint:
         given = [f"--job_endpoint={endpoint}", "--runner=PortableRunner"]
         submission = Submission.of(given, 1, streaming=True)
@@ -152,7 +152,7 @@ def test_a_job_server_that_does_not_tell_whether_a_stream_grows() -> None:
     assert (checks["growth"].state, checks["growth"].fix) == ("ok", "")
 
 
-def test_a_pool_of_workers_is_told_from_anything_else() -> None:
+def test_a_pool_of_workers_and_other_servers_are_distinguished() -> None:
     with job_server("flink_master") as endpoint:
         address = Address.parse("--environment_config", endpoint)
         with pytest.raises(FraudError, match=r"is no pool of workers \(UNIMPLEMENTED\); start one"):
@@ -164,7 +164,7 @@ def test_a_pool_of_workers_is_told_from_anything_else() -> None:
     assert "each task manager's own machine" in elsewhere.found
 
 
-def test_workers_that_differ_are_told_apart() -> None:
+def test_workers_with_other_versions_are_reported() -> None:
     here = replace(report(), model="forest@1", versions={"apache-beam": "2.77.0", "numpy": "2.4.0"})
     there = replace(here, host="tm-1", out=True)
 
@@ -197,7 +197,7 @@ def test_workers_that_differ_are_told_apart() -> None:
     ]
 
 
-def test_a_probe_comes_back_through_the_counters_of_a_pipeline(tmp_path: Path) -> None:
+def test_a_probe_reports_through_the_counters_of_a_pipeline(tmp_path: Path) -> None:
     submission = Submission.of(["--runner=FnApiRunner"], 1)
     out = tmp_path / "not/yet/there"
     found = probe(submission, model=str(tmp_path / "model"), out=str(out), seconds=60)
@@ -215,7 +215,7 @@ def test_packages_of_this_environment_are_those_it_requires() -> None:
     assert "kafka" in extras.found
 
 
-def test_an_extra_is_there_if_all_is_that_its_packages_bring(
+def test_an_extra_is_installed_if_all_its_packages_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     needs = {
@@ -231,7 +231,7 @@ def test_an_extra_is_there_if_all_is_that_its_packages_bring(
     assert check_packages()[1].found == "cloud, log"
 
 
-def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+def test_a_place_without_write_permission(tmp_path: Path) -> None:
     assert check_disk(str(tmp_path / "a/b")).state in ("ok", "warning")
     (tmp_path / "file").touch()
     assert check_disk(str(tmp_path / "file/out")).state == "failed"
@@ -253,7 +253,7 @@ def test_a_prism_of_another_version(tmp_path: Path, built: str, state: str) -> N
     assert check_prism(options).state == state
 
 
-def test_what_fails_makes_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_check_sets_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--schema", "handbook"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^ok +schema +handbook can be read$", printed, re.MULTILINE)
@@ -273,7 +273,7 @@ def test_what_fails_makes_the_exit_code(capsys: pytest.CaptureFixture[str]) -> N
     assert "workers" not in states
 
 
-def test_all_that_dataflow_lacks_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_missing_options_of_dataflow_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     # Only a stream is updated.
     update = ["--update", "--job_name=live"]
     assert main(["doctor", "--json", "--runner=dataflow", "--region=europe-west1", *update]) == 1
@@ -286,7 +286,7 @@ def test_all_that_dataflow_lacks_is_told_at_once(capsys: pytest.CaptureFixture[s
     ]
 
 
-def test_a_call_that_cannot_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_call(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--topic", "t"]) == 2
     assert capsys.readouterr().err == "beam-fraud: --topic: needs --kafka HOST:PORT [BF104]\n"
 

@@ -12,7 +12,7 @@ from beam_fraud.storage.database.connection import sqlite_url
 from tests.erasing import filled, rows_of, run, traces
 
 
-def test_every_table_of_a_database_is_rid_of_an_account(
+def test_an_account_is_erased_from_every_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("beam_fraud.operations.erasure.database.ROWS_AT_A_TIME", 7)
@@ -39,7 +39,7 @@ def test_every_table_of_a_database_is_rid_of_an_account(
     assert rows_of(url)["erasures"] == 2
 
 
-def test_rows_that_were_deleted_long_ago_leave_the_file_too(tmp_path: Path) -> None:
+def test_earlier_deleted_rows_leave_the_file_too(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "cases.db")
     filled(url)
     with closing(sqlite3.connect(tmp_path / "cases.db")) as connection, connection:

@@ -16,7 +16,7 @@ from tests.erasing import GONE, NOW, STAYS, run
 from tests.flagged import alerts_of, flagged_batch
 
 
-def test_a_file_of_alerts_keeps_its_other_lines_and_who_may_read_it(tmp_path: Path) -> None:
+def test_a_file_of_alerts_keeps_its_other_lines_and_permissions(tmp_path: Path) -> None:
     file = tmp_path / "alerts.jsonl"
     file.write_text(f"not json, of {GONE}\n" + '{"alert_id": "2", "account_id": "z"}\n')
     file.chmod(0o640)
@@ -25,7 +25,7 @@ def test_a_file_of_alerts_keeps_its_other_lines_and_who_may_read_it(tmp_path: Pa
     assert file.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_file_without_json_lines_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_without_json_lines_is_not_changed(tmp_path: Path) -> None:
     file = tmp_path / "transactions.csv"
     file.write_text(f"id,fraud\n{GONE},0\n{STAYS},1\n")
     before = file.read_bytes()
@@ -45,7 +45,7 @@ def test_a_line_that_nests_too_deeply_is_text(tmp_path: Path, first: str) -> Non
     assert file.read_text() == f'{first}{deep}"{STAYS}"\n{{}}\n'
 
 
-def test_of_a_digest_only_the_alerts_of_the_account_go(tmp_path: Path) -> None:
+def test_only_the_alerts_of_the_account_leave_a_digest(tmp_path: Path) -> None:
     file = tmp_path / "alerts.jsonl"
     digest = {"kind": "digest", "total": 9, "alerts": [{"account_id": GONE}, {"account_id": STAYS}]}
     chosen = {"kind": "digest", "alerts": [{"amount": 1, "transaction_id": GONE}]}
@@ -56,7 +56,7 @@ def test_of_a_digest_only_the_alerts_of_the_account_go(tmp_path: Path) -> None:
     assert second["alerts"] == []
 
 
-def test_an_alert_that_comes_meanwhile_is_not_lost(tmp_path: Path) -> None:
+def test_an_alert_during_the_erasure_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "alerts.jsonl"
     path.write_text("old\n")
     channel = FileChannel(path)

@@ -16,13 +16,13 @@ _IDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"
 
 
 @given(_IDS, st.booleans())
-def test_an_id_is_found_in_json_whatever_it_is(identifier: str, ascii_only: bool) -> None:
+def test_any_id_is_found_in_json(identifier: str, ascii_only: bool) -> None:
     record = json.dumps({"account": identifier, "amount": 3.5}, ensure_ascii=ascii_only)
     assert token_pattern([identifier]).search(record.encode())
 
 
 @given(_IDS)
-def test_an_id_is_found_in_csv_whatever_it_is(identifier: str) -> None:
+def test_any_id_is_found_in_csv(identifier: str) -> None:
     text = io.StringIO()
     csv.writer(text).writerow(["x", identifier, "3"])
     assert token_pattern([identifier]).search(text.getvalue().encode())
@@ -40,7 +40,7 @@ def test_an_id_is_found_in_csv_whatever_it_is(identifier: str) -> None:
         b"",
     ],
 )
-def test_a_part_of_something_longer_is_no_id(record: bytes) -> None:
+def test_a_part_of_a_longer_word_is_no_id(record: bytes) -> None:
     assert not token_pattern(["42"]).search(record)
 
 
@@ -58,5 +58,5 @@ def test_a_part_of_something_longer_is_no_id(record: bytes) -> None:
         b'["42"]',
     ],
 )
-def test_an_id_is_found_beside_what_separates_words(record: bytes) -> None:
+def test_an_id_is_found_beside_separators(record: bytes) -> None:
     assert token_pattern(["7", "42"]).search(record)

@@ -49,7 +49,7 @@ def test_hints_begin_as_the_program_was_called(
     assert own_call() == "/elsewhere/beam-fraud"
 
 
-def test_a_working_directory_that_is_gone_fails_no_hint(
+def test_a_removed_working_directory_fails_no_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = tmp_path / "gone"

@@ -38,6 +38,6 @@ def test_a_long_record_is_cut_and_the_message_says_so() -> None:
     assert headers["truncated"] == str(MAX_BYTES + 1)
 
 
-def test_what_is_absent_is_empty() -> None:
+def test_absent_values_are_empty() -> None:
     value, headers = headers_of(None, None)
     assert (value, headers["detail"]) == (b"", "")

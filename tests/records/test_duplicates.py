@@ -88,7 +88,7 @@ def test_pieces_of_any_size_remember_the_same(
     assert seen.nbytes == 16 * len(known)
 
 
-def test_merging_holds_little_twice() -> None:
+def test_merging_holds_few_ids_twice() -> None:
     """Merging the two longest runs held half as much again in memory."""
     random = np.random.default_rng(0)
     seen, rows, block = SeenIds(), 1_600_000, 25_000

@@ -132,7 +132,7 @@ def test_any_bytes_as_json_lines(text: bytes, way, tmp_path: Path, monkeypatch) 
 
 @QUICK
 @given(rows=st.lists(JSON_LINES, min_size=1, max_size=6))
-def test_a_json_record_has_the_same_fate_alone(rows: list[bytes], tmp_path: Path) -> None:
+def test_a_json_record_has_the_same_result_alone(rows: list[bytes], tmp_path: Path) -> None:
     rows = [row for row in rows if row not in (b"", b"\r")]
     together = read(write_text(tmp_path / "all.jsonl", b"".join(row + b"\n" for row in rows)))
     for position, row in enumerate(rows):

@@ -57,7 +57,7 @@ def test_a_label_is_read() -> None:
     assert dead.schema == DEAD_LETTER
 
 
-def test_what_may_be_absent() -> None:
+def test_optional_fields_may_be_absent() -> None:
     needed = ("transaction_id", "event_time", "label", "labelled_at")
     labels, dead = read_labels(messages({name: LABELLED[name] for name in needed}))
     (row,) = labels.to_pylist()
@@ -116,7 +116,7 @@ def test_a_bad_label_costs_only_itself(member: str, value: object, reason: str) 
 
 
 @pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"17", b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_object_is_malformed(payload: bytes) -> None:
+def test_a_record_that_is_no_object_is_malformed(payload: bytes) -> None:
     good = json.dumps(LABELLED).encode()
     labels, dead = read_labels(raw(good, payload, good))
     assert labels[POSITION].to_pylist() == [40, 42]
@@ -141,7 +141,7 @@ def test_what_is_no_object_is_malformed(payload: bytes) -> None:
         max_size=8,
     )
 )
-def test_every_message_has_the_fate_that_it_has_alone(payload: list[bytes]) -> None:
+def test_every_message_has_the_same_result_alone(payload: list[bytes]) -> None:
     labels, dead = read_labels(raw(*payload))
     labels.validate(full=True)
     dead.validate(full=True)

@@ -23,7 +23,7 @@ MESSAGES = pa.schema(
 
 
 def messages(*rows: tuple[str, int], first: int = 0) -> pa.RecordBatch:
-    """Return a raw batch of messages, each with an event time and a message time in milliseconds."""
+    """Return a raw batch of messages, each with an event time and a message time."""
     payloads = [json.dumps({**GOOD, "when": when}).encode() for when, _ in rows]
     times = [appended for _, appended in rows]
     return pa.RecordBatch.from_arrays(
@@ -89,7 +89,7 @@ def test_any_time_of_a_message_can_be_compared(appended: int) -> None:
     assert (len(good), len(dead)) == (1, 0)
 
 
-def test_a_message_that_is_dead_is_kept_byte_for_byte() -> None:
+def test_a_dead_message_is_persisted_byte_for_byte() -> None:
     sent = [b"{\r\n", b"no\n\n", b"\n", b"", b"\xff\r"]
     whole = messages(*[(GOOD["when"], 0)] * len(sent)).set_column(1, "@payload", pa.array(sent))
     for raw, expected in (

@@ -60,7 +60,7 @@ def test_a_whole_second_has_its_microseconds_too() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_json_cannot_hold_is_null(value: float) -> None:
+def test_values_that_json_lacks_are_null(value: float) -> None:
     reasons = [{**REASON, "value": value}]
     (message,) = scored_json(batch_of({**ROW, "reasons": reasons}))
     assert json.loads(message)["reasons"] == [{**reasons[0], "value": None}]

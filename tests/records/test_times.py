@@ -48,7 +48,7 @@ def test_strings(written: str, micros: int) -> None:
 @pytest.mark.parametrize(
     "text", ["12:00", "29/02/2024", "2024-2-1", "2023-02-29", "2024-02-29T25:00", "0x10", "nan"]
 )
-def test_strings_that_are_no_time(text: str) -> None:
+def test_invalid_strings(text: str) -> None:
     assert as_times(pa.array([text])).unreadable.tolist() == [True]
 
 
@@ -93,7 +93,7 @@ def test_timestamps_and_dates() -> None:
     st.integers(-14 * 60, 14 * 60),
     st.sampled_from(["T", " "]),
 )
-def test_what_python_writes_is_read(moment: datetime, offset: int, separator: str) -> None:
+def test_times_that_python_writes_are_read(moment: datetime, offset: int, separator: str) -> None:
     micros = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
     sign, minutes = ("-" if offset < 0 else "+"), abs(offset)
     zoned = f"{moment.isoformat(separator)}{sign}{minutes // 60:02}:{minutes % 60:02}"

@@ -136,7 +136,7 @@ def test_details_hold_no_value(tmp_path: Path) -> None:
         assert all(secret not in f"{d['reason']} {d['detail']}" for d in dead.values())
 
 
-def test_the_first_fault_in_the_order_of_the_columns_is_told(tmp_path: Path) -> None:
+def test_the_first_fault_in_the_order_of_the_columns_is_reported(tmp_path: Path) -> None:
     row = {**GOOD, "id": "", "amount": "x", "age": "y"}
     assert read(write_text(tmp_path / "rows.csv", csv_of(row))).dead[0]["reason"] == "missing_id"
 
@@ -148,9 +148,7 @@ def test_refunds_are_transactions_where_the_schema_says_so(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("amount", ["1e10", "-1e10", "9999999999.99", "-3.4e38"])
-def test_amounts_that_windows_cannot_add_up_are_no_transactions(
-    amount: str, tmp_path: Path
-) -> None:
+def test_amounts_too_large_for_windows_are_dead_letters(amount: str, tmp_path: Path) -> None:
     path = write_text(tmp_path / "rows.csv", csv_of({**GOOD, "amount": amount}))
     plain = Schema("plain", BANK.roles, BANK.features, allow_negative=True)
     velocity = (Velocity(("account_id",), ("1d",), ("mean",)),)
@@ -160,7 +158,7 @@ def test_amounts_that_windows_cannot_add_up_are_no_transactions(
     assert [letter["reason"] for letter in letters] == ["too_large"] * (abs(float(amount)) >= 1e10)
 
 
-def test_a_label_is_not_looked_at_in_scoring(tmp_path: Path) -> None:
+def test_scoring_ignores_labels(tmp_path: Path) -> None:
     path = write_text(tmp_path / "rows.csv", csv_of({**GOOD, "fraud": "unknown"}))
     assert "label" not in read(path, labels="ignored").rows[0]
 
@@ -183,7 +181,7 @@ def test_columns_that_may_be_missing_may_be_absent_from_the_file(tmp_path: Path)
         assert row["risk"] != row["risk"] or row["risk"] is None
 
 
-def test_a_currency_that_is_a_feature_as_well_must_be_there(tmp_path: Path) -> None:
+def test_a_currency_that_is_a_feature_is_required(tmp_path: Path) -> None:
     schema = Schema(
         "money",
         {**BANK.roles, "currency": "currency"},
@@ -329,7 +327,7 @@ def test_in_a_stream_an_event_may_be_no_later_than_allowed(
         assert good == validate(parsed, BANK, labels="required")[0]
 
 
-def test_the_graph_bounds_event_times_where_it_is_told_to() -> None:
+def test_the_graph_bounds_event_times_by_the_option() -> None:
     late = json.dumps({**GOOD, "when": "2199-01-01"}).encode()
     described = pa.schema([("@position", pa.int64()), ("@payload", pa.binary())])
     raw = pa.RecordBatch.from_arrays(

@@ -65,7 +65,7 @@ def test_the_graph_that_is_staged_scores_and_publishes(
     assert {*known.split(), "DeadLetters", "Publish"} <= steps(staged_graph(held, job))
 
 
-def test_the_request_has_all_that_a_user_gives(held: Any, score: list[str]) -> None:  # noqa: F811
+def test_the_request_has_all_options_of_the_user(held: Any, score: list[str]) -> None:  # noqa: F811
     from tests.dataflow_job import run_staged
 
     account = "scorer@my-project.iam.gserviceaccount.com"
@@ -109,7 +109,7 @@ def test_the_request_has_all_that_a_user_gives(held: Any, score: list[str]) -> N
     assert pipeline.startswith("bucket/staging/nightly")
 
 
-def test_a_job_that_fails_leaves_what_was_there(
+def test_a_failed_job_leaves_the_earlier_outputs(
     held: Any,  # noqa: F811
     score: list[str],
     capsys: pytest.CaptureFixture[str],
@@ -126,7 +126,7 @@ def test_a_job_that_fails_leaves_what_was_there(
     ]
 
 
-def test_a_service_that_refuses_is_told_in_one_line(
+def test_a_refusal_of_the_service_is_one_line(
     held: Any,  # noqa: F811
     score: list[str],
     capsys: pytest.CaptureFixture[str],
@@ -137,7 +137,7 @@ def test_a_service_that_refuses_is_told_in_one_line(
     assert [key for key in held.objects if key.startswith("bucket/out/")] == []
 
 
-def test_a_template_s_launcher_describes_the_job_and_makes_none(
+def test_a_templates_launcher_describes_the_job_and_starts_none(
     held: Any,  # noqa: F811
     score: list[str],
     capsys: pytest.CaptureFixture[str],
@@ -179,7 +179,7 @@ def test_a_command_that_is_interrupted_cancels_its_job_but_no_stream(
     assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == asked
 
 
-def test_a_stream_that_is_asked_to_end_is_drained(held: Any) -> None:  # noqa: F811
+def test_a_stopped_stream_is_drained(held: Any) -> None:  # noqa: F811
     import apache_beam as beam
 
     def build(root: beam.Pipeline) -> None:
@@ -212,7 +212,7 @@ def test_a_stream_that_is_asked_to_end_is_drained(held: Any) -> None:  # noqa: F
         ({"--update": ""}, "--update: only a stream can be updated"),
     ],
 )
-def test_what_workers_lack_is_refused_before_anything_is_sent(
+def test_inputs_that_workers_lack_are_refused_before_anything_is_sent(
     held: Any,  # noqa: F811
     score: list[str],
     change: dict[str, str | None],
@@ -253,14 +253,14 @@ def test_files_that_workers_of_a_stream_read_are_in_the_image(
     assert "do not see this machine's disk" in line
 
 
-def test_options_are_looked_at_without_asking_anybody(held: Any) -> None:  # noqa: F811
+def test_options_are_checked_without_requests(held: Any) -> None:  # noqa: F811
     submission = Submission.of(runner("nightly"), 1)
     refuse_unsupported(submission, streaming=False)
     assert held.requests == []
     assert "dry_run" not in submission.options.get_all_options(drop_default=True)
 
 
-def test_what_is_in_the_image_can_be_read_but_not_written() -> None:
+def test_paths_of_the_image_can_be_read_but_not_written() -> None:
     options = PipelineOptions(WHOLE)
     place = "/opt/beam-fraud/model"
     assert dataflow_problems(options, [WorkerPlace("--model", place)]) == []
@@ -272,7 +272,7 @@ def test_another_runner_has_no_such_problems() -> None:
     refuse_unsupported(Submission.of([], 1), [WorkerPlace("--out", "out")], streaming=False)
 
 
-def test_every_problem_is_told_once_to_who_asks_for_all() -> None:
+def test_all_problems_are_listed_once() -> None:
     problems = dataflow_problems(PipelineOptions(["--runner=DataflowRunner"]))
     assert [problem.partition(":")[0] for problem in problems] == [
         "--project",

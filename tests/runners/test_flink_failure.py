@@ -36,10 +36,10 @@ Caused by: java.net.ConnectException: Connection refused
         ),
     ],
 )
-def test_known_failures_name_thing_and_fix(text: str, line: str) -> None:
+def test_known_failures_name_the_cause_and_the_fix(text: str, line: str) -> None:
     options = PipelineOptions(["--environment_config=h:5", "--parallelism=3"])
     assert str(flink_failure(options, RuntimeError(text))) == line
 
 
-def test_what_is_not_known_is_left_as_it_is() -> None:
+def test_unknown_failures_are_not_changed() -> None:
     assert flink_failure(PipelineOptions([]), RuntimeError("ValueError: a row")) is None

@@ -21,18 +21,18 @@ def named(*args: str) -> tuple[str | None, str | None]:
     return name_of_own(options), options.view_as(GoogleCloudOptions).job_name
 
 
-def test_a_job_of_a_cluster_has_a_name_that_no_other_has() -> None:
+def test_a_job_of_a_cluster_has_a_unique_name() -> None:
     first, second = (named("--flink_master=127.0.0.1:8081") for _ in range(2))
     assert first[0] == first[1]
     assert first != second
 
 
 @pytest.mark.parametrize("master", [(), ("--flink_master=[local]",), ("--flink_master=[auto]",)])
-def test_without_the_address_of_a_cluster_there_is_nobody_to_tell(master: tuple[str, ...]) -> None:
+def test_without_a_clusters_address_nothing_is_cancelled(master: tuple[str, ...]) -> None:
     assert named(*master) == (None, None)
 
 
-def test_a_name_that_was_chosen_may_be_anothers() -> None:
+def test_a_name_of_the_user_may_belong_to_another_job() -> None:
     assert named("--flink_master=127.0.0.1:8081", "--job_name=nightly") == (None, "nightly")
 
 
@@ -44,7 +44,7 @@ class Ended(PipelineResult):  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("discarded", [False, True])
-def test_a_stream_that_ends_says_with_what_another_goes_on(
+def test_a_stream_that_ends_names_the_savepoint_to_resume(
     discarded: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
@@ -58,7 +58,7 @@ def test_a_stream_that_ends_says_with_what_another_goes_on(
     assert f"--savepoint_path=file:/{'older' if discarded else 'newer'}" in caplog.text
 
 
-def test_a_stream_that_was_told_to_end_goes_on_with_what_was_kept_before(
+def test_a_stopped_stream_names_the_savepoint_taken_before_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
@@ -75,7 +75,7 @@ def test_a_stream_that_was_told_to_end_goes_on_with_what_was_kept_before(
     assert caplog.messages == ["to go on where it stopped, give --savepoint_path=file:/kept"]
 
 
-def test_a_savepoint_that_fails_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_savepoint_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
         flink.answers["/jobs/overview"] = {"jobs": [{"jid": "7", "name": "mine", "end-time": -1}]}
         options = PipelineOptions([f"--flink_master={flink.address}", "--streaming"])
@@ -109,7 +109,7 @@ def restoring(flink: FlinkStandIn, runs: Runs) -> FlinkJob:
     return FlinkJob(runs, options, "mine")
 
 
-def test_a_job_says_that_it_restores_until_it_runs() -> None:
+def test_a_job_reports_its_restore_until_it_runs() -> None:
     with flink_stand_in() as flink:
         runs = Runs()
         job = restoring(flink, runs)
@@ -122,7 +122,7 @@ def test_a_job_says_that_it_restores_until_it_runs() -> None:
         waits.join()
 
 
-def test_a_stream_that_ends_while_it_restores_says_what_still_stands(
+def test_a_stream_that_ends_while_restoring_names_the_valid_savepoint(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
@@ -133,7 +133,7 @@ def test_a_stream_that_ends_while_it_restores_says_what_still_stands(
 
 
 @pytest.mark.parametrize("given", [(), ("--savepoint_path=file:/given",)])
-def test_a_stream_that_ends_before_its_job_begins_says_what_still_stands(
+def test_a_stream_that_ends_before_its_job_begins_names_the_valid_savepoint(
     given: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):

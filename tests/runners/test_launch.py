@@ -64,7 +64,7 @@ def test_a_pipeline_elsewhere_that_is_interrupted_is_cancelled(
     assert not ended.cancelled
 
 
-def test_what_cannot_be_cancelled_is_said_and_hides_no_interruption(
+def test_a_failed_cancellation_is_reported_and_hides_no_interruption(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(beam.pipeline, "create_runner", lambda name: Elsewhere())

@@ -96,7 +96,7 @@ def test_more_bundles_than_python_may_recurse_are_counted_to_the_end() -> None:
     assert held[-1] - held[500] < 1_000 * 1_000
 
 
-def test_what_is_replaced_in_beam_is_put_back() -> None:
+def test_replaced_parts_of_beam_are_restored() -> None:
     before = statesampler.StateSampler
     started = time.monotonic()
     run(3)

@@ -71,7 +71,7 @@ def silent() -> str:
 
 
 @pytest.mark.parametrize("name", [runner.name for runner in RUNNERS if runner.unusable])
-def test_a_runner_that_runs_no_pipeline_of_ours_is_refused(refused: Refused, name: str) -> None:
+def test_a_runner_that_cannot_run_the_pipelines_is_refused(refused: Refused, name: str) -> None:
     line = refused("score", 2, "--runner", name)
     assert line.startswith(f"--runner {name}: ")
     assert line.endswith(
@@ -208,14 +208,14 @@ def test_dataflow_needs_its_options(refused: Refused) -> None:
         assert line.startswith("--project: Dataflow needs the id of a project")
 
 
-def test_what_a_pipeline_goes_through_must_answer(refused: Refused, silent: str) -> None:
+def test_the_services_of_a_runner_must_respond(refused: Refused, silent: str) -> None:
     server = ("--runner=PortableRunner", f"--job_endpoint={silent}", *EXTERNAL)
     assert f"--job_endpoint {silent}: no job server answers there (" in refused("score", 1, *server)
     flink = ("--runner=FlinkRunner", f"--flink_master={silent}", *EXTERNAL)
     assert f"--flink_master {silent}: no Flink answers there (" in refused("score", 1, *flink)
 
 
-def test_what_answers_must_be_what_is_asked_for(refused: Refused) -> None:
+def test_the_services_of_a_runner_must_be_of_the_right_kind(refused: Refused) -> None:
     with flink_stand_in("1.19.3") as flink, job_server("spark_master") as spark:
         server = ("--runner=PortableRunner", f"--job_endpoint={flink.address}", *EXTERNAL)
         assert "is no job server of Beam (UNAVAILABLE)" in refused("score", 1, *server)
@@ -240,7 +240,7 @@ def test_a_flink_must_have_the_slots_of_a_pipeline(refused: Refused) -> None:
         )
 
 
-def test_a_savepoint_must_be_there_and_is_for_streams(refused: Refused, tmp_path: Path) -> None:
+def test_a_savepoint_must_exist_and_is_for_streams(refused: Refused, tmp_path: Path) -> None:
     with job_server("flink_master") as endpoint:
         options = ("--runner=PortableRunner", f"--job_endpoint={endpoint}", *EXTERNAL)
         given = f"--savepoint_path={tmp_path.as_uri()}/gone"
@@ -313,7 +313,7 @@ def _endless(inbox: Path, root: beam.Pipeline) -> None:
     _ = rows | beam.WindowInto(FixedWindows(1)) | "Group" >> beam.GroupByKey()
 
 
-def test_needs_are_read_off_a_graph(inbox: Path) -> None:
+def test_needs_are_read_from_a_graph(inbox: Path) -> None:
     pipeline = beam.Pipeline(runner="FnApiRunner")
     _waking(pipeline)
     assert needs_of(pipeline) == dict.fromkeys((Capability.STATE, Capability.CLOCK_TIMERS), "Wake")
@@ -371,6 +371,6 @@ def test_addresses_are_read_as_people_write_them(given: str, found: str) -> None
 
 
 @pytest.mark.parametrize("given", ["", ":8081", "flink:", "flink:99999", "flink:x"])
-def test_what_is_no_address_is_refused(given: str) -> None:
+def test_invalid_addresses_are_refused(given: str) -> None:
     with fails(Code.OPTION_VALUE, "HOST:PORT", kind=UsageError):
         Address.parse("--job_endpoint", given)

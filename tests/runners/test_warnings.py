@@ -30,7 +30,7 @@ def test_a_flink_that_starts_task_managers_is_waited_for(
     assert waits is (wanted == 3)
 
 
-def test_a_pool_that_is_not_there_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_pool_leads_to_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     silent = f"127.0.0.1:{free_port()}"
     with job_server("flink_master") as endpoint:
         pool = ("--environment_type=EXTERNAL", f"--environment_config={silent}")
@@ -40,7 +40,7 @@ def test_a_pool_that_is_not_there_is_warned_of(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize("more", [(), ("--flink_master",), ("--flink_master", "--job_name=mine")])
-def test_a_stream_whose_savepoint_nobody_can_ask_for_is_warned_of(
+def test_a_stream_without_possible_savepoints_leads_to_a_warning(
     more: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     with flink_stand_in() as flink, job_server("flink_master") as endpoint:
@@ -53,7 +53,7 @@ def test_a_stream_whose_savepoint_nobody_can_ask_for_is_warned_of(
 
 
 @pytest.mark.parametrize("whose", ["ours", "Beam's", "a file that is no jar", "none"])
-def test_a_job_server_by_which_a_stream_grows_is_warned_of(
+def test_a_job_server_without_bounded_state_leads_to_a_warning(
     whose: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     need_job_server()

@@ -112,14 +112,14 @@ def test_a_worker_connects_with_the_options_of_the_pipeline(pool: Pool, runner: 
     assert runner.said("with-options", "data_buffer_time_limit_ms=20")
 
 
-def test_a_worker_is_a_fork_of_what_has_been_imported(pool: Pool, runner: FnRunner) -> None:
+def test_a_worker_is_a_fork_of_the_preloaded_process(pool: Pool, runner: FnRunner) -> None:
     pool.start_worker(runner.request("forked"))
     command = Path(f"/proc/{pool.pid('forked')}/cmdline").read_bytes().decode().split("\0")
     assert command[0] == sys.executable
     assert "forkserver" in " ".join(command)
 
 
-def test_a_worker_that_its_runner_lets_go_ends_in_order(pool: Pool, runner: FnRunner) -> None:
+def test_a_worker_ends_cleanly_when_its_runner_releases_it(pool: Pool, runner: FnRunner) -> None:
     pool.start_worker(runner.request("let-go"))
     until(lambda: "let-go" in runner.connected)
     runner.let_go("let-go")
@@ -128,7 +128,7 @@ def test_a_worker_that_its_runner_lets_go_ends_in_order(pool: Pool, runner: FnRu
     until(lambda: f"worker let-go, process {pool.pid('let-go')}, ended with code 0" in pool.said)
 
 
-def test_a_runner_that_is_gone_is_told_in_one_line(pool: Pool) -> None:
+def test_a_lost_runner_is_one_line(pool: Pool) -> None:
     with FnRunner() as runner:
         pool.start_worker(runner.request("left-alone"))
         until(lambda: "left-alone" in runner.connected)
@@ -138,7 +138,7 @@ def test_a_runner_that_is_gone_is_told_in_one_line(pool: Pool) -> None:
     assert "Traceback" not in pool.said
 
 
-def test_the_end_of_a_worker_that_dies_is_told(pool: Pool, runner: FnRunner) -> None:
+def test_the_end_of_a_dead_worker_is_logged(pool: Pool, runner: FnRunner) -> None:
     pool.start_worker(runner.request("killed"))
     pid = pool.pid("killed")
     os.kill(pid, signal.SIGKILL)
@@ -148,7 +148,9 @@ def test_the_end_of_a_worker_that_dies_is_told(pool: Pool, runner: FnRunner) -> 
     pool.stop_worker("killed")
 
 
-def test_the_runner_hears_why_a_worker_cannot_be_started(pool: Pool, runner: FnRunner) -> None:
+def test_the_runner_gets_the_reason_of_a_worker_that_cannot_start(
+    pool: Pool, runner: FnRunner
+) -> None:
     request = runner.request("lost")
     request.provision_endpoint.url = f"127.0.0.1:{free_port()}"
     problem = pool.start_worker(request)
@@ -156,7 +158,7 @@ def test_the_runner_hears_why_a_worker_cannot_be_started(pool: Pool, runner: FnR
     assert "\n" not in problem
 
 
-def test_options_that_beam_refuses_are_told_as_well(pool: Pool) -> None:
+def test_options_that_beam_refuses_are_reported(pool: Pool) -> None:
     with FnRunner({"beam:option:max_cache_memory_usage_mb:v1": "much"}) as runner:
         problem = pool.start_worker(runner.request("refused"))
     assert "Beam can't read the pipeline's options" in problem
@@ -175,7 +177,9 @@ def test_runners_that_share_a_pool_may_use_the_same_names(pool: Pool, runner: Fn
         assert lives(mine)
 
 
-def test_what_a_job_brings_and_nobody_installs_is_told(pool: Pool, runner: FnRunner) -> None:
+def test_packages_of_a_job_that_are_not_installed_are_reported(
+    pool: Pool, runner: FnRunner
+) -> None:
     pool.start_worker(runner.request("with-package"))
     brings = "the job brings beam:artifact:type:file:v1, which a pool"
     until(lambda: runner.said("with-package", brings))
@@ -187,7 +191,7 @@ def test_only_this_machine_reaches_it(pool: Pool) -> None:
     assert not listens(f"127.0.0.2:{port}")
 
 
-def test_a_port_that_is_taken_is_an_error_in_one_line(
+def test_a_port_in_use_is_an_error_of_one_line(
     pool: Pool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     host, _, port = pool.endpoint.rpartition(":")

@@ -15,7 +15,7 @@ def test_a_number_and_a_unit(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-1d", "1.5h", "01d", "1 d", "1D", "1y", "\u0661d"])
-def test_all_else_is_refused(text: str) -> None:
+def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a duration"):
         microseconds(text)
 

@@ -46,14 +46,14 @@ def test_transactions_have_the_roles_then_the_features() -> None:
         ({**ROLES, "currency": "currency"}, ("currency",), "'currency' is a role"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(roles: dict, features: tuple, said: str) -> None:
+def test_invalid_values_are_refused(roles: dict, features: tuple, said: str) -> None:
     with pytest.raises(UsageError, match=said) as refused:
         Schema("s", roles, tuple(FeatureColumn(name) for name in features))
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("field", [{"timezone": "Mars/Base"}, {"time_origin": "then"}])
-def test_times_that_cannot_be_meant_are_refused(field: dict[str, str]) -> None:
+def test_invalid_times_are_refused(field: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=next(iter(field.values()))):
         Schema("s", ROLES, **field)
 
@@ -92,7 +92,7 @@ SHOPS = Velocity(("account_id",), ("1d",), ("distinct_merchant",))
         ({}, (), (Velocity(("amount",), ("1d",), ("sum",)),), "'amount' cannot be a key"),
     ],
 )
-def test_velocity_that_cannot_be_meant_is_refused(
+def test_invalid_velocity_is_refused(
     roles: dict, features: tuple, velocity: tuple, said: str
 ) -> None:
     columns = tuple(FeatureColumn(name) for name in features)

@@ -37,7 +37,7 @@ delay = "3d"
 """
 
 
-def test_a_file_says_what_a_schema_is(tmp_path: Path) -> None:
+def test_a_file_defines_a_schema(tmp_path: Path) -> None:
     path = tmp_path / "bank.toml"
     path.write_text(BANK)
     schema = load_schema(str(path))
@@ -54,7 +54,7 @@ def test_a_file_says_what_a_schema_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_go_by_name(name: str) -> None:
+def test_presets_are_loaded_by_name(name: str) -> None:
     assert load_schema(name) is PRESETS[name]
 
 
@@ -85,7 +85,7 @@ def test_presets_go_by_name(name: str) -> None:
         ("[[velocity]]", "[velocity]", "not TOML"),
     ],
 )
-def test_mistakes_are_told_in_one_line(old: str, new: str, said: str) -> None:
+def test_mistakes_are_one_line(old: str, new: str, said: str) -> None:
     assert old in BANK
     with pytest.raises(UsageError, match=said) as refused:
         schema_from_toml(BANK.replace(old, new), where="bank.toml")

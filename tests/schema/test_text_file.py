@@ -52,7 +52,7 @@ def test_a_byte_order_mark_is_no_part_of_any_file(tmp_path: Path) -> None:
     ],
     ids=lambda value: value[:24],
 )
-def test_toml_that_cannot_be_meant_is_one_line(text: str, said: str) -> None:
+def test_invalid_toml_is_one_line(text: str, said: str) -> None:
     for read in (schema_from_toml, lambda text: rules_from_toml(text, {})):
         with pytest.raises(UsageError, match=said) as refused:
             read(text)

@@ -49,7 +49,7 @@ def test_a_definition_of_another_version_is_refused(values: dict) -> None:
         (("a",), ("1d",), ("risk",), "0h", "risk needs a delay"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
+def test_invalid_values_are_refused(
     key: tuple, windows: tuple, aggregates: tuple, delay: str, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said) as refused:

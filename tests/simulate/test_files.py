@@ -131,7 +131,7 @@ def test_a_start_that_is_no_day_is_a_wrong_call(tmp_path, start):
         run(SimulateOptions(out=str(tmp_path / "a.csv"), start=start))
 
 
-def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path, monkeypatch):
+def test_a_failure_leaves_only_the_earlier_file(tmp_path, monkeypatch):
     path = write(tmp_path / "a.csv")
     before = path.read_bytes()
 

@@ -100,7 +100,7 @@ def test_a_rate_is_kept_from_the_first_message_to_the_last(rate: float) -> None:
     assert sorted(late)[len(late) // 2] < 0.1
 
 
-def test_a_writer_that_makes_wait_gets_what_it_has_missed() -> None:
+def test_a_slow_writer_gets_the_missed_messages() -> None:
     taken = Taken(patience=0.05)
     began = time.monotonic()
     Sender(taken, 1_000).send(blocks_of(400))

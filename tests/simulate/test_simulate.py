@@ -64,7 +64,7 @@ def test_rows_are_numbered_in_the_order_of_time(table):
     assert (first, last) == (np.datetime64("2024-01-01"), np.datetime64("2024-02-29"))
 
 
-def test_the_first_day_is_the_one_asked_for():
+def test_the_first_day_is_that_of_the_option():
     table = simulate(Simulation(days=2, accounts=500, start=date(2019, 12, 31)))
     days = column(table, "TX_DATETIME").astype("datetime64[D]")
     assert set(days.astype(str)) == {"2019-12-31", "2020-01-01"}

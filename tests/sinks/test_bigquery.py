@@ -36,9 +36,9 @@ from tests.sinks.test_contract import (  # noqa: F401  the contract, with the fi
     test_a_run_without_any_writer_can_be_read,
     test_a_writer_without_rows_is_no_harm,
     test_check_can_be_repeated,
-    test_discard_after_commit_takes_nothing_back,
+    test_discard_after_commit_removes_nothing,
     test_hostile_names_are_only_text,
-    test_rows_of_several_workers_are_all_there,
+    test_rows_of_several_workers_are_complete,
     test_the_same_run_again_changes_nothing,
 )
 
@@ -123,7 +123,7 @@ def place(bigquery: Any, sink: BigQuerySink) -> _Place:
     return _Place(bigquery, sink)
 
 
-def test_the_table_is_made_for_what_is_asked_of_it(bigquery: Any, sink: BigQuerySink) -> None:
+def test_the_table_is_partitioned_and_clustered(bigquery: Any, sink: BigQuerySink) -> None:
     run(sink, "r1", flagged_batch())
     made = bigquery.tables["my-project.fraud.flagged_transactions"]
     assert made["timePartitioning"] == {"type": "DAY", "field": "event_time"}
@@ -142,7 +142,7 @@ def test_rows_are_loaded_by_jobs_of_beam_and_merged_by_one_statement(
     assert {row["transaction_id"] for row in bigquery.rows("flagged_transactions")} == set("abc")
 
 
-def test_the_table_of_a_run_goes_with_the_run(bigquery: Any, sink: BigQuerySink) -> None:
+def test_the_table_of_a_run_is_removed_with_the_run(bigquery: Any, sink: BigQuerySink) -> None:
     run(sink, "r1", flagged_batch())
     assert bigquery.names() == ["flagged_transactions"]
 
@@ -153,7 +153,7 @@ def test_rows_of_two_models_are_two_rows(bigquery: Any, sink: BigQuerySink) -> N
     assert sorted(row["model_id"] for row in rows) == ["m@1", "other@2"]
 
 
-def test_a_row_that_came_twice_in_a_run_is_there_once(bigquery: Any, sink: BigQuerySink) -> None:
+def test_a_repeated_row_of_a_run_is_stored_once(bigquery: Any, sink: BigQuerySink) -> None:
     run(sink, "r1", flagged_batch(["a", "b"]), flagged_batch(["b", "c"]))
     assert len(bigquery.rows("flagged_transactions")) == 3
 
@@ -167,14 +167,14 @@ def test_a_run_that_fails_leaves_nothing(bigquery: Any, sink: BigQuerySink) -> N
     assert bigquery.names() == ["flagged_transactions"]
 
 
-def test_what_a_killed_run_has_staged_expires(bigquery: Any, sink: BigQuerySink) -> None:
+def test_the_staged_table_of_a_killed_run_expires(bigquery: Any, sink: BigQuerySink) -> None:
     sink.begin("r1")
     staged = bigquery.tables["my-project.fraud.flagged_transactions_run_r1"]
     assert int(staged["expirationTime"]) > 0
     assert "expirationTime" not in bigquery.tables["my-project.fraud.flagged_transactions"]
 
 
-def test_a_server_that_is_busy_is_asked_again(bigquery: Any, sink: BigQuerySink) -> None:
+def test_a_busy_server_is_retried(bigquery: Any, sink: BigQuerySink) -> None:
     sink.begin("r1")
     load(sink, "r1", flagged_batch())
     bigquery.refuse("POST .*/jobs", 503, times=2)
@@ -182,7 +182,7 @@ def test_a_server_that_is_busy_is_asked_again(bigquery: Any, sink: BigQuerySink)
     assert len(bigquery.rows("flagged_transactions")) == 3
 
 
-def test_a_server_that_stays_down_is_told_in_one_line(
+def test_a_server_that_stays_down_is_one_line(
     bigquery: Any, sink: BigQuerySink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "_CHECK_PATIENCE", 0.5)
@@ -192,12 +192,12 @@ def test_a_server_that_stays_down_is_told_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_a_dataset_that_is_not_there_is_named_with_the_fix(bigquery: Any) -> None:
+def test_a_missing_dataset_is_named_with_the_fix(bigquery: Any) -> None:
     with fails(Code.BIGQUERY_TABLE, "dataset other .* bq mk"):
         parse_sink("bigquery:my-project.other").check()
 
 
-def test_a_table_of_someone_else_is_refused(bigquery: Any, sink: BigQuerySink) -> None:
+def test_a_foreign_table_is_refused(bigquery: Any, sink: BigQuerySink) -> None:
     reference = {"projectId": "my-project", "datasetId": "fraud", "tableId": sink.table.table}
     column = {"name": "transaction_id", "type": "INTEGER", "mode": "NULLABLE"}
     bigquery._create({"tableReference": reference, "schema": {"fields": [column]}})
@@ -215,7 +215,7 @@ def test_check_changes_nothing(bigquery: Any, sink: BigQuerySink) -> None:
     assert bigquery.names() == []
 
 
-def test_missing_credentials_are_told_with_the_fix(
+def test_missing_credentials_are_reported_with_the_fix(
     bigquery: Any, sink: BigQuerySink, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
@@ -243,15 +243,15 @@ def test_files_that_cannot_be_removed_do_not_fail_the_run(
     assert len(bigquery.rows("flagged_transactions")) == 3
 
 
-def test_who_may_run_no_jobs_hears_it_before_the_run(bigquery: Any, sink: BigQuerySink) -> None:
+def test_a_missing_permission_for_jobs_is_reported_before_the_run(
+    bigquery: Any, sink: BigQuerySink
+) -> None:
     bigquery.refuse("POST .*/jobs", 403, times=10)
     with pytest.raises(FraudError, match=r"^--sink bigquery:my-project\.fraud\..*: Refused by"):
         sink.check()
 
 
-def test_a_bucket_that_is_not_there_is_told_before_the_run(
-    bigquery: Any, sink: BigQuerySink
-) -> None:
+def test_a_missing_bucket_is_reported_before_the_run(bigquery: Any, sink: BigQuerySink) -> None:
     sink.check_options(PipelineOptions([TEMP]))
     with fails(Code.BIGQUERY_ACCESS, "--temp_location gs://other/x: ") as said:
         sink.check_options(PipelineOptions(["--temp_location=gs://other/x"]))
@@ -282,9 +282,7 @@ def test_a_stream_appends_and_the_view_has_each_key_once(bigquery: Any, sink: Bi
     streamed.begin("s2")
 
 
-def test_rows_that_are_refused_in_a_stream_are_inserted_again(
-    bigquery: Any, sink: BigQuerySink
-) -> None:
+def test_refused_rows_of_a_stream_are_retried(bigquery: Any, sink: BigQuerySink) -> None:
     streamed = sink.streaming(here=False)
     streamed.begin("s1")
     bigquery.refuse("insertAll", 500, times=1)
@@ -302,7 +300,7 @@ def options(tmp_path: Path) -> ScoreOptions:
     return ScoreOptions(files=(str(file),), model=model, out=str(tmp_path / "out"))
 
 
-def test_a_row_that_is_larger_than_a_call_is_told_and_the_others_go_on(
+def test_a_row_larger_than_a_request_is_reported_and_the_others_are_inserted(
     bigquery: Any, sink: BigQuerySink, caplog: pytest.LogCaptureFixture
 ) -> None:
     streamed = sink.streaming(here=False)
@@ -316,7 +314,7 @@ def test_a_row_that_is_larger_than_a_call_is_told_and_the_others_go_on(
     ]
 
 
-def test_score_writes_there_and_keeps_its_alerts_beside_its_outputs(
+def test_score_writes_to_bigquery_and_keeps_its_alerts_beside_its_outputs(
     bigquery: Any, options: ScoreOptions, tmp_path: Path
 ) -> None:
     options = replace(
@@ -340,7 +338,7 @@ def test_score_writes_there_and_keeps_its_alerts_beside_its_outputs(
     assert len(bigquery.rows("cases")) == 5
 
 
-def test_a_load_that_fails_says_why_in_one_line_and_leaves_nothing(
+def test_a_failed_load_reports_the_reason_in_one_line_and_leaves_nothing(
     bigquery: Any, options: ScoreOptions, tmp_path: Path
 ) -> None:
     bigquery.load_failure = "Cannot read in location 'eu' and write in location US"
@@ -356,9 +354,7 @@ def test_a_load_that_fails_says_why_in_one_line_and_leaves_nothing(
     assert len(bigquery.rows("flagged_transactions")) == 5
 
 
-def test_rows_of_an_account_are_deleted_wherever_they_are(
-    bigquery: Any, sink: BigQuerySink
-) -> None:
+def test_rows_of_an_account_are_deleted_from_every_table(bigquery: Any, sink: BigQuerySink) -> None:
     run(sink, "r1", flagged_batch(["a"]), flagged_batch(["b"], account="b"))
     streamed = sink.streaming(here=False)
     streamed.begin("s1")
@@ -386,7 +382,7 @@ def test_rows_of_an_earlier_time_are_deleted(bigquery: Any, sink: BigQuerySink) 
     assert sorted(row["transaction_id"] for row in rows) == ["b", "c"]
 
 
-def test_a_drop_that_fails_is_only_told(
+def test_a_failed_drop_is_only_logged(
     bigquery: Any,
     sink: BigQuerySink,
     monkeypatch: pytest.MonkeyPatch,

@@ -44,7 +44,7 @@ def test_a_url_names_a_table(url, table):
         "bigquery:my-project.fraud." + "t" * 901,
     ],
 )
-def test_a_url_that_names_none_says_how_to_write_it(url):
+def test_a_url_without_a_table_shows_the_form(url):
     with fails(Code.SINK_URL, r"bigquery:PROJECT\.DATASET\[\.TABLE\]", kind=UsageError) as refused:
         parse_sink(url)
     assert "\n" not in str(refused.value)
@@ -57,7 +57,7 @@ def test_the_tables_have_the_columns_of_a_flagged_row():
     assert [field["name"] for field in reasons["fields"]] == [field.name for field in struct]
 
 
-def test_numbers_that_json_does_not_know_and_lists_that_are_not_there():
+def test_numbers_that_json_lacks_and_absent_lists():
     row = flagged_batch(["t0"]).to_pylist()[0]
     row["reasons"] = [{"feature": "ratio", "value": math.nan, "contribution": math.inf}]
     [written] = table_rows(pa.RecordBatch.from_pylist([row], schema=SCORED), NOW)
@@ -75,7 +75,7 @@ def test_times_are_written_to_the_microsecond():
     assert written["written_at"] == "2024-05-02T00:00:00.000000Z"
 
 
-def test_no_stream_on_this_machine_writes_there():
+def test_no_stream_on_this_machine_writes_to_bigquery():
     sink = parse_sink("bigquery:my-project.fraud")
     with fails(
         Code.SINK_UNSUITED, r"^--sink bigquery:my-project\.fraud\..* --runner", kind=UsageError
@@ -86,7 +86,7 @@ def test_no_stream_on_this_machine_writes_there():
 
 
 @pytest.mark.parametrize("url", ["sqlite:///f.db", "parquet:f"])
-def test_every_other_sink_writes_from_its_workers_in_a_stream_as_well(url):
+def test_every_other_sink_writes_from_its_workers_in_a_stream(url):
     sink = parse_sink(url)
     streaming = sink.streaming(here=True)
     assert (type(streaming), streaming.describe()) == (type(sink), sink.describe())

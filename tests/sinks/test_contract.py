@@ -77,7 +77,7 @@ def test_a_flagged_row_comes_back_as_it_was_written(place):
     assert row["event_time"] == START
 
 
-def test_rows_of_several_workers_are_all_there(place):
+def test_rows_of_several_workers_are_complete(place):
     place.run("r1", flagged_batch(["a", "b"]), flagged_batch(["c"]))
     assert [row["transaction_id"] for row in place.rows()] == ["a", "b", "c"]
 
@@ -120,7 +120,7 @@ def test_a_failed_run_leaves_the_rows_of_the_one_before(place):
     assert place.rows() == before
 
 
-def test_discard_after_commit_takes_nothing_back(place):
+def test_discard_after_commit_removes_nothing(place):
     place.run("r1", flagged_batch())
     place.sink.discard("r1")
     assert len(place.rows()) == 3
@@ -147,7 +147,7 @@ def test_it_describes_itself_by_its_place_and_shows_no_password(place):
     assert hidden is None or hidden[1] not in shown + repr(place.sink)
 
 
-def test_many_rows_at_once_are_all_there(place):
+def test_many_rows_at_once_are_complete(place):
     ids = [f"t{number:05}" for number in range(12_000)]
     place.run("r1", flagged_batch(ids))
     assert [row["transaction_id"] for row in place.rows()] == ids
@@ -168,7 +168,7 @@ def test_each_worker_connects_to_it(place):
     assert (made, connected) == ("the transform", [place.sink])
 
 
-def test_it_declares_where_its_rows_are_erased(place):
+def test_it_declares_the_eraser_of_its_rows(place):
     # `erase` deletes from a database or a directory of Parquet files by itself.
     assert (place.sink.database is None) != (place.sink.archive is None)
     with fails(Code.SINK_UNSUITED, "--sink .*erase") as refused:
@@ -176,7 +176,7 @@ def test_it_declares_where_its_rows_are_erased(place):
     assert place.sink.describe() in str(refused.value)
 
 
-def test_a_writer_counts_no_row_as_undelivered_that_is_there(place):
+def test_a_writer_counts_no_stored_row_as_undelivered(place):
     place.sink.begin("r1")
     writer = place.sink.open("r1")
     writer.write(flagged_batch())

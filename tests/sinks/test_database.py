@@ -200,7 +200,7 @@ def locked(sink, file, monkeypatch):
     engines._engine.cache_clear()
 
 
-def test_a_lock_that_goes_is_waited_for(sink, locked, file):
+def test_a_temporary_lock_is_waited_for(sink, locked, file):
     release = threading.Timer(0.3, locked.execute, ["ROLLBACK"])
     release.start()
     sink.open("r").write(flagged_batch(["t"]))
@@ -208,7 +208,7 @@ def test_a_lock_that_goes_is_waited_for(sink, locked, file):
     assert [key for key, *_ in _keys(file)] == ["t"]
 
 
-def test_a_lock_that_stays_is_one_line_that_says_what_to_do(sink, locked, caplog):
+def test_a_permanent_lock_is_one_line_with_the_fix(sink, locked, caplog):
     with pytest.raises(FraudError) as refused, writing(sink.url):
         pass
     assert str(refused.value).endswith(
@@ -226,7 +226,7 @@ def test_a_lock_that_stays_is_one_line_that_says_what_to_do(sink, locked, caplog
         (f"({', '.join(c.name for c in FLAGGED.columns)})", "does not have the key"),
     ],
 )
-def test_a_table_of_someone_else_is_refused(file, definition, said):
+def test_a_foreign_table_is_refused(file, definition, said):
     with sqlite3.connect(file) as connection:
         connection.execute(f"CREATE TABLE flagged_transactions {definition}")
     with pytest.raises(FraudError, match="'flagged_transactions'") as refused:

@@ -55,7 +55,7 @@ def read(file: Path, table: str) -> list[tuple[str, int, str, str]]:
         ).fetchall()
 
 
-def test_the_same_twice_changes_nothing(file: Path) -> None:
+def test_writing_the_same_labels_twice_changes_nothing(file: Path) -> None:
     batch = labels(("t1", 1, 1, "eve"), ("t2", 0, 1, "eve"))
     write_labels(sqlite_url(file), batch)
     once = read(file, "labels")
@@ -65,7 +65,7 @@ def test_the_same_twice_changes_nothing(file: Path) -> None:
     assert len(once) == 2
 
 
-def test_every_finding_is_kept_and_the_newest_told(file: Path) -> None:
+def test_every_label_is_stored_and_the_newest_in_the_view(file: Path) -> None:
     write_labels(sqlite_url(file), labels(("t1", 1, 3, "eve"), ("t1", 0, 2, "bob")))
     write_labels(sqlite_url(file), labels(("t2", 0, 1, "eve"), ("t1", 1, 1, "bob")))
     assert len(read(file, "labels")) == 4
@@ -73,18 +73,18 @@ def test_every_finding_is_kept_and_the_newest_told(file: Path) -> None:
     assert latest == [("t1", 1, "eve"), ("t2", 0, "eve")]
 
 
-def test_two_findings_of_one_moment_have_one_that_counts(file: Path) -> None:
+def test_of_two_labels_of_one_moment_one_counts(file: Path) -> None:
     write_labels(sqlite_url(file), labels(("t1", 1, 1, "bob"), ("t1", 0, 1, "eve")))
     assert [(row[1], row[3]) for row in read(file, "latest_labels")] == [(0, "eve")]
 
 
-def test_a_finding_corrected_at_its_own_moment_is_replaced(file: Path) -> None:
+def test_a_label_corrected_at_its_own_moment_is_replaced(file: Path) -> None:
     for label in (1, 0):
         write_labels(sqlite_url(file), labels(("t1", label, 1, "eve")))
     assert [row[1] for row in read(file, "labels")] == [0]
 
 
-def test_a_database_of_an_earlier_version_gets_what_is_missing(file: Path) -> None:
+def test_a_database_of_an_earlier_version_gets_the_missing_tables(file: Path) -> None:
     file.unlink()
     with writing(sqlite_url(file)) as connection:
         migrate(connection, "0001")
@@ -96,7 +96,7 @@ def test_a_database_of_an_earlier_version_gets_what_is_missing(file: Path) -> No
     assert len(read(file, "latest_labels")) == 1
 
 
-def test_a_table_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_table_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "other.db"
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE labels (name TEXT)")

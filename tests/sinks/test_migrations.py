@@ -72,7 +72,7 @@ def columns_by_position(url: str) -> list[str]:
         return [column["name"] for column in inspect(connection).get_columns("alerts")]
 
 
-def test_the_migrations_make_the_tables_that_the_program_knows(url: str) -> None:
+def test_the_migrations_create_the_tables_of_the_program(url: str) -> None:
     prepare_database(url)
     with transaction(url) as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True}
@@ -86,7 +86,7 @@ def test_this_version_is_the_last_migration() -> None:
     assert scripts.get_current_head() == VERSION
 
 
-def test_what_an_earlier_version_has_written_stays(url: str) -> None:
+def test_rows_of_an_earlier_version_stay(url: str) -> None:
     make_first_version(url)
     check_database(url)
     prepare_database(url)

@@ -59,7 +59,7 @@ def test_a_part_that_was_not_finished_is_not_published(sink):
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "part-0.parquet", "scores"])
-def test_what_is_not_ours_is_never_touched(sink, name):
+def test_foreign_files_are_never_changed(sink, name):
     sink.directory.mkdir()
     foreign = sink.directory / name
     if name == "scores":
@@ -102,7 +102,7 @@ def test_a_commit_killed_at_any_step_is_undone_or_finished_by_the_next_run(tmp_p
     assert step > 5
 
 
-def test_only_the_stream_takes_its_unfinished_parts_for_its_own(sink):
+def test_only_the_stream_adopts_its_unfinished_parts(sink):
     sink.directory.mkdir()
     part = sink.directory / ".part-000-0123456789ab.unfinished"
     part.write_bytes(b"PAR1")

@@ -33,7 +33,7 @@ def _groups(path):
 
 
 @pytest.mark.parametrize("size", [61, 1_000, 50_000, 140_000, 300_000])
-def test_row_groups_have_one_size_whatever_the_blocks_have(tmp_path, size):
+def test_row_groups_have_one_size_for_any_blocks(tmp_path, size):
     rows = 300_000
     sizes = [size] * (rows // size) + ([rows % size] if rows % size else [])
     path = tmp_path / "part.parquet"
@@ -44,7 +44,7 @@ def test_row_groups_have_one_size_whatever_the_blocks_have(tmp_path, size):
 
 @settings(max_examples=60, deadline=None)
 @given(sizes=st.lists(st.integers(0, 60), max_size=30))
-def test_any_blocks_come_back_in_order(tmp_path_factory, sizes):
+def test_any_blocks_are_read_back_in_order(tmp_path_factory, sizes):
     path = tmp_path_factory.mktemp("p") / "part.parquet"
     with pytest.MonkeyPatch.context() as small:
         small.setattr(parquet_writer, "_JOIN_BATCHES", 3)
@@ -67,7 +67,7 @@ def test_memory_is_that_of_one_row_group_even_for_blocks_of_one_row(tmp_path):
     assert writer.close() == ROW_GROUP_ROWS + 1
 
 
-def test_what_waits_after_a_row_group_does_not_keep_the_large_block(tmp_path):
+def test_waiting_rows_do_not_hold_the_large_block_in_memory(tmp_path):
     before = pa.total_allocated_bytes()
     writer = ParquetBlockWriter(tmp_path / "part.parquet", SCHEMA)
     writer.write(_batch(0, 4 * ROW_GROUP_ROWS + 10))
@@ -75,7 +75,7 @@ def test_what_waits_after_a_row_group_does_not_keep_the_large_block(tmp_path):
     writer.close()
 
 
-def test_a_file_is_there_only_when_it_is_whole(tmp_path):
+def test_a_file_is_visible_only_when_it_is_complete(tmp_path):
     path = tmp_path / "part-1.parquet"
     writer = ParquetBlockWriter(path, SCHEMA)
     writer.write(_batch(0, 10))
@@ -102,7 +102,7 @@ def test_another_schema_is_a_mistake_of_the_caller(tmp_path):
         writer.write(_batch(0, 1).rename_columns(["id", "y"]))
 
 
-def test_our_files_are_told_from_others(tmp_path):
+def test_own_files_are_distinguished_from_others(tmp_path):
     ours, other, broken = (tmp_path / f"{name}.parquet" for name in ("ours", "other", "broken"))
     _write(ours, [5])
     pq.write_table(pa.Table.from_batches([_batch(0, 5)]), other)

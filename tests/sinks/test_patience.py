@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     return clock
 
 
-def test_silence_is_told_every_30_seconds_and_its_end(
+def test_silence_is_reported_every_30_seconds_and_at_its_end(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     waiting = Patience(KafkaSettings("b:9092"))
@@ -47,7 +47,7 @@ def test_silence_is_told_every_30_seconds_and_its_end(
     ]
 
 
-def test_a_broker_that_takes_some_is_not_silent(
+def test_a_broker_that_accepts_some_messages_is_not_silent(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     waiting = Patience(KafkaSettings("b:9092"))

@@ -89,7 +89,7 @@ def test_a_server_that_restarts_between_two_writes_costs_no_row(
     assert "back after" in told[1]
 
 
-def test_a_server_that_restarts_in_the_middle_of_a_transaction_gets_it_again(
+def test_a_transaction_that_a_restart_interrupts_is_retried(
     own_postgres: Server,
 ) -> None:
     url = own_postgres.create_database("cards")
@@ -142,7 +142,7 @@ def test_a_database_that_stays_down_leaves_rows_on_disk_that_can_be_replayed(
     assert replay_undelivered(spill, sink) == 0
 
 
-def test_without_a_place_on_disk_rows_that_cannot_be_written_are_an_error(
+def test_refused_rows_without_a_directory_are_an_error(
     own_postgres: Server, tmp_path: Path
 ) -> None:
     url = own_postgres.create_database("cards")
@@ -156,7 +156,7 @@ def test_without_a_place_on_disk_rows_that_cannot_be_written_are_an_error(
         sink.open("r").write(flagged_batch())
 
 
-def test_what_does_not_pass_is_not_tried_again(
+def test_permanent_failures_are_not_retried(
     prepared: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for statement in ("INSERT INTO runs (run_id) VALUES ('x')", "SELECT no_such_column FROM runs"):
@@ -169,7 +169,7 @@ def test_what_does_not_pass_is_not_tried_again(
 @pytest.mark.parametrize(
     "code", ["53200", "53300", "40001", "40P01", "57014", "57P01", "55P03", "58000", "08006"]
 )
-def test_what_postgresql_says_of_passing_reasons_is_tried_again(prepared: str, code: str) -> None:
+def test_temporary_failures_of_postgresql_are_retried(prepared: str, code: str) -> None:
     tries = []
 
     def work(connection: Connection) -> None:
@@ -183,7 +183,7 @@ def test_what_postgresql_says_of_passing_reasons_is_tried_again(prepared: str, c
 
 
 @pytest.mark.parametrize("code", ["53100", "58030", "54000", "42501", "28000", "42P01"])
-def test_a_full_disk_and_what_is_for_good_are_not_waited_for(
+def test_a_full_disk_and_permanent_failures_are_not_retried(
     prepared: str, caplog: pytest.LogCaptureFixture, code: str
 ) -> None:
     tries = []
@@ -199,7 +199,7 @@ def test_a_full_disk_and_what_is_for_good_are_not_waited_for(
     assert log_of(caplog) == []
 
 
-def test_a_row_that_another_one_holds_is_waited_for(prepared: str) -> None:
+def test_a_locked_row_is_waited_for(prepared: str) -> None:
     sink = DatabaseSink(prepared, patience=20)
     sink.open("r").write(flagged_batch(["a"], score=0.5))
     waiting = threading.Event()
@@ -219,7 +219,7 @@ def test_a_row_that_another_one_holds_is_waited_for(prepared: str) -> None:
         assert connection.execute(select(FLAGGED.c.score)).scalars().all() == [0.9]
 
 
-def test_a_statement_that_takes_too_long_is_given_up_and_tried_again(
+def test_a_slow_statement_is_cancelled_and_retried(
     prepared: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(persistence, "_STATEMENT_SECONDS", 0.2)
@@ -230,9 +230,7 @@ def test_a_statement_that_takes_too_long_is_given_up_and_tried_again(
     assert next(seconds, None) is None
 
 
-def test_a_server_that_stalls_is_left_and_tried_again(
-    own_postgres: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stalled_server_is_retried(own_postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgresql, "ANSWER_SECONDS", 0.5)
     sink = DatabaseSink(own_postgres.create_database("cards"), patience=30)
     sink.begin("r")
@@ -247,9 +245,7 @@ def test_a_server_that_stalls_is_left_and_tried_again(
     assert keys(sink.url) == ["a", "b"]
 
 
-def test_a_connection_that_is_ended_by_the_server_is_made_again(
-    postgres: Server, prepared: str
-) -> None:
+def test_a_connection_that_the_server_ends_is_reopened(postgres: Server, prepared: str) -> None:
     connection = PersistentConnection(prepared, 20)
     backend = connection.write(lambda c: c.scalar(text("SELECT pg_backend_pid()")))
     postgres.execute(f"SELECT pg_terminate_backend({backend})")
@@ -299,7 +295,7 @@ def test_workers_that_are_forked_write_the_same_rows_at_once(prepared: str) -> N
     assert Outbox(prepared).counts()["console"].pending == 300
 
 
-def test_a_part_that_is_none_is_refused_and_stays(tmp_path: Path) -> None:
+def test_a_foreign_file_among_the_parts_is_refused_and_stays(tmp_path: Path) -> None:
     sink = DatabaseSink(sqlite_url(tmp_path / "x.db"))
     part = tmp_path / "undelivered" / "part-x.parquet"
     part.parent.mkdir()

@@ -71,7 +71,7 @@ def bare(database: str, password: str) -> str:
     return database.replace(f":{password}@", "@")
 
 
-def test_the_password_comes_from_where_the_url_says(
+def test_the_password_comes_from_the_place_in_the_url(
     bare: str, password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "secret"
@@ -89,7 +89,7 @@ def test_the_password_comes_from_where_the_url_says(
     assert keys(bare) == ["t0", "t1", "t2", "t3"]
 
 
-def test_options_of_libpq_go_through(bare: str, password: str) -> None:
+def test_options_of_libpq_reach_it(bare: str, password: str) -> None:
     url = f"{bare}?application_name=cards&password={password}&connect_timeout=3"
     sink = database_sink(url)
     write(sink, "t")
@@ -110,7 +110,7 @@ def test_options_of_libpq_go_through(bare: str, password: str) -> None:
         (lambda url: url + "?options=-csearch_path%3Dnowhere", "no schema of its search_path"),
     ],
 )
-def test_what_will_not_pass_is_one_line_without_the_password_at_once(
+def test_permanent_failures_are_one_line_without_the_password(
     database: str, password: str, change, said: str
 ) -> None:
     url = change(database)
@@ -161,7 +161,7 @@ def test_tables_may_be_in_a_schema_of_their_own(postgres: Server, database: str)
     ]
 
 
-def test_names_that_it_cannot_hold_are_written_otherwise(database: str) -> None:
+def test_names_that_postgresql_cannot_store_are_escaped(database: str) -> None:
     sink = database_sink(database)
     long = [letter + "x" * 9_000 + end for letter in "ab" for end in "cd"]
     ids = ["nul\0id", *long, "ordinary"]

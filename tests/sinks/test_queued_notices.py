@@ -18,7 +18,7 @@ def queued(url: str, *notices: Notice) -> None:
         queue_notices(connection, CHANNELS, notices)
 
 
-def test_a_notice_waits_once_a_channel_whatever_is_replayed(database: str) -> None:
+def test_a_notice_is_queued_once_for_each_channel_after_replays(database: str) -> None:
     prepare_database(url := database)
     queued(url, MUTED)
     with writing(url) as connection:
@@ -42,7 +42,7 @@ def test_a_notice_waits_once_a_channel_whatever_is_replayed(database: str) -> No
     assert all(row.created_at is not None and row.account_id is None for row in rows)
 
 
-def test_a_notice_is_known_by_what_it_is_about_and_the_channel() -> None:
+def test_a_notice_is_identified_by_its_subject_and_channel() -> None:
     ids = {notice.delivery_id(channel) for notice in (MUTED, OTHER) for channel in CHANNELS}
     assert len(ids) == 4
     assert all(len(id) == 32 for id in ids)

@@ -54,7 +54,7 @@ def locked(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.kill()
 
 
-def test_sqlite_that_another_process_has_locked_is_waited_for(
+def test_a_locked_sqlite_file_is_waited_for(
     locked: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, process = locked

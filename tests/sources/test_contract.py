@@ -91,7 +91,7 @@ def test_segments_adjoin_and_cover_the_file(path: Path) -> None:
 
 @pytest.mark.parametrize("bytes_each", [None, 1, 40])
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_lines_are_those_of_the_file_wherever_it_is_cut(
+def test_lines_are_those_of_the_file_for_any_division(
     tmp_path: Path, kind: str, bytes_each: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lines, "CHUNK_BYTES", 90)
@@ -128,7 +128,7 @@ def test_the_first_rows_of_two_files(path: Path, rows: int) -> None:
     assert positions == [*range(COUNT), *range(COUNT)][:rows]
 
 
-def test_a_file_that_is_cut_off_is_told_or_costs_one_line(path: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused_or_costs_one_line(path: Path, tmp_path: Path) -> None:
     short = tmp_path / path.name
     short.write_bytes(path.read_bytes()[:-9])
     if path.suffix in (".gz", ".zst", ".parquet"):
@@ -140,7 +140,7 @@ def test_a_file_that_is_cut_off_is_told_or_costs_one_line(path: Path, tmp_path: 
         assert (len(result.rows), len(result.dead)) in ((COUNT - 1, 1), (COUNT, 0))
 
 
-def test_a_file_with_garbage_in_the_middle_is_told_or_costs_few_lines(
+def test_a_file_with_garbage_in_the_middle_is_refused_or_costs_few_lines(
     path: Path, tmp_path: Path
 ) -> None:
     data = bytearray(path.read_bytes())
@@ -188,7 +188,7 @@ def test_globs_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert names("d/1.csv", "d/../d/1.csv", "d/[12].csv") == ["1.csv", "2.csv"]
 
 
-def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_files_of_the_same_name_are_distinguished_by_their_folders(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.csv").write_bytes(csv_of(GOOD))
@@ -223,7 +223,7 @@ def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path: Path) 
         ("x.csv", csv_of(columns=(*COLUMNS, "id")), FraudError, "'id' is there twice"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line(
+def test_unreadable_files_are_refused_in_one_line(
     name: str, content: bytes | None, error: type[FraudError], said: str, tmp_path: Path
 ) -> None:
     if content is not None:
@@ -236,7 +236,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("name", ["pipe.csv", "device.csv", "link.csv"])
-def test_what_is_no_regular_file_is_said_to_be_none(name: str, tmp_path: Path) -> None:
+def test_files_that_are_not_regular_are_refused(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "link.csv").symlink_to("/dev/null")
     path = "/dev/zero" if name == "device.csv" else str(tmp_path / name)
@@ -267,7 +267,7 @@ def test_linked_folders_are_followed_and_each_is_read_once(
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_file_of_something_else_says_which_columns_it_has(kind: str, tmp_path: Path) -> None:
+def test_a_foreign_file_is_refused_with_its_columns(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"x.{kind}"
     table = pa.table({f"zz{number}": [1] for number in range(10)})
     (pq.write_table if kind == "parquet" else pa.csv.write_csv)(table, path)
@@ -278,7 +278,7 @@ def test_a_file_of_something_else_says_which_columns_it_has(kind: str, tmp_path:
 
 
 @pytest.mark.parametrize("given", ["", "x\udcff.csv"])
-def test_a_name_that_is_not_utf8_is_told_in_one_line(given: str, tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_one_line(given: str, tmp_path: Path) -> None:
     (tmp_path / "x\udcff.csv").write_bytes(csv_of(GOOD))
     (tmp_path / "good.csv").write_bytes(csv_of(GOOD))
     with pytest.raises(FraudError) as refused:

@@ -37,5 +37,5 @@ def test_a_hundred_thousand_damaged_files(tmp_path: Path) -> None:
     check(1_000, 100_000, tmp_path)
 
 
-def test_an_input_is_known_by_its_number() -> None:
+def test_an_input_is_reproduced_by_its_number() -> None:
     assert damaged("parquet", 5) == damaged("parquet", 5) != damaged("parquet", 6)

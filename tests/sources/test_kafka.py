@@ -43,7 +43,7 @@ def test_a_start_is_a_time() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "newest", "2024-13-01", "0001-01-01T00:00:00+23:00"])
-def test_what_is_no_start_is_one_line(text: str) -> None:
+def test_an_invalid_start_is_one_line(text: str) -> None:
     with fails(Code.OPTION_VALUE, re.escape(f"--start {text}: "), kind=UsageError):
         Start.parse(text)
 
@@ -78,7 +78,7 @@ def test_a_source_is_pickled_to_the_same_bytes_again() -> None:
     assert len(once) < 2_000
 
 
-def test_sub_sources_share_the_partitions_out() -> None:
+def test_sub_sources_partition_the_partitions() -> None:
     source = KafkaSource(SETTINGS, (KafkaTopic("t"),), splits=3)
     parts = source.split(20)
     assert [part.index for part in parts] == [0, 1, 2]
@@ -108,7 +108,7 @@ def test_messages_become_a_batch_for_each_partition() -> None:
     assert (origin_of(third.batch).source, origin_of(third.batch).content) == ("u:0", "labels")
 
 
-def test_without_a_time_of_the_broker_it_is_now() -> None:
+def test_without_a_time_of_the_broker_the_present_counts() -> None:
     before = datetime.now(UTC).timestamp() * 1000
     (chunk,) = chunks_of([[message("t", 0, 0, b"a")]], {"t": "transactions"})
     appended = origin_of(chunk.batch).appended
@@ -148,7 +148,7 @@ def test_batches_of_partitions_are_joined_and_every_row_knows_its_own(
     assert len(joined(chunks_of([messages], contents))) == 3
 
 
-def test_event_times_that_cannot_be_read_are_passed_over() -> None:
+def test_unreadable_event_times_are_skipped() -> None:
     newest = NewestEvent("at")
     assert newest([b'{"at": "2024-01-01T00:00:00Z"}', b'{"at": null}']) == 1_704_067_200_000_000
     for rubbish in (b"", b"\xff", b'{"at": "soon"}', b'{"at": [1]}', b"{}", b"[" * 100_000):

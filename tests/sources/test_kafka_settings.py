@@ -23,7 +23,7 @@ def test_properties_reach_every_client() -> None:
     assert consumer["security.protocol"] == "SSL"
 
 
-def test_a_group_that_is_given_wins() -> None:
+def test_the_group_of_the_user_wins() -> None:
     assert KafkaSettings.of("a:1", ["group.id=theirs"]).group("mine") == "theirs"
     assert KafkaSettings.of("a:1", ["group.id=theirs"]).consumer_config("mine")["group.id"] == (
         "theirs"
@@ -81,12 +81,12 @@ def test_brokers_are_host_and_port(bootstrap: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["enable.auto.commit", "bootstrap.servers", "auto.offset.reset"])
-def test_what_the_stream_sets_itself_is_refused(name: str) -> None:
+def test_properties_that_the_stream_sets_are_refused(name: str) -> None:
     with fails(Code.KAFKA_PROPERTY, f"--kafka-config {name}", kind=UsageError):
         KafkaSettings.of("a:1", [f"{name}=1"])
 
 
-def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+def test_unreadable_input_is_one_line(tmp_path: Path) -> None:
     with fails(Code.KAFKA_PROPERTY, r"absent\.properties: No such file"):
         KafkaSettings.of("a:1", [], tmp_path / "absent.properties")
     (tmp_path / "bad.properties").write_text("sasl.password hunter2")

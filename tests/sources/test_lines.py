@@ -41,7 +41,7 @@ def test_quoted_line_ends_belong_to_their_record(chunk: int, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("chunk", [16, 50, 1000])
-def test_a_quote_that_nothing_closes_nearby_costs_its_line(chunk: int, monkeypatch) -> None:
+def test_an_unclosed_quote_costs_its_line(chunk: int, monkeypatch) -> None:
     monkeypatch.setattr(lines, "CHUNK_BYTES", chunk)
     monkeypatch.setattr(lines, "MAX_QUOTED_BYTES", 20)
     text = b'1,"open\n' + b"2,b\n" * 6 + b'3,c"\n'
@@ -72,13 +72,13 @@ def test_a_stray_quote_is_not_closed_by_another(stray: bytes) -> None:
         (b'"a\n3" b",c\n', False),
     ],
 )
-def test_what_is_one_record(text: bytes, whole: bool) -> None:
+def test_records_are_delimited(text: bytes, whole: bool) -> None:
     assert is_csv_record(text, LAYOUT) is whole
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 16, 1000])
 @pytest.mark.parametrize("csv", [False, True])
-def test_every_record_knows_its_line_however_the_text_comes(
+def test_every_record_has_its_line_for_any_division(
     chunk: int, csv: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lines, "CHUNK_BYTES", chunk)

@@ -36,7 +36,7 @@ def test_other_types_are_refused_by_name(column: str, type: pa.DataType, tmp_pat
     assert "\n" not in message
 
 
-def test_missing_and_doubled_columns_are_told(tmp_path: Path) -> None:
+def test_missing_and_repeated_columns_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     table = pa.table(GOOD_ARRAYS)
     pq.write_table(table.rename_columns(["idd", *table.column_names[1:]]), path)

@@ -25,7 +25,7 @@ WITH_SAVEPOINT = pytest.mark.parametrize(
 
 
 @WITH_SAVEPOINT
-def test_what_a_savepoint_is_pickled_by_is_listed(kept: Path, tmp_path: Path) -> None:
+def test_the_names_in_a_savepoint_are_listed(kept: Path, tmp_path: Path) -> None:
     root = unpack(kept, tmp_path)
     found: set[str] = set()
     for path in (root / "savepoint").iterdir():

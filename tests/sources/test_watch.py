@@ -40,7 +40,7 @@ def test_files_come_by_time_and_name_each_with_its_time(source: WatchSource, inb
     assert stamps[-1].micros == 1_700_000_002_000_000
 
 
-def test_a_file_that_grows_is_read_when_it_is_whole(source: WatchSource, inbox: Path) -> None:
+def test_a_growing_file_is_read_when_it_is_complete(source: WatchSource, inbox: Path) -> None:
     text = csv_of(*rows(25))
     path = write_text(inbox / "a.csv", b"")
     reader = source.create_reader(None, None)
@@ -56,7 +56,7 @@ def test_a_file_that_grows_is_read_when_it_is_whole(source: WatchSource, inbox: 
     assert places(raw_rows(batches(reader))) == [("a.csv", i) for i in range(25)]
 
 
-def test_what_is_not_meant_to_be_read_is_passed_over(
+def test_hidden_and_other_files_are_skipped(
     source: WatchSource, inbox: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in (".a.csv", "_a.csv", "a.csv.tmp", "b.csv.part", "c.csv.crdownload", "d.csv~"):
@@ -96,7 +96,7 @@ def test_a_file_under_the_name_of_another_is_warned_of_once_and_not_read(
     assert warnings(caplog) == [told]
 
 
-def test_a_file_comes_back_untouched_without_a_word(
+def test_an_unchanged_file_returns_without_a_warning(
     source: WatchSource, inbox: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = drop(inbox / "a.csv", 1)
@@ -110,7 +110,7 @@ def test_a_file_comes_back_untouched_without_a_word(
     assert warnings(caplog) == []
 
 
-def test_without_a_limit_an_idle_stream_goes_on(source: WatchSource) -> None:
+def test_without_a_limit_an_idle_stream_continues(source: WatchSource) -> None:
     reader = replace(source, until_idle=None).create_reader(None, None)
     begun = time.monotonic()
     while time.monotonic() < begun + 0.1:
@@ -118,7 +118,7 @@ def test_without_a_limit_an_idle_stream_goes_on(source: WatchSource) -> None:
     assert reader.get_watermark() < MAX_TIMESTAMP
 
 
-def test_a_directory_that_goes_away_is_waited_for(
+def test_a_missing_directory_is_waited_for(
     source: WatchSource, inbox: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     reader = replace(source, until_idle=None).create_reader(None, None)

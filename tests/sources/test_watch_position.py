@@ -23,7 +23,7 @@ def source(inbox: Path) -> WatchSource:
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl", "a.csv.gz"])
 @pytest.mark.parametrize("done", [0, 1, 10, 24, 25])
-def test_a_mark_goes_on_within_a_file_whatever_the_size_of_blocks(
+def test_a_mark_resumes_within_a_file_for_any_size_of_blocks(
     name: str, done: int, source: WatchSource, inbox: Path
 ) -> None:
     path = drop(inbox / name, 25) if "gz" not in name else inbox / name
@@ -51,7 +51,7 @@ def test_the_watermark_stays_behind_and_never_goes_back(source: WatchSource, inb
     assert reader.get_watermark() == known
 
 
-def test_a_stop_leaves_the_rest_of_a_file_for_the_next_start(
+def test_the_next_start_reads_the_rest_of_a_file(
     source: WatchSource, inbox: Path, tmp_path: Path
 ) -> None:
     drop(inbox / "a.csv", 25)
@@ -64,9 +64,7 @@ def test_a_stop_leaves_the_rest_of_a_file_for_the_next_start(
     assert len(read(source, reader.get_checkpoint_mark())) == 15
 
 
-def test_a_closed_reader_goes_on_where_its_mark_is_taken_up(
-    source: WatchSource, inbox: Path
-) -> None:
+def test_a_closed_reader_resumes_from_its_mark(source: WatchSource, inbox: Path) -> None:
     drop(inbox / "a.csv", 25)
     reader = source.create_reader(None, None)
     found = first(reader, 1)
@@ -83,7 +81,7 @@ def test_a_closed_reader_goes_on_where_its_mark_is_taken_up(
     other.close()
 
 
-def test_positions_are_committed_and_taken_up(
+def test_positions_are_committed_and_restored(
     source: WatchSource, inbox: Path, tmp_path: Path
 ) -> None:
     state = tmp_path / "out" / "state.db"
@@ -102,9 +100,7 @@ def test_positions_are_committed_and_taken_up(
     assert places(read(again)) == [("a.csv", i) for i in range(20, 25)]
 
 
-def test_what_could_not_be_committed_ends_the_stream(
-    source: WatchSource, inbox: Path, tmp_path: Path
-) -> None:
+def test_a_failed_commit_ends_the_stream(source: WatchSource, inbox: Path, tmp_path: Path) -> None:
     drop(inbox / "a.csv", 25)
     state = tmp_path / "out" / "state.db"
     reader = replace(source, checkpoint=state).create_reader(None, None)
@@ -130,6 +126,6 @@ def test_marks_are_small_and_equal_ones_encoded_alike(source: WatchSource, inbox
     assert len(encoded[0]) < 100 * 16 + 100
 
 
-def test_a_position_that_cannot_be_read_is_said() -> None:
+def test_an_unreadable_position_is_reported() -> None:
     with fails(Code.STATE_UNREADABLE, "another --out"):
         WatchPosition.decode("{}")

@@ -96,7 +96,7 @@ def test_a_file_that_is_removed_while_it_is_open_is_read_to_its_end(
 
 
 @pytest.mark.parametrize("how", ["removed", "changed"])
-def test_a_file_that_cannot_be_read_on_after_a_stop_is_a_dead_letter(
+def test_a_file_that_cannot_be_continued_after_a_stop_is_a_dead_letter(
     how: str, source: WatchSource, inbox: Path
 ) -> None:
     path = drop(inbox / "a.csv", 25)
@@ -162,7 +162,7 @@ def odd_replay(path: Path) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_is_no_file_is_left_out_with_one_warning(
+def test_other_entries_are_left_out_with_one_warning(
     make: Callable[[Path], None],
     said: str,
     source: WatchSource,

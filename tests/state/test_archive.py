@@ -64,7 +64,7 @@ def test_a_part_is_rolled_when_its_oldest_row_has_waited(tmp_path: Path) -> None
     assert seen(tmp_path) == list(range(6))
 
 
-def test_rows_that_waited_for_an_earlier_process_wait_no_longer(tmp_path: Path) -> None:
+def test_rows_of_an_earlier_process_do_not_wait_again(tmp_path: Path) -> None:
     host = archive(tmp_path)
     host.bundle([event(0, 3, 1_000.0)])
     host.restore()
@@ -78,7 +78,7 @@ def test_a_clock_that_was_set_back_does_not_keep_rows_waiting(tmp_path: Path) ->
     assert seen(tmp_path) == [0, 1, 2]
 
 
-def test_only_whole_files_can_be_seen(tmp_path: Path) -> None:
+def test_only_complete_files_are_visible(tmp_path: Path) -> None:
     host = archive(tmp_path)
     host.bundle([event(0, 9)])
     assert [path.name[0] for path in tmp_path.iterdir()] == ["."]
@@ -88,7 +88,7 @@ def test_only_whole_files_can_be_seen(tmp_path: Path) -> None:
     assert is_ours(path)
 
 
-def test_a_file_is_on_the_disk_before_it_can_be_seen(
+def test_a_file_is_durable_before_it_is_visible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced = []
@@ -103,7 +103,7 @@ def test_a_file_is_on_the_disk_before_it_can_be_seen(
     assert synced == [(False, []), (True, ["part-000-00000000.parquet"])]
 
 
-def test_a_part_whose_state_was_never_kept_is_made_again(tmp_path: Path) -> None:
+def test_a_part_without_stored_state_is_written_again(tmp_path: Path) -> None:
     host = archive(tmp_path)
     host.bundle([event(0, 12), event(12, 4)])
     host.fail([event(16, 8), event(24, 30)])
@@ -112,7 +112,7 @@ def test_a_part_whose_state_was_never_kept_is_made_again(tmp_path: Path) -> None
     assert seen(tmp_path) == list(range(24))
 
 
-def test_parts_of_other_shards_and_other_files_are_left_alone(tmp_path: Path) -> None:
+def test_parts_of_other_shards_and_foreign_files_are_not_changed(tmp_path: Path) -> None:
     others = ["part-001-00000005.parquet", "part-000-x.parquet", "part-20260101T000000-ab.parquet"]
     for name in (*others, ".part-001-ab.unfinished", ".part-000-ab.unfinished"):
         (tmp_path / name).touch()
@@ -123,7 +123,7 @@ def test_parts_of_other_shards_and_other_files_are_left_alone(tmp_path: Path) ->
     assert not host.shard.waiting
 
 
-def test_what_was_kept_can_be_rolled_without_a_graph(tmp_path: Path) -> None:
+def test_stored_rows_can_be_rolled_without_a_graph(tmp_path: Path) -> None:
     host = archive(tmp_path)
     host.bundle([event(0, 4), event(4, 3)])
     last = ArchiveShard(tmp_path, TRANSACTIONS, 0, 10, 60.0)
@@ -137,7 +137,7 @@ def test_what_was_kept_can_be_rolled_without_a_graph(tmp_path: Path) -> None:
     assert seen(tmp_path) == list(range(7))
 
 
-def test_looking_at_what_was_kept_writes_nothing(tmp_path: Path) -> None:
+def test_reading_stored_rows_writes_nothing(tmp_path: Path) -> None:
     host = archive(tmp_path)
     host.bundle([event(0, 4)])
     host.restore()
@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_line_and_costs_no_row(tmp_path: Path, sizes: Sequenc
     assert len(seen(tmp_path)) == sum(sizes)
 
 
-def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "scores").touch()
     with pytest.raises(FraudError, match="scores is a file"):
         ArchiveShard(tmp_path / "scores", TRANSACTIONS, 0, 10, 60.0).restore([])

@@ -58,7 +58,7 @@ batches = st.lists(
 
 @settings(deadline=None)
 @given(batches, st.integers(0, 6), st.booleans())
-def test_a_chain_is_its_links_one_after_the_other_though_it_is_restored(
+def test_a_chain_equals_its_links_in_order_also_after_a_restore(
     rows: list[Rows], restored_after: int, merged: bool
 ) -> None:
     apart, chain = links(), ChainShard(links())
@@ -73,7 +73,7 @@ def test_a_chain_is_its_links_one_after_the_other_though_it_is_restored(
         assert list(effects.rows) == one_by_one(apart, one)
 
 
-def test_what_one_link_gives_when_it_is_restored_or_woken_goes_through_those_after_it() -> None:
+def test_rows_that_a_link_emits_on_restore_or_tick_pass_the_later_links() -> None:
     class Held(DeduplicateShard):
         """Emits its rows at the next tick."""
 

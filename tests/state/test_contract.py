@@ -132,9 +132,7 @@ def test_a_shard_that_is_lost_at_any_time_changes_nothing(
 
 
 @every_kind
-def test_the_checkpoint_of_this_machine_gives_back_what_a_shard_knows(
-    kind: Kind, tmp_path: Path
-) -> None:
+def test_the_checkpoint_of_this_machine_restores_a_shard(kind: Kind, tmp_path: Path) -> None:
     clock = Clock()
     paths = [tmp_path / "undisturbed", tmp_path / "disturbed"]
     rows: list[list] = [[], []]
@@ -176,14 +174,14 @@ def test_the_checkpoint_of_this_machine_gives_back_what_a_shard_knows(
 @pytest.mark.parametrize(
     "data", [b"x", b"12345678" * 2, b"R" + bytes(10), b"R" + bytes(30), b"\x93\x80\xc0\x91\x92"]
 )
-def test_what_cannot_be_read_is_refused_in_a_line(kind: Kind, tmp_path: Path, data: bytes) -> None:
+def test_unreadable_state_is_refused_in_one_line(kind: Kind, tmp_path: Path, data: bytes) -> None:
     with pytest.raises(FraudError, match=r"state.*start again") as refused:
         kind.make(tmp_path, Clock()).restore([data])
     assert "\n" not in str(refused.value)
 
 
 @every_kind
-def test_an_empty_batch_leaves_nothing(kind: Kind, tmp_path: Path) -> None:
+def test_an_empty_batch_makes_no_delta(kind: Kind, tmp_path: Path) -> None:
     host = Host(lambda clock: kind.make(tmp_path, clock))
     host.bundle([Event(1_000.0, transactions([], [])), Event(2_000.0)])
     assert (host.rows, host.kept, host.shard.waiting) == ([], [], False)

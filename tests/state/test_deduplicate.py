@@ -35,7 +35,7 @@ def test_a_repeated_id_is_left_out_and_counted() -> None:
     assert step.left_out == 2
 
 
-def test_the_first_row_of_an_id_goes_on_with_all_it_had() -> None:
+def test_the_first_row_of_an_id_passes_with_all_columns() -> None:
     shard = DeduplicateShard(HORIZON, lambda rows: None, HASH)
     batch = transactions(["a", "b", "a"], [7, 8, 9], source="t:3", start=40)
     (out,) = shard.take(batch).rows
@@ -43,13 +43,13 @@ def test_the_first_row_of_an_id_goes_on_with_all_it_had() -> None:
     assert out.schema.metadata == batch.schema.metadata
 
 
-def test_a_batch_without_repeats_goes_on_as_it_is() -> None:
+def test_a_batch_without_repeats_passes_unchanged() -> None:
     batch = transactions(["a", "b"], [1, 2])
     (out,) = DeduplicateShard(HORIZON, lambda rows: None, HASH).take(batch).rows
     assert out is batch
 
 
-def test_nothing_goes_on_and_nothing_is_kept_of_repeats_alone() -> None:
+def test_a_batch_of_repeats_passes_nothing_and_stores_nothing() -> None:
     step = Left()
     step.take(("a", 0))
     effects = step.shard.take(transactions(["a", "a"], [0, 0]))
@@ -79,7 +79,7 @@ def test_an_id_is_known_for_the_horizon_at_least_and_for_twice_at_most(
                 assert newest - went_on[id] < 2 * HORIZON + 90
 
 
-def test_one_time_far_ahead_makes_nothing_forgotten() -> None:
+def test_one_time_far_ahead_expires_no_id() -> None:
     step = Left()
     step.take(("a", 0))
     step.take(("b", 50), ("far", 1_000_000_000))
@@ -88,7 +88,7 @@ def test_one_time_far_ahead_makes_nothing_forgotten() -> None:
     assert step.take(("a", 95), ("c", 95)) == []
 
 
-def test_deltas_of_a_forgotten_generation_may_be_dropped() -> None:
+def test_deltas_of_an_expired_generation_may_be_dropped() -> None:
     step = Left()
     deltas = [
         step.shard.take(transactions([str(time)], [time])).deltas[0] for time in (0, 120, 240, 250)
@@ -97,7 +97,7 @@ def test_deltas_of_a_forgotten_generation_may_be_dropped() -> None:
     assert needed == [False, True, True, True]
 
 
-def test_merging_leaves_out_what_is_forgotten() -> None:
+def test_merging_drops_expired_ids() -> None:
     step = Left()
     deltas = [
         step.shard.take(transactions([str(time)], [time])).deltas[0] for time in (0, 10, 120, 240)
@@ -106,7 +106,7 @@ def test_merging_leaves_out_what_is_forgotten() -> None:
     assert len(merged) == len(deltas[2].data) + len(deltas[3].data)
 
 
-def test_what_is_kept_takes_sixteen_bytes_an_id_and_nothing_a_repeat() -> None:
+def test_state_takes_sixteen_bytes_an_id_and_nothing_a_repeat() -> None:
     step = Left()
     for first in (0, 500):
         ids = [str(i) for i in range(first, first + 1_000)]
@@ -114,7 +114,7 @@ def test_what_is_kept_takes_sixteen_bytes_an_id_and_nothing_a_repeat() -> None:
         assert len(delta.data) == 16 * (1_000 - first) + 24
 
 
-def test_rows_years_ahead_make_nothing_forgotten_and_memory_stays_bounded() -> None:
+def test_rows_years_ahead_expire_no_id_and_memory_stays_bounded() -> None:
     hour, year = 3_600, 365 * 24 * 3_600
     host = Host(lambda clock: DeduplicateShard(24 * hour, lambda rows: None, HASH))
     host.bundle([Event(0.0, transactions(["first"], [20 * year]))])
@@ -138,7 +138,7 @@ def test_rows_years_ahead_make_nothing_forgotten_and_memory_stays_bounded() -> N
     assert most < 20 * 100 * 24 * 4
 
 
-def test_what_a_stream_of_before_has_kept_is_read_on() -> None:
+def test_state_of_an_earlier_version_is_restored() -> None:
     hour, year = 3_600, 365 * 24 * 3_600
     old = Left(24 * hour)
     deltas = old.shard.take(transactions(["a", "b"], [5, 20 * year])).deltas

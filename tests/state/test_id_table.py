@@ -21,7 +21,7 @@ def wide(hashes: list[tuple[int, int]]) -> npt.NDArray[np.uint64]:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), HASHES), max_size=12))
-def test_what_is_new_is_what_was_never_added(
+def test_new_hashes_are_those_never_added(
     blocks: list[tuple[bool, list[tuple[int, int]]]],
 ) -> None:
     table = IdTable()

@@ -31,7 +31,7 @@ def gone(host: Host, *events: Event) -> list[str]:
     return ids_of(host.rows[before:])
 
 
-def test_a_row_goes_on_when_every_source_has_shown_a_later_one() -> None:
+def test_a_row_is_emitted_when_every_source_has_a_later_one() -> None:
     it = host()
     assert gone(it, rows("a", 1, 5)) == ["a1"]
     assert gone(it, rows("b", 2)) == []
@@ -44,7 +44,7 @@ def test_a_row_goes_on_when_every_source_has_shown_a_later_one() -> None:
     assert ids_of(it.rows)[-2:] == ["a7", "b8"]
 
 
-def test_rows_of_one_time_go_by_source_and_position() -> None:
+def test_rows_of_one_time_are_ordered_by_source_and_position() -> None:
     it = host()
     it.bundle([rows("b", 0, 3, 3), rows("a", 0, 3), rows("b", 3, 4), rows("a", 4)])
     assert ids_of(it.rows) == ["b0", "a0", "a3", "b3", "b3", "b3"]
@@ -52,7 +52,7 @@ def test_rows_of_one_time_go_by_source_and_position() -> None:
     assert positions == [0, 0, 1, 1, 2, 3]
 
 
-def test_a_row_waits_for_so_long_and_no_longer() -> None:
+def test_a_row_waits_at_most_for_the_span() -> None:
     it = host()
     it.bundle([rows("b", 1), rows("b", 2, now=1_004.0), rows("a", 9, now=1_005.0)])
     assert ids_of(it.rows) == ["b1"]
@@ -62,13 +62,13 @@ def test_a_row_waits_for_so_long_and_no_longer() -> None:
     assert not it.shard.waiting
 
 
-def test_what_is_earlier_goes_on_with_a_row_that_has_waited() -> None:
+def test_earlier_rows_are_emitted_with_a_row_that_has_waited() -> None:
     it = host()
     assert gone(it, rows("c", 1), rows("a", 50), rows("b", 20, now=1_005.0)) == []
     assert gone(it, Event(1_010.0)) == ["c1", "b20", "a50"]
 
 
-def test_a_source_that_is_silent_holds_nothing_up() -> None:
+def test_a_silent_source_delays_no_row() -> None:
     it = host()
     it.bundle([rows("a", 1), rows("b", 1)])
     assert gone(it, rows("a", 5, 6, now=1_009.0)) == []
@@ -79,7 +79,7 @@ def test_a_source_that_is_silent_holds_nothing_up() -> None:
     assert gone(it, rows("b", 13, now=1_013.0)) == ["b10", "a12"]
 
 
-def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
+def test_a_clock_that_was_set_back_delays_no_row() -> None:
     it = host()
     it.bundle([rows("b", 1, now=9_000.0), rows("a", 5, now=1_000.0)])
     assert gone(it, rows("a", 6, 7, now=1_009.0)) == []
@@ -94,7 +94,7 @@ def test_a_source_that_is_out_of_order_loses_nothing() -> None:
     assert ids_of(it.rows)[-1] == "a9"
 
 
-def test_a_row_ahead_of_this_clock_goes_on_at_once_and_puts_nothing_out_of_order() -> None:
+def test_a_row_ahead_of_this_clock_is_emitted_at_once_and_changes_no_order() -> None:
     it = host()
     far = 9 * 3_600 * 1_000_000 + 1_000_000_000
     assert gone(it, rows("a", 3), rows("b", 1)) == []
@@ -106,7 +106,7 @@ def test_a_row_ahead_of_this_clock_goes_on_at_once_and_puts_nothing_out_of_order
     assert gone(it, rows("a", 5, now=1_011.0), rows("b", 6, now=1_011.0)) == ["a4"]
 
 
-def test_labels_go_on_at_once_as_they_are() -> None:
+def test_labels_pass_at_once_unchanged() -> None:
     origin = Origin("l:0", "jsonl", content="labels")
     schema = with_origin(pa.schema([("label", pa.int8())]), origin)
     labels = pa.record_batch([pa.array([1], pa.int8())], schema=schema)
@@ -129,13 +129,13 @@ def test_the_origin_is_of_the_newest_row_and_as_old_as_the_oldest() -> None:
     assert batch.schema.equals(TRANSACTIONS)
 
 
-def test_many_rows_go_on_in_batches_of_ten_thousand() -> None:
+def test_many_rows_are_emitted_in_batches_of_ten_thousand() -> None:
     it = host()
     it.bundle([rows("a", *range(25_001))])
     assert [len(batch) for batch in it.rows] == [10_000, 10_000, 5_000]
 
 
-def test_what_has_gone_on_is_not_kept_for_long() -> None:
+def test_emitted_rows_leave_the_state_soon() -> None:
     it = host()
     it.bundle([rows("b", 10**9)])
     kept = []

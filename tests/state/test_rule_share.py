@@ -36,7 +36,7 @@ def taken(host: RuleShareShard, batch: pa.RecordBatch) -> pa.RecordBatch:
     return rows
 
 
-def test_from_the_row_on_at_which_it_exceeds_its_share_a_rule_has_no_effect() -> None:
+def test_a_rule_has_no_effect_from_the_row_that_exceeds_its_share() -> None:
     fires = [WIDE, NONE, NONE, NONE, WIDE, NONE, WIDE, WIDE]
     rows = taken(shard(), decided(range(8), fires))
     # 2 of 5 are just 40 %, 3 of 7 more.
@@ -53,7 +53,7 @@ def test_from_the_row_on_at_which_it_exceeds_its_share_a_rule_has_no_effect() ->
     assert rows.schema.names[-1] == "@features"
 
 
-def test_what_the_model_and_other_rules_say_stays() -> None:
+def test_decisions_of_the_model_and_other_rules_stay() -> None:
     fires = [WIDE] * 6 + [(False, True, True), WIDE, WIDE, (True, True, False)]
     scores = [0.0] * 7 + [0.5, 0.95, 0.5]
     rows = taken(shard(), decided([1] * 10, fires, scores))
@@ -61,13 +61,13 @@ def test_what_the_model_and_other_rules_say_stays() -> None:
     assert rows["rules"].to_pylist()[6:] == [["narrow"], [], [], ["vip"]]
 
 
-def test_few_rows_prove_nothing() -> None:
+def test_few_rows_mute_no_rule() -> None:
     rows = taken(shard(), decided([1] * 4, [WIDE] * 4))
     assert rows["decision"].to_pylist() == ["decline"] * 4
     assert muted_in(rows) == []
 
 
-def test_a_rule_that_lets_pass_is_never_muted() -> None:
+def test_an_approving_rule_is_never_muted() -> None:
     rows = taken(shard(), decided([1] * 9, [VIP] * 9, [0.95] * 9))
     assert rows["decision"].to_pylist() == ["approve"] * 9
     assert muted_in(rows) == []
@@ -83,7 +83,7 @@ def test_a_rule_may_fire_on_its_share() -> None:
     assert rows["rules"].to_pylist() == [[], ["wide"]] * 10
 
 
-def test_a_new_window_is_a_new_chance_and_each_is_told_once() -> None:
+def test_a_new_window_unmutes_and_each_sends_one_notice() -> None:
     host = shard()
     first = taken(host, decided([1] * 6, [WIDE] * 6))
     again = taken(host, decided([2] * 6, [WIDE] * 6))
@@ -101,7 +101,7 @@ def test_a_row_that_is_later_than_all_windows_counts_in_the_oldest() -> None:
     assert list(host._windows) == [100, 70]
 
 
-def test_windows_are_forgotten() -> None:
+def test_windows_expire() -> None:
     host = shard()
     for time in range(0, 10_000, 7):
         taken(host, decided([time], [WIDE]))
@@ -156,7 +156,7 @@ def by_the_definition(rows: list[Arrived]) -> list[tuple[str, list[str]]]:
 
 @settings(max_examples=150, deadline=None)
 @given(rows=ARRIVED, cuts=st.lists(st.integers(0, 60)), data=st.data())
-def test_the_same_rows_whatever_the_batches_and_whatever_is_lost(
+def test_muted_rows_do_not_depend_on_batches_and_restores(
     rows: list[Arrived], cuts: list[int], data: st.DataObject
 ) -> None:
     bounds = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
@@ -203,7 +203,7 @@ def test_one_row_years_ahead_mutes_no_rule_for_ever() -> None:
     assert total == 2 + 10_000
 
 
-def test_what_a_stream_of_before_counted_up_to_a_row_years_ahead_is_read_on() -> None:
+def test_counts_of_an_earlier_version_up_to_a_row_years_ahead_are_restored() -> None:
     year = 365 * 24 * 3_600 * 1_000_000
     old = msgspec.msgpack.encode([20 * year, {600: [4, {"wide": 1}, []], 20 * year: [1, {}, []]}])
     made = RuleShareShard(3, RULES, THRESHOLDS, 0.5, 3_600, 600, 20)

@@ -79,7 +79,7 @@ def equal(one: pa.Table, other: pa.Table) -> bool:
     st.sets(st.integers(0, 5)),
     st.integers(1, 5),
 )
-def test_a_shard_that_is_stopped_goes_on_as_if_it_had_not_been(
+def test_a_stopped_shard_resumes_as_if_it_had_never_stopped(
     cuts: list[int], stops: set[int], merged: int
 ) -> None:
     rows = transactions(60)
@@ -104,7 +104,7 @@ def test_a_shard_that_is_stopped_goes_on_as_if_it_had_not_been(
     assert equal(pa.Table.from_batches(parts), whole)
 
 
-def test_a_new_shard_reads_the_history_first_and_keeps_it() -> None:
+def test_a_new_shard_reads_the_history_first_and_stores_it() -> None:
     rows = transactions(400)
     earlier, later = rows.slice(0, 300), rows.slice(300)
     expected = with_velocity(pa.Table.from_batches([rows]), DEFINITIONS).slice(300)
@@ -138,7 +138,7 @@ def test_shards_take_their_own_part_of_the_history() -> None:
     assert sum(counted) == len(earlier)
 
 
-def test_a_label_is_seen_from_when_it_was_made_and_can_be_taken_back() -> None:
+def test_a_label_is_visible_from_its_time_and_can_be_withdrawn() -> None:
     definition = (Velocity(("account_id",), ("30d",), ("risk",), delay="1d"),)
     shard = VelocityShard(0, hashing=HASH, definitions=definition)
     at = [0, 2 * DAY, 3 * DAY, 4 * DAY]
@@ -177,6 +177,6 @@ def test_labels_that_do_not_carry_the_key_pass() -> None:
     assert not effects.deltas
 
 
-def test_what_another_version_has_kept_is_refused_in_one_line() -> None:
+def test_state_of_another_version_is_refused_in_one_line() -> None:
     with pytest.raises(FraudError, match="not what this version keeps"):
         VelocityShard(0, hashing=HASH, definitions=DEFINITIONS).restore([b"\xff" * 100])

@@ -67,7 +67,7 @@ def test_a_later_run_replaces_all_of_an_earlier_one(out):
     assert len(list((out / SCORES).iterdir())) == 1
 
 
-def test_while_it_runs_the_earlier_outputs_are_there(out):
+def test_the_earlier_outputs_are_visible_during_a_run(out):
     _run(out, "r1", "a")
     second = RunOutputs(out, "r2")
     second.begin()
@@ -92,7 +92,7 @@ def test_other_files_beside_the_branches_stay(out):
     assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_a_summary_is_there_only_with_the_files_it_describes(out):
+def test_a_summary_is_visible_only_with_its_files(out):
     _run(out, "r1", "a")
     second = RunOutputs(out, "r2")
     second.begin()
@@ -109,7 +109,7 @@ def test_an_unfinished_part_is_not_published(out):
     assert [path.suffix for path in (out / SCORES).iterdir()] == [".parquet"]
 
 
-def test_staging_of_a_killed_run_is_removed_and_of_a_living_one_is_not(out):
+def test_only_the_staging_of_a_killed_run_is_removed(out):
     def killed():
         outputs = RunOutputs(out, "killed")
         outputs.begin()
@@ -134,7 +134,7 @@ def test_staging_of_a_killed_run_is_removed_and_of_a_living_one_is_not(out):
     assert _scores(out) == ["b"]
 
 
-def test_an_error_while_publishing_is_made_good_by_the_next_run(out, monkeypatch):
+def test_the_next_run_repairs_a_failed_publication(out, monkeypatch):
     _run(out, "r1", "a")
     second = RunOutputs(out, "r2")
     second.begin()
@@ -170,18 +170,18 @@ def test_out_that_is_not_writable_is_refused(tmp_path):
         RunOutputs(tmp_path / "out", "r").check()
 
 
-def test_out_on_a_file_system_that_takes_no_files_is_refused():
+def test_out_on_a_read_only_file_system_is_refused():
     with pytest.raises(FraudError, match="cannot write to /proc"):
         RunOutputs(Path("/proc/out"), "r").check()
 
 
-def test_check_leaves_nothing_behind(tmp_path):
+def test_check_leaves_no_file(tmp_path):
     RunOutputs(tmp_path / "out", "r").check()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["data.csv", "part-0.parquet", "part-1.parquet"])
-def test_foreign_files_in_a_branch_are_refused_and_kept(out, name):
+def test_foreign_files_in_a_branch_are_refused_and_stay(out, name):
     (out / SCORES).mkdir(parents=True)
     foreign = out / SCORES / name
     if name == "part-0.parquet":
@@ -255,14 +255,14 @@ def test_a_summary_is_not_written_while_another_run_publishes(out, monkeypatch):
     assert (written, _summary(out)) == ([False], "r2")
 
 
-def test_a_summary_that_a_killed_run_left_half_written_goes(out):
+def test_a_half_written_summary_of_a_killed_run_is_removed(out):
     _run(out, "r1", "a")
     (out / ".summary.json-killed").write_text('{"run"')
     _run(out, "r2", "b")
     assert not list(out.glob(".summary*"))
 
 
-def test_of_many_runs_that_start_at_once_one_at_a_time_works(out):
+def test_of_simultaneous_runs_one_at_a_time_works(out):
     children = []
     for number in range(8):
         if (child := os.fork()) == 0:

@@ -24,11 +24,11 @@ def path(tmp_path: Path) -> Iterator[Path]:
         local_checkpoint._open[path].close()
 
 
-def test_all_who_ask_in_a_process_share_one(path: Path) -> None:
+def test_all_users_in_a_process_share_one_checkpoint(path: Path) -> None:
     assert LocalCheckpoint.at(path) is LocalCheckpoint.at(path)
 
 
-def test_what_is_kept_and_the_positions_come_back_together(path: Path) -> None:
+def test_deltas_and_positions_are_restored_together(path: Path) -> None:
     first = LocalCheckpoint.at(path)
     first.keep("once", 0, [(b"one", 1), (b"two", 2)])
     first.keep("once", 1, [(b"other", 1)])
@@ -69,7 +69,7 @@ def test_a_killed_process_leaves_its_last_commit(path: Path) -> None:
     assert checkpoint.positions() == {"t:0": "1"}
 
 
-def test_something_else_may_take_the_place_of_all(path: Path) -> None:
+def test_one_delta_may_replace_all(path: Path) -> None:
     checkpoint = LocalCheckpoint.at(path)
     checkpoint.keep("a", 0, [(b"one", 1), (b"two", 1)])
     checkpoint.keep("a", 0, [(b"both", 1)], replaces=True)
@@ -87,7 +87,7 @@ def test_small_deltas_are_merged_level_by_level_and_keep_their_order(path: Path)
     assert b"".join(kept).decode() == "".join(f"{number}," for number in range(32 * 32 + 5))
 
 
-def test_what_does_not_age_is_neither_merged_nor_dropped(path: Path) -> None:
+def test_deltas_without_an_age_are_neither_merged_nor_dropped(path: Path) -> None:
     checkpoint = LocalCheckpoint.at(path)
     checkpoint.keep("a", 0, [(b"x", FOREVER)] * 100)
     checkpoint.drop("a", 0, FOREVER)
@@ -95,7 +95,7 @@ def test_what_does_not_age_is_neither_merged_nor_dropped(path: Path) -> None:
     assert len(checkpoint.deltas("a", 0)) == 100
 
 
-def test_what_is_too_old_is_dropped_with_all_it_was_merged_from(path: Path) -> None:
+def test_expired_deltas_are_dropped_with_their_sources(path: Path) -> None:
     checkpoint = LocalCheckpoint.at(path)
     for number in range(32):
         checkpoint.keep("a", 0, [(b"old", number)])
@@ -108,7 +108,7 @@ def test_what_is_too_old_is_dropped_with_all_it_was_merged_from(path: Path) -> N
     assert checkpoint.deltas("a", 0) == [b"new"]
 
 
-def test_a_change_is_seen_by_who_has_decoded_what_was_kept(path: Path) -> None:
+def test_a_change_is_visible_to_decoded_shards(path: Path) -> None:
     checkpoint = LocalCheckpoint.at(path)
     before = checkpoint.version("a", 0)
     checkpoint.keep("a", 0, [(b"x", 1)])
@@ -124,7 +124,7 @@ def test_another_stream_is_refused(path: Path) -> None:
         checkpoint.claim({"source": "topic b", "number of shards": "1"})
 
 
-def test_a_file_of_something_else_is_refused_in_one_line(path: Path) -> None:
+def test_a_foreign_file_is_refused_in_one_line(path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to be looked at" * 100)
     with pytest.raises(FraudError, match="state is damaged") as raised:
         LocalCheckpoint.at(path)
@@ -139,7 +139,7 @@ def test_a_file_of_another_version_is_refused(path: Path) -> None:
         LocalCheckpoint.at(path)
 
 
-def test_a_commit_that_failed_is_told_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_commit_is_reported_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = LocalCheckpoint.at(path)
 
     def fails(statement: str, values: object = ()) -> None:

@@ -23,7 +23,7 @@ def outputs(tmp_path: Path) -> StreamOutputs:
     return StreamOutputs(tmp_path)
 
 
-def test_the_same_stream_goes_on_with_its_hash(outputs: StreamOutputs) -> None:
+def test_the_same_stream_resumes_with_its_hash(outputs: StreamOutputs) -> None:
     remember(outputs, ABOUT, HASH, restored=False)
     assert taken_up(outputs, ABOUT) == HASH
 
@@ -57,7 +57,7 @@ def test_a_run_without_a_labels_topic_does_not_forget_its_id(outputs: StreamOutp
     assert taken_up(outputs, again) == HASH
 
 
-def test_a_place_of_which_nothing_is_known_takes_any_that_is_older_than_keys(
+def test_a_new_place_accepts_streams_older_than_keys(
     outputs: StreamOutputs,
 ) -> None:
     assert taken_up(outputs, ABOUT) == UNKEYED
@@ -68,7 +68,7 @@ def test_a_stream_that_an_earlier_version_began_keeps_its_hash(outputs: StreamOu
     assert taken_up(outputs, ABOUT) == UNKEYED
 
 
-def test_a_key_that_is_none_is_one_line(outputs: StreamOutputs) -> None:
+def test_an_invalid_key_is_one_line(outputs: StreamOutputs) -> None:
     outputs.write_about(json.dumps({**ABOUT, "key of ids": "abc"}).encode())
     with pytest.raises(FraudError, match="damaged"):
         taken_up(outputs, ABOUT)

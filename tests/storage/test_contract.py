@@ -333,7 +333,7 @@ class TestPrimitives:
                 break
         assert step > 4
 
-    def test_a_directory_that_cannot_be_put_back_is_kept_beside(self, tmp_path: Path) -> None:
+    def test_a_directory_that_cannot_be_restored_stays_beside(self, tmp_path: Path) -> None:
         target = tmp_path / "model"
         for step in itertools.count():
             atomic.write_directory(target, {"a": b"old"})

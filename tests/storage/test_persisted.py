@@ -45,7 +45,7 @@ def same_rows(found: pa.Table, expected: pa.Table) -> bool:
 
 
 @ANY_SET
-def test_a_stream_goes_on_as_if_it_had_never_stopped(
+def test_a_stream_resumes_as_if_it_had_never_stopped(
     kept: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unpack(kept / "stream.tar.xz", here)
@@ -133,7 +133,7 @@ def test_the_results_of_a_batch_are_replayed_and_replaced(
 
 
 @ANY_SET
-def test_a_bundle_is_evaluated_and_dead_letters_are_put_through_again(
+def test_a_bundle_is_evaluated_and_dead_letters_are_replayed(
     kept: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unpack(kept / "batch.tar.xz", here)

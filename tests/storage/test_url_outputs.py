@@ -69,7 +69,9 @@ def table(held: Any, branch: str) -> list[dict[str, Any]]:
     return [row for part in parts for row in pq.read_table(io.BytesIO(part)).to_pylist()]
 
 
-def test_a_run_replaces_the_one_before_and_says_so_last(held: Any, options: ScoreOptions) -> None:
+def test_a_run_replaces_the_last_one_and_writes_its_summary_last(
+    held: Any, options: ScoreOptions
+) -> None:
     score.run(options)
     before = names(held)
     summary = score.run(options)
@@ -81,7 +83,7 @@ def test_a_run_replaces_the_one_before_and_says_so_last(held: Any, options: Scor
     assert json.loads(held.objects["bucket/out/summary.json"]) == summary
 
 
-def test_a_run_that_fails_leaves_what_was_there(held: Any, options: ScoreOptions) -> None:
+def test_a_failed_run_leaves_the_earlier_outputs(held: Any, options: ScoreOptions) -> None:
     score.run(options)
     before = dict(held.objects)
     held.refuse("POST .*copyTo", 403, times=10)
@@ -120,7 +122,7 @@ def test_publishing_again_changes_nothing(held: Any) -> None:
     assert names(held) == ["dead_letters/part-r1-empty.parquet", f"scores/{Path(kept).name}"]
 
 
-def test_another_run_that_has_published_since_keeps_its_place(held: Any) -> None:
+def test_a_run_does_not_replace_a_later_publication(held: Any) -> None:
     first, second = RunOutputs(OUT, "r1"), RunOutputs(OUT, "r2")
     first.publish_parts({})
     second.publish_parts({})
@@ -131,7 +133,7 @@ def test_another_run_that_has_published_since_keeps_its_place(held: Any) -> None
     assert not second.write_summary({})
 
 
-def test_a_run_beside_whose_rows_those_of_another_stand_fails(
+def test_a_run_with_rows_of_another_run_beside_its_own_fails(
     held: Any, options: ScoreOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish = RunOutputs.publish
@@ -146,7 +148,7 @@ def test_a_run_beside_whose_rows_those_of_another_stand_fails(
     assert "summary.json" not in names(held)
 
 
-def test_too_many_dead_letters_leave_what_was_there(held: Any, options: ScoreOptions) -> None:
+def test_too_many_dead_letters_leave_the_earlier_outputs(held: Any, options: ScoreOptions) -> None:
     score.run(options)
     before = dict(held.objects)
     file = Path(options.files[0])
@@ -169,26 +171,26 @@ def test_too_many_dead_letters_leave_what_was_there(held: Any, options: ScoreOpt
         ("stream/state.db", "holds what a stream has written"),
     ],
 )
-def test_what_no_run_wrote_is_left_alone(held: Any, there: str, said: str) -> None:
+def test_foreign_objects_are_not_changed(held: Any, there: str, said: str) -> None:
     held.objects[f"bucket/out/{there}"] = b"mine"
     with pytest.raises(FraudError, match=said):
         RunOutputs(OUT, "r").begin()
     assert names(held) == [there]
 
 
-def test_a_bucket_that_is_not_there_is_told_in_one_line(held: Any) -> None:
+def test_a_missing_bucket_is_one_line(held: Any) -> None:
     with pytest.raises(FraudError, match=r"^--out gs://other/out: cannot be listed \(") as said:
         RunOutputs("gs://other/out", "r").check()
     assert "\n" not in str(said.value)
 
 
-def test_a_scheme_that_nobody_knows_is_a_wrong_call() -> None:
+def test_an_unknown_scheme_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match=r"^--out ftp://x/y: no file system knows ftp"):
         RunOutputs("ftp://x/y", "r").check()
 
 
 @pytest.mark.parametrize("read", [OUT, f"{OUT}/scores", "gs://bucket", f"{OUT}/*.csv"])
-def test_a_run_does_not_read_what_it_writes(options: ScoreOptions, read: str) -> None:
+def test_a_run_does_not_read_its_outputs(options: ScoreOptions, read: str) -> None:
     with pytest.raises(UsageError, match="is among the files to read"):
         score.run(replace(options, files=(read,)))
 
@@ -218,7 +220,7 @@ def test_an_archive_of_a_stream_has_each_row_once_after_a_worker_is_lost(held: A
     assert len(names(held)) == 1
 
 
-def test_an_archive_that_cannot_be_written_says_so(held: Any) -> None:
+def test_an_unwritable_archive_is_one_line(held: Any) -> None:
     shard = ArchiveShard(OUT, SCORED, 0, rows=1000, seconds=60)
     shard.restore([])
     shard.take(flagged_batch(["a"]))
@@ -227,7 +229,7 @@ def test_an_archive_that_cannot_be_written_says_so(held: Any) -> None:
         shard.finish()
 
 
-def test_what_a_stream_is_is_kept_at_its_url(held: Any) -> None:
+def test_the_description_of_a_stream_is_stored_at_its_url(held: Any) -> None:
     hashing = IdHash.random()
     outputs = object_stream_outputs(OUT, update=True)
     assert taken_up(outputs, {}) == UNKEYED

@@ -37,7 +37,7 @@ def bundle(step: _Notices, *rules: MutedRule) -> None:
     step.finish_bundle()
 
 
-def test_a_bundle_that_is_done_again_tells_nothing_new(database: str) -> None:
+def test_a_repeated_bundle_sends_no_new_notice(database: str) -> None:
     prepare_database(database)
     for _ in range(2):
         step = _Notices(database, CHANNELS, 0.2, 1)
@@ -56,7 +56,7 @@ def test_without_channels_it_is_logged(caplog: pytest.LogCaptureFixture) -> None
     assert "Rule 'wide' fired on 30 of 100 transactions of 1970-01-01 00:00 to 01:00" in caplog.text
 
 
-def test_a_database_that_is_down_is_told_when_it_is_back(
+def test_notices_reach_a_database_when_it_is_back(
     own_postgres: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(persistence.persistently, "__defaults__", (0.2,))

@@ -87,7 +87,7 @@ def run(finalize_seconds: float) -> None:
     pipeline.run()
 
 
-def test_nothing_is_finalized_where_nobody_would_do_it() -> None:
+def test_no_mark_is_finalized_without_checkpoints() -> None:
     run(math.inf)
     assert given == list(range(1, BATCHES + 1))
     assert finalized == []

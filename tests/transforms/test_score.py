@@ -156,7 +156,7 @@ def test_scores_are_those_of_the_command_bit_for_bit(case: Case, records: Any, r
     assert dead == []
 
 
-def test_batches_come_out_as_asked(case: Case, run: Run) -> None:
+def test_batches_are_emitted_on_request(case: Case, run: Run) -> None:
     step = bf.Score(case.model.path, rules=case.rules, history=[case.before], output="batches")
     bad = {"TRANSACTION_ID": "x", "TX_AMOUNT": "a lot"}
     scored, dead = run([*as_dicts(case.today), bad], step)
@@ -221,7 +221,7 @@ def test_ids_come_from_the_record_where_a_schema_has_none(run: Run) -> None:
     assert [letter.reason for letter in dead] == ["missing_id"]
 
 
-def test_what_never_ends_is_scored_without_velocity_features(tmp_path: Path) -> None:
+def test_unbounded_collections_are_scored_without_velocity_features(tmp_path: Path) -> None:
     model = plain({"transaction_id": "id", "event_time": "t", "amount": "a"})
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         records = pipeline | beam.Create([{"id": "x", "t": "2024-01-01", "a": 2}])
@@ -232,7 +232,7 @@ def test_what_never_ends_is_scored_without_velocity_features(tmp_path: Path) -> 
     assert [row.transaction_id for row in kept(tmp_path / "main")] == ["x"]
 
 
-def test_velocity_features_are_refused_where_keys_are_never_whole(case: Case) -> None:
+def test_velocity_features_of_unbounded_collections_are_refused(case: Case) -> None:
     pipeline = beam.Pipeline(runner=FnApiRunner())
     endless = pipeline | test_stream.TestStream()
     with pytest.raises(bf.UsageError, match=r"unbounded.*beam-fraud stream"):
@@ -257,7 +257,7 @@ def test_velocity_features_are_refused_where_keys_are_never_whole(case: Case) ->
         (lambda c: bf.SendAlerts(["pigeon:"], "sqlite:///alerts.db"), "pigeon"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_runs(case: Case, wrong: Any, error: str) -> None:
+def test_mistakes_are_reported_before_anything_runs(case: Case, wrong: Any, error: str) -> None:
     records = beam.Pipeline(runner=FnApiRunner()) | beam.Create([{}])
     with pytest.raises(bf.FraudError, match=error):
         records | wrong(case)

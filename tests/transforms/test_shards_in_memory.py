@@ -14,7 +14,7 @@ from beam_fraud.transforms.shards_in_memory import Opened, ShardsInMemory
 SHARD: Any = SimpleNamespace()
 
 
-def test_the_next_bundle_gets_what_the_last_one_left(tmp_path: Path) -> None:
+def test_the_next_bundle_gets_the_state_of_the_last(tmp_path: Path) -> None:
     shards = ShardsInMemory(str(tmp_path), "step", repeats_nothing=True)
     assert shards.take(0, b"") is None
     opened = Opened(b"first", SHARD)
@@ -23,14 +23,14 @@ def test_the_next_bundle_gets_what_the_last_one_left(tmp_path: Path) -> None:
     assert shards.take(1, b"") is None
 
 
-def test_a_second_bundle_while_one_has_the_shard_is_an_error(tmp_path: Path) -> None:
+def test_two_bundles_of_one_shard_at_once_are_an_error(tmp_path: Path) -> None:
     shards = ShardsInMemory(str(tmp_path), "step", repeats_nothing=True)
     shards.take(3, b"")
     with pytest.raises(FraudError, match="shard 3 of step"):
         shards.take(3, b"")
 
 
-def test_state_that_is_not_what_the_last_bundle_left_is_an_error(tmp_path: Path) -> None:
+def test_outdated_state_is_an_error(tmp_path: Path) -> None:
     shards = ShardsInMemory(str(tmp_path), "step", repeats_nothing=True)
     shards.take(0, b"")
     shards.put(0, Opened(b"first", SHARD))

@@ -32,7 +32,7 @@ def test_every_row_goes_to_its_part_in_order(rows: list[tuple[int, int]]) -> Non
     }
 
 
-def test_what_was_spilled_is_read_in_order(tmp_path: Path) -> None:
+def test_spilled_rows_are_read_in_order(tmp_path: Path) -> None:
     writer = SpillWriter(tmp_path / "new", "bundle")
     for start in range(0, 30_000, 3_000):
         writer.write(3, batch_of(list(range(start, start + 3_000))))

@@ -46,7 +46,7 @@ def transactions(rows: int = 3_000) -> pa.Table:
 
 @pytest.mark.parametrize("definitions", [ACCOUNT, MERCHANT, BOTH])
 @pytest.mark.parametrize("most_rows", [100_000, 700])
-def test_parts_give_what_all_rows_give(
+def test_parts_have_the_features_of_all_rows(
     definitions: tuple[Velocity, ...], most_rows: int, tmp_path: Path
 ) -> None:
     given = transactions()

@@ -29,7 +29,7 @@ class Holding:
 
 
 @pytest.mark.parametrize(("stopped", "rows"), [(False, []), (True, ["all"])])
-def test_a_tick_lets_all_go_once_the_stop_file_is_there(
+def test_a_tick_releases_all_rows_after_the_stop_file(
     tmp_path: Path, stopped: bool, rows: list[str]
 ) -> None:
     stop = tmp_path / "stop"
