@@ -1,1 +1,1 @@
-"""How fast and how large the pipeline is, beside what one would write without it."""
+"""Speed and size of the pipeline, compared with simpler programs."""

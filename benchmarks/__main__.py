@@ -1,4 +1,4 @@
-"""Prints one table of what the pipeline costs, beside a plain loop and Beam row by row.
+"""Print one table of the pipeline's cost, beside a plain loop and Beam row by row.
 
 python -m benchmarks [--only PART,PART] [--repeat N] [--rows N] [--seconds N] [--full] [--json]
 """
@@ -71,7 +71,7 @@ _ROWS = 5_126_526
 
 
 def main() -> int:
-    """Measure and print; 1 if a process failed."""
+    """Measure and print; return 1 if a process failed."""
     options = _options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     data = (ROOT / options.data).resolve()
@@ -120,16 +120,16 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _parts(given: str) -> tuple[str, ...]:
-    names = tuple(given.split(","))
+def _parts(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
     for name in names:
         if name not in _NAMES:
             raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(_NAMES)}")
     return names
 
 
-def _positive(given: str) -> int:
-    number = int(given)
+def _positive(text: str) -> int:
+    number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number

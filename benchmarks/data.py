@@ -1,4 +1,4 @@
-"""Makes the benchmark's transactions: copies of the ULB ones, and simulated ones with ids.
+"""Write the benchmarks' transactions: copies of the ULB ones, and simulated ones with ids.
 
 python -m benchmarks.data ulb --source FILE --out DIR --rows N [--files N]
 python -m benchmarks.data handbook --out DIR --rows N --keep N [--accounts N --merchants N]
@@ -30,7 +30,7 @@ _START = date(2018, 4, 1)
 
 
 def make_ulb(source: Path, directory: Path, rows: int, files: int) -> None:
-    """Write ULB transactions over and over, the first time as they are, then slightly changed.
+    """Write ULB transactions repeatedly: the first copy unchanged, later copies with noise.
 
     Later copies have normal noise on V1..V28 and factors within 1 % on the amounts, so that no
     two rows are the same for a model or for a compressor. `row` numbers the rows of all files.
@@ -51,11 +51,11 @@ def make_ulb(source: Path, directory: Path, rows: int, files: int) -> None:
             while row < end:
                 if not left.num_rows:
                     left = next(copies)
-                taken = left.slice(0, end - row)
-                left = left.slice(taken.num_rows)
-                numbers = pa.array(np.arange(row, row + taken.num_rows))
-                tables.append(taken.append_column("row", numbers))
-                row += taken.num_rows
+                piece = left.slice(0, end - row)
+                left = left.slice(piece.num_rows)
+                numbers = pa.array(np.arange(row, row + piece.num_rows))
+                tables.append(piece.append_column("row", numbers))
+                row += piece.num_rows
             _write(pa.concat_tables(tables), unfinished / f"part-{part}.parquet")
 
 
@@ -103,7 +103,7 @@ def _write(table: pa.Table, path: Path) -> None:
 
 
 class _whole:  # noqa: N801  used as a function
-    """A directory that appears whole or not at all."""
+    """Create a directory that appears complete or not at all."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -120,7 +120,7 @@ class _whole:  # noqa: N801  used as a function
 
 
 def main() -> None:
-    """Make what the command line says."""
+    """Write the data set of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="kind", required=True)
     ulb, handbook = kinds.add_parser("ulb"), kinds.add_parser("handbook")

@@ -1,4 +1,4 @@
-"""How long a user waits for the page that tells what is in transactions."""
+"""Time of `explore`."""
 
 from __future__ import annotations
 

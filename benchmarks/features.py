@@ -1,4 +1,4 @@
-"""What scoring with velocity features costs: on the handbook's transactions, and over many rows."""
+"""Cost of scoring with velocity features: the handbook's transactions, and many rows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _BYTES_AN_ID = 16
 
 
 def measure_handbook(plan: Plan, results: Results) -> None:
-    """`score` of the handbook's transactions with the model that `train` makes of them."""
+    """Measure `score` of the handbook's transactions with a model of `train`."""
     inputs = plan.inputs
     source = inputs.published
     bundle, out = inputs.published_bundle(), inputs.work / "out" / "features"
     rows = inputs.rows_of(source)
     cases = [
-        Case(f"score with velocity, {n}", rows, (commands.pipeline(source, bundle, out, *given),))
-        for n, given in (("1 worker", ()), ("2 workers", ("--workers", "2")))
+        Case(f"score with velocity, {n}", rows, (commands.pipeline(source, bundle, out, *options),))
+        for n, options in (("1 worker", ()), ("2 workers", ("--workers", "2")))
     ]
     one, _ = results.measure(plan.repeat, cases)
     speed = rows / one.seconds / 1_000
@@ -30,7 +30,7 @@ def measure_handbook(plan: Plan, results: Results) -> None:
 
 
 def measure_many(plan: Plan, results: Results) -> None:
-    """Time and memory a row, with velocity features, from few rows to many."""
+    """Measure time and memory a row, with velocity features, from few rows to many."""
     inputs = plan.inputs
     sizes = (2 * inputs.rows // 100, 2 * inputs.rows // 10, 2 * inputs.rows)
     bundle, out = inputs.handbook_bundle(), inputs.work / "out" / "features"

@@ -1,4 +1,4 @@
-"""`score` by a forest on a Flink cluster of this machine, beside the local runner."""
+"""`score` with a forest on a Flink cluster of this machine, beside the local runner."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOCAL, ONE, TWO = "local runner", "Flink, parallelism 1", "Flink, parallelism 2"
 
 
 def measure_flink_batch(plan: Plan, results: Results) -> None:
-    """The same files here, in one slot and in two, submission and start of the workers included.
+    """Measure the same files in one slot and in two, including submission and start of workers.
 
     The memory is that of the command alone: cluster and workers are not its processes.
     """
@@ -36,8 +36,8 @@ def measure_flink_batch(plan: Plan, results: Results) -> None:
         for name, slots in ((ONE, 1), (TWO, 2)):
             # A process for each slot, or the two would wait for each other's interpreter.
             share = (f"--parallelism={slots}", f"--sdk_worker_parallelism={slots}")
-            given = (*cluster.beam_options, *share)
-            command = commands.pipeline(directory, bundle, out / f"flink-{slots}", *given)
+            options = (*cluster.beam_options, *share)
+            command = commands.pipeline(directory, bundle, out / f"flink-{slots}", *options)
             cases.append(Case(name, rows, (command,), _MODEL))
         seconds = [measured.seconds for measured in results.measure(plan.repeat, cases)]
     results.ratios += ratios(rows, *seconds)
@@ -45,7 +45,7 @@ def measure_flink_batch(plan: Plan, results: Results) -> None:
 
 
 def ratios(rows: int, local: float, one: float, two: float) -> list[Ratio]:
-    """What the seconds come to, and their bounds if rows are enough for them."""
+    """Return the ratios of the seconds, with bounds if there are enough rows."""
     bounded = rows >= BOUND_ROWS
     where = f"at {rows:,} rows, {_MODEL}"
     return [

@@ -1,4 +1,4 @@
-"""How fast a stream on a Flink cluster of this machine reads what has piled up in a topic."""
+"""Throughput and latency of a stream on a Flink cluster of this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CHECKPOINTS = "--checkpointing_interval=1000"
 _LIGHT = ("--disable_metrics=true", "--max_bundle_time_mills=200")
 #: Messages a second of an even load, and what a stream is run with as the documentation has it.
 _RATES = (200, 1_000)
-_USUAL = ("--parallelism=2", "--sdk_worker_parallelism=2", "--checkpointing_interval=10000")
+_DEFAULTS = ("--parallelism=2", "--sdk_worker_parallelism=2", "--checkpointing_interval=10000")
 #: What is measured: a name, Beam's options for it, and the bound and the aim of its rate.
 _CASES: tuple[tuple[str, tuple[str, ...], float | None, float | None], ...] = (
     ("stream on Flink", (), None, None),
@@ -44,7 +44,7 @@ _CASES: tuple[tuple[str, tuple[str, ...], float | None, float | None], ...] = (
 
 
 def measure_flink_stream(plan: Plan, results: Results) -> None:
-    """A topic read to its end, a checkpoint a second; broker and cluster have the same cores."""
+    """Read a topic to its end with a checkpoint a second; broker and cluster share the cores."""
     if not java_is_here("flink-stream"):
         return
     rows = min(ROWS, plan.inputs.rows)
@@ -63,13 +63,13 @@ def measure_flink_stream(plan: Plan, results: Results) -> None:
             for name, options, *_ in _CASES
         ]
     for name, _, bound, aim in _CASES:
-        found = [run for case, run in runs if case == name]
-        rate = statistics.median(run.rate for run in found)
-        seconds = [run.seconds for run in found]
-        peak = max(run.peak for run in found)
+        matching = [run for case, run in runs if case == name]
+        rate = statistics.median(run.rate for run in matching)
+        seconds = [run.seconds for run in matching]
+        peak = max(run.peak for run in matching)
         spent = statistics.median(seconds)
         results.figures.append(
-            Figure(name, _MODEL, rows, len(found), spent, min(seconds), rate, peak / 1e6)
+            Figure(name, _MODEL, rows, len(matching), spent, min(seconds), rate, peak / 1e6)
         )
         name = f"{name}, thousand messages/s, first consumed to last scored"
         bound = bound if rows >= _BOUND_ROWS else None
@@ -77,7 +77,7 @@ def measure_flink_stream(plan: Plan, results: Results) -> None:
 
 
 def measure_flink_latency(plan: Plan, results: Results) -> None:
-    """How late scores are of an even load; broker, load and cluster have the same cores."""
+    """Measure the latency under an even load; broker, load and cluster share the cores."""
     if not java_is_here("flink-latency"):
         return
     file = plan.inputs.stream(int(max(_RATES) * plan.seconds))
@@ -88,7 +88,7 @@ def measure_flink_latency(plan: Plan, results: Results) -> None:
         FlinkCluster(Path(data), slots=2) as cluster,
     ):
         for rate in _RATES:
-            name, options = f"stream on Flink at {rate:,}/s", (*cluster.beam_options, *_USUAL)
+            name, options = f"stream on Flink at {rate:,}/s", (*cluster.beam_options, *_DEFAULTS)
             measured, figure = measured_latency(plan, broker, name, rate, file, *options)
             results.figures.append(figure)
             results.latencies += measured
@@ -96,7 +96,7 @@ def measure_flink_latency(plan: Plan, results: Results) -> None:
 
 @dataclass(frozen=True)
 class _Run:
-    """One catching up."""
+    """One read of a backlog."""
 
     #: Messages a second, from the first consumed to the last scored.
     rate: float

@@ -1,4 +1,4 @@
-"""Messages that are no transactions, of every kind that a topic may hold."""
+"""Messages that are not valid transactions, of every kind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DEPTH = 3_000
 
 @dataclass(frozen=True)
 class Hostile:
-    """A message, and what its dead letter may say."""
+    """A message and the allowed reasons of its dead letter."""
 
     #: What kind it is of.
     kind: str
@@ -36,7 +36,7 @@ class Hostile:
 
 
 def hostile_messages(count: int, seed: int, *, largest: int = LARGEST) -> Iterator[Hostile]:
-    """So many hostile messages, every kind about as often, a few of them very large.
+    """Return hostile messages, every kind about as often, a few of them very large.
 
     Args:
       count: how many.
@@ -63,7 +63,7 @@ def _spoilt(**changed: object) -> bytes:
 
 
 def _raw(column: str, value: bytes) -> bytes:
-    """A transaction with something in it that need not be JSON."""
+    """Return a transaction with a raw value, which need not be JSON."""
     spoilt = json.dumps({**_GOOD, column: "@"}).encode()
     return spoilt.replace(b'"@"', value)
 

@@ -1,4 +1,4 @@
-"""Data sets and model bundles, made by other processes and kept from run to run."""
+"""Data sets and model bundles, made by other processes and reused between runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that is scored, and by what."""
+    """The data sets and the models that score them."""
 
     #: The ULB transactions, Parquet.
     source: Path
@@ -45,11 +45,11 @@ class Inputs:
 
     @property
     def first_rows(self) -> int:
-        """Rows of the smaller data set that memory is compared with."""
+        """Number of rows of the smaller data set for comparisons of memory."""
         return min(FIRST_ROWS, self.rows)
 
     def ulb(self, rows: int, files: int | None = None) -> Path:
-        """A directory of so many ULB rows: so many files, or six if they are all, else one."""
+        """Return a directory of ULB rows, in six files if all rows, otherwise in one."""
         files = files or (FILES if rows == self.rows else 1)
         directory = self.work / f"ulb-{rows}x{files}"
         if not directory.exists():
@@ -58,7 +58,7 @@ class Inputs:
         return _in_memory(directory)
 
     def handbook(self) -> Path:
-        """A directory of simulated transactions: `first.parquet`, and `all.parquet`."""
+        """Return a directory of simulated transactions: `first.parquet` and `all.parquet`."""
         directory = self.work / f"handbook-{self.rows}"
         if not directory.exists():
             options = ("--rows", str(self.rows), "--keep", str(self.first_rows))
@@ -66,7 +66,7 @@ class Inputs:
         return _in_memory(directory)
 
     def simulated(self, rows: int) -> Path:
-        """A file of so many simulated transactions."""
+        """Return a file of simulated transactions."""
         directory = self.work / f"simulated-{rows}"
         if not directory.exists():
             options = ("--rows", str(rows), "--keep", "0")
@@ -74,7 +74,7 @@ class Inputs:
         return _in_memory(directory) / "all.parquet"
 
     def stream(self, rows: int) -> Path:
-        """A file of so many transactions of as many accounts and terminals as the handbook has."""
+        """Return a file of transactions with the handbook's number of accounts and terminals."""
         directory = self.work / f"stream-{rows}"
         if not directory.exists():
             options = ("--rows", str(rows), "--keep", "0", *_HANDBOOK_SIZES)
@@ -99,7 +99,7 @@ class Inputs:
         return bundle
 
     def stream_bundle(self) -> Path:
-        """A model for the transactions of a stream that flags about one in a hundred."""
+        """Return a model of these transactions that flags about one in a hundred."""
         rows = max(self.first_rows, _DAYS_OF_ROWS)
         bundle = self.work / f"stream-{rows}.bundle"
         if not bundle.exists():
@@ -119,16 +119,16 @@ class Inputs:
         return bundle
 
     def rows_of(self, file: Path) -> int:
-        """Rows of a Parquet file."""
+        """Return the number of rows of a Parquet file."""
         return int(pq.read_metadata(file).num_rows)
 
 
 def _make(path: Path, command: tuple[str, ...]) -> None:
     log.info("making %s", path.name)
     command = (*command, "--out", str(path))
-    made = subprocess.run(command, cwd=ROOT, capture_output=True)
-    if made.returncode:
-        raise ProcessFailedError(command, made.returncode, made.stderr)
+    process = subprocess.run(command, cwd=ROOT, capture_output=True)
+    if process.returncode:
+        raise ProcessFailedError(command, process.returncode, process.stderr)
 
 
 def _in_memory(directory: Path) -> Path:

@@ -42,7 +42,7 @@ MOST_FALSE_ALARMS = 1_500
 
 @dataclass(frozen=True)
 class AfterEpoch:
-    """What a network did after an epoch."""
+    """Figures of a network after an epoch."""
 
     #: From 1.
     epoch: int
@@ -58,7 +58,7 @@ class AfterEpoch:
 
 @dataclass(frozen=True)
 class Run:
-    """One seed."""
+    """The run of one seed."""
 
     #: Of everything random.
     seed: int
@@ -85,7 +85,7 @@ class Run:
 
 
 def parts(file: str) -> tuple[LabelledRows, LabelledRows]:
-    """The rows that the example fits on, and those that it tests on."""
+    """Return the training rows and the test rows of the example."""
     transactions = load_dataset([file], ULB).transactions
     matrix = feature_matrix(transactions, FeatureSet(ULB))
     labels = np.asarray(transactions.column("label").to_numpy(), dtype=np.int8)
@@ -96,7 +96,7 @@ def parts(file: str) -> tuple[LabelledRows, LabelledRows]:
 
 
 def run(train: LabelledRows, test: LabelledRows, seed: int, kind: Keras | None = None) -> Run:
-    """Fit with one seed, and look at the tested rows when that is over.
+    """Fit with one seed, then measure on the test rows.
 
     Args:
       train: rows to fit on.
@@ -138,7 +138,7 @@ def run(train: LabelledRows, test: LabelledRows, seed: int, kind: Keras | None =
 
 
 def table(runs: list[Run]) -> str:
-    """A line a seed and their means, beside what was published and what is asked for."""
+    """Return a line for each seed, the means, and the published and required figures."""
     lines = [f"{'':<12}{'caught':>8}{'false alarms':>14}{'recall':>8}{'avg. prec.':>12}{'s':>7}"]
     lines += [
         f"{f'seed {r.seed}':<12}{r.tp:>8}{r.fp:>14}{r.recall:>8.3f}{r.average_precision:>12.3f}"
@@ -163,7 +163,7 @@ def table(runs: list[Run]) -> str:
 
 
 def main() -> None:
-    """Print the figures; each epoch, as it is measured, to standard error."""
+    """Print the figures; print those of each epoch to standard error."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", help="the ULB transactions, Parquet or CSV")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on")

@@ -1,4 +1,4 @@
-"""From when a transaction was in the topic to when something came of it."""
+"""Latency from a transaction in the topic to its results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Moments:
-    """When each of n transactions was seen, in any order; the same one may occur twice."""
+    """When each of n transactions was seen, in any order, possibly repeatedly."""
 
     #: int64[n]: the transactions' ids.
     ids: npt.NDArray[np.int64]
@@ -21,21 +21,21 @@ class Moments:
         return len(self.ids)
 
     def first(self) -> Moments:
-        """When each transaction was seen first, by id."""
+        """Return the first time of each transaction, by id."""
         order = np.lexsort((self.at, self.ids))
         ids, at = self.ids[order], self.at[order]
         new = np.append(True, ids[1:] != ids[:-1]) if len(ids) else np.zeros(0, dtype=bool)
         return Moments(ids[new], at[new])
 
     def since(self, moment: int) -> Moments:
-        """Those from a moment on."""
-        kept = self.at >= moment
-        return Moments(self.ids[kept], self.at[kept])
+        """Return the moments from a time on."""
+        later = self.at >= moment
+        return Moments(self.ids[later], self.at[later])
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds from one thing to another."""
+    """Milliseconds from one event to another."""
 
     #: From what to what, and under which load.
     name: str
@@ -67,13 +67,13 @@ def delays(start: Moments, end: Moments) -> npt.NDArray[np.float64]:
     if not len(ended):
         return np.zeros(0)
     places = np.minimum(np.searchsorted(ended.ids, started.ids), len(ended) - 1)
-    found = ended.ids[places] == started.ids
-    taken: npt.NDArray[np.float64] = (ended.at[places] - started.at)[found].astype(np.float64)
-    return taken
+    matches = ended.ids[places] == started.ids
+    durations: npt.NDArray[np.float64] = (ended.at[places] - started.at)[matches].astype(np.float64)
+    return durations
 
 
 def latency(name: str, start: Moments, end: Moments, *, expected: int | None = None) -> Latency:
-    """Sum up the milliseconds between two things.
+    """Summarise the milliseconds between two events.
 
     Args:
       name: of what.
@@ -81,14 +81,14 @@ def latency(name: str, start: Moments, end: Moments, *, expected: int | None = N
       end: when it had come.
       expected: how many should be in both; all of `start` if absent.
     """
-    taken = delays(start, end)
-    missing = (len(start.first()) if expected is None else expected) - len(taken)
-    if not len(taken):
+    durations = delays(start, end)
+    missing = (len(start.first()) if expected is None else expected) - len(durations)
+    if not len(durations):
         return Latency(name, 0, missing, *[float("nan")] * 4)
-    p50, p99, p99_9 = (quantile(taken, share) for share in (0.5, 0.99, 0.999))
-    return Latency(name, len(taken), missing, p50, p99, p99_9, float(taken.max()))
+    p50, p99, p99_9 = (quantile(durations, share) for share in (0.5, 0.99, 0.999))
+    return Latency(name, len(durations), missing, p50, p99, p99_9, float(durations.max()))
 
 
 def quantile(values: npt.NDArray[np.float64], share: float) -> float:
-    """The least of n > 0 values that so large a share of them is not above: one that occurred."""
+    """Return the least of n > 0 values that covers a share of them."""
     return float(np.quantile(values, share, method="inverted_cdf"))

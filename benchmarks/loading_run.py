@@ -1,4 +1,4 @@
-"""Times how a bundle is opened in a process that has done nothing else, and prints it as JSON.
+"""Time the opening of a bundle in a new process, and print it as JSON.
 
 python -m benchmarks.loading_run BUNDLE
 """
@@ -25,8 +25,8 @@ def main() -> None:
     first = time.perf_counter()
     load_model(open_bundle(sys.argv[1]))
     again = time.perf_counter()
-    found = {"all": first - start, "first": first - imported, "again": again - first}
-    print(json.dumps(found))
+    seconds = {"all": first - start, "first": first - imported, "again": again - first}
+    print(json.dumps(seconds))
 
 
 if __name__ == "__main__":

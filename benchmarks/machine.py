@@ -1,4 +1,4 @@
-"""What of this machine the figures depend on."""
+"""Properties of this machine that influence the figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LIBRARIES = ("beam-fraud", "apache-beam", "scikit-learn", "pyarrow", "numpy")
 
 
 def machine() -> dict[str, str]:
-    """Cores that may be used, memory, Python and libraries; nothing that names the machine."""
+    """Return usable cores, memory, Python and libraries, without the machine's name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return {

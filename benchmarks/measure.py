@@ -1,4 +1,4 @@
-"""Runs whole processes and tells their wall time and peak resident memory.
+"""Run whole processes and measure their wall time and peak resident memory.
 
 Memory is what Linux tells of every process in `/proc`. The system's own sum, `ru_maxrss`, is of no
 use for it: it leaves out all but the largest process, and it begins with the memory that the
@@ -29,7 +29,7 @@ _MEMORY = re.compile(r"^Vm(HWM|RSS):\s*(\d+) kB$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: commands that start at once and end when the last one does."""
+    """A case of a benchmark: commands that start together; the last one ends the case."""
 
     #: Name in the table.
     name: str
@@ -54,7 +54,7 @@ class Run:
 
 
 class ProcessFailedError(Exception):
-    """A process failed; the message holds its command and the end of its errors."""
+    """A process failed; the message has its command and the end of its errors."""
 
     def __init__(self, command: Sequence[str], code: int, errors: bytes) -> None:
         last = " / ".join(errors.decode(errors="replace").strip().splitlines()[-3:])
@@ -64,7 +64,7 @@ class ProcessFailedError(Exception):
 def run_in_turn(
     cases: Sequence[Case], repeat: int, report: Callable[[Case, Run], None] | None = None
 ) -> dict[Case, list[Run]]:
-    """Run cases A B C A B C .., so that what slows the machine down for a while slows all.
+    """Run cases A B C A B C .., so that a temporary slowdown affects all.
 
     Args:
       cases: what to run.
@@ -87,7 +87,7 @@ def run_in_turn(
 
 
 def printed(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Any:
-    """Run a command that prints JSON, and read that.
+    """Run a command and parse the JSON that it prints.
 
     Raises:
       ProcessFailedError: it ended with another exit code than 0.
@@ -122,10 +122,10 @@ def run(case: Case) -> Run:
 
 
 class PeakMemory:
-    """Watches the memory of process trees; where there is no `/proc`, sees nothing."""
+    """Samples the memory of process trees; measures nothing without `/proc`."""
 
     def __init__(self, roots: list[int]) -> None:
-        """Describe whose; the watch is kept inside the `with`."""
+        """Describe the processes; the `with` block samples them."""
         #: The most that all held at once.
         self.bytes = 0
         #: Seconds since the start, and the bytes that all held then.
@@ -152,21 +152,21 @@ class PeakMemory:
 
 
 def _tree(pid: int) -> list[int]:
-    """A process and all that descend from it; fewer where some have just ended."""
-    found = [pid]
+    """Return a process and its descendants that still run."""
+    pids = [pid]
     try:
         for children in (_PROC / str(pid) / "task").glob("*/children"):
             for child in children.read_text().split():
-                found += _tree(int(child))
+                pids += _tree(int(child))
     except OSError:
         pass
-    return found
+    return pids
 
 
 def _memory(pid: int) -> tuple[int, int]:
-    """Bytes that a process holds, and the most that it ever held; zeros if it has ended."""
+    """Return the present and the peak bytes of a process; zeros if it has ended."""
     try:
-        found = dict(_MEMORY.findall((_PROC / str(pid) / "status").read_text()))
+        fields = dict(_MEMORY.findall((_PROC / str(pid) / "status").read_text()))
     except OSError:
         return 0, 0
-    return int(found.get("RSS", 0)) * 1024, int(found.get("HWM", 0)) * 1024
+    return int(fields.get("RSS", 0)) * 1024, int(fields.get("HWM", 0)) * 1024

@@ -12,7 +12,7 @@ _BYTES_A_ROW = 40.0
 
 
 def measure_memory(plan: Plan, results: Results) -> None:
-    """ULB transactions, which have no ids: the few rows in one file, all of them in six."""
+    """Measure ULB transactions, which have no ids: few rows in one file, all in six."""
     inputs = plan.inputs
     bundle = inputs.ulb_bundle("hist_gradient_boosting")
     out = inputs.work / "out" / "memory"
@@ -27,7 +27,7 @@ def measure_memory(plan: Plan, results: Results) -> None:
 
 
 def measure_memory_with_ids(plan: Plan, results: Results) -> None:
-    """Simulated transactions, each time in one file, whose ids have to be remembered."""
+    """Measure simulated transactions with ids, in one file each."""
     inputs = plan.inputs
     bundle, directory = inputs.handbook_bundle(), inputs.handbook()
     out = inputs.work / "out" / "memory"

@@ -1,4 +1,4 @@
-"""What rules, reasons, a database and alerts add to the time of `score`."""
+"""Time that rules, reasons, a database and alerts add to `score`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ priority = 5
 
 
 def measure_operations(plan: Plan, results: Results) -> None:
-    """`score` of the ULB transactions as they are: the scores alone, and all that follows them."""
+    """Measure `score` of the ULB transactions alone, and with all operations."""
     inputs = plan.inputs
     rows = min(ULB_ROWS, inputs.rows)
     directory, bundle, out = inputs.ulb(rows), inputs.ulb_bundle(_MODEL), inputs.work / "out"
@@ -62,5 +62,5 @@ def measure_operations(plan: Plan, results: Results) -> None:
 
 
 def _anew(place: Path, command: commands.Command) -> commands.Command:
-    """The command without what its last run left: alerts that were sent cost nothing."""
+    """Remove the outputs of the last run: alerts that were sent cost nothing."""
     return ("sh", "-c", 'rm -rf "$1"; shift; exec "$@"', "sh", str(place), *command)

@@ -1,4 +1,4 @@
-"""When which message is due, at an even rate."""
+"""Due times of messages at an even rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pace:
-    """So many messages at so many a second, counted from the start: no delay adds up.
+    """A number of messages at a rate, counted from the start: no delay adds up.
 
     Example:
       >>> pace = Pace(rate=1000, messages=30)
@@ -23,18 +23,18 @@ class Pace:
     messages: int
 
     def due(self, elapsed: float) -> int:
-        """How many shall have been sent `elapsed` seconds after the start: the first one at once.
+        """Return the number of messages due `elapsed` seconds after the start.
 
         After a delay that is all that should have been sent meanwhile.
         """
         return min(self.messages, int(elapsed * self.rate) + 1)
 
     def moment(self, message: int) -> float:
-        """Seconds from the start at which a message (from 0) is due."""
+        """Return the seconds from the start at which a message (from 0) is due."""
         return message / self.rate
 
     def late(self, sent: int, elapsed: float) -> float:
-        """Seconds by which the first message that was not sent is late; 0 if none is."""
+        """Return the delay in seconds of the first unsent message; 0 if none is late."""
         if sent >= self.messages:
             return 0.0
         return max(0.0, round(elapsed - self.moment(sent), 9))

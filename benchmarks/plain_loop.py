@@ -1,4 +1,4 @@
-"""Scores ULB transactions as one would without a pipeline: pyarrow, scikit-learn and a loop.
+"""Score ULB transactions without a pipeline: pyarrow, scikit-learn and a loop.
 
 It trusts its input: it validates nothing, writes straight to its result, and a value that is no
 number ends it. What it writes has the columns of the pipeline's scores.
@@ -105,7 +105,7 @@ def _scored(
 
 
 def main() -> None:
-    """Score the files that the command line names."""
+    """Score the files of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--model", required=True, type=Path, metavar="BUNDLE")

@@ -1,4 +1,4 @@
-"""How to measure, and what came of it."""
+"""The settings and results of a run of benchmarks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure."""
+    """Settings of a run."""
 
     #: What to score, by what.
     inputs: Inputs
@@ -33,13 +33,13 @@ class Plan:
     seconds: float = 60.0
 
     def bound(self, value: float) -> float | None:
-        """A bound on a figure of all rows, if they are enough for it."""
+        """Return a bound on a figure of all rows, if there are enough rows for it."""
         return value if self.inputs.rows >= BOUND_ROWS else None
 
 
 @dataclass
 class Results:
-    """What came of it."""
+    """Results of a run."""
 
     #: In the order of the table.
     figures: list[Figure] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Results:
     ratios: list[Ratio] = field(default_factory=list)
 
     def measure(self, repeat: int, cases: Sequence[Case]) -> list[Figure]:
-        """Run cases in turn and add their figures, which are also returned, in the same order.
+        """Run cases in turn; add their figures and return them in the same order.
 
         Raises:
           ProcessFailedError: a process failed.

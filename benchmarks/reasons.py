@@ -1,4 +1,4 @@
-"""What reasons cost a flagged row, and what is left of the throughput where 5 % are flagged."""
+"""Cost of reasons for a flagged row, and throughput with 5 % flagged."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ _MOST_MICROSECONDS = 75.0
 
 
 def measure_reasons(plan: Plan, results: Results) -> None:
-    """Each kind of model on the ULB transactions, in processor seconds of one core."""
+    """Measure each kind of model on the ULB transactions, in processor seconds of one core."""
     for kind in _KINDS:
-        given = (str(plan.inputs.ulb_bundle(kind)), str(plan.inputs.source), str(plan.repeat))
-        found = printed((sys.executable, "-m", "benchmarks.reasons_run", *given))
+        arguments = (str(plan.inputs.ulb_bundle(kind)), str(plan.inputs.source), str(plan.repeat))
+        figures = printed((sys.executable, "-m", "benchmarks.reasons_run", *arguments))
         for name, seconds in (
-            ("predict", found["predict_seconds"]),
-            ("predict, reasons for 5 %", found["explain_seconds"]),
+            ("predict", figures["predict_seconds"]),
+            ("predict, reasons for 5 %", figures["explain_seconds"]),
         ):
-            results.figures.append(_figure(name, kind, found["rows"], seconds))
-        log.info("%s: %.3f s to prepare", kind, found["prepared_seconds"])
-        results.ratios += ratios(kind, found)
+            results.figures.append(_figure(name, kind, figures["rows"], seconds))
+        log.info("%s: %.3f s to prepare", kind, figures["prepared_seconds"])
+        results.ratios += ratios(kind, figures)
 
 
-def ratios(kind: str, found: dict[str, Any]) -> list[Ratio]:
-    """What the measurements come to, and their bounds if rows are enough for them."""
-    bounded = found["rows"] >= _BOUND_ROWS
+def ratios(kind: str, figures: dict[str, Any]) -> list[Ratio]:
+    """Return the ratios of the measurements, with bounds if there are enough rows."""
+    bounded = figures["rows"] >= _BOUND_ROWS
     costs = [
         Ratio(
             f"reasons of {kind} in blocks of {int(size):,}, microseconds a row",
             cost,
             _MOST_MICROSECONDS if bounded and size != "10" and kind != "forest" else None,
         )
-        for size, cost in found["microseconds"].items()
+        for size, cost in figures["microseconds"].items()
     ]
     name = f"{kind}: predict and reasons for 5 % / predict"
-    return [*costs, Ratio(name, found["median_ratio"], 2.0 if bounded else None)]
+    return [*costs, Ratio(name, figures["median_ratio"], 2.0 if bounded else None)]
 
 
 def _figure(name: str, kind: str, rows: int, seconds: list[float]) -> Figure:

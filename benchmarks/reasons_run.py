@@ -1,4 +1,4 @@
-"""Times the reasons of one model on one core and prints what they took, as JSON.
+"""Time the reasons of one model on one core and print the seconds as JSON.
 
 Seconds are of the processor: a few milliseconds of wall time would tell what else it was doing.
 
@@ -36,7 +36,7 @@ _MOST = 5
 
 
 def main() -> None:
-    """Explain the rows of highest scores in blocks of several sizes, then 5 % of all."""
+    """Explain the rows with the highest scores in blocks of several sizes, then 5 % of all."""
     bundle_path, file, repeat = sys.argv[1], sys.argv[2], int(sys.argv[3])
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -50,13 +50,13 @@ def main() -> None:
     reasons = Reasons.of(bundle, _MOST)
     prepared = time.process_time() - start
     first = np.argsort(-scores, kind="stable")
-    found = {}
+    result = {}
     for size in _SIZES:
         rows = pa.array(first[:size])
         scored = decide(transactions.take(rows), scores[rows], Thresholds(0.0), "model")
         block = matrix[rows]
         seconds = _timed(partial(reasons.add, scored, block), 10 * repeat)
-        found[str(size)] = min(seconds) / size * 1e6
+        result[str(size)] = min(seconds) / size * 1e6
     blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, len(matrix), _BLOCK_ROWS)]
     thresholds = [Thresholds(float(np.quantile(scores[at], 1 - _FLAGGED))) for at in blocks]
     scored_blocks = [
@@ -84,7 +84,7 @@ def main() -> None:
                 "rows": len(matrix),
                 "flagged": flagged,
                 "prepared_seconds": prepared,
-                "microseconds": found,
+                "microseconds": result,
                 "predict_seconds": plain,
                 "explain_seconds": explained,
                 "median_ratio": statistics.median(explained) / statistics.median(plain),
@@ -103,7 +103,7 @@ def _timed(what: Callable[[], object], repeat: int) -> list[float]:
 
 
 def _transactions(table: pa.Table, schema: Schema) -> pa.RecordBatch:
-    """The ULB transactions as `Schema.transactions` describes them."""
+    """Return the ULB transactions in the form of `Schema.transactions`."""
     rows = table.num_rows
     ids = pa.array(np.arange(rows)).cast(pa.string())
     columns = {

@@ -1,4 +1,4 @@
-"""Scores ULB transactions as Beam's own examples do: an element a row, and nothing tuned.
+"""Score ULB transactions as Beam's own examples do: an element a row, without tuning.
 
 The key of RunInference is the row's id, which the benchmark's files have in the column `row`. A
 result has three columns where the pipeline's has eleven. It runs in this process, as the pipeline.
@@ -64,7 +64,7 @@ def _example(features: list[str], row: dict[str, Any]) -> tuple[int, npt.NDArray
 def _probabilities(
     model: Any, batch: Sequence[npt.NDArray[np.float64]], inference_args: Any = None
 ) -> npt.NDArray[np.float64]:
-    """The one change to the example's defaults: `predict` gives labels, a score is needed."""
+    """The one change to the example's defaults: return scores, where `predict` returns labels."""
     scores: npt.NDArray[np.float64] = model.predict_proba(np.stack(batch))[:, 1]
     return scores
 
@@ -76,7 +76,7 @@ def _decided(threshold: float, result: tuple[int, PredictionResult]) -> dict[str
 
 
 def main() -> None:
-    """Score the Parquet files of the directory that the command line names."""
+    """Score the Parquet files in the directory of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--model", required=True, type=Path, metavar="BUNDLE")

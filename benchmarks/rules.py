@@ -1,4 +1,4 @@
-"""What rules cost: a hundred of them, in blocks of files and in those of a stream."""
+"""Cost of a hundred rules in blocks of files and of a stream."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ _BOUND = 1.0
 
 
 def measure_rules(plan: Plan, results: Results) -> None:
-    """Deciding with a hundred rules and without, on one core, in a process of its own.
+    """Decide with a hundred rules and without, on one core, in a new process.
 
     All of it is work of the processor, so its seconds are measured: others do not disturb them.
     """
     rows = min(_ROWS, plan.inputs.rows)
     for block in _BLOCKS:
         command = [sys.executable, "-m", "benchmarks.rules_run"]
-        found = printed([*command, str(rows), str(block), str(plan.repeat)])
+        figures = printed([*command, str(rows), str(block), str(plan.repeat)])
         for name in ("with", "without"):
-            seconds = statistics.median(found[name])
+            seconds = statistics.median(figures[name])
             figure = Figure(
                 f"decide {name} 100 rules, blocks of {block:,}",
                 None,
-                found["rows"],
+                figures["rows"],
                 plan.repeat,
                 seconds,
-                min(found[name]),
-                found["rows"] / seconds,
+                min(figures[name]),
+                figures["rows"] / seconds,
                 0.0,
             )
             results.figures.append(figure)
             log.info("%s: %.2f s", figure.name, seconds)
-        more = min(found["with"]) - min(found["without"])
+        more = min(figures["with"]) - min(figures["without"])
         bound = _BOUND if block == _BLOCKS[0] and rows == _ROWS else None
         ratio = f"100 rules in blocks of {block:,}, processor seconds a million rows"
-        results.ratios.append(Ratio(ratio, more / found["rows"] * 1e6, bound))
+        results.ratios.append(Ratio(ratio, more / figures["rows"] * 1e6, bound))

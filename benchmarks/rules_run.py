@@ -1,4 +1,4 @@
-"""What a hundred rules add to deciding, in seconds of one core, printed as JSON.
+"""Print the seconds of one core that a hundred rules add to the decision, as JSON.
 
 python -m benchmarks.rules_run ROWS BLOCK_ROWS REPEAT
 """
@@ -35,7 +35,7 @@ _VELOCITY = [name for definition in HANDBOOK.velocity for name in definition.nam
 
 @dataclass(frozen=True)
 class Block:
-    """What comes to the step that decides."""
+    """Input of the step that decides."""
 
     transactions: pa.RecordBatch
     features: npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ class Block:
 
 
 def hundred_rules() -> RuleSet:
-    """Of the kinds that people write: thresholds, windows, ratios, texts, lists, calendar."""
+    """Return rules of common kinds: thresholds, windows, ratios, texts, lists, calendar."""
     trusted = ", ".join(f'"m{number}"' for number in range(_TRUSTED))
     text = [f'[[list]]\nname = "trusted"\nvalues = [{trusted}]\n']
     for number in range(RULES):
@@ -62,8 +62,8 @@ def hundred_rules() -> RuleSet:
     return rules_from_toml("".join(text), vocabulary(HANDBOOK, scored=True))
 
 
-def made(rows: int, seed: int) -> Block:
-    """Transactions with velocity features out of nothing, and scores."""
+def synthetic(rows: int, seed: int) -> Block:
+    """Return synthetic transactions with velocity features and scores."""
     random = np.random.default_rng(seed)
     ids = {"account_id": ("a", 100_000), "merchant_id": ("m", 50_000)}
     columns: dict[str, pa.Array] = {
@@ -81,7 +81,7 @@ def made(rows: int, seed: int) -> Block:
 
 
 def decided(blocks: Sequence[Block], times: int, program: Program | None) -> float:
-    """Processor seconds that all the blocks take, so many times over."""
+    """Return the processor seconds to decide all blocks a number of times."""
     thresholds = Thresholds(0.9, 0.99)
     start = time.process_time()
     for _ in range(times):
@@ -100,7 +100,7 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     block_rows = min(block_rows, rows)
     # A few blocks again and again: what is measured is not how quick memory is.
-    blocks = [made(block_rows, seed) for seed in range(min(4, rows // block_rows))]
+    blocks = [synthetic(block_rows, seed) for seed in range(min(4, rows // block_rows))]
     times = max(rows // (block_rows * len(blocks)), 1)
     program = Program(hundred_rules(), _FEATURES)
     decided(blocks, 1, program)

@@ -1,4 +1,4 @@
-"""A stream as a process that goes on until it has done what is measured."""
+"""A stream as a process that runs until a measurement is complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _END_SECONDS = 60.0
 
 @contextmanager
 def running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process inside the `with`, ended by SIGTERM.
+    """Run a process inside the `with` block; end it by SIGTERM.
 
     Raises:
       ProcessFailedError: it failed, or did not end.
@@ -33,26 +33,26 @@ def running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(_END_SECONDS)
         except (subprocess.TimeoutExpired, _NotInTimeError) as error:
             code = process.poll() or 0
-            raise ProcessFailedError(command, code, _told(error, errors)) from None
+            raise ProcessFailedError(command, code, _output(error, errors)) from None
         finally:
             process.kill()
             process.wait()
         # SIGTERM is how it should end, with the code that says so, or with 0.
         if process.returncode not in (0, 143, -signal.SIGTERM):
-            raise ProcessFailedError(command, process.returncode, _told(None, errors))
+            raise ProcessFailedError(command, process.returncode, _output(None, errors))
 
 
 class _NotInTimeError(Exception):
-    """What had to happen did not."""
+    """An expected event did not happen in time."""
 
 
-def _told(error: Exception | None, errors: IO[bytes]) -> bytes:
+def _output(error: Exception | None, errors: IO[bytes]) -> bytes:
     errors.seek(0)
     return errors.read() + (f"\n{error}".encode() if error else b"")
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], what: str) -> None:
-    """Wait for something that a stream has to do.
+    """Wait for an event of a stream.
 
     Args:
       condition: whether it has.

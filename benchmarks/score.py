@@ -18,7 +18,7 @@ _BY_ROWS = (ROWS, ROWS_ONE_THREAD)
 
 
 def measure_score(plan: Plan, results: Results) -> None:
-    """The three ways to score, at four sizes, for each kind of model."""
+    """Measure the three ways to score, at four sizes, for each kind of model."""
     rows = plan.inputs.rows
     small = min(_START_UP_ROWS, rows)
     ways: dict[int, dict[str, None]] = {}

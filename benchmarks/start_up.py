@@ -1,4 +1,4 @@
-"""How long a user waits for the list of commands."""
+"""Time of `--help`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RUNS = 5
 
 
 def measure_help(plan: Plan, results: Results) -> None:
-    """How long a user waits for the list of commands."""
+    """Measure the time of the list of commands."""
     case = Case("beam-fraud --help", None, ((commands.BEAM_FRAUD, "--help"),))
     run(case)
     (measured,) = results.measure(max(plan.repeat, _RUNS), [case])

@@ -1,4 +1,4 @@
-"""How fast a stream reads what has piled up in a topic, from Kafka to scores, in one process."""
+"""Throughput of a stream over a backlog, from Kafka to scores, in one process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAME = "stream, catching up"
 
 
 def measure_stream(plan: Plan, results: Results) -> None:
-    """A topic of simulated transactions, read to its end; the broker has the same cores."""
+    """Read a topic of simulated transactions to its end; the broker shares the cores."""
     if not java_is_here("stream"):
         return
     rows = min(ROWS, plan.inputs.rows)

@@ -1,4 +1,4 @@
-"""What messages that are none of ours cost a stream: it has to name each and go on."""
+"""Cost of invalid messages in a stream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AT_ONCE = 5_000
 
 
 def measure_hostile(plan: Plan, results: Results) -> None:
-    """Good messages alone, and as many hostile ones among them."""
+    """Measure good messages alone, and with as many hostile ones among them."""
     if not java_is_here("stream-hostile"):
         return
     rows = min(ROWS, plan.inputs.rows)
@@ -40,8 +40,8 @@ def measure_hostile(plan: Plan, results: Results) -> None:
     for caught, count in ((alone, rows), (among, 2 * rows)):
         summary = caught[0].summary
         if (summary["rows_scored"], summary["rows_dead"]) != (rows, count - rows):
-            told = f"{summary['rows_scored']} scored, {summary['rows_dead']} dead".encode()
-            raise ProcessFailedError(("beam-fraud", "stream"), 0, told)
+            counts = f"{summary['rows_scored']} scored, {summary['rows_dead']} dead".encode()
+            raise ProcessFailedError(("beam-fraud", "stream"), 0, counts)
     for name, caught, count in (
         ("stream, good messages", alone, rows),
         ("stream, hostile ones among them", among, 2 * rows),
@@ -62,8 +62,8 @@ def _caught(
         these = slice(first, first + _AT_ONCE)
         sender.send(keys[these], values[these])
     sender.finish()
-    found = []
+    runs = []
     for _ in range(plan.repeat):
-        found.append(catch_up(plan, name, broker, topic, len(values)))
-        shutil.rmtree(found[-1].out)
-    return found
+        runs.append(catch_up(plan, name, broker, topic, len(values)))
+        shutil.rmtree(runs[-1].out)
+    return runs

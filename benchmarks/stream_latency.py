@@ -1,4 +1,4 @@
-"""How long after a transaction is in its topic the score, the flagged row and the alert come."""
+"""Latency from a transaction in its topic to the score, the flagged row and the alert."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FIRST = 100
 
 
 def measure_latency(plan: Plan, results: Results) -> None:
-    """An even load at several rates."""
+    """Measure an even load at several rates."""
     if not java_is_here("stream-latency"):
         return
     file = plan.inputs.stream(max(_FIRST, int(max(RATES) * plan.seconds)))
@@ -45,7 +45,7 @@ def measure_latency(plan: Plan, results: Results) -> None:
 def measured_latency(
     plan: Plan, broker: Broker, name: str, rate: int, file: Path, *more: str
 ) -> tuple[list[Latency], Figure]:
-    """How late scores, rows and alerts are of a stream with an even load.
+    """Return the latency of scores, rows and alerts of a stream under an even load.
 
     Args:
       plan: how to measure.
@@ -95,7 +95,7 @@ def measured_latency(
 
 
 def _after_warm_up(start: Moments, seconds: float) -> Moments:
-    """Messages of the load that count; the load ends with the last message."""
+    """Return the messages of the load that count; the load ends with the last message."""
     counted = start.since(int(start.at.max() - seconds * (1 - _WARM_UP) * 1000))
     return counted.first()
 
@@ -112,7 +112,7 @@ def _ratios(rate: int, scored: Latency) -> list[Ratio]:
 
 
 def _messages(broker: Broker, topic: str) -> int:
-    """How many messages a topic holds."""
+    """Return the number of messages in a topic."""
     consumer = Consumer({**broker.client, "group.id": "benchmark"})
     try:
         partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions

@@ -1,4 +1,4 @@
-"""Sends transactions to a topic at an even rate, from a process of its own; prints what it did.
+"""Send transactions to a topic at an even rate, from a separate process; print the counts.
 
 python -m benchmarks.stream_load --kafka HOST:PORT --topic T --rows FILE
     [--rate N --seconds S]
@@ -34,7 +34,7 @@ _PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Sent:
-    """What was sent."""
+    """Counts of a load."""
 
     #: How many messages.
     messages: int
@@ -47,14 +47,14 @@ class Sent:
 
 
 class RefusedError(Exception):
-    """The broker did not take a message."""
+    """The broker refused a message."""
 
 
 class Sender:
-    """A producer that says when the broker refuses something."""
+    """A producer that raises if the broker refuses a message."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        """Describe where to send to; nothing is sent yet."""
+        """Describe the destination; send nothing yet."""
         self._topic = topic
         self._refused: KafkaError | None = None
         self._producer = Producer(
@@ -74,7 +74,7 @@ class Sender:
         )
 
     def connect(self) -> None:
-        """Wait until the broker answers, so that the first messages don't have to.
+        """Wait until the broker responds, so that the first messages do not have to.
 
         Raises:
           RefusedError: there is no such topic.
@@ -84,7 +84,7 @@ class Sender:
             raise RefusedError(topic.error.str())
 
     def send(self, keys: Sequence[str], values: Sequence[bytes]) -> None:
-        """Hand messages to the producer; waits where it is full.
+        """Pass messages to the producer; wait while its queue is full.
 
         Raises:
           RefusedError: the broker did not take an earlier one.
@@ -93,17 +93,17 @@ class Sender:
             {"key": key, "value": value} for key, value in zip(keys, values, strict=True)
         ]
         while True:
-            taken = self._producer.produce_batch(self._topic, left, on_delivery=self._report)
+            queued = self._producer.produce_batch(self._topic, left, on_delivery=self._report)
             self._producer.poll(0)
             if self._refused is not None:
                 raise RefusedError(self._refused.str())
-            if taken == len(left):
+            if queued == len(left):
                 return
             left = [message for message in left if message.pop("_error", None)]
             self._producer.poll(0.005)
 
     def finish(self) -> None:
-        """Wait until the broker has all of them.
+        """Wait until the broker has all messages.
 
         Raises:
           RefusedError: it has not.
@@ -116,7 +116,7 @@ class Sender:
 
 
 def send_at(sender: Sender, messages: Messages, pace: Pace) -> Sent:
-    """Send messages when they are due, in hand-overs a few milliseconds apart."""
+    """Send messages when they are due, every few milliseconds."""
     start, sent, late = time.monotonic(), 0, 0.0
     while sent < pace.messages:
         elapsed = time.monotonic() - start
@@ -134,7 +134,7 @@ def send_at(sender: Sender, messages: Messages, pace: Pace) -> Sent:
 
 
 def send_all(sender: Sender, blocks: Iterator[Messages]) -> Sent:
-    """Send messages as fast as the broker takes them."""
+    """Send messages as fast as the broker accepts them."""
     start, sent = time.monotonic(), 0
     for block in blocks:
         sender.send(block.keys, block.values)
@@ -150,7 +150,7 @@ def _messages(file: pq.ParquetFile) -> Iterator[Messages]:
 
 
 def main() -> None:
-    """Send what the command line says."""
+    """Send the load of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kafka", required=True)
     parser.add_argument("--topic", required=True)

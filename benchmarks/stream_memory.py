@@ -1,4 +1,4 @@
-"""Memory of a stream over few messages and over many: only what it has to remember may grow."""
+"""Memory of a stream over few messages and over many: only its state may grow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAME = "stream, memory"
 
 
 def measure_stream_memory(plan: Plan, results: Results) -> None:
-    """Few and many messages, all of whose windows have filled; with `--full`, it takes minutes."""
+    """Measure few and many messages, after all windows have filled; takes minutes with `--full`."""
     if not plan.full:
         log.info("stream-memory: only with --full, left out")
         return
@@ -47,7 +47,7 @@ def measure_stream_memory(plan: Plan, results: Results) -> None:
 
 
 def growth(held: Sequence[tuple[float, int]]) -> float:
-    """Median of the bytes held in the last tenth of the time by that in the third tenth.
+    """Return the median bytes in the last tenth of the time divided by that in the third tenth.
 
     Before the third tenth a process still starts.
     """
@@ -58,19 +58,19 @@ def growth(held: Sequence[tuple[float, int]]) -> float:
 
 
 def _state(caught: Caught, rows: int) -> list[Ratio]:
-    """What is kept on the disk for going on after a failure: megabytes and pieces by step."""
-    found = []
+    """Return the size of the state on disk: megabytes and deltas by step."""
+    figures = []
     for step, (pieces, size) in state_of(caught.out / "stream" / "state.db").items():
         name = f"state after {rows:,} messages, MB in {pieces:,} pieces, {step}"
-        found.append(Ratio(name, size / 1e6))
-    return found
+        figures.append(Ratio(name, size / 1e6))
+    return figures
 
 
 def state_of(checkpoint: Path) -> dict[str, tuple[int, int]]:
-    """Step to the number and the bytes of what is kept of it."""
+    """Return number and bytes of the deltas by step."""
     connection = sqlite3.connect(checkpoint)
     try:
-        kept = "SELECT step, count(*), sum(length(data)) FROM deltas GROUP BY step ORDER BY step"
-        return {step: (pieces, size) for step, pieces, size in connection.execute(kept)}
+        query = "SELECT step, count(*), sum(length(data)) FROM deltas GROUP BY step ORDER BY step"
+        return {step: (pieces, size) for step, pieces, size in connection.execute(query)}
     finally:
         connection.close()

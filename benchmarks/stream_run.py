@@ -1,4 +1,4 @@
-"""What the measurements of a stream share: a broker, filled topics, and what came of a run."""
+"""Common parts of the stream benchmarks: a broker, filled topics, and results."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Caught:
 
     @property
     def rate(self) -> float:
-        """Messages a second, from the first one consumed to the last one scored."""
+        """Return messages a second, from the first one consumed to the last one scored."""
         return float(self.summary["rows_per_second"])
 
 
 def java_is_here(part: str) -> bool:
-    """Whether a broker can run on this machine; says so if not."""
+    """Return whether a broker can run on this machine; print the reason if not."""
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if missing:
         log.warning("%s: no %s on PATH, left out", part, " and no ".join(missing))
@@ -51,7 +51,7 @@ def java_is_here(part: str) -> bool:
 
 @contextmanager
 def running_broker(plan: Plan) -> Iterator[Broker]:
-    """A broker without any topics; its data are removed when it ends."""
+    """Run a broker without topics; remove its data at the end."""
     directory = plan.inputs.work / "out" / "kafka"
     shutil.rmtree(directory, ignore_errors=True)
     try:
@@ -62,14 +62,14 @@ def running_broker(plan: Plan) -> Iterator[Broker]:
 
 
 def new_topic(broker: Broker, partitions: int = PARTITIONS) -> str:
-    """A topic of a name that no other has, whose messages have the broker's time."""
+    """Create a topic with a unique name whose messages have the broker's time."""
     name = f"benchmark-{uuid4().hex[:8]}"
     broker.create_topic(name, partitions, _APPEND_TIME)
     return name
 
 
 def filled_topic(broker: Broker, rows: Path) -> str:
-    """A topic that holds the transactions of a file."""
+    """Create a topic with the transactions of a file."""
     topic = new_topic(broker)
     sent = printed(commands.stream_load(broker.bootstrap, topic, rows))
     log.info("%s messages sent, %s a second", f"{sent['messages']:,}", f"{sent['rate']:,.0f}")
@@ -98,5 +98,5 @@ def catch_up(plan: Plan, name: str, broker: Broker, topic: str, rows: int) -> Ca
 
 
 def without_idling(caught: Caught) -> float:
-    """Seconds of the whole process, less those that it waited for more messages."""
+    """Return the seconds of the whole process without the wait for further messages."""
     return caught.run.seconds - IDLE_SECONDS

@@ -1,4 +1,4 @@
-"""Watches what a stream leaves: flagged rows in SQLite and lines of an alert file; says when.
+"""Record the times of flagged rows in SQLite and of lines in an alert file.
 
 python -m benchmarks.stream_watch --database FILE --alerts FILE --out FILE
 
@@ -32,7 +32,7 @@ class FlaggedRows:
     """New rows of `flagged_transactions`."""
 
     def __init__(self, database: Path) -> None:
-        """Describe where to look; the database need not be there yet."""
+        """Describe the database, which need not exist yet."""
         self._database = database
         self._connection: sqlite3.Connection | None = None
         self._last = 0
@@ -40,7 +40,7 @@ class FlaggedRows:
         self.at: list[int] = []
 
     def look(self) -> None:
-        """Note what has come since the last look."""
+        """Record new rows since the last call."""
         if self._connection is None:
             if not self._database.exists():
                 return
@@ -61,7 +61,7 @@ class AlertLines:
     """New lines of a file of alerts."""
 
     def __init__(self, path: Path) -> None:
-        """Describe where to look; the file need not be there yet."""
+        """Describe the file, which need not exist yet."""
         self._path = path
         self._file: BufferedReader | None = None
         self._rest = b""
@@ -70,7 +70,7 @@ class AlertLines:
         self.at: list[int] = []
 
     def look(self) -> None:
-        """Note what has come since the last look."""
+        """Record new lines since the last call."""
         if self._file is None:
             if not self._path.exists():
                 return

@@ -1,4 +1,4 @@
-"""Figures and ratios, and the one table that they are printed as."""
+"""Figures and ratios, and their table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.measure import Case, Run
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured of a case."""
+    """The measurement of a case."""
 
     #: The case.
     name: str
@@ -34,7 +34,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Ratio:
-    """What figures come to, and what it has to be."""
+    """A ratio of figures and its bound."""
 
     #: What is divided by what, and where.
     name: str
@@ -49,14 +49,14 @@ class Ratio:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the value is within its bound; None without one."""
+        """Return whether the value is within its bound; None without one."""
         if self.bound is None:
             return None
         return self.value <= self.bound if self.at_most else self.value >= self.bound
 
 
 def figure(case: Case, runs: Sequence[Run]) -> Figure:
-    """Sum up the runs of a case."""
+    """Summarise the runs of a case."""
     seconds = statistics.median(run.seconds for run in runs)
     return Figure(
         case.name,
@@ -76,7 +76,7 @@ def render(
     ratios: Sequence[Ratio],
     latencies: Sequence[Latency] = (),
 ) -> str:
-    """The machine, a line a figure, a line a latency, a line a ratio."""
+    """Return the machine and a line for each figure, latency and ratio."""
     heading = ("", "model", "rows", "runs", "seconds", "fastest", "rows/s", "peak MB")
     lines = [
         (
@@ -119,7 +119,7 @@ def _judged(ratio: Ratio) -> tuple[str, str, str]:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> str:
-    """Columns under one another, the first `left` of them flush left, the others flush right."""
+    """Align columns: the first `left` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(

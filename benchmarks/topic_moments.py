@@ -1,4 +1,4 @@
-"""When the broker took each message of a topic."""
+"""Broker times of the messages of a topic."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _read_scored = msgspec.json.Decoder(_Scored).decode
 
 
 def of_transaction(message: bytes) -> int:
-    """The id in a handbook transaction."""
+    """Return the id of a handbook transaction."""
     return _read_transaction(message).id
 
 
 def of_scored(message: bytes) -> int:
-    """The id in a scored transaction."""
+    """Return the id of a scored transaction."""
     return int(_read_scored(message).transaction_id)
 
 
 def moments(bootstrap: str, topic: str, identify: Callable[[bytes], int]) -> Moments:
-    """Read all that a topic holds.
+    """Read all messages of a topic.
 
     Args:
       bootstrap: the broker.

@@ -1,4 +1,4 @@
-"""How long `train` takes from a raw file to a bundle, and how long a bundle takes to open."""
+"""Time of `train` from a raw file to a bundle, and of opening a bundle."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LOADS = 5
 
 
 def measure_training(plan: Plan, results: Results) -> None:
-    """Every kind on the handbook's seven days with its features; the boosting ones repeatedly."""
+    """Measure every kind on the handbook's seven days; boosting repeatedly."""
     bundles = {kind: plan.inputs.work / "out" / f"training-{kind}" for kind in KINDS}
     boosting = [name for name, kind in KINDS.items() if isinstance(kind, Boosting)]
     cases = {kind: _training(plan.inputs.published, kind, out) for kind, out in bundles.items()}
@@ -48,8 +48,8 @@ def measure_training(plan: Plan, results: Results) -> None:
 
 
 def _training(source: Path, kind: str, out: Path) -> Case:
-    given = ("--schema", "handbook", "--model", kind, *_DAYS, "--out", str(out))
-    return Case("train on seven days", None, ((BEAM_FRAUD, "train", str(source), *given),), kind)
+    options = ("--schema", "handbook", "--model", kind, *_DAYS, "--out", str(out))
+    return Case("train on seven days", None, ((BEAM_FRAUD, "train", str(source), *options),), kind)
 
 
 def _measure_loading(plan: Plan, results: Results, kind: str, bundle: Path) -> None:

@@ -1,4 +1,4 @@
-"""How many flagged rows a second go into a database."""
+"""Flagged rows a second that a database accepts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BOUNDS = {"SQLite": 50.0, "PostgreSQL": 30.0}
 
 
 def measure_upserts(plan: Plan, results: Results) -> None:
-    """Rows alone, the same rows again, and rows with an alert each; a database of its own a run."""
+    """Measure new rows, the same rows again, and rows with alerts; a new database for each run."""
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         # A PostgreSQL server that root starts runs as somebody else.
@@ -48,15 +48,15 @@ def _measure(plan: Plan, results: Results, kind: str, make_database: Callable[[s
         # Not as an argument: others on the machine see those, and the URL has a password.
         urls = [make_database(f"{name}_{run}") for name in ("rows", "alerts")]
         measured = printed(command, {**os.environ, "UPSERTS_INTO": " ".join(urls)})
-        for name, taken in measured["seconds"].items():
-            seconds.setdefault(name, []).append(taken)
-            log.info("upserts into %s, %s: %.2f s", kind, name, taken)
+        for name, duration in measured["seconds"].items():
+            seconds.setdefault(name, []).append(duration)
+            log.info("upserts into %s, %s: %.2f s", kind, name, duration)
         peak = max(peak, measured["peak_bytes"])
-    for name, taken in seconds.items():
-        middle = statistics.median(taken)
+    for name, duration in seconds.items():
+        middle = statistics.median(duration)
         label = f"upserts into {kind}, {name}"
         results.figures.append(
-            Figure(label, None, rows, plan.repeat, middle, min(taken), rows / middle, peak / 1e6)
+            Figure(label, None, rows, plan.repeat, middle, min(duration), rows / middle, peak / 1e6)
         )
         bound = _BOUNDS[kind] if rows == _ROWS and name == NEW else None
         speed = rows / middle / 1000

@@ -1,4 +1,4 @@
-"""Writes flagged rows into two databases and prints what it took, as JSON.
+"""Write flagged rows into two databases and print the seconds as JSON.
 
 UPSERTS_INTO="URL URL" python -m benchmarks.upserts_run ROWS
 """
@@ -25,7 +25,9 @@ _SECOND = 1_000_000
 
 
 def flagged_rows(rows: int) -> pa.RecordBatch:
-    """Flagged transactions of a month, with two rules and four reasons each, in order of time."""
+    """Return flagged transactions of a month, with two rules and four reasons each, in order of
+    time.
+    """
     rng = np.random.default_rng(1)
     moments = np.sort(rng.integers(0, 30 * 86_400 * _SECOND, rows)) + 1_700_000_000 * _SECOND
     reasons = pa.StructArray.from_arrays(

@@ -1,4 +1,4 @@
-"""What velocity features cost on one core: this project's engines, pandas, DuckDB and Polars."""
+"""Cost of velocity features on one core: both engines, pandas, DuckDB and Polars."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Missing:
 
 
 def make_transactions(rows: int, file: Path) -> None:
-    """Write simulated transactions as `Schema.transactions` describes them, sorted by time."""
+    """Write simulated transactions in the form of `Schema.transactions`, sorted by time."""
     accounts, days = max(rows // _ROWS_OF_ACCOUNT, 1), _DAYS
     simulated = simulate(Simulation(days, accounts, 2 * accounts, SEED))
     while simulated.num_rows < rows:
@@ -66,7 +66,7 @@ def make_transactions(rows: int, file: Path) -> None:
 
 
 def measure(name: str, file: Path, rows: int, repeat: int) -> tuple[Figure, int] | Missing:
-    """Run an engine in a process of its own.
+    """Run an engine in a new process.
 
     Returns:
       Its figure, and how many of its values differ from the batch engine's.
@@ -75,36 +75,36 @@ def measure(name: str, file: Path, rows: int, repeat: int) -> tuple[Figure, int]
         return Missing(name, f"pip install {name}")
     command = [sys.executable, "-m", "benchmarks.velocity_run", name, str(file), str(repeat)]
     environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
-    found = printed(command, environment)
-    seconds = statistics.median(found["seconds"])
-    peak = found["peak_bytes"] / 1e6
-    least = min(found["seconds"])
+    result = printed(command, environment)
+    seconds = statistics.median(result["seconds"])
+    peak = result["peak_bytes"] / 1e6
+    least = min(result["seconds"])
     figure = Figure(name, None, rows, repeat, seconds, least, rows / seconds, peak)
-    return figure, found["differing"]
+    return figure, result["differing"]
 
 
 def ratios(figures: dict[str, Figure], rows: int) -> list[Ratio]:
-    """What the figures come to, and their bounds if rows are enough for them."""
-    found = []
+    """Return the ratios of the figures, with bounds if there are enough rows."""
+    results = []
     batch = figures.get("batch")
     bounded = rows >= _BOUND_ROWS
     if batch:
         a_million = batch.seconds / rows * 1e6
         bound = 3 / 1.75 if bounded else None
-        found.append(Ratio("batch, seconds a million rows", a_million, bound, aim=1.5 / 1.75))
+        results.append(Ratio("batch, seconds a million rows", a_million, bound, aim=1.5 / 1.75))
         for name in ("pandas", "duckdb", "polars"):
             if name in figures:
-                found.append(Ratio(f"{name} / batch", figures[name].seconds / batch.seconds))
+                results.append(Ratio(f"{name} / batch", figures[name].seconds / batch.seconds))
     state = figures.get("state, 1,000 rows")
     if state:
         speed = rows / state.seconds / 1000
         bound = 200 if bounded else None
-        found.append(Ratio("state at 1,000 rows, thousand rows/s", speed, bound, False, 400))
-    return found
+        results.append(Ratio("state at 1,000 rows, thousand rows/s", speed, bound, False, 400))
+    return results
 
 
 def measure_velocity(plan: Plan, results: Results) -> None:
-    """Both engines and what they are compared with, each on one core, in a process of its own."""
+    """Measure both engines and the other libraries, each on one core in a new process."""
     rows = min(_ROWS, plan.inputs.rows)
     file, figures = _transactions(plan, rows), {}
     for name in ENGINES:
@@ -126,19 +126,19 @@ def measure_velocity(plan: Plan, results: Results) -> None:
 
 
 def _state_ratios(rows: int) -> list[Ratio]:
-    """What the state of a stream takes, and how quick it is in processor seconds."""
+    """Return size and speed of a stream's state, in processor seconds."""
     bounded = rows >= _BOUND_ROWS
     command = [sys.executable, "-m", "benchmarks.velocity_state", "--rows", str(rows), "--json"]
-    found = []
+    results = []
     for figure in printed(command):
         size = figure["batch_rows"]
         for key, bytes_a_row in figure["bytes_per_row"].items():
             name = f"state at {size:,} rows, bytes a transaction in its windows, {key}"
-            found.append(Ratio(name, bytes_a_row, 40 if bounded else None))
+            results.append(Ratio(name, bytes_a_row, 40 if bounded else None))
         speed = figure["rows_per_second"] / 1000
         name = f"state at {size:,} rows, thousand rows a processor second"
-        found.append(Ratio(name, speed, 200 if bounded and size == 1000 else None, False, 400))
-    return found
+        results.append(Ratio(name, speed, 200 if bounded and size == 1000 else None, False, 400))
+    return results
 
 
 def _cost(figure: Figure) -> float:

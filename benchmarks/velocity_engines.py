@@ -39,8 +39,8 @@ def batch(transactions: pa.Table) -> Features:
     for key in ("account_id", "merchant_id"):
         specs = _specs(key)
         keyed = keyed_rows(transactions, specs, IdHash.random())
-        found = batch_features(keyed.rows, keyed.frauds, specs)
-        features |= {name: keyed.spread(feature) for name, feature in found.items()}
+        result = batch_features(keyed.rows, keyed.frauds, specs)
+        features |= {name: keyed.spread(feature) for name, feature in result.items()}
     return features
 
 
@@ -68,9 +68,9 @@ def pandas(transactions: pa.Table) -> Features:
 
     def rolled(key: str, column: str, days: int, aggregate: str) -> npt.NDArray[np.float64]:
         windows = frame.groupby(key).rolling(f"{days}D", on="event_time")[column]
-        found = getattr(windows, aggregate)()
+        result = getattr(windows, aggregate)()
         feature = np.empty(len(frame))
-        feature[orders[key]] = found.to_numpy()
+        feature[orders[key]] = result.to_numpy()
         return feature
 
     features: Features = {}
@@ -105,10 +105,10 @@ def duckdb(transactions: pa.Table) -> Features:
         )
     named = ", ".join(f"{column.partition(' as ')[0]} as c{i}" for i, column in enumerate(columns))
     query = f"select {named} from given window {', '.join(windows)} order by row"  # noqa: S608
-    found = list(database.execute(query).fetchnumpy().values())
+    arrays = list(database.execute(query).fetchnumpy().values())
     features: Features = {}
     for place, days in enumerate(_DAYS):
-        count, mean, merchants, frauds = found[4 * place : 4 * place + 4]
+        count, mean, merchants, frauds = arrays[4 * place : 4 * place + 4]
         features[f"account_count_{days}d"] = np.asarray(count, dtype=np.float64)
         features[f"account_mean_{days}d"] = np.asarray(mean)
         known = np.ma.filled(frauds, 0).astype(np.float64)
@@ -129,13 +129,15 @@ def polars(transactions: pa.Table) -> Features:
         for column in ("one", "fraud"):
             rolled = pl.col(column).rolling_sum_by("event_time", f"{days}d")
             selected[f"merchant_{column}_{days}"] = rolled.over("merchant_id")
-    found = {name: column.to_numpy() for name, column in frame.select(**selected).to_dict().items()}
+    columns = {
+        name: column.to_numpy() for name, column in frame.select(**selected).to_dict().items()
+    }
     features: Features = {}
     for days in _DAYS:
-        features[f"account_count_{days}d"] = found[f"one_{days}"]
-        features[f"account_mean_{days}d"] = found[f"amount_{days}"]
+        features[f"account_count_{days}d"] = columns[f"one_{days}"]
+        features[f"account_mean_{days}d"] = columns[f"amount_{days}"]
         count, frauds = (
-            found[f"merchant_{column}_{_DELAY + days}"] - found[f"merchant_{column}_{_DELAY}"]
+            columns[f"merchant_{column}_{_DELAY + days}"] - columns[f"merchant_{column}_{_DELAY}"]
             for column in ("one", "fraud")
         )
         features |= _delayed(days, count, frauds)

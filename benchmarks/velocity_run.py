@@ -1,4 +1,4 @@
-"""Runs one engine on one core and prints what it took, as JSON.
+"""Run one engine on one core and print the seconds as JSON.
 
 python -m benchmarks.velocity_run ENGINE FILE REPEAT
 """
@@ -40,16 +40,16 @@ def main() -> None:
 
 
 def _memory(of: str) -> int:
-    """Bytes of memory that this process holds, or held at most; 0 where there is no `/proc`."""
+    """Return the present or peak bytes of this process; 0 without `/proc`."""
     try:
-        found = re.search(rf"^{of}:\s*(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+        match = re.search(rf"^{of}:\s*(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     except OSError:
         return 0
-    return 0 if found is None else int(found[1]) * 1024
+    return 0 if match is None else int(match[1]) * 1024
 
 
 def _differing(features: Features, expected: Features) -> int:
-    """Values that are not those of the batch engine within 1e-9."""
+    """Return the number of values that differ from the batch engine's by more than 1e-9."""
     return sum(
         int(np.count_nonzero(~np.isclose(features[name], values, 1e-9, 1e-9, equal_nan=True)))
         for name, values in expected.items()

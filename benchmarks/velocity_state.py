@@ -1,4 +1,4 @@
-"""Times the state engine of velocity features alone, from Arrow columns to arrays.
+"""Time the state engine of velocity features alone, from Arrow columns to arrays.
 
 The work is the handbook preset's: counts and means of an account over 1, 7 and 30 days, counts and
 risk of a merchant over the same, 7 days back. The first two thirds of the time only fill the state.
@@ -36,7 +36,7 @@ _ACCOUNTS, _MERCHANTS = 5000, 10_000
 
 @dataclass(frozen=True)
 class StateFigure:
-    """What was measured of one size of micro-batch."""
+    """The measurement of one size of micro-batch."""
 
     #: Rows of a micro-batch.
     batch_rows: int
@@ -51,7 +51,7 @@ class StateFigure:
 
 
 def transactions(rows: int) -> pa.Table:
-    """About so many simulated transactions in the order of time, as the pipeline holds them."""
+    """Return about so many simulated transactions in the order of time, in the pipeline's form."""
     days = max(120, round(rows / (_ACCOUNTS * 1.9)))
     table = simulate(Simulation(days=days, accounts=_ACCOUNTS, merchants=_MERCHANTS))
     table = table.slice(0, rows).combine_chunks()
@@ -70,7 +70,7 @@ def transactions(rows: int) -> pa.Table:
 def measure(
     table: pa.Table, size: int, specs: Sequence[Velocity] = HANDBOOK.velocity
 ) -> StateFigure:
-    """Walk the last third of the rows through the states, in micro-batches of this size."""
+    """Pass the last third of the rows through the states, in micro-batches of this size."""
     hashing = IdHash.random()
     states = {key: VelocityState(of_key) for key, of_key in by_key(specs).items()}
     first = int(len(table) * FILLED)
@@ -103,7 +103,7 @@ def _walk(
 
 
 def render(figures: Sequence[StateFigure]) -> str:
-    """A line a size."""
+    """Return a line for each size."""
     lines = [
         f"{f.batch_rows:>7,} rows a batch  {f.rows_per_second:>10,.0f} rows/s  "
         + "  ".join(f"{key} {size:.1f} bytes/row" for key, size in f.bytes_per_row.items())
@@ -113,7 +113,7 @@ def render(figures: Sequence[StateFigure]) -> str:
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Measure the sizes of the command line."""
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_750_000)

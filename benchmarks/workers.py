@@ -1,4 +1,4 @@
-"""One worker and two, beside two plain loops: what the machine itself can do with two cores."""
+"""One worker and two, beside two plain loops: the effect of a second core."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.table import Ratio
 
 
 def measure_workers(plan: Plan, results: Results) -> None:
-    """One and two workers, and two plain loops side by side; only a costly model gains."""
+    """Measure one and two workers, and two plain loops side by side."""
     inputs, rows, model = plan.inputs, plan.inputs.rows, "forest"
     bundle, directory = inputs.ulb_bundle(model), inputs.ulb(rows)
     files, out = sorted(directory.glob("*.parquet")), inputs.work / "out"
@@ -24,8 +24,8 @@ def measure_workers(plan: Plan, results: Results) -> None:
         "two workers, threads": ("--workers", "2", "--direct_running_mode", "multi_threading"),
     }
     cases = [Case("two plain loops side by side", rows, tuple(loops), model)] + [
-        Case(name, rows, (commands.pipeline(directory, bundle, out / "workers", *given),), model)
-        for name, given in workers.items()
+        Case(name, rows, (commands.pipeline(directory, bundle, out / "workers", *options),), model)
+        for name, options in workers.items()
     ]
     side_by_side, _, processes, threads = results.measure(plan.repeat, cases)
     for measured, bound in ((processes, plan.bound(1.25)), (threads, None)):

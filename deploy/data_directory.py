@@ -1,4 +1,4 @@
-"""The directory of a server that is tried out here, which belongs to one at a time."""
+"""The directory of a trial server, which one server uses at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from beam_fraud.storage.folder import make_directory
 
 @contextmanager
 def held(data: Path) -> Iterator[None]:
-    """Make the directory, and let no other server of this machine have it meanwhile.
+    """Create the directory and lock it against other servers of this machine.
 
     Raises:
       FraudError: It can't be made or written to, or another server has it.

@@ -1,4 +1,4 @@
-"""Java programs whose parts Maven fetches."""
+"""Java programs whose jars Maven downloads."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from beam_fraud.platform.wording import reason_of
 
 
 def program(name: str) -> str:
-    """Where a program is.
+    """Return the path of a program.
 
     Raises:
       FraudError: It is not on PATH.
     """
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise FraudError(
             f"{name} is not on PATH: install Java 17 or newer, and Maven", Code.PROGRAM_MISSING
         )
-    return found
+    return path
 
 
 @cache
 def class_path(pom: Path) -> str:
-    """The jars that a Maven project names, fetched if this machine doesn't have them.
+    """Return the jars of a Maven project; download missing ones.
 
     Raises:
       FraudError: Maven is missing or can't fetch them.
@@ -43,7 +43,7 @@ def class_path(pom: Path) -> str:
 
 
 def compiled(sources: Sequence[Path], into: Path, class_path: str) -> Path:
-    """Compile source files into a jar, for a class path, unless it is there already.
+    """Compile source files into a jar, unless the jar exists.
 
     A jar and not a directory: it is there whole or not at all, and a Java program that has it open
     keeps it when `target` is removed. Java passes over a directory that is gone without a word.
@@ -62,12 +62,12 @@ def compiled(sources: Sequence[Path], into: Path, class_path: str) -> Path:
         if not jar.exists():
             into.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=into) as directory:
-                made = Path(directory) / "classes"
-                _compile(sources, made, class_path)
+                classes = Path(directory) / "classes"
+                _compile(sources, classes, class_path)
                 packed = Path(directory) / jar.name
                 with zipfile.ZipFile(packed, "w") as archive:
-                    for file in sorted(made.rglob("*.class")):
-                        archive.write(file, file.relative_to(made))
+                    for file in sorted(classes.rglob("*.class")):
+                        archive.write(file, file.relative_to(classes))
                 # Another process may have been quicker; it has the same.
                 packed.rename(jar)
     except OSError as error:
@@ -86,14 +86,14 @@ def _compile(sources: Sequence[Path], into: Path, class_path: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        said = (done.stderr.strip() or "it said nothing").splitlines()[0]
+        reason = (done.stderr.strip() or "it said nothing").splitlines()[0]
         raise FraudError(
-            f"javac can't compile what stands before Beam's classes: {said}", Code.PROGRAM_MISSING
+            f"javac can't compile what stands before Beam's classes: {reason}", Code.PROGRAM_MISSING
         )
 
 
 def maven(pom: Path, *goal: str) -> None:
-    """Let Maven do something with a project.
+    """Run Maven on a project.
 
     Raises:
       FraudError: Maven is missing or fails.

@@ -1,4 +1,4 @@
-"""Write what follows from the commands' options: the Dataflow template's metadata and a page.
+"""Generate the Dataflow template's metadata and the page of options from the commands' options.
 
 `make options` does it, after an option has changed.
 """
@@ -48,13 +48,13 @@ _OWN_PARAMETERS: tuple[dict[str, Any], ...] = (
 
 
 def metadata() -> str:
-    """The text of `metadata.json`: the parameters that a launcher of the flex template takes."""
-    found: dict[str, dict[str, Declared]] = {}
+    """Return the text of `metadata.json`: the parameters of the flex template."""
+    declared_by_name: dict[str, dict[str, Declared]] = {}
     for command in OF_TEMPLATE:
         for one in declared(COMMANDS[command][0]):
             if one.option.template:
-                found.setdefault(_parameter_name(one), {})[command] = one
-    parameters = [*_OWN_PARAMETERS, *(_parameter(*item) for item in found.items())]
+                declared_by_name.setdefault(_parameter_name(one), {})[command] = one
+    parameters = [*_OWN_PARAMETERS, *(_parameter(*item) for item in declared_by_name.items())]
     template = {
         "name": "beam-fraud",
         "description": "Scores card transactions for fraud: files of a bucket, or a topic of "
@@ -68,7 +68,7 @@ def metadata() -> str:
 
 
 def page() -> str:
-    """The text of `docs/options.md`: a table of options for every command."""
+    """Return the text of `docs/options.md`: a table of options for every command."""
     lines = [_INTRODUCTION]
     lines += ["## Every command", "", *_table(LoggingOptions)]
     for words, (options, _) in COMMANDS.items():
@@ -88,7 +88,7 @@ def _parameter(name: str, of_commands: dict[str, Declared]) -> dict[str, Any]:
     commands_of = dict[str, list[str]]()
     for command, one in of_commands.items():
         commands_of.setdefault(one.option.help.replace("; repeatable.", "."), []).append(command)
-    said = [
+    texts = [
         words if len(commands) == len(OF_TEMPLATE) else f"Of {' and '.join(commands)}: {words}"
         for words, commands in commands_of.items()
     ]
@@ -96,16 +96,16 @@ def _parameter(name: str, of_commands: dict[str, Declared]) -> dict[str, Any]:
     if not isinstance(pattern, Pattern):
         pattern = Pattern(_regex(first))
     if pattern.form:
-        said.append(f"{pattern.form}.")
+        texts.append(f"{pattern.form}.")
     if first.repeatable:
-        said.append("Give several with ; between.")
+        texts.append("Give several with ; between.")
     needed = all(
         command in of_commands and of_commands[command].required for command in OF_TEMPLATE
     )
     return {
         "name": name,
         "label": name.replace("_", " ").capitalize(),
-        "helpText": " ".join(said),
+        "helpText": " ".join(texts),
         **({} if needed else {"isOptional": True}),
         "regexes": [pattern.regex],
         "paramType": "TEXT",
@@ -113,7 +113,7 @@ def _parameter(name: str, of_commands: dict[str, Declared]) -> dict[str, Any]:
 
 
 def _regex(one: Declared) -> str:
-    """What values look like, as far as the type tells."""
+    """Return the pattern of valid values, as far as the type determines it."""
     kind = one.type
     if isinstance(kind, UnionType):
         (kind,) = (one for one in get_args(kind) if one is not type(None))

@@ -1,4 +1,4 @@
-"""Ports of this machine for servers that are tried out here."""
+"""Ports of this machine for trial servers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens at.
+    """Return a free port of 127.0.0.1.
 
     Below the ports that systems give to outgoing connections: while a server is down, one of
     those, even its own client's, could take its place.
@@ -20,7 +20,7 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen at a port of 127.0.0.1."""
+    """Return whether a server could listen at a port of 127.0.0.1."""
     with socket.socket() as probe:
         # As servers do: a connection that was just closed doesn't keep a port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -32,7 +32,7 @@ def is_free(port: int) -> bool:
 
 
 def port(text: str) -> int:
-    """A port as people give one, for `argparse`.
+    """Parse a port, for `argparse`.
 
     Raises:
       argparse.ArgumentTypeError: It is none.
@@ -43,7 +43,7 @@ def port(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """How many of something there are, for `argparse`.
+    """Parse a number of at least one, for `argparse`.
 
     Raises:
       argparse.ArgumentTypeError: It is less than one, or no number.

@@ -1,4 +1,4 @@
-"""A server of this machine as a process that may be killed and started again."""
+"""A server of this machine as a process that can be killed and started again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STOP_SECONDS = 30.0
 
 
 class ServerProcess:
-    """A process whose words go to a file."""
+    """A process whose output goes to a file."""
 
     def __init__(
         self,
@@ -47,11 +47,11 @@ class ServerProcess:
 
     @property
     def pid(self) -> int | None:
-        """Number of the process, or None if it doesn't run."""
+        """The process id, or None if the process does not run."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start it, again if it was stopped or killed."""
+        """Start the process, or restart it."""
         assert self._process is None, f"the {self.name} runs already"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -68,7 +68,7 @@ class ServerProcess:
             )
 
     def wait_until(self, answers: Callable[[], bool], seconds: float) -> None:
-        """Wait until it is of use.
+        """Wait until the process is ready.
 
         Raises:
           FraudError: It ended, or stays silent.
@@ -83,7 +83,7 @@ class ServerProcess:
             time.sleep(0.05)
 
     def refuse_ended(self) -> None:
-        """Nothing while it runs.
+        """Check that the process runs.
 
         Raises:
           FraudError: It ended, and nobody asked it to.
@@ -94,7 +94,7 @@ class ServerProcess:
             )
 
     def wait(self) -> None:
-        """Wait until it ends.
+        """Wait until the process ends.
 
         Raises:
           FraudError: It ended, and nobody asked it to.
@@ -104,7 +104,7 @@ class ServerProcess:
         self.refuse_ended()
 
     def stop(self) -> None:
-        """Ask it to end, and end it if it doesn't; nothing if it doesn't run."""
+        """Stop the process, and kill it if it does not stop."""
         if self._process is not None:
             self._process.send_signal(self._stop_signal)
             with suppress(subprocess.TimeoutExpired):
@@ -112,7 +112,7 @@ class ServerProcess:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once, as a crash would; nothing if it doesn't run."""
+        """Kill the process, as a crash would, if it runs."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -1,4 +1,4 @@
-"""Servers that run until somebody stops them."""
+"""Servers that run until a signal stops them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def until_stopped(serve: Callable[[], None]) -> int:
-    """Run a server until Ctrl-C or SIGTERM, which end it in order; the exit code.
+    """Run a server until Ctrl-C or SIGTERM stops it; return the exit code.
 
     A second signal changes nothing: what the server has started would be left behind.
 

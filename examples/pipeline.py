@@ -21,17 +21,17 @@ LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
 def score_line(row: ScoredTransaction) -> str:
-    """A scored transaction as a line of JSON."""
+    """Format a scored transaction as a line of JSON."""
     return json.dumps({"id": row.transaction_id, "score": row.score, "decision": row.decision})
 
 
 def dead_line(letter: DeadLetter) -> str:
-    """A record that is no transaction as a line of JSON."""
+    """Format a dead letter as a line of JSON."""
     return json.dumps({"reason": letter.reason, "detail": letter.detail})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the pipeline; options that are not declared here go to Beam."""
+    """Run the pipeline; other options go to Beam."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transactions", required=True, help="JSON lines")
     parser.add_argument("--model", required=True, help="directory or URL of a bundle")

@@ -1,1 +1,1 @@
-"""How good the models are on real transactions, beside what others have published."""
+"""Quality of the models on real transactions, beside published figures."""

@@ -31,7 +31,7 @@ SECTIONS: dict[str, Callable[[Path, int], Section]] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Compute and print the sections that are asked for."""
+    """Compute and print the requested sections."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the transactions")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas between")
@@ -39,15 +39,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="every seed's figures as JSON")
     parser.add_argument("--out", type=Path, help="page to put the tables into")
     options = parser.parse_args(arguments)
-    asked = options.only.split(",")
-    for key in asked:
+    keys = options.only.split(",")
+    for key in keys:
         if key not in SECTIONS:
             parser.error(f"--only {key}: no such section; there are {', '.join(SECTIONS)}")
     if options.seeds < 1:
         parser.error(f"--seeds {options.seeds}: must be at least 1")
     sections = []
     try:
-        for key in asked:
+        for key in keys:
             sections.append(SECTIONS[key](options.data, options.seeds))
             print(f"{key}: {sections[-1].seconds:.0f} s", file=sys.stderr, flush=True)
         if options.out is not None:

@@ -1,4 +1,4 @@
-"""The test week of the fraud-detection handbook: its own models, and ours.
+"""The test week of the fraud-detection handbook: its models and those of beam-fraud.
 
 Le Borgne, Siblini, Lebichot, Bontempi: "Reproducible Machine Learning for Credit Card Fraud
 Detection - Practical Handbook" (ULB, 2022), https://github.com/Fraud-Detection-Handbook, chapters 3
@@ -79,12 +79,12 @@ class Week:
 
     @property
     def training(self) -> pa.Table:
-        """The rows to train on."""
+        """Return the training rows."""
         return self.transactions.filter(self._before)
 
     @property
     def tested(self) -> pa.Table:
-        """The rows that the protocol tests."""
+        """Return the test rows of the protocol."""
         end = micros_of(self.until)
         # Of cards known from the handbook's seven days on, though more may be trained on.
         period = period_after(end - TRAINING_DAYS * DAY, end - 1)
@@ -101,7 +101,7 @@ class Week:
 def load_week(
     file: str, schema: Schema, until: datetime = UNTIL, days: int = TRAINING_DAYS
 ) -> Week:
-    """The rows of a protocol that trains on the `days` before `until`.
+    """Return the rows of a protocol that trains on the `days` before `until`.
 
     Args:
       file: the handbook's transactions.
@@ -116,7 +116,7 @@ def load_week(
 
 
 def figures(tested: pa.Table, scores: npt.NDArray[np.float64]) -> Figures:
-    """The handbook's three figures of tested rows, float64[n] scores of which are given."""
+    """Return the handbook's three figures of test rows by their float64[n] scores."""
     labels = np.asarray(tested.column("label").to_numpy(), dtype=np.int8)
     cards = card_precision(event_micros(tested), card_codes(tested), labels, scores)
     return {
@@ -127,14 +127,14 @@ def figures(tested: pa.Table, scores: npt.NDArray[np.float64]) -> Figures:
 
 
 def bundle_figures(week: Week, recipe: BundleRecipe, seed: int) -> Figures:
-    """Train a bundle's model on the training rows, and measure it on those that are tested."""
+    """Train a bundle's model on the training rows, and measure it on the test rows."""
     trained = train(week.training, week.schema, Recipe(recipe.kind, MostF1(), seed=seed))
     tested = week.tested
     return figures(tested, predict_scores(trained.model, feature_matrix(tested, trained.features)))
 
 
 def handbook_models() -> dict[str, Callable[[int], Any]]:
-    """Name to a classifier of a seed, with the settings that the handbook prints."""
+    """Return the classifiers of a seed by name, with the settings that the handbook prints."""
     xgboost = extra_module("xgboost", "the handbook's XGBoost")
     return {
         "logistic regression": lambda seed: LogisticRegression(random_state=seed),
@@ -148,7 +148,7 @@ def handbook_models() -> dict[str, Callable[[int], Any]]:
 
 
 def handbook_figures(week: Week, model: Any) -> Figures:
-    """Fit one of the handbook's models as it does, behind a scaler, and measure it."""
+    """Fit one of the handbook's models behind a scaler, as the handbook does, and measure it."""
     features = FeatureSet(week.schema)
     training, tested = week.training, week.tested
     labels = np.asarray(training.column("label").to_numpy(), dtype=np.int8)
@@ -158,7 +158,7 @@ def handbook_figures(week: Week, model: Any) -> Figures:
 
 
 def section(folder: Path, seeds: int) -> Section:
-    """The table.
+    """Return the section.
 
     Args:
       folder: where the transactions are.

@@ -22,7 +22,7 @@ on the last 56,961 rows at a score of 0.5. Nothing is chosen, so no validation r
 
 
 def section(folder: Path, seeds: int) -> Section:
-    """The table.
+    """Return the section.
 
     Args:
       folder: where the transactions are.

@@ -1,4 +1,4 @@
-"""What a results table says: models, their figures by seed, and what is asked of them."""
+"""A results table: models, their figures by seed, and their targets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Column:
-    """A figure that the models of a table have."""
+    """A figure of the models in a table."""
 
     #: Its name in `Line.runs`.
     name: str
@@ -23,7 +23,7 @@ class Column:
     less: bool = False
 
     def text(self, value: float) -> str:
-        """The figure as text."""
+        """Format the figure."""
         return f"{value:,.{self.digits}f}"
 
 

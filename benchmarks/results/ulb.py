@@ -32,25 +32,25 @@ F1 = Column("f1", "F1")
 
 
 def load_ulb(folder: Path) -> pa.Table:
-    """All rows, in time order."""
+    """Return all rows in time order."""
     return load_dataset([str(folder / FILE)], ULB).transactions
 
 
 def earlier_and_later(transactions: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The rows to train on and the last fifth."""
+    """Return the training rows and the last fifth."""
     earlier = pc.less(transactions.column("event_time"), pa.scalar(TEST_FROM, EVENT_TIME))
     return transactions.filter(earlier), transactions.filter(pc.invert(earlier))
 
 
 def labels_of(transactions: pa.Table) -> npt.NDArray[np.int8]:
-    """int8[n], 1 is fraud."""
+    """Return int8[n], 1 is fraud."""
     return np.asarray(transactions.column("label").to_numpy(), dtype=np.int8)
 
 
 def ulb_figures(
     labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64], threshold: float
 ) -> Figures:
-    """What the tables show of scored rows."""
+    """Return the figures of scored rows for the tables."""
     measured = measure(labels, scores, threshold)
     figures = {
         "average_precision": measured.average_precision,
@@ -64,7 +64,7 @@ def ulb_figures(
 def false_alarms_at(
     labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64], caught: int
 ) -> int:
-    """Genuine rows that are flagged where the threshold is low enough to catch so many frauds.
+    """Return the false alarms at the threshold that catches a number of frauds.
 
     Args:
       labels: int8[n], at least `caught` frauds among them.

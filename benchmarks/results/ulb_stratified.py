@@ -1,4 +1,4 @@
-"""Random ULB transactions, held out from models of the others, as most published work has it."""
+"""Random ULB transactions held out from training, as in most published work."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def forest_figures(
 def stratified_figures(
     transactions: pa.Table, kind: ModelKind, seed: int, folds: int | None = None
 ) -> Figures:
-    """Train with `--split stratified`, and measure on the rows that it holds out.
+    """Train with `--split stratified`, and measure on the held-out rows.
 
     Args:
       transactions: labelled ULB rows in time order.
@@ -77,7 +77,7 @@ def stratified_figures(
 
 
 def section(folder: Path, seeds: int) -> Section:
-    """The table.
+    """Return the section.
 
     Args:
       folder: where the transactions are.

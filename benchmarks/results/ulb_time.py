@@ -57,7 +57,7 @@ def time_figures(transactions: pa.Table, kind: ModelKind, seed: int) -> Figures:
 
 
 def section(folder: Path, seeds: int) -> Section:
-    """The table.
+    """Return the section.
 
     Args:
       folder: where the transactions are.

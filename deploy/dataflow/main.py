@@ -1,4 +1,4 @@
-"""What the launcher of the flex template calls: parameters in, a call of `beam-fraud` out.
+"""The launcher of the flex template: turns parameters into a call of `beam-fraud`.
 
 A parameter is an option with underscores for dashes; `command` is the command, `files` and other
 options that may be repeated take several values with `;` between, a switch takes true or false.
@@ -22,16 +22,16 @@ COMMANDS = ("score", "features", "stream")
 _BETWEEN = ";"
 
 
-def call_of(given: Sequence[str]) -> list[str]:
-    """The arguments of `beam-fraud` for what a launcher gives.
+def call_of(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of `beam-fraud` for the launcher's parameters.
 
     Args:
-      given: `--name=value` each, of the template's parameters and of the service.
+      arguments: `--name=value` each, of the template's parameters and of the service.
 
     Raises:
       UsageError: no command that can run there, or a switch that is neither true nor false.
     """
-    parameters = dict(argument.removeprefix("--").partition("=")[::2] for argument in given)
+    parameters = dict(argument.removeprefix("--").partition("=")[::2] for argument in arguments)
     command = parameters.pop("command", "")
     if command not in COMMANDS:
         raise UsageError(f"command={command}: give one of {', '.join(COMMANDS)}", Code.OPTION_VALUE)
@@ -45,7 +45,7 @@ def call_of(given: Sequence[str]) -> list[str]:
 
 
 def own_options(command: str) -> dict[str, str]:
-    """A command's own options, to what they take: `switch`, `value` or `values`."""
+    """Return a command's own options with their kinds: `switch`, `value` or `values`."""
     options, _ = OPTIONS[command]
     return {
         one.option.name: "switch" if one.type is bool else "values" if one.repeatable else "value"
@@ -74,10 +74,10 @@ def _option(name: str, value: str, own: dict[str, str]) -> Iterator[str]:
         _LOG.warning("parameter %s is no option of this command and is left out", name)
 
 
-def launch(given: Sequence[str]) -> int:
-    """Describe the job, for the service to start it; the exit code."""
+def launch(parameters: Sequence[str]) -> int:
+    """Describe the job, which the service starts; return the exit code."""
     try:
-        arguments = call_of(given)
+        arguments = call_of(parameters)
     except UsageError as error:
         print(f"beam-fraud: {error}", file=sys.stderr)
         return error.exit_code

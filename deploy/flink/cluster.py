@@ -1,4 +1,4 @@
-"""A Flink cluster on this machine, with all that Beam's pipelines need there, and without docker.
+"""A Flink cluster on this machine for Beam's pipelines, without docker.
 
 python -m deploy.flink.cluster --data DIR [--slots 2] [--task-managers 1] [--rest-port 8081]
 
@@ -85,7 +85,7 @@ class FlinkCluster:
 
     @property
     def beam_options(self) -> list[str]:
-        """What a command of `beam-fraud` is given to run here."""
+        """Return the options that run a command of `beam-fraud` on the cluster."""
         return [
             "--runner=PortableRunner",
             f"--job_endpoint={self.job_endpoint}",
@@ -96,7 +96,6 @@ class FlinkCluster:
 
     @property
     def checkpoints(self) -> Path:
-        """Directory of the checkpoints."""
         return self.data / "checkpoints"
 
     @property
@@ -105,7 +104,7 @@ class FlinkCluster:
         return self.data / "savepoints"
 
     def start(self) -> None:
-        """Start every part and wait until all answer.
+        """Start every part and wait until all respond.
 
         Raises:
           FraudError: Java or Maven is missing, a port is taken, or a part ends or stays silent.
@@ -127,7 +126,7 @@ class FlinkCluster:
             raise
 
     def start_task_manager(self, number: int, rpc: int | None = None) -> None:
-        """Start a task manager, again if it ran before."""
+        """Start a task manager, or restart it."""
         name = f"task manager {number}"
         if name in self.parts:
             self.parts[name].start()
@@ -137,7 +136,7 @@ class FlinkCluster:
             self._start(name, self._java(_TASK_MANAGER, rpc, more))
 
     def wait_for_slots(self, slots: int) -> None:
-        """Wait until so many slots are there, free or not.
+        """Wait until the cluster has so many slots, free or not.
 
         Raises:
           FraudError: A part ended, or they don't come.
@@ -145,13 +144,13 @@ class FlinkCluster:
         self.parts["job manager"].wait_until(lambda: self._slots_there() >= slots, START_SECONDS)
 
     def stop(self) -> None:
-        """Shut every part down in order."""
+        """Stop every part in order."""
         for part in reversed(list(self.parts.values())):
             part.stop()
         self.parts = {}
 
     def kill(self) -> None:
-        """End every part at once: they hold nothing that an orderly end would save."""
+        """Kill every part: none has anything to save."""
         for part in reversed(list(self.parts.values())):
             part.kill()
         self.parts = {}
@@ -168,7 +167,7 @@ class FlinkCluster:
             time.sleep(0.5)
 
     def get(self, path: str) -> Any:
-        """What Flink's REST API says at a path such as `/jobs/overview`.
+        """Return the response of Flink's REST API to a path such as `/jobs/overview`.
 
         Raises:
           OSError: It doesn't answer, or with an error.
@@ -177,12 +176,12 @@ class FlinkCluster:
             return json.load(answer)
 
     def jobs(self, *states: str) -> list[str]:
-        """Ids of the jobs in any of the states, such as RUNNING; of all jobs if none is given."""
-        found = self.get("/jobs")["jobs"]
-        return [job["id"] for job in found if not states or job["status"] in states]
+        """Return ids of the jobs in any of the states, such as RUNNING; all jobs without states."""
+        listed = self.get("/jobs")["jobs"]
+        return [job["id"] for job in listed if not states or job["status"] in states]
 
     def stop_with_savepoint(self, job: str) -> str:
-        """End a job in order; where its state is, for `--savepoint_path`.
+        """Stop a job with a savepoint; return the value of `--savepoint_path`.
 
         Raises:
           FraudError: Flink could not.
@@ -241,7 +240,7 @@ class FlinkCluster:
         shutil.copy(CONFIGURATION, directory)
 
     def _java(self, entry: str, rpc: int, more: Mapping[str, str] | None = None) -> list[str]:
-        """A part of Flink, with the memory that its configuration has in mind."""
+        """Return a process of a part of Flink, with the memory of its configuration."""
         host, _, rest_port = self.rest.rpartition(":")
         settings = {
             "jobmanager.rpc.address": host,
@@ -261,9 +260,9 @@ class FlinkCluster:
             **(more or {}),
         }
         dynamic = [word for key, value in settings.items() for word in ("-D", f"{key}={value}")]
-        given = ["--configDir", str(self.data / "config"), *dynamic]
+        arguments = ["--configDir", str(self.data / "config"), *dynamic]
         kind = "TM" if entry == _TASK_MANAGER else "JM"
-        flags, computed = self._memory(kind, given)
+        flags, computed = self._memory(kind, arguments)
         return [
             program("java"),
             *flags,
@@ -271,23 +270,23 @@ class FlinkCluster:
             *(_java_flags("taskmanager") if entry == _TASK_MANAGER else ()),
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
-            *("-cp", patched_class_path(_CLUSTER), entry, *given, *computed),
+            *("-cp", patched_class_path(_CLUSTER), entry, *arguments, *computed),
         ]
 
-    def _memory(self, kind: str, given: list[str]) -> tuple[list[str], list[str]]:
-        """Java's flags and Flink's settings for how much memory a part may take."""
+    def _memory(self, kind: str, dynamic: list[str]) -> tuple[list[str], list[str]]:
+        """Return Java's flags and Flink's settings for the memory of a part."""
         (self.data / "temporary").mkdir(parents=True, exist_ok=True)
         tool = [program("java"), "-cp", class_path(_CLUSTER), _MEMORY_TOOL]
-        command = [*tool, f"GET_{kind}_RESOURCE_PARAMS", *given]
+        command = [*tool, f"GET_{kind}_RESOURCE_PARAMS", *dynamic]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = done.stdout.splitlines()
-        found = [line.removeprefix(_MEMORY_MARK) for line in lines if _MEMORY_MARK in line]
-        if len(found) != 2:
-            said = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+        flags = [line.removeprefix(_MEMORY_MARK) for line in lines if _MEMORY_MARK in line]
+        if len(flags) != 2:
+            reason = (done.stderr.strip() or "it said nothing").splitlines()[-1]
             raise FraudError(
-                f"{CONFIGURATION}: Flink finds no memory for itself: {said}", Code.RUNNER_UNUSABLE
+                f"{CONFIGURATION}: Flink finds no memory for itself: {reason}", Code.RUNNER_UNUSABLE
             )
-        return found[0].split(), found[1].split()
+        return flags[0].split(), flags[1].split()
 
     def _server(self) -> list[str]:
         port = self.job_endpoint.rpartition(":")[2]
@@ -325,7 +324,7 @@ def _refuse_taken(endpoint: str) -> None:
 
 
 def _java_flags(part: str) -> list[str]:
-    """Java's flags that the configuration has for `all` parts or for one."""
+    """Return Java's flags of the configuration for `all` parts or for one."""
     key = f"env.java.opts.{part}:"
     for line in CONFIGURATION.read_text("utf-8").splitlines():
         if line.startswith(key):

@@ -19,7 +19,7 @@ _SOURCES = sorted((_POM.parent / "src/main/java").rglob("*.java"))
 
 
 def patched_class_path(pom: Path = _POM) -> str:
-    """The jars of a Maven project with Beam's Flink runner, our classes before Beam's.
+    """Return the jars of a Maven project with Beam's Flink runner, the patched classes first.
 
     Raises:
       FraudError: Maven or Java is missing or fails.
@@ -29,7 +29,7 @@ def patched_class_path(pom: Path = _POM) -> str:
 
 
 def job_server_jar() -> Path:
-    """The jar; made in half a minute if it is not there or older than what it is made of.
+    """Return the jar; build it in half a minute if it is missing or older than its sources.
 
     Raises:
       FraudError: Maven is missing or fails.

@@ -1,4 +1,4 @@
-"""A Kafka broker of one node on this machine, to try out and test streams with.
+"""A Kafka broker of one node on this machine, for trials and tests of streams.
 
 python -m deploy.kafka.broker --data DIR [--port N] [--topic NAME[:PARTITIONS]]... [--heap SIZE]
 """
@@ -34,7 +34,7 @@ REQUEST_SECONDS = 30.0
 
 
 class Broker:
-    """A broker and its data; it may be stopped and started again at the same address.
+    """A broker and its data; it can stop and start again at the same address.
 
     Only this machine reaches it. As a context manager it runs inside the `with`.
     """
@@ -67,12 +67,12 @@ class Broker:
 
     @property
     def log(self) -> Path:
-        """What the broker has to say: warnings and errors."""
+        """The broker's warnings and errors."""
         return self._data / "broker.log"
 
     @property
     def client(self) -> dict[str, str]:
-        """Settings of librdkafka that reach this broker, logged in as the first user."""
+        """Return settings of librdkafka for this broker, with the login of the first user."""
         settings = {"bootstrap.servers": self.bootstrap}
         if self._sasl:
             user, password = next(iter(self._sasl.items()))
@@ -81,7 +81,7 @@ class Broker:
         return settings
 
     def start(self) -> None:
-        """Start the broker and wait until it answers.
+        """Start the broker and wait until it responds.
 
         Raises:
           FraudError: Java or Maven is missing, the port is taken, or the broker ends or stays
@@ -116,13 +116,13 @@ class Broker:
             raise
 
     def stop(self) -> None:
-        """Shut the broker down in order; nothing if it doesn't run."""
+        """Stop the broker if it runs."""
         if self._process is not None:
             self._process.stop()
             self._process = None
 
     def kill(self) -> None:
-        """End the broker at once, as a crash would; nothing if it doesn't run."""
+        """Kill the broker if it runs, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process = None
@@ -139,7 +139,7 @@ class Broker:
     def create_topic(
         self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None
     ) -> None:
-        """Create a topic and wait until it can be written to.
+        """Create a topic and wait until it accepts messages.
 
         Args:
           name: Its name.
@@ -159,8 +159,8 @@ class Broker:
             ) from None
         deadline = time.monotonic() + REQUEST_SECONDS
         while True:
-            found = admin.list_topics(name, REQUEST_SECONDS).topics[name].partitions
-            if len(found) == partitions and all(part.leader == 1 for part in found.values()):
+            present = admin.list_topics(name, REQUEST_SECONDS).topics[name].partitions
+            if len(present) == partitions and all(part.leader == 1 for part in present.values()):
                 return
             if time.monotonic() > deadline:
                 raise FraudError(
@@ -170,9 +170,9 @@ class Broker:
             time.sleep(0.02)
 
     def topics(self) -> dict[str, int]:
-        """Every topic and how many partitions it has."""
-        found = self._admin().list_topics(timeout=REQUEST_SECONDS).topics
-        return {name: len(topic.partitions) for name, topic in found.items()}
+        """Return every topic with its number of partitions."""
+        metadata = self._admin().list_topics(timeout=REQUEST_SECONDS).topics
+        return {name: len(topic.partitions) for name, topic in metadata.items()}
 
     def __enter__(self) -> Self:
         self.start()
@@ -238,7 +238,7 @@ def _login_module(passwords: Mapping[str, str]) -> str:
 
 
 def topic(text: str) -> tuple[str, int]:
-    """Name and partitions of NAME[:PARTITIONS]."""
+    """Parse NAME[:PARTITIONS]."""
     name, _, partitions = text.partition(":")
     return name, int(partitions or 1)
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server on this machine, to try out and test databases with.
+"""A PostgreSQL server on this machine, for trials and tests of databases.
 
 python -m deploy.postgres.server --data DIR [--port N]
 """
@@ -37,7 +37,7 @@ _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/
 
 
 class Server:
-    """A server and its data; it may be stopped and started again at the same address.
+    """A server and its data; it can stop and start again at the same address.
 
     Only this machine reaches it, with a password. As a context manager it runs inside the `with`.
     """
@@ -75,17 +75,17 @@ class Server:
 
     @property
     def log(self) -> Path:
-        """What the server has to say."""
+        """The server's log."""
         return self._home / "server.log"
 
     def url(self, database: str = "postgres", **query: str) -> str:
         """The URL of a database, with the password and options of libpq."""
         host, port = "127.0.0.1", self.port
-        made = URL.create("postgresql", self.user, self.password, host, port, database, query)
-        return made.render_as_string(hide_password=False)
+        address = URL.create("postgresql", self.user, self.password, host, port, database, query)
+        return address.render_as_string(hide_password=False)
 
     def create_database(self, name: str) -> str:
-        """Make an empty database; its URL.
+        """Create an empty database; return its URL.
 
         Raises:
           FraudError: it cannot be made.
@@ -94,11 +94,11 @@ class Server:
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """Remove a database, whoever uses it."""
+        """Drop a database, even if it is in use."""
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """Run a statement outside of any transaction; the rows that it gives.
+        """Run a statement outside any transaction; return its rows.
 
         Raises:
           FraudError: the server refuses or does not answer.
@@ -115,7 +115,7 @@ class Server:
             ) from None
 
     def start(self) -> None:
-        """Start the server and wait until it answers.
+        """Start the server and wait until it responds.
 
         Raises:
           FraudError: PostgreSQL is not installed, the port is taken, or the server ends.
@@ -151,24 +151,24 @@ class Server:
             raise
 
     def stop(self) -> None:
-        """Shut the server down at once but in order; nothing if it does not run."""
+        """Stop the server quickly but cleanly, if it runs."""
         if self._process is not None:
             self._process.stop()
             self._process = None
 
     def restart(self) -> None:
-        """Stop it and start it again."""
+        """Stop and start the server."""
         self.stop()
         self.start()
 
     def kill(self) -> None:
-        """End the server, which its processes do not outlive, as a crash would; or do nothing."""
+        """Kill the server and its processes, as a crash would, if it runs."""
         if self._process is not None:
             self._process.kill()
             self._process = None
 
     def send(self, number: int) -> None:
-        """Send a signal to the server and all of its processes; nothing if it does not run."""
+        """Send a signal to the server and all of its processes, if it runs."""
         if self._process is not None and (server := self._process.pid) is not None:
             for process in (server, *_children(server)):
                 with suppress(ProcessLookupError):
@@ -234,32 +234,32 @@ class Server:
 
 
 def _answers(port: int) -> bool:
-    """Whether a server asks who is there: while it starts, it refuses that."""
+    """Return whether the server asks for a login: during its start it refuses logins."""
     import psycopg
 
     try:
         psycopg.connect(host="127.0.0.1", port=port, user=_USER, password="", connect_timeout=5)
     except psycopg.OperationalError as error:
-        said = str(error)
-        return "no password supplied" in said or "pg_hba.conf" in said
+        message = str(error)
+        return "no password supplied" in message or "pg_hba.conf" in message
     return True
 
 
 def _children(process: int) -> list[int]:
-    """Its processes; each of the server's has a session of its own."""
-    found = Path(f"/proc/{process}/task/{process}/children").read_text("ascii")
-    return [int(child) for child in found.split()]
+    """Return the server's processes; each has its own session."""
+    pids = Path(f"/proc/{process}/task/{process}/children").read_text("ascii")
+    return [int(child) for child in pids.split()]
 
 
 def program(name: str) -> Path:
-    """Where a program of a PostgreSQL server is.
+    """Return the path of a program of a PostgreSQL server.
 
     Raises:
       FraudError: it is not installed.
     """
-    found = shutil.which(name)
-    if found is not None:
-        return Path(found)
+    path = shutil.which(name)
+    if path is not None:
+        return Path(path)
     for folder in _FOLDERS:
         start, *pattern = Path(folder).parts
         if places := sorted(Path(start).glob(str(Path(*pattern, name)))):
@@ -268,7 +268,7 @@ def program(name: str) -> Path:
 
 
 def _user() -> str | None:
-    """Who runs the server: who calls, or another one if that is root."""
+    """Return the user that runs the server: the caller, or another one if the caller is root."""
     if os.geteuid() != 0:
         return None
     try:

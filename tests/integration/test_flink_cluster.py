@@ -1,4 +1,4 @@
-"""A Flink cluster: workers of its pool log to it, a jar submits jobs, permanent failures end jobs."""
+"""A Flink cluster: workers of its pool log to it, a jar submits jobs, permanent failures end it."""
 
 from __future__ import annotations
 
