@@ -161,15 +161,15 @@ class StandIn(GoogleStandIn):
 
     def _insert_all(self, table: str, given: dict[str, Any]) -> dict[str, Any]:
         self._table(table)
-        taken, errors = [], []
+        accepted, errors = [], []
         for index, row in enumerate(given["rows"]):
             fault = self._fault(table, row["json"])
             if fault:
                 errors.append({"index": index, "errors": [{"reason": "invalid", "message": fault}]})
             elif (table, row["insertId"]) not in self.inserted:
                 self.inserted.add((table, row["insertId"]))
-                taken.append(row["json"])
-        self._append(table, taken)
+                accepted.append(row["json"])
+        self._append(table, accepted)
         return {"insertErrors": errors} if errors else {}
 
     def _start(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -195,8 +195,8 @@ class StandIn(GoogleStandIn):
                 if job["configuration"].get("dryRun"):
                     return job
                 query = job["configuration"]["query"]
-                given = {p["name"]: self._value(p) for p in query.get("queryParameters", ())}
-                answer = self.database.execute(self._sql(query["query"]), given or None).fetchall()
+                body = {p["name"]: self._value(p) for p in query.get("queryParameters", ())}
+                answer = self.database.execute(self._sql(query["query"]), body or None).fetchall()
                 self.answers[key] = answer
                 affected = str(answer[0][0]) if answer else "0"
                 job["statistics"]["query"]["numDmlAffectedRows"] = (

@@ -36,9 +36,9 @@ def ids_of_one_sequence(candidates: int = 4 << 20) -> pa.StringArray:
     Those are what a table of a million slots goes by.
     """
     middle = np.arange(candidates, dtype=np.uint64) << np.uint64(20)
-    wanted = middle | np.uint64(0x5A5A5 << 44) | np.uint64(0x12345)
+    expected = middle | np.uint64(0x5A5A5 << 44) | np.uint64(0x12345)
     first = np.frombuffer(b"TX-CHOSEN", np.uint64, 1)
-    second = _unmixed(_mixed(np.uint64(16) ^ _mixed(first)) ^ _unmixed(wanted))
+    second = _unmixed(_mixed(np.uint64(16) ^ _mixed(first)) ^ _unmixed(expected))
     # Text: no byte above 127, none 0.
     bytes_ = second.view(np.uint8).reshape(-1, 8)
     text = second[((bytes_ < 128) & (bytes_ > 0)).all(axis=1)]

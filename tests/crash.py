@@ -68,11 +68,11 @@ def full_disk_at(step: int, times: int | None = None) -> Iterator[Callable[[], b
 @contextmanager
 def _interrupted(step: int, event: Callable[[str], None]) -> Iterator[None]:
     """Call `event` before every change from the `step`-th on."""
-    made = [0]
+    created = [0]
 
     def before(change: str) -> None:
-        made[0] += 1
-        if made[0] > step:
+        created[0] += 1
+        if created[0] > step:
             event(change)
 
     def watched(name: str, real: Callable[..., Any]) -> Callable[..., Any]:

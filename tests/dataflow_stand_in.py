@@ -40,21 +40,21 @@ class DataflowStandIn(GoogleStandIn):
 
     def service(self, method: str, path: str, query: dict[str, str], given: Any) -> Any:
         """Answer a request to the Dataflow API."""
-        found = _PATH.search(path)
-        if found is None:
+        result = _PATH.search(path)
+        if result is None:
             raise RefusedError(501, f"{method} {path} is not made")
-        match (method, *found.groups()):
+        match (method, *result.groups()):
             case ("POST", None, None):
                 return self._create(given)
             case ("GET", None, None):
                 return {"jobs": list(self.jobs.values())}
             case ("GET", job, None):
-                found = self._job(job)
-                return {name: found[name] for name in ("id", "name", "type", "currentState")}
+                result = self._job(job)
+                return {name: result[name] for name in ("id", "name", "type", "currentState")}
             case ("PUT", job, None):
-                found = self._job(job)
-                found["currentState"] = _ENDS[given["requestedState"]]
-                return found
+                result = self._job(job)
+                result["currentState"] = _ENDS[given["requestedState"]]
+                return result
             case ("GET", job, "messages"):
                 self._job(job)
                 return {"jobMessages": self.messages}
@@ -65,11 +65,11 @@ class DataflowStandIn(GoogleStandIn):
 
     def _create(self, job: dict[str, Any]) -> dict[str, Any]:
         key = f"2024-01-01_00_00_00-{len(self.jobs) + 1}"
-        told = {"id": key, "projectId": PROJECT, "location": REGION, "createTime": NOW}
-        self.jobs[key] = {**job, **told, "currentState": "JOB_STATE_RUNNING"}
+        message = {"id": key, "projectId": PROJECT, "location": REGION, "createTime": NOW}
+        self.jobs[key] = {**job, **message, "currentState": "JOB_STATE_RUNNING"}
         # It asks this server itself, which answers one at a time.
         Thread(target=self._work, args=(self.jobs[key],), daemon=True).start()
-        return {name: self.jobs[key][name] for name in (*told, "name", "clientRequestId")}
+        return {name: self.jobs[key][name] for name in (*message, "name", "clientRequestId")}
 
     def _job(self, key: str | None) -> dict[str, Any]:
         if key not in self.jobs:
@@ -90,18 +90,18 @@ class DataflowStandIn(GoogleStandIn):
     def say(self, importance: str, text: str) -> None:
         """Add a message to every job."""
         number = str(len(self.messages))
-        said = {"id": number, "time": NOW, "messageText": text, "messageImportance": importance}
-        self.messages.append(said)
+        message = {"id": number, "time": NOW, "messageText": text, "messageImportance": importance}
+        self.messages.append(message)
 
     def _metrics(self) -> list[dict[str, Any]]:
         """Return every counter twice, as the service does."""
-        found = []
+        result = []
         for name, value in self.counters.items():
             for tentative in ({}, {"tentative": "true"}):
                 context = {"namespace": "beam_fraud", "step": "s1", **tentative}
                 described = {"origin": "user", "name": name, "context": context}
-                found.append({"name": described, "scalar": value, "updateTime": NOW})
-        return found
+                result.append({"name": described, "scalar": value, "updateTime": NOW})
+        return result
 
 
 @contextmanager

@@ -42,14 +42,14 @@ def drop(path: Path, count: int, prefix: str = "t", seconds: float | None = None
 
 def batches(reader: WatchReader, enough: Callable[[], bool] = lambda: False) -> list[Any]:
     """Yield raw batches until the reader ends or `enough` returns true."""
-    found, deadline = [], time.monotonic() + PATIENCE
+    result, deadline = [], time.monotonic() + PATIENCE
     while reader.get_watermark() < MAX_TIMESTAMP:
         assert time.monotonic() < deadline
         if reader.advance():
-            found.append(reader.get_current())
+            result.append(reader.get_current())
             if enough():
                 break
-    return found
+    return result
 
 
 def first(reader: WatchReader, count: int) -> list[Any]:

@@ -32,7 +32,7 @@ NOW = datetime.now(UTC)
 
 def traces(directory: Path, what: str = GONE) -> list[str]:
     """Return the files under `directory` whose bytes or compressed values contain an id."""
-    found = []
+    result = []
     for path in directory.rglob("*"):
         if path.is_file():
             data = path.read_bytes()
@@ -40,8 +40,8 @@ def traces(directory: Path, what: str = GONE) -> list[str]:
                 data += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
             # What stays has an id that begins like the other.
             if what.encode() in data.replace(STAYS.encode(), b""):
-                found.append(str(path.relative_to(directory)))
-    return found
+                result.append(str(path.relative_to(directory)))
+    return result
 
 
 def run(**options: Any) -> dict[str, Any]:

@@ -60,10 +60,10 @@ class FnRunner(
 
     def request(self, worker_id: str) -> Any:
         """Return the request for a worker from a pool."""
-        wanted = fn_api.StartWorkerRequest(worker_id=worker_id)
+        expected = fn_api.StartWorkerRequest(worker_id=worker_id)
         for name in ("control", "logging", "artifact", "provision"):
-            getattr(wanted, f"{name}_endpoint").url = self.endpoint
-        return wanted
+            getattr(expected, f"{name}_endpoint").url = self.endpoint
+        return expected
 
     def let_go(self, worker_id: str) -> None:
         """End the work of a worker."""

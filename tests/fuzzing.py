@@ -64,11 +64,11 @@ def run(numbers: Iterator[tuple[str, int]] | list[tuple[str, int]], directory: P
     findings, child = Findings(), None
     for kind, number in numbers:
         child = child or _Child(directory)
-        said = child.read(kind, number)
-        if said in (READ, REFUSED):
-            findings.outcomes[f"{kind} {said}"] += 1
+        message = child.read(kind, number)
+        if message in (READ, REFUSED):
+            findings.outcomes[f"{kind} {message}"] += 1
             continue
-        findings.failures.append((kind, number, said))
+        findings.failures.append((kind, number, message))
         if child.ended:
             child = None
     if child is not None:
@@ -105,9 +105,9 @@ class _Child:
             return line
         code = self._process.wait()
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace")[-2_000:]
+        message = self._errors.read().decode(errors="replace")[-2_000:]
         self.close()
-        return f"ended the process with {code}: {said}"
+        return f"ended the process with {code}: {message}"
 
     def close(self) -> None:
         """End the child."""
@@ -305,9 +305,9 @@ def _outcome(path: Path, number: int) -> str:
     try:
         read(path, block_rows=50_000 if number % 4 else 9, bytes_each=None if number % 8 else 1)
     except FraudError as error:
-        said = str(error)
-        good = "\n" not in said and "malloc" not in said and len(said) < MESSAGE
-        return REFUSED if good else f"is refused as {said[:300]!r}"
+        message = str(error)
+        good = "\n" not in message and "malloc" not in message and len(message) < MESSAGE
+        return REFUSED if good else f"is refused as {message[:300]!r}"
     except BaseException as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return f"raises {error!r:.300} in {where.filename}:{where.lineno}"

@@ -48,8 +48,8 @@ class GoogleStandIn:
 
     def asked(self, pattern: str) -> list[Any]:
         """Return bodies of the requests that match `METHOD path`."""
-        found = re.compile(pattern)
-        return [body for method, path, body in self.requests if found.search(f"{method} {path}")]
+        result = re.compile(pattern)
+        return [body for method, path, body in self.requests if result.search(f"{method} {path}")]
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
         """Return the response to one request, as JSON or bytes."""
@@ -84,10 +84,10 @@ class GoogleStandIn:
         if bucket not in self.buckets:
             raise RefusedError(404, f"The bucket {bucket} is not there")
         if method == "GET" and name == bucket and path.endswith("/o"):
-            found = [
+            result = [
                 key for key in self.objects if key.startswith(f"{bucket}/{query.get('prefix', '')}")
             ]
-            return {"items": [self._metadata(key) for key in found]}
+            return {"items": [self._metadata(key) for key in result]}
         if method == "GET" and name == bucket:
             return {"name": bucket, "id": bucket}
         if name not in self.objects:

@@ -63,8 +63,8 @@ class ConsoleRecipient(Recipient):
 
     def arrived(self) -> list[Arrived]:
         lines = self.stream.getvalue().splitlines()
-        found = (re.findall(r" transaction=(\S+)", line) for line in lines)
-        return [Arrived("".join(ids), ids, line) for ids, line in zip(found, lines, strict=True)]
+        result = (re.findall(r" transaction=(\S+)", line) for line in lines)
+        return [Arrived("".join(ids), ids, line) for ids, line in zip(result, lines, strict=True)]
 
     def break_it(self) -> None:
         self.stream.close()
@@ -108,15 +108,15 @@ class SmtpRecipient(Recipient):
         super().__init__(f"smtp://{address}/?from=a@b.example&to=c@d.example&starttls=no")
 
     def arrived(self) -> list[Arrived]:
-        found = []
+        result = []
         for letter in self.server.letters:
             assert sorted(letter.mail.keys()) == LETTER_HEADERS
             text, html = (part.get_content() for part in letter.mail.iter_parts())
             ids = re.findall(r"Transaction: (\S+)", text)
             head = "\n".join(str(value) for value in letter.mail.values())
             key = str(letter.mail["Message-ID"])
-            found.append(Arrived(key, ids, f"{head}\n{text}\n{html}".replace("\r\n", "\n"), html))
-        return found
+            result.append(Arrived(key, ids, f"{head}\n{text}\n{html}".replace("\r\n", "\n"), html))
+        return result
 
     def break_it(self) -> None:
         self.server.stop()
@@ -140,12 +140,12 @@ class WebhookRecipient(Recipient):
         super().__init__(f"{self.scheme}://127.0.0.1:{self.server.port}/services/T0KEN")
 
     def arrived(self) -> list[Arrived]:
-        found = []
+        result = []
         for post in self.server.taken:
             assert post.json["delivery_id"] == post.headers["Idempotency-Key"]
             ids = [alert["transaction_id"] for alert in post.json["alerts"]]
-            found.append(Arrived(post.json["delivery_id"], ids, post.body.decode()))
-        return found
+            result.append(Arrived(post.json["delivery_id"], ids, post.body.decode()))
+        return result
 
     def break_it(self) -> None:
         self.server.stop()
@@ -159,13 +159,13 @@ class SlackRecipient(WebhookRecipient):
     scheme = "slack+http"
 
     def arrived(self) -> list[Arrived]:
-        found = []
+        result = []
         for post in self.server.taken:
             blocks = [block["text"]["text"] for block in post.json["blocks"]]
             text = "\n".join([*blocks, post.json["text"]])
             (key,) = re.findall(r"delivery `(\S+)`", text)
-            found.append(Arrived(key, re.findall(r"Transaction: `(\S+)`", text), text, text))
-        return found
+            result.append(Arrived(key, re.findall(r"Transaction: `(\S+)`", text), text, text))
+        return result
 
 
 def _record(text: str, key: str | None = None) -> Arrived:

@@ -62,9 +62,9 @@ def run(call: Call) -> Ended:
             os._exit(code)
     os.close(write_end)
     with open(read_end, "rb") as pipe:
-        said = pipe.read()
+        message = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return Ended(exit_code=status, said=said.decode(errors="replace"))
+    return Ended(exit_code=status, said=message.decode(errors="replace"))
 
 
 def main() -> None:

@@ -51,10 +51,10 @@ def _set_environment(wanted: Mapping[str, str]) -> None:
 
 def need(program: str) -> Path:
     """Return the path of a program."""
-    found = shutil.which(program)
-    if found is None:
+    result = shutil.which(program)
+    if result is None:
         missing(f"{program} is not on PATH")
-    return Path(str(found))
+    return Path(str(result))
 
 
 def need_kafka() -> None:
@@ -155,8 +155,8 @@ def postgres_home() -> Iterator[Path]:
 def need_module(module: str, extra: str) -> None:
     """Require an extra: skip the test without it, or fail it in CI."""
     try:
-        found = importlib.util.find_spec(module)
+        result = importlib.util.find_spec(module)
     except ModuleNotFoundError:
-        found = None
-    if found is None:
+        result = None
+    if result is None:
         missing(f"pip install 'beam-fraud[{extra}]'")

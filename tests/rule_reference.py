@@ -66,12 +66,12 @@ def value_of(value: Value, row: Row) -> float | str | None:
         case Column(name):
             return row[name]
         case Negative(operand):
-            found = value_of(operand, row)
-            return None if found is None else -found
+            result = value_of(operand, row)
+            return None if result is None else -result
         case Arithmetic(symbol, left, right):
             one, other = value_of(left, row), value_of(right, row)
             if one is None or other is None or (symbol == "/" and other == 0):
                 return None
-            found = _ARITHMETIC[symbol](one, other)
-            return None if math.isnan(found) else found
+            result = _ARITHMETIC[symbol](one, other)
+            return None if math.isnan(result) else result
     raise AssertionError(value)

@@ -57,6 +57,6 @@ def decided(
         columns, schema=with_origin(described, Origin(source, "jsonl"))
     )
     fired = Fired(RULES.rules, np.array(holds, dtype=bool).reshape(rows, len(RULES.rules)).T)
-    given = np.zeros(rows) if scores is None else np.array(scores, dtype=np.float64)
-    scored = decide(transactions, given, THRESHOLDS, "m@1", fired)
+    value = np.zeros(rows) if scores is None else np.array(scores, dtype=np.float64)
+    scored = decide(transactions, value, THRESHOLDS, "m@1", fired)
     return append_block(scored, np.arange(2.0 * rows).reshape(rows, 2))

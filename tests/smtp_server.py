@@ -111,9 +111,9 @@ class SmtpServer:
     ) -> AuthResult:
         assert isinstance(data, LoginPassword)
         assert self.login is not None
-        given = (data.login.decode(), data.password.decode())
+        value = (data.login.decode(), data.password.decode())
         # Not handled here: it is the server that answers.
-        return AuthResult(success=given == self.login, handled=False)
+        return AuthResult(success=value == self.login, handled=False)
 
     async def handle_RCPT(  # noqa: N802  so aiosmtpd calls it
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

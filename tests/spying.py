@@ -37,8 +37,8 @@ class SpyingModel:
         self.misled = misled
 
     def predict_proba(self, matrix: np.ndarray) -> np.ndarray:
-        said = (1 - self.misled) * matrix[:, TELLING] + self.misled * matrix[:, MISLEADING]
-        scores = 1 / (1 + np.exp(-said))
+        message = (1 - self.misled) * matrix[:, TELLING] + self.misled * matrix[:, MISLEADING]
+        scores = 1 / (1 + np.exp(-message))
         seen.append(Given("predict", matrix[:, ROW].astype(int).tolist(), scores.tolist()))
         return np.column_stack([1 - scores, scores])
 

@@ -117,8 +117,8 @@ def archived(out: Path) -> int:
 
     A stream that starts again may remove some meanwhile, whose rows come again.
     """
-    found = 0
+    result = 0
     for part in [*out.glob("scores/part-*.parquet"), *out.glob("dead_letters/part-*.parquet")]:
         with suppress(FileNotFoundError):
-            found += pq.read_metadata(part).num_rows
-    return found
+            result += pq.read_metadata(part).num_rows
+    return result

@@ -50,15 +50,15 @@ def read_stream(source: UnboundedSource, directory: Path) -> PipelineResult:
 
 def collected(directory: Path) -> dict[str, list[tuple[int, bytes]]]:
     """Return positions and payloads by source, in the order of arrival."""
-    found: dict[str, list[tuple[int, bytes]]] = {}
+    result: dict[str, list[tuple[int, bytes]]] = {}
     for path in sorted(directory.glob("*.arrow")):
         with pa.OSFile(str(path)) as file:
             batch = pa.ipc.open_file(file).get_batch(0)
         rows = zip(
             batch.column(POSITION).to_pylist(), batch.column(PAYLOAD).to_pylist(), strict=True
         )
-        found.setdefault(origin_of(batch).source, []).extend(rows)
-    return found
+        result.setdefault(origin_of(batch).source, []).extend(rows)
+    return result
 
 
 def payloads(directory: Path) -> list[bytes]:

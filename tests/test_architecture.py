@@ -32,16 +32,16 @@ NAMES = {name_of(path) for path in MODULES}
 
 def imports(path: Path) -> set[str]:
     """Return the package's modules that a module imports at any time."""
-    found: set[str] = set()
+    result: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            result.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
             module = node.module or ""
             submodules = {f"{module}.{alias.name}" for alias in node.names} & NAMES
-            found.update(submodules or {module})
-    return found & NAMES
+            result.update(submodules or {module})
+    return result & NAMES
 
 
 def test_files_do_not_import_each_other_in_a_circle() -> None:

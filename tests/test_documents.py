@@ -42,13 +42,13 @@ def prose(page: Path) -> str:
 @cache
 def anchors(page: Path) -> frozenset[str]:
     """Return the anchors that GitHub gives the headings of a page."""
-    found: set[str] = set()
+    result: set[str] = set()
     for heading in _HEADING.findall(prose(page)):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         anchor = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
-        repeats = sum(1 for known in found if re.fullmatch(rf"{re.escape(anchor)}(-\d+)?", known))
-        found.add(f"{anchor}-{repeats}" if anchor in found else anchor)
-    return frozenset(found)
+        repeats = sum(1 for known in result if re.fullmatch(rf"{re.escape(anchor)}(-\d+)?", known))
+        result.add(f"{anchor}-{repeats}" if anchor in result else anchor)
+    return frozenset(result)
 
 
 def name_of(page: Path) -> str:
@@ -74,12 +74,12 @@ def test_the_table_of_contents_lists_every_page() -> None:
         (contents.parent / link.partition("#")[0]).resolve()
         for link in _LINK.findall(prose(contents))
     }
-    wanted = {
+    expected = {
         page
         for page in pages()
         if page.relative_to(ROOT).parts[0] not in {"tests", "beam_fraud"} and page != contents
     }
-    assert {name_of(page) for page in wanted - listed} == set()
+    assert {name_of(page) for page in expected - listed} == set()
 
 
 def names_in(module: Path) -> set[str]:
@@ -106,8 +106,8 @@ def test_every_path_and_name_exists(page: str) -> None:
         if path.startswith(("OUT/", "DIR/", "/", "~")) or "<" in path:
             continue
         places = [room / file for room in (PACKAGE, ROOT) for file in (path, f"{path}.py")]
-        found = next((place for place in places if place.exists()), None)
-        if found is None or (name and name not in names_in(found)):
+        result = next((place for place in places if place.exists()), None)
+        if result is None or (name and name not in names_in(result)):
             missing.append(f"{path}: {name}" if name else path)
     assert missing == []
 
@@ -115,12 +115,12 @@ def test_every_path_and_name_exists(page: str) -> None:
 def test_the_table_of_rooms_is_the_contract_of_imports() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
-    wanted = [set(re.split(r" [|:] ", layer)) for layer in layers]
+    expected = [set(re.split(r" [|:] ", layer)) for layer in layers]
     rows = re.findall(r"^\| (\d+) \| `(\w+)(?:/|\.py)` \|", prose(ROOT / "ARCHITECTURE.md"), re.M)
     shown: dict[int, set[str]] = {}
     for layer, room in rows:
         shown.setdefault(int(layer), set()).add(room)
-    assert [shown[layer] for layer in sorted(shown, reverse=True)] == wanted
+    assert [shown[layer] for layer in sorted(shown, reverse=True)] == expected
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)

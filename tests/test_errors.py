@@ -44,24 +44,24 @@ def test_an_error_keeps_its_code_when_it_is_copied_and_pickled(error: FraudError
 def test_a_beam_step_that_adds_its_name_keeps_the_code(error: FraudError) -> None:
     # As `DoFnRunner._reraise_augmented` does.
     added = type(error)(error.args[0] + " [while running 'Read']", *error.args[1:])
-    found = fraud_error_in(added)
-    assert type(found) is type(error)
-    assert found is not None
-    assert (str(found), found.code) == (str(error), error.code)
+    result = fraud_error_in(added)
+    assert type(result) is type(error)
+    assert result is not None
+    assert (str(result), result.code) == (str(error), error.code)
 
 
 def test_a_traceback_that_a_worker_sends_carries_the_code() -> None:
     text = io.StringIO()
     traceback.print_exception(ERRORS[1], file=text)
-    found = fraud_error_in(RuntimeError(f"Error from SDK harness:\n{text.getvalue()}\nend"))
-    assert type(found) is UsageError
-    assert (str(found), found.code) == ("--seed x: must be a number", Code.OPTION_VALUE)
+    result = fraud_error_in(RuntimeError(f"Error from SDK harness:\n{text.getvalue()}\nend"))
+    assert type(result) is UsageError
+    assert (str(result), result.code) == ("--seed x: must be a number", Code.OPTION_VALUE)
 
 
 def test_a_traceback_without_its_last_line_is_a_failed_pipeline() -> None:
-    found = fraud_error_in(RuntimeError("beam_fraud.errors.FraudError: a.csv: no such file"))
-    assert found is not None
-    assert (str(found), found.code) == ("a.csv: no such file", Code.PIPELINE_FAILED)
+    result = fraud_error_in(RuntimeError("beam_fraud.errors.FraudError: a.csv: no such file"))
+    assert result is not None
+    assert (str(result), result.code) == ("a.csv: no such file", Code.PIPELINE_FAILED)
 
 
 def test_the_page_has_every_code_once() -> None:

@@ -136,9 +136,9 @@ def test_a_missing_extra_is_reported_before_anything_is_read(
 ) -> None:
     monkeypatch.chdir(bundles)
     assert main(call.split()) in (1, 2)
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.endswith(f"{install(extra)} [BF110]")
-    assert ABSENT not in said
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.endswith(f"{install(extra)} [BF110]")
+    assert ABSENT not in message
 
 
 @pytest.mark.parametrize(

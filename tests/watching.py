@@ -76,8 +76,8 @@ def stream(
     """
     state = out / "state.db"
     good, dead = out / "good.jsonl", out / "dead.jsonl"
-    kept = LocalCheckpoint.at(state)
-    source = replace(source, checkpoint=state, positions=kept.positions().get(WATCH))
+    checkpoint = LocalCheckpoint.at(state)
+    source = replace(source, checkpoint=state, positions=checkpoint.positions().get(WATCH))
 
     def build(pipeline: beam.Pipeline) -> None:
         read = ReadFromUnboundedSource(source, 0.01, batches_a_bundle, 0.2)
@@ -93,17 +93,17 @@ def stream(
     try:
         run(Submission.of([], 1), build)
     finally:
-        kept.close()
+        checkpoint.close()
     return _read(good), _read(dead)
 
 
 def position_in(out: Path) -> WatchPosition:
     """Return the last committed position."""
-    kept = LocalCheckpoint(out / "state.db")
+    checkpoint = LocalCheckpoint(out / "state.db")
     try:
-        return WatchPosition.decode(kept.positions()[WATCH])
+        return WatchPosition.decode(checkpoint.positions()[WATCH])
     finally:
-        kept.close()
+        checkpoint.close()
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -27,15 +27,15 @@ NOW = datetime(2024, 6, 1, tzinfo=UTC)
 
 @pytest.fixture(params=["console", "file", "smtp", "http", "slack+http"])
 def recipient(request, tmp_path):
-    made = {
+    created = {
         "console": ConsoleRecipient,
         "file": lambda: FileRecipient(tmp_path),
         "smtp": SmtpRecipient,
         "http": WebhookRecipient,
         "slack+http": SlackRecipient,
     }[request.param]()
-    yield made
-    made.end()
+    yield created
+    created.end()
 
 
 def _message(recipient, *ids, delivery="d" * 32, **values):

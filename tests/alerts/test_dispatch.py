@@ -122,9 +122,9 @@ def test_snoozed_and_digested_alerts_are_counted_separately(outbox):
 
 
 def test_alerts_of_an_absent_channel_wait(outbox):
-    given, absent = Postman("given"), Postman("absent")
-    _queue(outbox, "ab", given, absent)
-    _send(outbox, given)
+    value, absent = Postman("given"), Postman("absent")
+    _queue(outbox, "ab", value, absent)
+    _send(outbox, value)
     assert outbox.counts()["absent"].pending == 2
 
 

@@ -175,11 +175,11 @@ def test_a_message_accepted_before_a_kill_is_repeated_with_the_same_id(outbox, t
         process.start()
         process.join()
         assert process.exitcode == code
-    taken = [line.split() for line in path.read_text().splitlines()]
-    names = dict(taken)
+    accepted = [line.split() for line in path.read_text().splitlines()]
+    names = dict(accepted)
     assert sorted(names.values()) == list("abcdef")
     # Those of the last moment before the kill, and no other.
-    again = {key for key, times in Counter(key for key, _ in taken).items() if times == 2}
+    again = {key for key, times in Counter(key for key, _ in accepted).items() if times == 2}
     assert {names[key] for key in again} <= set("abc")
     assert "c" in {names[key] for key in again}
     assert outbox.counts() == {"receiver": Counts(0, 6)}
@@ -212,6 +212,6 @@ def test_a_restarted_server_loses_no_alert_and_repeats_none(own_postgres):
             wait_until(lambda round_=round_: len(postman.delivered) > 30 * round_ + 5)
             own_postgres.restart()
         wait_until(lambda: len(postman.delivered) >= 90)
-    told = [alert.transaction_id for message in postman.delivered for alert in message.alerts]
-    assert len(told) == len(set(told)) == 90
+    report = [alert.transaction_id for message in postman.delivered for alert in message.alerts]
+    assert len(report) == len(set(report)) == 90
     assert outbox.counts() == {"postman": Counts(0, 90)}

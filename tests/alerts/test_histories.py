@@ -129,13 +129,13 @@ class Histories(RuleBasedStateMachine):
     def no_alert_is_in_two_messages(self) -> None:
         if not hasattr(self, "said"):
             return
-        told = [
+        message = [
             alert.transaction_id
             for key in self.taken
             if self.said[key].kind == "alerts"
             for alert in self.said[key].alerts
         ]
-        assert len(told) == len(set(told))
+        assert len(message) == len(set(message))
 
     @invariant()
     def the_bound_holds(self) -> None:

@@ -44,12 +44,14 @@ def test_the_key_is_shown_nowhere():
     assert "kkkk" not in repr(NAMES)
 
 
-@pytest.mark.parametrize(("key", "said"), [(None, "need a key"), ("", "need a key"), ("x", "16")])
-def test_a_missing_or_short_key_is_an_error(monkeypatch, key, said):
+@pytest.mark.parametrize(
+    ("key", "message"), [(None, "need a key"), ("", "need a key"), ("x", "16")]
+)
+def test_a_missing_or_short_key_is_an_error(monkeypatch, key, message):
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     if key is not None:
         monkeypatch.setenv(KEY_VARIABLE, key)
-    with pytest.raises(FraudError, match=said) as refused:
+    with pytest.raises(FraudError, match=message) as refused:
         Pseudonyms.from_environment()
     assert KEY_VARIABLE in str(refused.value)
 

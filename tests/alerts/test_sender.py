@@ -254,9 +254,9 @@ def test_a_refused_message_does_not_delay_the_others_and_is_given_up(office, cap
         office.attempt(after=60)
     assert len(office.postman.tried) == 2 + REFUSALS
     assert office.counts() == Counts(0, 2, failed=1)
-    [told] = [record.getMessage() for record in caplog.records]
-    assert "given up after 5 refusals" in told
-    assert "spam" in told
+    [message] = [record.getMessage() for record in caplog.records]
+    assert "given up after 5 refusals" in message
+    assert "spam" in message
 
 
 def test_a_message_accepted_during_a_database_outage_is_not_sent_again(office):

@@ -102,7 +102,7 @@ def test_only_slacks_error_code_is_shown(receiver):
         Answer(404, body=b"no_service"),
         Answer(500, body=b"<html>T0KEN</html>"),
     ]
-    for kind, said in [
+    for kind, message in [
         (MessageRefusedError, "the response is 400 invalid_blocks"),
         (TryLaterError, "in 30 s"),
         (FraudError, "404 no_service"),
@@ -111,7 +111,7 @@ def test_only_slacks_error_code_is_shown(receiver):
         with pytest.raises(FraudError) as refused:
             channel.send(_message())
         assert type(refused.value) is kind
-        assert said in str(refused.value)
+        assert message in str(refused.value)
         assert "T0KEN" not in str(refused.value)
     channel.close()
 

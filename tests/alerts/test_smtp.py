@@ -54,10 +54,10 @@ def _fails(channel, message=None, kind=FraudError):
 @pytest.mark.parametrize("smtps", [False, True])
 def test_emails_are_encrypted_and_sent_with_a_login(tmp_path, monkeypatch, smtps):
     monkeypatch.setenv(PASSWORD_VARIABLE, "hunter2")
-    made = certificates(tmp_path)
-    with SmtpServer(made.context, smtps=smtps, login=("me@b.example", "hunter2")) as server:
+    files = certificates(tmp_path)
+    with SmtpServer(files.context, smtps=smtps, login=("me@b.example", "hunter2")) as server:
         scheme = "smtps" if smtps else "smtp"
-        more = f"cafile={made.ca_file}"
+        more = f"cafile={files.ca_file}"
         channel = _channel(server, scheme=scheme, user="me@b.example@", more=more)
         channel.check()
         channel.send(_message())
@@ -103,9 +103,9 @@ def test_nothing_is_sent_unencrypted_without_starttls(server, monkeypatch):
 
 @pytest.mark.parametrize("hosts", [(), ("elsewhere.example",)])
 def test_an_untrusted_or_foreign_certificate_is_refused(tmp_path, hosts):
-    made = certificates(tmp_path, *hosts)
-    with SmtpServer(made.context) as server:
-        more = f"cafile={made.ca_file}" if hosts else "most=9"
+    files = certificates(tmp_path, *hosts)
+    with SmtpServer(files.context) as server:
+        more = f"cafile={files.ca_file}" if hosts else "most=9"
         assert "certificate is not trusted" in _fails(_channel(server, more=more))
     assert server.letters == []
 
@@ -265,8 +265,8 @@ def test_a_server_that_responds_byte_by_byte_is_abandoned(monkeypatch):
 
 def test_an_email_is_refused_if_all_recipients_are(server):
     server.recipients = {"c@d.example": "550 no such user", "e@f.example": "550 nor this"}
-    said = _fails(_channel(server, to="c@d.example,e@f.example"), kind=MessageRefusedError)
-    assert "c@d.example and 1 more (550 no such user)" in said
+    message = _fails(_channel(server, to="c@d.example,e@f.example"), kind=MessageRefusedError)
+    assert "c@d.example and 1 more (550 no such user)" in message
     assert server.letters == []
 
 
@@ -294,7 +294,7 @@ def test_a_temporarily_refused_recipient_is_retried_alone(server):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("smtp://h/?to=a@b.c", "from is missing"),
         ("smtp://h/?from=a@b.c", "to is missing"),
@@ -321,10 +321,10 @@ def test_a_temporarily_refused_recipient_is_retried_alone(server):
         ("smtp://h:x/?from=a@b.c&to=a@b.c", "no valid server and port"),
     ],
 )
-def test_a_wrong_url_says_how_to_write_it(url, said):
+def test_a_wrong_url_says_how_to_write_it(url, message):
     with pytest.raises(UsageError) as refused:
         parse_channel(url, io.StringIO())
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
@@ -339,9 +339,9 @@ def test_the_name_contains_the_receiver():
     def name(url):
         return parse_channel(url, io.StringIO()).name
 
-    given = name("smtp://me@H.example/?from=a@b.c&to=z@b.c,a@b.c")
-    assert given == "smtp://me@h.example:587/?to=a@b.c,z@b.c"
-    assert given == name("smtp://me@h.example:587?to=a@b.c,z@b.c&from=x@y.z&most=3")
+    value = name("smtp://me@H.example/?from=a@b.c&to=z@b.c,a@b.c")
+    assert value == "smtp://me@h.example:587/?to=a@b.c,z@b.c"
+    assert value == name("smtp://me@h.example:587?to=a@b.c,z@b.c&from=x@y.z&most=3")
     assert name("smtps://h/?from=a@b.c&to=a@b.c") == "smtps://h:465/?to=a@b.c"
 
 

@@ -22,7 +22,7 @@ def _refused(source, **options):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("one\n{{ merchant }}", "mail.txt, line 2: unknown variable 'merchant' (known are kind,"),
         ("{% for a in alerts %}\n{{ a.merchnt }}{% endfor %}", "mail.txt, line 2: "),
@@ -37,8 +37,8 @@ def _refused(source, **options):
         ("{{ range(10**9) | length }}", "mail.txt, line 1: OverflowError"),
     ],
 )
-def test_invalid_templates_are_refused_with_the_line(source, said):
-    assert said in _refused(source)
+def test_invalid_templates_are_refused_with_the_line(source, message):
+    assert message in _refused(source)
 
 
 def test_an_attribute_that_is_missing_is_named():
@@ -76,8 +76,8 @@ def test_the_default_templates_show_all_fields(name, sample):
     if sample.text:
         assert sample.text.replace("'", "&#39;" if name.endswith("html") else "'") in text
     for alert in sample.alerts:
-        for said in (alert.alert_id, alert.transaction_id, alert.model_id, "0.97", "1,234.50"):
-            assert said in text
+        for message in (alert.alert_id, alert.transaction_id, alert.model_id, "0.97", "1,234.50"):
+            assert message in text
     if sample.kind == "digest":
         assert "1,000" in text
 

@@ -22,7 +22,7 @@ def test_a_file_becomes_an_absolute_path(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("consle:", "unknown scheme 'consle' (known: console:, file:FILE, "),
         ("fil:x", "unknown scheme 'fil' (known: file:FILE, "),
@@ -32,10 +32,10 @@ def test_a_file_becomes_an_absolute_path(tmp_path, monkeypatch):
         ("file://host/x", "file:FILE"),
     ],
 )
-def test_a_wrong_url_says_how_to_write_it(url, said):
+def test_a_wrong_url_says_how_to_write_it(url, message):
     with pytest.raises(UsageError) as refused:
         parse_channel(url, io.StringIO())
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "--alert" in str(refused.value)
 
 
@@ -56,21 +56,21 @@ PARTS += ["to=a@b.c", "group=", "rate=", "1/1h", "most=", "fields=", "config=", 
     parts=st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=5)), max_size=12),
 )
 def test_any_url_is_a_channel_or_one_line(scheme, parts):
-    said = None
+    message = None
     try:
         channel = parse_channel(scheme + "".join(parts), io.StringIO())
     except FraudError as error:
-        said = str(error)
-    if said is None:
+        message = str(error)
+    if message is None:
         assert channel.name.isprintable()
         assert channel.policy.most >= 1
     else:
-        assert "\n" not in said
-        assert "--alert" in said
+        assert "\n" not in message
+        assert "--alert" in message
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("kafka://h:9092/", "no brokers and topic"),
         ("kafka://h/topic", "brokers are written HOST:PORT"),
@@ -81,10 +81,10 @@ def test_any_url_is_a_channel_or_one_line(scheme, parts):
         ("file:x?mot=1", "did you mean most?"),
     ],
 )
-def test_invalid_options_are_errors(url, said):
+def test_invalid_options_are_errors(url, message):
     with pytest.raises(UsageError) as refused:
         parse_channel(url, io.StringIO())
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 

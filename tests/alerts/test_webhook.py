@@ -34,9 +34,9 @@ def receiver():
 
 @pytest.fixture
 def channel(receiver):
-    made = _channel(receiver)
-    yield made
-    made.close()
+    created = _channel(receiver)
+    yield created
+    created.close()
 
 
 def _channel(receiver, options=""):
@@ -118,9 +118,9 @@ def test_a_missing_secret_is_reported_before_the_run(receiver):
 
 
 def test_tls_with_an_own_authority(tmp_path):
-    made = certificates(tmp_path)
-    with HttpReceiver(made.context) as receiver:
-        channel = _channel(receiver, f"cafile={made.ca_file}")
+    files = certificates(tmp_path)
+    with HttpReceiver(files.context) as receiver:
+        channel = _channel(receiver, f"cafile={files.ca_file}")
         channel.check()
         channel.send(_message())
         channel.close()
@@ -168,20 +168,20 @@ def test_a_response_about_the_receiver_gives_no_message_up(receiver, channel, st
 def test_the_receiver_sets_the_time_of_the_retry(receiver, channel):
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     past = format_datetime(datetime.now(UTC) - timedelta(seconds=60), usegmt=True)
-    for given, least, most in [
+    for value, least, most in [
         ("7", 7, 7),
         (soon, 50, 61),
         (past, 0, 0),
         ("9" * 5_000, 3600, 3600),
     ]:
         for status in (429, 503):
-            receiver.answers = [Answer(status, {"Retry-After": given})]
+            receiver.answers = [Answer(status, {"Retry-After": value})]
             assert least <= _fails(channel, TryLaterError).seconds <= most
 
 
-@pytest.mark.parametrize("given", ["", "soon", "-5", "1e9", "\u0667"])
-def test_an_unreadable_retry_time_is_ignored(receiver, channel, given):
-    receiver.answers = [Answer(429, {"Retry-After": given.encode().decode("latin-1")})]
+@pytest.mark.parametrize("value", ["", "soon", "-5", "1e9", "\u0667"])
+def test_an_unreadable_retry_time_is_ignored(receiver, channel, value):
+    receiver.answers = [Answer(429, {"Retry-After": value.encode().decode("latin-1")})]
     _fails(channel)
 
 
@@ -219,9 +219,9 @@ def test_a_receiver_that_responds_byte_by_byte_is_abandoned(receiver, channel, m
 
 def test_a_receiver_that_responds_byte_by_byte_over_tls_is_abandoned(tmp_path, monkeypatch):
     monkeypatch.setattr(http_post, "WHOLE_SECONDS", 1.0)
-    made = certificates(tmp_path)
-    with HttpReceiver(made.context) as receiver:
-        channel = _channel(receiver, f"cafile={made.ca_file}")
+    files = certificates(tmp_path)
+    with HttpReceiver(files.context) as receiver:
+        channel = _channel(receiver, f"cafile={files.ca_file}")
         receiver.answers = [Answer(how="drip", headers={"X-Long": "x" * 2_000})]
         assert "no complete response" in str(_fails(channel))
         channel.close()
@@ -283,7 +283,7 @@ def test_the_proxy_of_the_environment_is_used(receiver, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("http://h.example/x", "unencrypted; write https:, or #plain=yes"),
         ("slack+http://h.example/x", "unencrypted"),
@@ -298,10 +298,10 @@ def test_the_proxy_of_the_environment_is_used(receiver, monkeypatch):
         ("https://[::1/x", "no valid server and port"),
     ],
 )
-def test_a_wrong_url_says_how_to_write_it(url, said):
+def test_a_wrong_url_says_how_to_write_it(url, message):
     with pytest.raises(UsageError) as refused:
         parse_channel(url, io.StringIO())
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 

@@ -32,10 +32,10 @@ ROLES = {"transaction_id": "id", "event_time": "t", "account_id": "acc", "amount
 def alert(*rules: FiredRule, **changed: object) -> Alert:
     names = tuple(rule.rule for rule in rules)
     when = datetime(2024, 3, 1, 13, 5, 59, tzinfo=UTC)
-    made = replace(
+    created = replace(
         sample_alert(when=when), decision="review", score=0.03, fired_rules=rules, rules=names
     )
-    return replace(made, timezone="Europe/Brussels", **changed)  # type: ignore[arg-type]
+    return replace(created, timezone="Europe/Brussels", **changed)  # type: ignore[arg-type]
 
 
 FAST = FiredRule("large_and_fast", True, CONDITION)
@@ -149,10 +149,10 @@ def test_pseudonyms_leave_no_id_in_the_words_of_a_rule() -> None:
 RULE = '[[rule]]\nname = "large"\nwhen = """amount\n > 2"""\ndecision = "decline"\n'
 
 
-@pytest.mark.parametrize("given", ["7", '""', '"a\\u001bb"', f'"{"x" * 201}"'])
-def test_a_description_is_text_that_can_be_shown(given: str) -> None:
+@pytest.mark.parametrize("value", ["7", '""', '"a\\u001bb"', f'"{"x" * 201}"'])
+def test_a_description_is_text_that_can_be_shown(value: str) -> None:
     with fails(Code.RULES_INVALID, r"rule large \(line 1\): description must be", kind=UsageError):
-        rules_from_toml(f"{RULE}description = {given}", {"amount": "number"})
+        rules_from_toml(f"{RULE}description = {value}", {"amount": "number"})
 
 
 def test_messages_of_a_run_have_rule_and_zone(
@@ -173,14 +173,14 @@ def test_messages_of_a_run_have_rule_and_zone(
         alerts=("console:", f"file:{tmp_path}/alerts.jsonl"),
     )
     score.run(options)
-    said = capsys.readouterr()
-    [line] = [line for line in (said.out + said.err).splitlines() if line.startswith("ALERT")]
+    message = capsys.readouterr()
+    [line] = [line for line in (message.out + message.err).splitlines() if line.startswith("ALERT")]
     assert line.startswith('ALERT decline by="rule large (amount > 2)" ')
     assert 'time="2024-01-01 09:00 +09:00"' in line
-    told = json.loads((tmp_path / "alerts.jsonl").read_text())
-    assert told["event_time"] == "2024-01-01T00:00:00Z"
-    assert told["timezone"] == "Asia/Tokyo"
-    assert told["fired_rules"] == [
+    decoded = json.loads((tmp_path / "alerts.jsonl").read_text())
+    assert decoded["event_time"] == "2024-01-01T00:00:00Z"
+    assert decoded["timezone"] == "Asia/Tokyo"
+    assert decoded["fired_rules"] == [
         {"rule": "large", "raised": True, "condition": "amount > 2", "description": None}
     ]
 

@@ -85,17 +85,17 @@ def test_copies_begin_as_the_original_and_never_repeat_it(source: Path, inputs: 
     original = pq.read_table(source / "creditcard.parquet")
     files = [pq.read_table(path) for path in sorted(inputs.iterdir())]
     assert [table.num_rows for table in files] == [2_500, 2_500]
-    made = pa.concat_tables(files)
-    assert made.column("row").to_pylist() == list(range(5_000))
-    made = made.drop_columns("row")
-    assert made.slice(0, SOURCE_ROWS).equals(original)
-    copy = made.slice(SOURCE_ROWS, SOURCE_ROWS)
+    created = pa.concat_tables(files)
+    assert created.column("row").to_pylist() == list(range(5_000))
+    created = created.drop_columns("row")
+    assert created.slice(0, SOURCE_ROWS).equals(original)
+    copy = created.slice(SOURCE_ROWS, SOURCE_ROWS)
     for name in ("Time", "Class"):
         assert copy.column(name).equals(original.column(name))
     changed = np.abs(copy.column("V1").to_numpy() - original.column("V1").to_numpy())
     assert (changed > 0).all()
     assert changed.max() < 0.1
-    assert len(set(made.column("V28").to_pylist())) == 5_000
+    assert len(set(created.column("V28").to_pylist())) == 5_000
 
 
 def test_simulated_rows_have_the_requested_number(tmp_path: Path) -> None:
@@ -224,8 +224,8 @@ def test_every_part_runs(source: Path, tmp_path: Path) -> None:
 
 
 def test_opening_a_bundle_is_timed_with_imports_and_without(bundle: Path) -> None:
-    found = printed((sys.executable, "-m", "benchmarks.loading_run", str(bundle)))
-    assert 0 < found["again"] < found["first"] < found["all"]
+    result = printed((sys.executable, "-m", "benchmarks.loading_run", str(bundle)))
+    assert 0 < result["again"] < result["first"] < result["all"]
 
 
 @pytest.mark.slow

@@ -34,5 +34,5 @@ def test_the_part_measures_every_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("cost", "ratio", "held"), [(75.0, 2.0, True), (75.1, 2.1, False)])
 def test_bounds_are_on_many_rows(cost: float, ratio: float, held: bool) -> None:
-    found = {"rows": 200_000, "microseconds": {"10": 999.0, "100": cost}, "median_ratio": ratio}
-    assert [r.holds for r in ratios("logistic", found)] == [None, held, held]
+    result = {"rows": 200_000, "microseconds": {"10": 999.0, "100": cost}, "median_ratio": ratio}
+    assert [r.holds for r in ratios("logistic", result)] == [None, held, held]

@@ -133,7 +133,7 @@ def test_a_run_with_one_seed_computes_every_table(
     page.write_text((ROOT / "docs" / "results.md").read_text("utf-8"), "utf-8")
     results.main(["--data", str(DATA), "--seeds", "1", "--json", "--out", str(page)])
     sections = json.loads(capsys.readouterr().out)
-    assert [found["key"] for found in sections] == list(results.SECTIONS)
-    ours = [line for found in sections for line in found["lines"] if line["command"]]
+    assert [result["key"] for result in sections] == list(results.SECTIONS)
+    ours = [line for result in sections for line in result["lines"] if line["command"]]
     assert all(0.6 < line["runs"][0]["average_precision"] < 1 for line in ours)
     assert "| 1 |" in page.read_text("utf-8")

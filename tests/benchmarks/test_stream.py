@@ -88,10 +88,10 @@ def test_only_messages_after_the_warm_up_count() -> None:
 def test_a_quantile_is_the_least_value_that_covers_its_share(
     values: list[int], share: float
 ) -> None:
-    found = quantile(np.array(values, float), share)
-    assert found in values
-    assert sum(v <= found for v in values) >= share * len(values) - 1e-9
-    assert sum(v < found for v in values) < share * len(values) + 1e-9
+    result = quantile(np.array(values, float), share)
+    assert result in values
+    assert sum(v <= result for v in values) >= share * len(values) - 1e-9
+    assert sum(v < result for v in values) < share * len(values) + 1e-9
 
 
 def test_quantiles_of_many() -> None:

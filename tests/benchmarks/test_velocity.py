@@ -23,11 +23,11 @@ def test_every_engine_does_the_same_work(name: str, tmp_path: Path) -> None:
     file = tmp_path / "made" / "transactions.parquet"
     velocity.make_transactions(4000, file)
     transactions = pq.read_table(file).combine_chunks()
-    expected, found = batch(transactions), ENGINES[name](transactions)
-    assert sorted(found) == sorted(expected)
+    expected, result = batch(transactions), ENGINES[name](transactions)
+    assert sorted(result) == sorted(expected)
     assert pc.count_distinct(transactions["event_time"]).as_py() == 4000, "no ties"
     for feature, values in expected.items():
-        np.testing.assert_allclose(found[feature], values, rtol=1e-9, atol=1e-9, err_msg=feature)
+        np.testing.assert_allclose(result[feature], values, rtol=1e-9, atol=1e-9, err_msg=feature)
     assert max(values.max() for name, values in expected.items() if "risk" in name) > 0
 
 

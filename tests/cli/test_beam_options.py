@@ -47,8 +47,8 @@ def test_options_of_the_flink_job_server_reach_it_as_numbers() -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     _, beams = divided("--checkpointing_interval=1000", "--savepoint_path=file:///s")
-    given = PipelineOptions(list(beams)).get_all_options(drop_default=True)
-    assert (given["checkpointing_interval"], given["savepoint_path"]) == (1000, "file:///s")
+    options = PipelineOptions(list(beams)).get_all_options(drop_default=True)
+    assert (options["checkpointing_interval"], options["savepoint_path"]) == (1000, "file:///s")
 
 
 def test_values_of_our_options_and_what_follows_a_double_dash_are_not_options() -> None:

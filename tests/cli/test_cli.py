@@ -258,8 +258,8 @@ def test_an_empty_value_is_a_wrong_call(
     calls: Calls, capsys: pytest.CaptureFixture[str], command: str, args: list[str], name: str
 ) -> None:
     assert main([*MINIMAL[command], *args]) == 2
-    said = capsys.readouterr().err
-    assert said == f"beam-fraud: {name}: nothing was given, the value is empty [BF102]\n"
+    message = capsys.readouterr().err
+    assert message == f"beam-fraud: {name}: nothing was given, the value is empty [BF102]\n"
     assert calls.options is None
 
 
@@ -280,8 +280,8 @@ def test_an_option_with_one_value_is_given_once(
     calls: Calls, capsys: pytest.CaptureFixture[str], command: str, args: list[str], name: str
 ) -> None:
     assert main([*MINIMAL[command], *args]) == 2
-    said = capsys.readouterr().err
-    assert said == f"beam-fraud: option {name} is given twice; give it once [BF105]\n"
+    message = capsys.readouterr().err
+    assert message == f"beam-fraud: option {name} is given twice; give it once [BF105]\n"
     assert calls.options is None
 
 

@@ -43,8 +43,8 @@ class Desk:
     def call(self, *args, code=0):
         """Call `beam-fraud alerts`; return its output or its error."""
         assert main(["alerts", *args]) == code
-        said = self.capsys.readouterr()
-        return said.out if code == 0 else said.err
+        message = self.capsys.readouterr()
+        return message.out if code == 0 else message.err
 
     def list(self, *args):
         return json.loads(self.call("list", "--out", str(self.path), "--json", *args))
@@ -81,10 +81,10 @@ def test_list_shows_the_newest_first_with_their_states(desk, monkeypatch):
     desk.queue("ab")
     desk.send()
     desk.queue("cd", account="other", minutes=[10, 11])
-    found = desk.list()
-    assert ids(found) == ["d", "c", "b", "a"]
-    assert [one["state"] for one in found["alerts"]] == ["waiting", "waiting", "sent", "sent"]
-    assert found["channels"] == {
+    result = desk.list()
+    assert ids(result) == ["d", "c", "b", "a"]
+    assert [one["state"] for one in result["alerts"]] == ["waiting", "waiting", "sent", "sent"]
+    assert result["channels"] == {
         desk.channel.name: {
             "waiting": 2,
             "sent": 2,
@@ -95,19 +95,19 @@ def test_list_shows_the_newest_first_with_their_states(desk, monkeypatch):
     }
     assert ids(desk.list("--state", "sent", "--limit", "1")) == ["b"]
     assert ids(desk.list("--account", "other")) == ["d", "c"]
-    for given in (desk.channel.name, "file:alerts.jsonl", "file"):
-        assert ids(desk.list("--channel", given)) == ["d", "c", "b", "a"]
+    for options in (desk.channel.name, "file:alerts.jsonl", "file"):
+        assert ids(desk.list("--channel", options)) == ["d", "c", "b", "a"]
     assert ids(desk.list("--merchant", "nobody")) == []
 
 
 def test_a_channel_without_alerts_is_reported_without_its_secret(desk):
     desk.queue("a")
     secret = "slack://hooks.slack.com/services/T0/B0/hunter2"
-    for given in ("console", "console:", secret):
-        said = desk.call("list", "--out", str(desk.path), "--channel", given, code=1)
-        assert "no alerts for this channel" in said
-        assert desk.channel.name in said
-        assert "hunter2" not in said
+    for options in ("console", "console:", secret):
+        message = desk.call("list", "--out", str(desk.path), "--channel", options, code=1)
+        assert "no alerts for this channel" in message
+        assert desk.channel.name in message
+        assert "hunter2" not in message
 
 
 def test_list_is_a_table_that_is_safe_on_a_terminal(desk):
@@ -153,8 +153,8 @@ def test_snoozed_alerts_wait_until_it_is_lifted(desk):
     assert desk.resend() == "alerts sent: 0; 2 are snoozed\n"
     assert [one["state"] for one in desk.list()["alerts"]] == ["snoozed", "snoozed"]
     assert desk.snooze("--account", "a", "--lift") == "account a: no longer snoozed\n"
-    said = desk.snooze("--account", "a", "--lift", code=1)
-    assert "--account a: is not snoozed in sqlite" in said
+    message = desk.snooze("--account", "a", "--lift", code=1)
+    assert "--account a: is not snoozed in sqlite" in message
     assert desk.resend() == "alerts sent: 2\n"
     assert desk.told() == ["x", "y"]
 
@@ -168,8 +168,8 @@ def test_people_read_the_end_of_a_snooze_in_the_zone_of_the_alerts(desk):
     [one] = desk.list()["snoozes"]
     assert datetime.fromisoformat(one["until"]).utcoffset() == timedelta(0)
     local = r"\d{4}-\d\d-\d\d \d\d:\d\d \+05:30\n"
-    said = desk.snooze("--account", "a", "--for", "8h")
-    assert re.fullmatch(f"alerts of account a wait until {local}", said)
+    message = desk.snooze("--account", "a", "--for", "8h")
+    assert re.fullmatch(f"alerts of account a wait until {local}", message)
     listed = desk.call("list", "--out", str(desk.path))
     assert re.search(f"\nsnoozed account a until {local}$", listed)
 
@@ -177,11 +177,11 @@ def test_people_read_the_end_of_a_snooze_in_the_zone_of_the_alerts(desk):
 def test_a_snooze_of_an_id_without_alerts_warns(desk):
     desk.queue("xy")
     for account, known in (("a", True), ("A", False)):
-        given = ("--out", str(desk.path), "--account", account, "--for", "8h", "--json")
-        assert main(["alerts", "snooze", *given]) == 0
-        said = desk.capsys.readouterr()
-        assert json.loads(said.out)["known"] == known
-        assert ("--account A: no alert in sqlite" in said.err) == (not known)
+        options = ("--out", str(desk.path), "--account", account, "--for", "8h", "--json")
+        assert main(["alerts", "snooze", *options]) == 0
+        message = desk.capsys.readouterr()
+        assert json.loads(message.out)["known"] == known
+        assert ("--account A: no alert in sqlite" in message.err) == (not known)
 
 
 def test_a_list_without_matching_alerts_is_reported(desk):
@@ -242,7 +242,7 @@ def test_a_channel_that_still_fails_is_an_error(desk, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (("list",), "give --sink URL"),
         (("list", "--out", "a", "--sink", "sqlite:///b"), "not both"),
@@ -255,11 +255,11 @@ def test_a_channel_that_still_fails_is_an_error(desk, monkeypatch):
         (("resend", "--out", "OUT", "--alert", "file:alerts.jsonl", "--id", "x"), "no such alert"),
     ],
 )
-def test_a_wrong_call_is_one_line(desk, monkeypatch, args, said):
+def test_a_wrong_call_is_one_line(desk, monkeypatch, args, message):
     monkeypatch.chdir(desk.path)
     desk.queue("a")
     error = desk.call(*(str(desk.path) if a == "OUT" else a for a in args), code=2)
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
 
 

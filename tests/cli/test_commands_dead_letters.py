@@ -52,9 +52,9 @@ def test_an_export_never_overwrites_a_file(tmp_path: Path) -> None:
 
 
 def test_one_place_is_required(tmp_path: Path) -> None:
-    for given in ({"out": None}, {"out": "x", "sink": "sqlite:///x.db"}):
+    for options in ({"out": None}, {"out": "x", "sink": "sqlite:///x.db"}):
         with fails(Code.OPTION_MISSING, "--out .* --sink", kind=UsageError):
-            run_list(ListDeadLettersOptions(**given))
+            run_list(ListDeadLettersOptions(**options))
     with fails(Code.PLACE_EMPTY, "dead_letters; give the --out"):
         listed(tmp_path)
     with fails(Code.SINK_UNSUITED, "--sink: .* --out", kind=UsageError):
@@ -78,7 +78,7 @@ def test_dead_letters_of_score_in_a_database_are_replayed_with_rules(tmp_path: P
     file = tmp_path / "repaired.jsonl"
     run_export(ExportDeadLettersOptions(out=None, sink=url, to=str(file), reason="wrong_type"))
     file.write_text(file.read_text().replace("ten", "10"))
-    given = replace(
+    arguments = replace(
         again(tmp_path),
         out=None,
         from_sink=url,
@@ -86,12 +86,12 @@ def test_dead_letters_of_score_in_a_database_are_replayed_with_rules(tmp_path: P
         sink=url,
         rules=options.rules,
     )
-    assert replay.run(replace(given, repaired=str(file)))["rows_scored"] == 1
+    assert replay.run(replace(arguments, repaired=str(file)))["rows_scored"] == 1
     (row,) = pq.read_table(tmp_path / "again" / "scores").to_pylist()
     assert (row["transaction_id"], row["decision"], row["rules"]) == ("x2", "decline", ["small"])
     # Dies again, which the database is told as well, and stays to be repaired.
     with fails(Code.ROWS_INVALID, "of 1 records"):
-        replay.run(replace(given, results=str(tmp_path / "third")))
+        replay.run(replace(arguments, results=str(tmp_path / "third")))
     left = run_list(ListDeadLettersOptions(out=None, sink=url, all=True))["rows"]
     assert {row["position"]: row["replayed"] for row in left} == {1: True, 2: False}
 

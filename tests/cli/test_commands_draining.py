@@ -89,17 +89,17 @@ def test_a_job_that_continues_is_cancelled_successfully(
 
 def test_a_job_that_progresses_is_not_cancelled() -> None:
     job, done = Job(), iter([1, 2, 3, 3])
-    asked = list[int]()
+    requested = list[int]()
 
     def progress() -> int:
-        asked.append(next(done))
-        return asked[-1]
+        requested.append(next(done))
+        return requested[-1]
 
     draining = Draining(stop=lambda: None, progress=progress, patience=0.01)
     when_waited_for(job, draining.ask)
     draining.wait(job)
     assert job.state == PipelineState.CANCELLED
-    assert asked == [1, 2, 3, 3]
+    assert requested == [1, 2, 3, 3]
 
 
 def test_nothing_is_cancelled_unasked() -> None:

@@ -90,8 +90,8 @@ def test_no_trace_of_an_account_remains_under_a_directory(tmp_path: Path) -> Non
     assert (rows["scores"], rows["dead_letters"], rows["alerts.jsonl"]) == (80, 20, 80)
     assert rows["outbox.alerts"] == 80
     assert result["rows"][f"parquet:{tmp_path / 'flagged'}"] == {"flagged": 80}
-    kept = before.filter(pc.equal(before["account_id"], STAYS))
-    assert pq.read_table(out / "scores").equals(kept)
+    stored = before.filter(pc.equal(before["account_id"], STAYS))
+    assert pq.read_table(out / "scores").equals(stored)
     assert pq.read_table(out / "dead_letters").num_rows == 20
     assert len((out / "alerts.jsonl").read_text().splitlines()) == 80
     assert all(map(is_ours, (out / "scores").glob("*.parquet")))
@@ -128,9 +128,9 @@ def test_an_unknown_account_is_exit_code_1(
         for how in ("--dry-run", "--yes"):
             capsys.readouterr()
             assert main([*call, account, how]) == code
-            said = capsys.readouterr().out
-            assert ("nothing is known of the account in these places" in said) == bool(code)
-            assert account not in said
+            message = capsys.readouterr().out
+            assert ("nothing is known of the account in these places" in message) == bool(code)
+            assert account not in message
 
 
 @pytest.mark.parametrize("how", ["--dry-run", "--yes"])
@@ -154,13 +154,13 @@ def test_unknown_accounts_are_reported_beside_known_ones(
     call = ["erase", "--out", str(out), "--sink", url, "--file", str(tmp_path / "more.jsonl")]
     call += [word for id in (*known, "nobody", "no\x1bone") for word in ("--account", id)]
     assert main([*call, "--json", "--dry-run"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["accounts"], told["accounts_unknown"]) == (8, ["nobody", "no\x1bone"])
+    decoded = json.loads(capsys.readouterr().out)
+    assert (decoded["accounts"], decoded["accounts_unknown"]) == (8, ["nobody", "no\x1bone"])
     assert main([*call, how]) == 0
-    said = capsys.readouterr()
-    assert "--account nobody no\\x1bone: nothing is known of it" in said.err
-    assert "nothing is known of 2 of the 8 accounts in these places" in said.out
-    assert not any(id in said.out + said.err for id in known)
+    message = capsys.readouterr()
+    assert "--account nobody no\\x1bone: nothing is known of it" in message.err
+    assert "nothing is known of 2 of the 8 accounts in these places" in message.out
+    assert not any(id in message.out + message.err for id in known)
 
 
 def test_old_rows_are_erased_and_younger_ones_stay(tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_the_record_names_an_account_by_its_keyed_hash_alone(
 def test_undelivered_rows_keep_the_metadata_of_their_files(tmp_path: Path) -> None:
     place = tmp_path / "out" / "undelivered"
     place.mkdir(parents=True)
-    told = SCORED.with_metadata({b"sink": b"postgresql://db"})
-    writer = ParquetBlockWriter(place / "part-1.parquet", told)
+    message = SCORED.with_metadata({b"sink": b"postgresql://db"})
+    writer = ParquetBlockWriter(place / "part-1.parquet", message)
     for account in (GONE, STAYS, None):
         writer.write(flagged_batch([f"of {account}"], account=account))
     writer.close()
@@ -366,7 +366,7 @@ def test_nothing_is_erased_without_confirmation(
     assert traces(tmp_path)
     flagged = f"parquet:{tmp_path / 'flagged'}"
     assert main([*call[3:], "--yes", "--sink", flagged]) == 0
-    said = capsys.readouterr()
-    assert "rows deleted" in said.out
-    assert GONE not in said.out + said.err
+    message = capsys.readouterr()
+    assert "rows deleted" in message.out
+    assert GONE not in message.out + message.err
     assert traces(tmp_path) == []

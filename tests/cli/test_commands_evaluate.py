@@ -121,8 +121,8 @@ def reports(shop: Shop) -> dict[str, str]:
         segments=("scenario", "card", "$h_1^{"),
     )
     result = evaluate.run(options)
-    found = {Path(path).suffix: Path(path).read_text("utf-8") for path in out}
-    return {**found, "result": json.dumps(result)}
+    actual = {Path(path).suffix: Path(path).read_text("utf-8") for path in out}
+    return {**actual, "result": json.dumps(result)}
 
 
 def test_one_model_has_the_keys_it_always_had_and_intervals(shop: Shop) -> None:
@@ -276,7 +276,7 @@ def test_ten_rows_and_constant_scores_make_a_report(
 
 
 @pytest.mark.parametrize(
-    ("label", "rows", "figure", "said"),
+    ("label", "rows", "figure", "message"),
     [
         (0, 1200, "recall", "none of the 1,200"),
         (1, 1200, "roc_auc", "each of the 1,200"),
@@ -285,7 +285,7 @@ def test_ten_rows_and_constant_scores_make_a_report(
     ],
 )
 def test_rows_of_one_class_make_reports_with_undefined_figures(
-    shop: Shop, tmp_path: Path, label: int, rows: int, figure: str, said: str
+    shop: Shop, tmp_path: Path, label: int, rows: int, figure: str, message: str
 ) -> None:
     """1,200 rows span three weeks, and each week has an undefined figure."""
     data = table().slice(0, rows)
@@ -302,14 +302,14 @@ def test_rows_of_one_class_make_reports_with_undefined_figures(
         png=str(tmp_path / "png"),
     )
     result: dict[str, Any] = evaluate.run(options)
-    assert any(said in warning for warning in result["warnings"])
+    assert any(message in warning for warning in result["warnings"])
     assert [model[figure] for model in result["models"]] == [None, None]
     assert json.loads(Path(out[1]).read_text())["models"][0]["metrics"][figure] is None
     why = "undefined: only frauds" if label else "undefined: no frauds"
     for page in (out[0], out[2]):
         text = Path(page).read_text("utf-8")
         assert why in text
-        assert said in text
+        assert message in text
     assert why in evaluate.render(
         evaluate.run(replace(options, models=options.models[:1], out=(), png=None))
     )
@@ -317,7 +317,7 @@ def test_rows_of_one_class_make_reports_with_undefined_figures(
     compared = compare_models.run(CompareModelsOptions(bundles=tuple(shop.models), on=on))
     assert compare_models.render(compared)
     measured = cast(dict[str, Any], compared["measured"])
-    assert any(said in warning for warning in measured["warnings"])
+    assert any(message in warning for warning in measured["warnings"])
     assert measured["models"][0][figure] is None
 
 
@@ -409,7 +409,7 @@ def test_a_segment_column_must_exist_and_be_text_or_whole_numbers(shop: Shop) ->
 
 
 @pytest.mark.parametrize(
-    ("out", "said"),
+    ("out", "message"),
     [
         (("report.pdf",), "must end in .html, .json or .md"),
         (("nowhere/r.html",), "in a directory that is there"),
@@ -417,8 +417,8 @@ def test_a_segment_column_must_exist_and_be_text_or_whole_numbers(shop: Shop) ->
         (("gs://bucket/r.html",), "in a directory that is there"),
     ],
 )
-def test_report_paths_are_checked_first(out: tuple[str, ...], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_report_paths_are_checked_first(out: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         evaluate.run(EvaluateOptions(files=("none.csv",), models=("none",), out=out))
 
 

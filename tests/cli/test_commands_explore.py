@@ -53,9 +53,9 @@ def schema(directory: Path, features: list[tuple[str, str]], roles: str = "") ->
 
 
 def written(directory: Path, rows: int, columns: dict[str, Any]) -> str:
-    given = {"t": [DAY * i // 5 for i in range(rows)], "a": [float(i) for i in range(rows)]}
-    given["y"] = [int(i % 4 == 0) for i in range(rows)]
-    pq.write_table(pa.table(given | columns), directory / "rows.parquet")
+    value = {"t": [DAY * i // 5 for i in range(rows)], "a": [float(i) for i in range(rows)]}
+    value["y"] = [int(i % 4 == 0) for i in range(rows)]
+    pq.write_table(pa.table(value | columns), directory / "rows.parquet")
     return str(directory / "rows.parquet")
 
 
@@ -100,15 +100,15 @@ def test_the_page_has_every_section(explored: dict[str, Any]) -> None:
 
 
 def test_the_result_is_json_and_counts_every_row(explored: dict[str, Any], simulated: Path) -> None:
-    told = json.loads(json.dumps(explored, allow_nan=False))
+    decoded = json.loads(json.dumps(explored, allow_nan=False))
     table = pq.read_table(simulated)
     frauds = sum(table["TX_FRAUD"].to_pylist())
-    assert told["rows_in"] == told["balance"]["rows"] == table.num_rows
-    assert told["balance"]["frauds"] == frauds > 0
-    for groups in (told["amounts"], *(told["over_time"][k] for k in ("hours", "weekdays"))):
+    assert decoded["rows_in"] == decoded["balance"]["rows"] == table.num_rows
+    assert decoded["balance"]["frauds"] == frauds > 0
+    for groups in (decoded["amounts"], *(decoded["over_time"][k] for k in ("hours", "weekdays"))):
         assert sum(group["rows"] for group in groups) == table.num_rows
         assert sum(group["frauds"] for group in groups) == frauds
-    assert len(told["correlation"]["names"]) == len(told["features"]) + 2
+    assert len(decoded["correlation"]["names"]) == len(decoded["features"]) + 2
 
 
 def test_every_plot_becomes_a_file(explored: dict[str, Any]) -> None:
@@ -184,8 +184,11 @@ def test_times_limit_the_rows(tmp_path: Path) -> None:
         since="1970-01-03",
         until="1970-01-05",
     )
-    told: Any = run(options)
-    assert [day["group"] for day in told["over_time"]["calendar"]] == ["1970-01-03", "1970-01-04"]
+    message: Any = run(options)
+    assert [day["group"] for day in message["over_time"]["calendar"]] == [
+        "1970-01-03",
+        "1970-01-04",
+    ]
 
 
 class TestRefusals:

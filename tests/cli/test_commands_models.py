@@ -130,8 +130,8 @@ def test_a_bundle_is_shown_with_its_card(shop: Path, capsys: pytest.CaptureFixtu
     result = show_model.run(ShowModelOptions(bundle=str(shop / "models" / "two")))
     json.dumps(result)
     text = show_model.render(result)
-    for said in (str(result["model_id"]), "c=0.01", "account_count_1h", "## Intended use"):
-        assert said in text
+    for message in (str(result["model_id"]), "c=0.01", "account_count_1h", "## Intended use"):
+        assert message in text
     assert main(["models", "show", str(shop / "models" / "two"), "--card"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("# two\n")
@@ -152,13 +152,13 @@ def test_manifests_are_compared_without_any_rows(shop: Path) -> None:
     result = compared(shop)
     json.dumps(result)
     assert result["measured"] is None
-    found = result["differences"]
-    assert found["other_features"] == {"account_count_1h": (False, True)}
-    assert found["settings"] == {"c": (1.0, 0.01)}
-    assert "amount" in found["shared_features"]
+    actual = result["differences"]
+    assert actual["other_features"] == {"account_count_1h": (False, True)}
+    assert actual["settings"] == {"c": (1.0, 0.01)}
+    assert "amount" in actual["shared_features"]
     text = compare_models.render(result)
-    for said in ("average precision", "account_count_1h", "no", "0.01", "threshold"):
-        assert said in text
+    for message in ("average precision", "account_count_1h", "no", "0.01", "threshold"):
+        assert message in text
 
 
 def test_models_are_measured_on_the_same_rows(shop: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,9 +21,9 @@ def test_a_dead_letter_is_exported_repaired_and_scored(
     out = str(scored(tmp_path))
     capsys.readouterr()
     assert main(["dead-letters", "list", out, "--reason", "wrong_type", "--payload"]) == 0
-    said = capsys.readouterr().out
-    assert said.splitlines()[0].split()[:3] == ["dead", "letters", "1"]
-    assert said.endswith(
+    message = capsys.readouterr().out
+    assert message.splitlines()[0].split()[:3] == ["dead", "letters", "1"]
+    assert message.endswith(
         "day.csv line 3, wrong_type a: not of the type it should be: 'ten' x2,2024-01-02,ten\n"
     )
     file = str(tmp_path / "r.jsonl")
@@ -40,13 +40,13 @@ def test_a_dead_letter_is_exported_repaired_and_scored(
     Path(file).write_text(json.dumps(row | {"payload": "x2,2024-01-02,10"}))
     call = ["dead-letters", "replay", out, "--from", file, "--model", str(tmp_path / "model")]
     assert main([*call, "--out", str(tmp_path / "again"), "--alert", "console:"]) == 0
-    said = capsys.readouterr()
-    assert "offered                  1" in said.out
-    assert "ALERT review" in said.err
+    message = capsys.readouterr()
+    assert "offered                  1" in message.out
+    assert "ALERT review" in message.err
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "give --model and --out, or --to-topic"),
         (["--model", "m"], "give --model and --out, or --to-topic"),
@@ -62,7 +62,7 @@ def test_an_invalid_replay_is_a_usage_error(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     options: list[str],
-    said: str,
+    message: str,
 ) -> None:
     out = scored(tmp_path)
     export(tmp_path).rename(tmp_path / "f")
@@ -71,7 +71,7 @@ def test_an_invalid_replay_is_a_usage_error(
     (tmp_path / "model").rename(tmp_path / "m")
     assert main(["dead-letters", "replay", str(out), *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert message in line
 
 
 def test_undelivered_rows_need_their_directory(
@@ -81,8 +81,8 @@ def test_undelivered_rows_need_their_directory(
     capsys.readouterr()
     call = ["dead-letters", "replay", str(out), "--sink", f"sqlite:///{tmp_path}/x.db"]
     assert main(call) == 1
-    said = capsys.readouterr().err
-    assert said == f"beam-fraud: {out}: no rows wait there for a database [BF225]\n"
+    message = capsys.readouterr().err
+    assert message == f"beam-fraud: {out}: no rows wait there for a database [BF225]\n"
 
 
 def test_alerts_of_a_replay_have_pseudonyms_with_the_option(
@@ -103,12 +103,12 @@ def test_alerts_of_a_replay_have_pseudonyms_with_the_option(
 
 def options_of(*path: str) -> dict[str, tuple[str, str | None, object]]:
     """Return the options of a command: parameter, call, help and default."""
-    found: Any = typer.main.get_command(app)
+    result: Any = typer.main.get_command(app)
     for name in path:
-        found = found.commands[name]
+        result = result.commands[name]
     return {
         parameter.opts[-1]: (parameter.name, parameter.help, parameter.default)
-        for parameter in found.params
+        for parameter in result.params
         if parameter.param_type_name == "option"
     }
 
@@ -129,15 +129,15 @@ def test_a_replay_passes_every_option_to_score(monkeypatch: pytest.MonkeyPatch) 
     for module in (score, replay):
         monkeypatch.setattr(module, "run", lambda options: seen.append(options) or {})
         monkeypatch.setattr(module, "render", str)
-    given = ["--schema", "s", "--sink", "k", "--sink-patience", "1s", "--alert", "console:"]
-    given += ["--alert-patience", "2s", "--pseudonymise", "--rules", "r", "--reasons", "1"]
-    given += ["--history", "h", "--workers", "2", "--dedupe", "run", "--block-rows", "7"]
-    given += ["--max-dead", "0.25", "--dry-run", "--model", "m", "--out", "o"]
+    arguments = ["--schema", "s", "--sink", "k", "--sink-patience", "1s", "--alert", "console:"]
+    arguments += ["--alert-patience", "2s", "--pseudonymise", "--rules", "r", "--reasons", "1"]
+    arguments += ["--history", "h", "--workers", "2", "--dedupe", "run", "--block-rows", "7"]
+    arguments += ["--max-dead", "0.25", "--dry-run", "--model", "m", "--out", "o"]
     # Those of Beam and of every command, and the rows that `--limit` bounds, aside.
     every = {"--json", "--log-level", "--log-format", "--log-file", "--limit"}
-    assert options_of("score").keys() - every == {arg for arg in given if arg[:2] == "--"}
-    assert main(["score", "f", *given]) == 0
-    assert main(["dead-letters", "replay", "d", *given]) == 0
+    assert options_of("score").keys() - every == {arg for arg in arguments if arg[:2] == "--"}
+    assert main(["score", "f", *arguments]) == 0
+    assert main(["dead-letters", "replay", "d", *arguments]) == 0
     assert seen[1].scoring(("f",), "m", "o") == seen[0]
     assert seen[1].pseudonymise
 

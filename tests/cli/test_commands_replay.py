@@ -46,8 +46,8 @@ def scored(tmp_path: Path, name: str = "day.csv", text: str | bytes = DAY, **rol
     """Score a file; return the directory of the results."""
     file = tmp_path / name
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    given = bundle(tmp_path / "model", roles) if roles else bundle(tmp_path / "model")
-    score.run(ScoreOptions(files=(str(file),), model=given, out=str(tmp_path / "out")))
+    options = bundle(tmp_path / "model", roles) if roles else bundle(tmp_path / "model")
+    score.run(ScoreOptions(files=(str(file),), model=options, out=str(tmp_path / "out")))
     file.unlink()
     return tmp_path / "out"
 
@@ -56,8 +56,8 @@ def again(
     tmp_path: Path, out: str = "again", beam_args: tuple[str, ...] = (), **options: Any
 ) -> ReplayOptions:
     """Options that replay the dead letters of `tmp_path / "out"` with the same model."""
-    given = {"out": str(tmp_path / "out"), "model": str(tmp_path / "model")} | options
-    return ReplayOptions(results=str(tmp_path / out), beam_args=beam_args, **given)
+    arguments = {"out": str(tmp_path / "out"), "model": str(tmp_path / "model")} | options
+    return ReplayOptions(results=str(tmp_path / out), beam_args=beam_args, **arguments)
 
 
 def export(tmp_path: Path, **changed: str) -> Path:
@@ -176,9 +176,9 @@ def test_unchanged_records_are_replayed_with_another_schema(tmp_path: Path) -> N
         'name = "plain"\ncalendar = false\n[roles]\ntransaction_id = "id"\nevent_time = "t"\n'
         'amount = "a"\n[amount]\nallow_negative = true\n'
     )
-    given = again(tmp_path)
-    given = replace(given, schema=str(schema))
-    assert replay.run(given)["rows_scored"] == 1
+    options = again(tmp_path)
+    options = replace(options, schema=str(schema))
+    assert replay.run(options)["rows_scored"] == 1
     assert ids(tmp_path / "again") == ["x1"]
 
 
@@ -229,7 +229,7 @@ def test_a_repair_with_a_line_end_or_a_quote_costs_no_other_record(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{", "line 2: is not a JSON object"),
         pytest.param('{"x": ' + "[" * 10_000, "line 2: is not a JSON object", id="deep"),
@@ -245,13 +245,13 @@ def test_a_repair_with_a_line_end_or_a_quote_costs_no_other_record(tmp_path: Pat
     ],
 )
 def test_an_invalid_repaired_file_is_refused_with_its_line(
-    tmp_path: Path, line: str, said: str
+    tmp_path: Path, line: str, message: str
 ) -> None:
     scored(tmp_path)
     file = tmp_path / "repaired.jsonl"
     first = json.dumps({"source": "day.csv", "position": 1, "payload": "x2,2024-01-02,1"})
     file.write_text(f"{first}\n{line}\n")
-    with pytest.raises(FraudError, match=f"^--from {file}: {said}"):
+    with pytest.raises(FraudError, match=f"^--from {file}: {message}"):
         replay.run(again(tmp_path, repaired=str(file)))
     assert listed(tmp_path)["replayed"] == 0
     assert not (tmp_path / "again").exists()
@@ -264,9 +264,9 @@ def test_results_of_a_run_are_not_replaced(tmp_path: Path) -> None:
     flagged = tmp_path / "flagged"
     flagged.mkdir()
     (flagged / "part-1.parquet").touch()
-    given = again(tmp_path)
+    options = again(tmp_path)
     with fails(Code.OUTPUT_OCCUPIED, r"^--sink parquet:", kind=UsageError):
-        replay.run(replace(given, sink=f"parquet:{flagged}"))
+        replay.run(replace(options, sink=f"parquet:{flagged}"))
 
 
 def test_the_same_directory_can_be_scored_into_after_a_replay(tmp_path: Path) -> None:
@@ -284,8 +284,8 @@ def test_alerts_and_flagged_rows_go_where_those_of_score_go(tmp_path: Path) -> N
     file = export(tmp_path, ten="10")
     url = f"sqlite:///{tmp_path}/flagged.db"
     sent = tmp_path / "alerts.jsonl"
-    given = again(tmp_path, repaired=str(file))
-    replay.run(replace(given, sink=url, alerts=(f"file:{sent}",)))
+    options = again(tmp_path, repaired=str(file))
+    replay.run(replace(options, sink=url, alerts=(f"file:{sent}",)))
     assert [json.loads(line)["transaction_id"] for line in sent.read_text().splitlines()] == ["x2"]
     counts = Outbox(sqlite_url(tmp_path / "flagged.db")).counts()
     assert [count.sent for count in counts.values()] == [1]
@@ -311,7 +311,7 @@ def test_records_with_unsent_alerts_are_replayed(
 def test_a_failed_replay_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(tmp_path)
     file = export(tmp_path, ten="10")
-    given = again(tmp_path, repaired=str(file))
+    options = again(tmp_path, repaired=str(file))
 
     def publish(self: RunOutputs) -> None:
         raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
@@ -319,17 +319,17 @@ def test_a_failed_replay_can_be_repeated(tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patched:
         patched.setattr(RunOutputs, "publish", publish)
         with fails(Code.OUTPUT_UNWRITABLE, r"^the disk is full$"):
-            replay.run(given)
+            replay.run(options)
     assert listed(tmp_path)["dead_letters"] == 2
     # Nothing of the records is left where they were brought together.
     assert not (tmp_path / "again").exists()
-    assert replay.run(given)["rows_scored"] == 1
+    assert replay.run(options)["rows_scored"] == 1
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     scored(tmp_path)
-    given = again(tmp_path)
-    result = replay.run(replace(given, dry_run=True))
+    options = again(tmp_path)
+    result = replay.run(replace(options, dry_run=True))
     assert (result["offered"], result["rows"]) == (2, 2)
     assert not (tmp_path / "again").exists()
     assert listed(tmp_path)["replayed"] == 0
@@ -377,7 +377,7 @@ def test_a_replay_of_files_is_marked_in_their_database(tmp_path: Path) -> None:
     with writing(url) as connection:
         upsert(connection, TABLE, [row | {"dead_at": datetime.now(UTC)} for row in letters])
     file = export(tmp_path, ten="10")
-    given = again(tmp_path, repaired=str(file))
-    replay.run(replace(given, sink=url))
+    options = again(tmp_path, repaired=str(file))
+    replay.run(replace(options, sink=url))
     marked = run_list(ListDeadLettersOptions(out=None, sink=url, all=True))["rows"]
     assert {row["position"]: row["replayed"] for row in marked} == {1: True, 2: False}

@@ -115,9 +115,9 @@ def test_features_of_no_transaction_fail_as_well(tmp_path: Path) -> None:
     schema.write_text(
         'name = "s"\n[roles]\ntransaction_id = "id"\nevent_time = "t"\namount = "a"\n'
     )
-    given = FeaturesOptions(files=(str(file),), schema=str(schema), out=str(tmp_path / "out"))
+    arguments = FeaturesOptions(files=(str(file),), schema=str(schema), out=str(tmp_path / "out"))
     with fails(Code.ROWS_INVALID, r"of 1 records .*1 wrong_type"):
-        features.run(given)
+        features.run(arguments)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -140,11 +140,11 @@ def test_many_dead_letters_are_warned_of(
     Path(options.files[0]).write_text(f"id,t,a\n{rows}bad,2024-01-01,ten\n")
     with caplog.at_level(logging.WARNING):
         assert score.run(options)["rows_dead"] == 1
-    said = [r.getMessage() for r in caplog.records if r.name.startswith("beam_fraud")]
+    message = [r.getMessage() for r in caplog.records if r.name.startswith("beam_fraud")]
     line = (
         "1 of 20 records (5.0%) are dead letters (1 wrong_type); first: day.csv line 21: a: not of"
     )
-    assert [text[: len(line)] for text in said] == [line] * warned
+    assert [text[: len(line)] for text in message] == [line] * warned
 
 
 @pytest.mark.parametrize("sink", ["sqlite:///cases.db", "parquet:flagged", None])
@@ -154,10 +154,10 @@ def test_too_many_dead_letters_fail_a_run_without_outputs(
     monkeypatch.chdir(tmp_path)
     file, alerts = Path(options.files[0]), tmp_path / "alerts.jsonl"
     file.write_text(file.read_text() + "bad,2024-01-01,ten\n")
-    given = replace(options, sink=sink, alerts=(f"file:{alerts}",), max_dead=0.1)
+    arguments = replace(options, sink=sink, alerts=(f"file:{alerts}",), max_dead=0.1)
     why = r"1 of 6 records are dead letters, more than --max-dead 0\.1 \(1 wrong_type\); first: day"
     with pytest.raises(FraudError, match=why) as failed:
-        score.run(given)
+        score.run(arguments)
     assert failed.value.exit_code == 1
     assert not (tmp_path / "out/scores").exists()
     assert not list((tmp_path / "flagged").glob("*.parquet"))
@@ -167,10 +167,10 @@ def test_too_many_dead_letters_fail_a_run_without_outputs(
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
     # Nothing of it waits to be sent by a run that succeeds.
     file.write_text("id,t,a\n")
-    score.run(given)
+    score.run(arguments)
     assert not alerts.exists() or alerts.read_text() == ""
     file.write_text("id,t,a\ny1,2024-01-01,1\nbad,2024-01-01,ten\n")
-    assert score.run(replace(given, max_dead=0.5))["alerts"] == {**NONE, "sent": 1}
+    assert score.run(replace(arguments, max_dead=0.5))["alerts"] == {**NONE, "sent": 1}
 
 
 def test_a_second_run_into_one_place_is_refused_at_its_start(
@@ -223,8 +223,8 @@ def test_rows_without_ids_of_their_own_are_warned_of(
         score.run(replace(options, dry_run=True, **place))
         assert not caplog.records
         score.run(replace(options, model=model, dry_run=True, **place))
-    said = [r.getMessage() for r in caplog.records]
-    assert [line.startswith("schema plain has no transaction_id: ") for line in said] == (
+    message = [r.getMessage() for r in caplog.records]
+    assert [line.startswith("schema plain has no transaction_id: ") for line in message] == (
         [True] * warned
     )
 
@@ -247,11 +247,11 @@ def test_globs_and_links_are_followed_and_unread_files_do_not_count(
     (scores / "part-1.parquet").touch()
     (days / "1.csv").touch()
     (tmp_path / "link").symlink_to(days)
-    for given in ("days", "days/scored", "link", "days/**/*.parquet", "days/*/*/*"):
+    for value in ("days", "days/scored", "link", "days/**/*.parquet", "days/*/*/*"):
         with fails(Code.PLACE_SHARED, kind=UsageError):
-            refuse_own_outputs([str(tmp_path / given)], days / "scored")
-    for given in ("days/1.csv", "days/*.csv", "absent", "absent/*.csv", "gs://bucket/x"):
-        refuse_own_outputs([str(tmp_path / given)], days / "scored")
+            refuse_own_outputs([str(tmp_path / value)], days / "scored")
+    for value in ("days/1.csv", "days/*.csv", "absent", "absent/*.csv", "gs://bucket/x"):
+        refuse_own_outputs([str(tmp_path / value)], days / "scored")
     for out in (tmp_path / "days2", days / "_scored", days / ".scored"):
         refuse_own_outputs([str(days)], out)
 

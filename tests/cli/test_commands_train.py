@@ -104,8 +104,8 @@ def test_reports_show_the_figures(options: TrainOptions) -> None:
     assert f"{result['recall']:.4f}" in report
     assert "2,000 rows" in report
     card = read_card(open_bundle(options.out))
-    for said in ("`data.parquet`", "`mcc`", "`f1`", "µs a row", "`seed`: 0", "scikit-learn"):
-        assert said in card
+    for message in ("`data.parquet`", "`mcc`", "`f1`", "µs a row", "`seed`: 0", "scikit-learn"):
+        assert message in card
 
 
 @pytest.mark.parametrize("method", ["isotonic", "platt"])
@@ -207,7 +207,7 @@ def test_a_threshold_to_decline_from_is_chosen_on_the_same_rows(options: TrainOp
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"model": "logstic"}, "did you mean logistic"),
         ({"threshold": "f2"}, "--threshold f2"),
@@ -219,14 +219,14 @@ def test_a_threshold_to_decline_from_is_chosen_on_the_same_rows(options: TrainOp
     ],
 )
 def test_a_usage_error_names_the_option(
-    options: TrainOptions, change: dict[str, str], said: str
+    options: TrainOptions, change: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         train.run(replace(options, **change))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"since": "2030-01-01"}, "no rows to train on"),
         ({"valid_from": "2030-01-01"}, "give another --valid-from"),
@@ -236,9 +236,9 @@ def test_a_usage_error_names_the_option(
     ],
 )
 def test_data_that_cannot_make_a_model_is_an_error_of_one_line(
-    options: TrainOptions, change: dict[str, str], said: str
+    options: TrainOptions, change: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(FraudError, match=said) as caught:
+    with pytest.raises(FraudError, match=message) as caught:
         train.run(replace(options, **change))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not Path(options.out).exists()
@@ -247,7 +247,7 @@ def test_data_that_cannot_make_a_model_is_an_error_of_one_line(
 def test_the_output_is_checked_before_anything_is_read(
     options: TrainOptions, tmp_path: Path
 ) -> None:
-    for run, given in (
+    for run, value in (
         (train.run, replace(options, files=("absent.csv",), out=str(tmp_path))),
         (
             import_model.run,
@@ -255,7 +255,7 @@ def test_the_output_is_checked_before_anything_is_read(
         ),
     ):
         with fails(Code.OUTPUT_OCCUPIED):
-            run(given)  # type: ignore[operator]
+            run(value)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "two\nlines", " "])
@@ -266,22 +266,22 @@ def test_a_name_that_a_terminal_cannot_show_is_refused(options: TrainOptions, na
 
 def test_a_bundle_is_not_taken_for_transactions(options: TrainOptions) -> None:
     train.run(options)
-    for run, given in (
+    for run, value in (
         (train.run, replace(options, files=(options.out,))),
         (evaluate.run, EvaluateOptions(files=(options.out,), models=(options.out,))),
         (score.run, ScoreOptions(files=(options.out,), model=options.out, out="never")),
     ):
         with fails(Code.INPUT_FORMAT, "give it as --model", kind=UsageError):
-            run(given)  # type: ignore[operator]
+            run(value)  # type: ignore[operator]
 
 
 def test_a_path_that_the_file_system_refuses_is_one_line(
     options: TrainOptions, tmp_path: Path
 ) -> None:
     # As a directory that somebody else may read.
-    given = str(tmp_path / ("x" * 300))
+    arguments = str(tmp_path / ("x" * 300))
     with fails(Code.INPUT_UNREADABLE, r"x: cannot be read: File name too long$"):
-        train.run(replace(options, files=(given,)))
+        train.run(replace(options, files=(arguments,)))
 
 
 def test_rows_of_one_class_are_evaluated_but_not_trained_on(options: TrainOptions) -> None:
@@ -296,16 +296,16 @@ def test_rows_of_one_class_are_evaluated_but_not_trained_on(options: TrainOption
 
 def test_evaluation_takes_another_threshold_and_other_times(options: TrainOptions) -> None:
     train.run(options)
-    given = EvaluateOptions(
+    arguments = EvaluateOptions(
         files=options.files, models=(options.out,), threshold=0.0, until="2024-01-01T02:00:00"
     )
-    result = evaluate.run(given)
+    result = evaluate.run(arguments)
     assert result["rows"] == 120
     assert result["recall"] == 1.0
     with fails(Code.OPTION_VALUE, "--threshold 2", kind=UsageError):
-        evaluate.run(replace(given, threshold=2.0))
+        evaluate.run(replace(arguments, threshold=2.0))
     with fails(Code.INPUT_EMPTY):
-        evaluate.run(replace(given, until="2020-01-01"))
+        evaluate.run(replace(arguments, until="2020-01-01"))
 
 
 def test_a_model_is_imported_only_when_it_is_trusted(tmp_path: Path) -> None:
@@ -313,16 +313,18 @@ def test_a_model_is_imported_only_when_it_is_trusted(tmp_path: Path) -> None:
     schema.write_text('name = "plain"\ncalendar = false\n[roles]\nevent_time = "t"\namount = "a"\n')
     matrix = np.arange(20.0).reshape(-1, 1)
     joblib.dump(LogisticRegression().fit(matrix, matrix[:, 0] > 10), tmp_path / "m.joblib")
-    given = ImportModelOptions(
+    arguments = ImportModelOptions(
         file=str(tmp_path / "m.joblib"), schema=str(schema), trust=False, out=str(tmp_path / "b")
     )
     with fails(Code.CONSENT_MISSING, "--trust") as caught:
-        import_model.run(given)
+        import_model.run(arguments)
     assert not (tmp_path / "b").exists()
-    result = import_model.run(replace(given, trust=True, threshold=0.7, decline=0.9, name="theirs"))
-    found = re.search("[0-9a-f]{64}", str(caught.value))
-    assert found
-    assert result["sha256"] == found.group()
+    result = import_model.run(
+        replace(arguments, trust=True, threshold=0.7, decline=0.9, name="theirs")
+    )
+    actual = re.search("[0-9a-f]{64}", str(caught.value))
+    assert actual
+    assert result["sha256"] == actual.group()
     bundle = open_bundle(str(tmp_path / "b"))
     assert bundle.manifest.name == "theirs"
     assert (bundle.thresholds.review, bundle.thresholds.decline) == (0.7, 0.9)
@@ -334,13 +336,13 @@ def test_a_model_is_imported_only_when_it_is_trusted(tmp_path: Path) -> None:
 
 def test_an_untrusted_file_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(b"not even a pickle")
-    given = ImportModelOptions(file=str(tmp_path / "m"), schema="ulb", trust=False, out="b")
+    arguments = ImportModelOptions(file=str(tmp_path / "m"), schema="ulb", trust=False, out="b")
     with fails(Code.CONSENT_MISSING, "sha256"):
-        import_model.run(given)
+        import_model.run(arguments)
     with fails(Code.OPTION_VALUE, "--threshold", kind=UsageError):
-        import_model.run(replace(given, threshold=7.0))
+        import_model.run(replace(arguments, threshold=7.0))
     with fails(Code.OPTION_VALUE, r"--decline 0.4: .* 0\.5", kind=UsageError):
-        import_model.run(replace(given, decline=0.4))
+        import_model.run(replace(arguments, decline=0.4))
 
 
 def test_training_evaluating_and_importing_do_not_wait_for_beam() -> None:

@@ -51,12 +51,12 @@ def test_few_frauds_to_choose_by_are_warned_of(
 ) -> None:
     pq.write_table(with_frauds(frauds), options.files[0])
     result = train.run(options)
-    said = f"the validation rows hold {frauds} fraud"
+    message = f"the validation rows hold {frauds} fraud"
     assert cast(dict[str, int], result["metrics"])["frauds"] == frauds
     few = frauds < 10
     assert len(cast(list[str], result["warnings"])) == few
-    assert any(said in record.getMessage() for record in caplog.records) == few
-    assert (f"## Warnings\n\n- {said}" in read_card(open_bundle(options.out))) == few
+    assert any(message in record.getMessage() for record in caplog.records) == few
+    assert (f"## Warnings\n\n- {message}" in read_card(open_bundle(options.out))) == few
 
 
 @pytest.mark.parametrize("labels", ["absent", "null", "genuine"])
@@ -85,7 +85,7 @@ def test_a_kind_without_labels_trains_without_any(options: TrainOptions, labels:
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("requested", "message"),
     [
         ({"threshold": "f1"}, "--threshold can only be budget=N"),
         ({"threshold": "recall=0.5"}, "--threshold can only be budget=N"),
@@ -96,12 +96,12 @@ def test_a_kind_without_labels_trains_without_any(options: TrainOptions, labels:
     ],
 )
 def test_options_that_need_labels_are_refused_without_them(
-    options: TrainOptions, asked: dict[str, Any], said: str
+    options: TrainOptions, requested: dict[str, Any], message: str
 ) -> None:
     pq.write_table(table().drop_columns(["fraud"]), options.files[0])
-    asked = {"threshold": "0.9", **asked}
-    with pytest.raises(FraudError, match=said):
-        train.run(replace(options, model="isolation_forest", **asked))
+    requested = {"threshold": "0.9", **requested}
+    with pytest.raises(FraudError, match=message):
+        train.run(replace(options, model="isolation_forest", **requested))
 
 
 def test_labels_measure_a_kind_that_needs_none(options: TrainOptions) -> None:

@@ -63,8 +63,8 @@ def test_each_fold_is_reported_with_mean_and_spread(options: TrainOptions) -> No
 
 
 def test_a_single_split_respects_the_label_delay(options: TrainOptions) -> None:
-    given = replace(options, valid_from="2024-01-20", label_delay="2d")
-    result: Any = train.run(given)
+    arguments = replace(options, valid_from="2024-01-20", label_delay="2d")
+    result: Any = train.run(arguments)
     (fold,) = result["validation"]["folds"]
     # 19 days of 24 rows, the last two of them not labelled yet.
     assert (fold["rows_train"], fold["rows_unlabelled"]) == (17 * 24, 2 * 24)
@@ -102,9 +102,9 @@ def test_the_best_settings_are_used_and_the_trials_reported(
     assert result["validation"]["average_precision"]["mean"] == best["average_precision"]
     assert best["average_precision"] > tuning["own_average_precision"]
     text, card = train.render(result), read_card(open_bundle(options.out))
-    for said in (f"misled={best['settings']['misled']}", f"{best['average_precision']:.4f}"):
-        assert said in text
-        assert said in card
+    for message in (f"misled={best['settings']['misled']}", f"{best['average_precision']:.4f}"):
+        assert message in text
+        assert message in card
     assert "seed 3" in text
     assert "at most 8 within 300 s, seed 3" in card
     # What was kept to go on after an interruption has done its service.
@@ -116,13 +116,13 @@ def test_the_best_settings_are_used_and_the_trials_reported(
 
 
 def test_trials_are_stored_in_the_file_of_the_option(options: TrainOptions, tmp_path: Path) -> None:
-    kept = replace(options, tune=3, tune_store=str(tmp_path / "kept"))
-    first: Any = train.run(kept)
-    more: Any = train.run(replace(kept, tune=5, threshold="0.5"))
+    stored = replace(options, tune=3, tune_store=str(tmp_path / "kept"))
+    first: Any = train.run(stored)
+    more: Any = train.run(replace(stored, tune=5, threshold="0.5"))
     assert more["tuning"]["trials"] == 5
     assert more["tuning"]["seconds"] > first["tuning"]["seconds"]
     with fails(Code.OUTPUT_OCCUPIED):
-        train.run(replace(kept, folds=2))
+        train.run(replace(stored, folds=2))
 
 
 def test_a_weight_of_the_user_is_not_tuned(options: TrainOptions) -> None:
@@ -147,12 +147,12 @@ def test_after_ctrl_c_the_same_call_resumes(
         return SpyingModel(spy.misled)
 
     monkeypatch.setattr(Spy, "fit", fit)
-    given = replace(options, tune=5)
+    arguments = replace(options, tune=5)
     with pytest.raises(KeyboardInterrupt):
-        train.run(given)
+        train.run(arguments)
     assert (tmp_path / "bundle.trials").exists()
     assert not Path(options.out).exists()
-    result: Any = train.run(given)
+    result: Any = train.run(arguments)
     assert result["tuning"]["trials"] == 5
     # Five trials, one of them twice; the best again for its scores, and the model.
     assert len(fits) == 5 + 1 + 1 + 1
@@ -161,7 +161,7 @@ def test_after_ctrl_c_the_same_call_resumes(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"folds": 1}, "--folds 1: must be from 2 to 100"),
         ({"folds": 101}, "--folds 101"),
@@ -182,9 +182,9 @@ def test_after_ctrl_c_the_same_call_resumes(
     ],
 )
 def test_a_usage_error_names_the_option(
-    options: TrainOptions, change: dict[str, Any], said: str
+    options: TrainOptions, change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         train.run(replace(options, **change))
     assert "\n" not in str(caught.value)
 
@@ -197,7 +197,7 @@ def test_all_cards_known_leave_no_validation_rows(options: TrainOptions) -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"folds": 90}, "validation rows of fold 4 .* is genuine; .*or fewer --folds"),
         ({"folds": 2, "label_delay": "60d"}, "--folds 2: the rows"),
@@ -207,9 +207,9 @@ def test_all_cards_known_leave_no_validation_rows(options: TrainOptions) -> None
     ],
 )
 def test_data_that_cannot_be_divided_is_an_error_of_one_line(
-    options: TrainOptions, change: dict[str, Any], said: str
+    options: TrainOptions, change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(FraudError, match=said) as caught:
+    with pytest.raises(FraudError, match=message) as caught:
         train.run(replace(options, **change))
     assert "\n" not in str(caught.value)
     assert not Path(options.out).exists()
@@ -229,8 +229,8 @@ def test_the_command_line_accepts_all_options(
     options: TrainOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = f"train {options.files[0]} --schema {options.schema} --model spy --out {options.out}"
-    asked = "--folds 2 --label-delay 12h --drop-known-cards --tune 2 --tune-budget 1m --json"
-    assert main([*call.split(), *asked.split()]) == 0
+    requested = "--folds 2 --label-delay 12h --drop-known-cards --tune 2 --tune-budget 1m --json"
+    assert main([*call.split(), *requested.split()]) == 0
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     assert len(result["validation"]["folds"]) == 2

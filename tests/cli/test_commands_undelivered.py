@@ -75,10 +75,10 @@ def test_a_lost_database_is_exit_code_1_and_loses_no_row(
         own_postgres.stop()
 
     monkeypatch.setattr(DatabaseSink, "begin", begin_and_go)
-    with fails(Code.ROWS_UNDELIVERED, r"^5 flagged rows .*/out/undelivered") as said:
+    with fails(Code.ROWS_UNDELIVERED, r"^5 flagged rows .*/out/undelivered") as message:
         score.run(replace(options, sink=url, alert_patience="0s"))
-    assert f"beam-fraud dead-letters replay {out} --sink URL" in str(said.value)
-    assert own_postgres.password not in str(said.value)
+    assert f"beam-fraud dead-letters replay {out} --sink URL" in str(message.value)
+    assert own_postgres.password not in str(message.value)
     assert json.loads((out / "summary.json").read_text())["rows_undelivered"] == 5
     assert pq.read_table(out / "scores").num_rows == 5
     assert pq.read_table(out / "dead_letters").num_rows == 1

@@ -36,20 +36,20 @@ THREADS = (
 def test_the_error_of_a_step_is_found_in_any_worker(
     kind: type[FraudError], args: tuple[str, ...]
 ) -> None:
-    found = fraud_error_in(run_pipeline(kind(LINE, Code.BUNDLE_DAMAGED), *args))
-    assert type(found) is kind
-    assert found is not None
-    assert (str(found), found.code) == (LINE, Code.BUNDLE_DAMAGED)
+    result = fraud_error_in(run_pipeline(kind(LINE, Code.BUNDLE_DAMAGED), *args))
+    assert type(result) is kind
+    assert result is not None
+    assert (str(result), result.code) == (LINE, Code.BUNDLE_DAMAGED)
 
 
 @pytest.mark.slow
 def test_the_error_of_a_step_in_another_process_is_found() -> None:
     args = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
-    found = fraud_error_in(
+    result = fraud_error_in(
         run_pipeline(FraudError(LINE, Code.BUNDLE_DAMAGED), "--runner=FnApiRunner", *args)
     )
-    assert found is not None
-    assert (str(found), found.code) == (LINE, Code.BUNDLE_DAMAGED)
+    assert result is not None
+    assert (str(result), result.code) == (LINE, Code.BUNDLE_DAMAGED)
 
 
 @pytest.mark.parametrize("args", [IN_PROCESS, THREADS], ids=["in process", "threads"])
@@ -75,9 +75,9 @@ def test_a_bug_in_another_process_is_reported_by_its_exception(
         "ZeroDivisionError: by zero [while running 'Load the model']\nand more\n"
     )
     assert outcome.report(RuntimeError(text)) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("beam-fraud: internal error: ZeroDivisionError: by zero; run again")
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("beam-fraud: internal error: ZeroDivisionError: by zero; run again")
+    assert message.count("\n") == 1
 
 
 def test_an_error_is_found_among_causes() -> None:

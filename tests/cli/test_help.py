@@ -33,9 +33,9 @@ def test_every_command_and_option_has_help_that_ends_in_a_period(path: tuple[str
     command = COMMANDS[path]
     assert (command.help or "").strip().endswith("."), command.help
     for parameter in command.params:
-        said = getattr(parameter, "help", None)
-        assert said, f"{parameter.name} has no help"
-        assert said.rstrip().endswith("."), f"{parameter.name}: {said}"
+        message = getattr(parameter, "help", None)
+        assert message, f"{parameter.name} has no help"
+        assert message.rstrip().endswith("."), f"{parameter.name}: {message}"
 
 
 @pytest.mark.parametrize("columns", [80, 100])

@@ -170,8 +170,8 @@ def test_an_interrupted_run_with_workers_prints_one_line(
     args = ["features", str(path), "--schema", "handbook", "--out", str(tmp_path / "out")]
     code = main([*args, "--workers", "2", "--block-rows", "50"])
     interrupter.join()
-    warning, *said = capfd.readouterr().err.splitlines()
+    warning, *message = capfd.readouterr().err.splitlines()
     assert "velocity features look back 37 days" in warning
-    assert (code, said) == (130, ["beam-fraud: interrupted"])
+    assert (code, message) == (130, ["beam-fraud: interrupted"])
     assert list((tmp_path / "out").iterdir()) == []
     assert set(descendants(os.getpid())) - before == set()

@@ -129,8 +129,8 @@ def test_a_name_from_outside_neither_cuts_a_message_nor_reaches_the_terminal_raw
 ) -> None:
     log.configure()
     logging.getLogger("beam_fraud.x").warning("two\nlines\x1b[31m.csv\u3164: no column µ")
-    said = capsys.readouterr().err
-    assert said.endswith("two\\nlines\\x1b[31m.csv\\u3164: no column µ\n")
+    message = capsys.readouterr().err
+    assert message.endswith("two\\nlines\\x1b[31m.csv\\u3164: no column µ\n")
     log.configure(form="json")
     logging.getLogger("beam_fraud.x").warning("two\nlines.csv: no column")
     assert json.loads(capsys.readouterr().err)["message"] == "two\nlines.csv: no column"

@@ -43,9 +43,9 @@ def test_the_log_of_a_run_holds_no_id(
     call += ["--out", str(tmp_path / "out"), "--sink", f"sqlite:///{tmp_path}/f.db"]
     call += ["--alert", f"file:{tmp_path}/alerts.jsonl"]
     assert main([*call, "--log-level", "debug", "--log-file", str(log)]) == int(dead_alone)
-    said = capsys.readouterr()
+    message = capsys.readouterr()
     assert log.stat().st_size
-    assert SECRET not in log.read_text() + said.err + said.out
+    assert SECRET not in log.read_text() + message.err + message.out
     # It was there to be told.
     assert dead_alone or SECRET in (tmp_path / "alerts.jsonl").read_text()
 

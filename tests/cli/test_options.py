@@ -76,12 +76,12 @@ def test_help_is_the_docstring_and_the_help_of_fields(
     call: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     call("--help")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "Do it." in said
+    message = " ".join(capsys.readouterr().out.split())
+    assert "Do it." in message
     for words in ("NAME <list[str]> Names. [required]", "--rows N Rows. [1<=x<=9; required]"):
-        assert words in said
-    assert "--at P Places; repeatable. --level <low|high> How much. [default: low]" in said
-    assert "patience" not in said
+        assert words in message
+    assert "--at P Places; repeatable. --level <low|high> How much. [default: low]" in message
+    assert "patience" not in message
 
 
 @pytest.mark.parametrize("args", [["", "--rows=1"], ["a", "--rows=1", "--at", ""]])

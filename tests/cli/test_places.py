@@ -50,7 +50,7 @@ def test_separate_places_pass(tmp_path: Path, places: tuple[str | None, ...]) ->
 
 
 @pytest.mark.parametrize(
-    ("places", "said"),
+    ("places", "message"),
     [
         (("parquet:*/out",), "--out */out is there"),
         (("parquet:*",), "--out */out is there"),
@@ -75,13 +75,13 @@ def test_separate_places_pass(tmp_path: Path, places: tuple[str | None, ...]) ->
     ],
 )
 def test_overlapping_places_are_refused(
-    tmp_path: Path, places: tuple[str | None, ...], said: str
+    tmp_path: Path, places: tuple[str | None, ...], message: str
 ) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "out")
     with pytest.raises(UsageError) as refused:
         look(tmp_path, *places)
     line = str(refused.value)
-    assert said.replace("*", str(tmp_path)) in line
+    assert message.replace("*", str(tmp_path)) in line
     assert line.startswith("--alert file:" if len(places) > 1 else "--sink ")
     assert "\n" not in line
 

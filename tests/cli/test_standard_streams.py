@@ -31,8 +31,8 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("args", ["--help", "score --help", "--version"])
 def test_unprintable_output_is_one_line(args: str) -> None:
     done = shell(f'"$P" -m beam_fraud {args} > {FULL}')
-    said = "beam-fraud: standard output cannot be written (No space left on device) [BF221]\n"
-    assert (done.returncode, done.stderr) == (1, said)
+    message = "beam-fraud: standard output cannot be written (No space left on device) [BF221]\n"
+    assert (done.returncode, done.stderr) == (1, message)
 
 
 @pytest.mark.skipif(not Path(FULL).exists(), reason="no such device here")

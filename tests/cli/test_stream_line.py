@@ -146,12 +146,12 @@ def test_a_terminal_gets_one_line_that_changes(tmp_path: Path) -> None:
 
 def _all_of(terminal: int) -> str:
     """Return all output to a terminal until its last writer closes it."""
-    said = b""
+    message = b""
     try:
         while more := os.read(terminal, 65_536):
-            said += more
+            message += more
     except OSError:
         # How Linux says that the other side was closed.
         pass
     os.close(terminal)
-    return said.decode()
+    return message.decode()

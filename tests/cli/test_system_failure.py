@@ -37,18 +37,18 @@ def told(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
     log.configure()
     capsys.readouterr()
     assert outcome.report(error) == 1
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "internal error" not in said
-    assert "; " in said, "nothing says what to do"
-    return said.removeprefix("beam-fraud: ").rstrip("\n")
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "internal error" not in message
+    assert "; " in message, "nothing says what to do"
+    return message.removeprefix("beam-fraud: ").rstrip("\n")
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_errors_with_an_errno(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     number = getattr(errno, name)
-    said = told(OSError(number, os.strerror(number), "/data/x"), capsys)
-    assert said.startswith(f"/data/x: {os.strerror(number)}; ")
+    message = told(OSError(number, os.strerror(number), "/data/x"), capsys)
+    assert message.startswith(f"/data/x: {os.strerror(number)}; ")
 
 
 def step(kind: str) -> None:
@@ -91,7 +91,7 @@ def test_errors_here_and_in_a_step(kind: str, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("last", "said"),
+    ("last", "message"),
     [
         ("OSError: [Errno 28] No space left on device", "No space left on device; make room"),
         (
@@ -107,14 +107,14 @@ def test_errors_here_and_in_a_step(kind: str, capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_errors_as_text_of_another_process(
-    last: str, said: str, capsys: pytest.CaptureFixture[str]
+    last: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (
         "java.lang.RuntimeException: Error received from SDK harness for instruction 7: "
         'Traceback (most recent call last):\n  File "a.py", line 7, in step\n    write()\n'
         f"{last} [while running 'Scores/Write']\n\n\tat org.apache.flink.Task.run(Task.java:1)\n"
     )
-    assert told(RuntimeError(text), capsys).startswith(f"step 'Scores/Write': {said}")
+    assert told(RuntimeError(text), capsys).startswith(f"step 'Scores/Write': {message}")
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def ended() -> Calls:
             text=True,
             check=True,
         )
-        found: list[Ended] = json.loads(done.stdout.splitlines()[-1])
-        return found
+        result: list[Ended] = json.loads(done.stdout.splitlines()[-1])
+        return result
 
     return run
 

@@ -152,26 +152,26 @@ def test_one_warning_names_the_reach_of_windows(
 ) -> None:
     file = written("new", rows(0, 20))
     short, whole = written("short", rows(-10, 10)), written("whole", rows(-37, 37))
-    found = run(command, file, (), tmp_path)
+    result = run(command, file, (), tmp_path)
     (line,) = told(caplog)
     # Where the first row is not known before the run, the line need not wait for it.
     early = command in ("score", "features") and file.endswith(".csv")
     assert line == NO_ROWS or (early and "windows of the first 37 days are not full" in line)
-    assert found["windows"] == {
+    assert result["windows"] == {
         "look_back_seconds": 37 * 86_400,
         "history_from": None,
         "first_row": "2024-03-01T00:00:00+00:00",
         "full_from": "2024-04-07T00:00:00+00:00",
     }
-    found = run(command, file, (short,), tmp_path)
+    result = run(command, file, (short,), tmp_path)
     assert told(caplog) == [SHORT]
-    assert found["windows"]["history_from"] == "2024-02-20T00:00:00+00:00"
-    found = run(command, file, (whole,), tmp_path)
+    assert result["windows"]["history_from"] == "2024-02-20T00:00:00+00:00"
+    result = run(command, file, (whole,), tmp_path)
     assert told(caplog) == []
-    assert found["windows"]["full_from"] == "2024-03-01T00:00:00+00:00"
+    assert result["windows"]["full_from"] == "2024-03-01T00:00:00+00:00"
     if command == "score":
         assert (
-            json.loads((tmp_path / "out/summary.json").read_text())["windows"] == found["windows"]
+            json.loads((tmp_path / "out/summary.json").read_text())["windows"] == result["windows"]
         )
 
 
@@ -193,10 +193,10 @@ def test_rows_before_the_first_scored_row_fill_windows(
     options = EvaluateOptions(files=(file,), models=(model,), since=START.isoformat(), resamples=20)
     evaluate.run(options)
     assert told(caplog) == []
-    found = evaluate.run(replace(options, since=(START - timedelta(days=20)).isoformat()))
+    result = evaluate.run(replace(options, since=(START - timedelta(days=20)).isoformat()))
     (line,) = told(caplog)
     assert "begin 17 days earlier, at 2024-01-24T00:00:00+00:00" in line
-    assert line in found["warnings"]
+    assert line in result["warnings"]
 
 
 def test_a_new_stream_warns_and_a_resumed_one_does_not(

@@ -71,12 +71,12 @@ def decided(score: float, *rules: Rule, silent: tuple[Rule, ...] = ()) -> tuple[
     holds = np.array([[False, rule in rules, False] for rule in everything], dtype=bool)
     thresholds = Thresholds(review=0.5, decline=0.9)
     scores = np.array([0.0, score, 0.9])
-    found = decided_columns(scores, thresholds, Fired(tuple(everything), holds))
-    assert found["decision"].to_pylist()[::2] == ["approve", "decline"]
-    assert found["rules"].to_pylist()[::2] == [[], []]
-    decision = found["decision"][1].as_py()
-    assert found["flagged"][1].as_py() is (decision != "approve")
-    return decision, found["rules"][1].as_py()
+    result = decided_columns(scores, thresholds, Fired(tuple(everything), holds))
+    assert result["decision"].to_pylist()[::2] == ["approve", "decline"]
+    assert result["rules"].to_pylist()[::2] == [[], []]
+    decision = result["decision"][1].as_py()
+    assert result["flagged"][1].as_py() is (decision != "approve")
+    return decision, result["rules"][1].as_py()
 
 
 REVIEW, DECLINE = rule("review", "review"), rule("decline", "decline")
@@ -103,18 +103,18 @@ def test_rules_raise_and_an_approving_one_overrules_lower_priorities(
     score: float, rules: tuple[Rule, ...], decision: str
 ) -> None:
     others = (rule("silent pass", "approve", 99), rule("silent", "decline", 98))
-    found, names = decided(score, *rules, silent=others)
-    assert found == decision
+    result, names = decided(score, *rules, silent=others)
+    assert result == decision
     assert names == [r.name for r in sorted(rules, key=lambda rule: -rule.priority)]
 
 
 def test_an_empty_batch_has_no_decisions() -> None:
     fired = Fired((REVIEW,), np.zeros((1, 0), dtype=bool))
-    found = decided_columns(np.zeros(0), Thresholds(0.5), fired)
-    assert {name: len(column) for name, column in found.items()} == {
+    result = decided_columns(np.zeros(0), Thresholds(0.5), fired)
+    assert {name: len(column) for name, column in result.items()} == {
         "flagged": 0, "decision": 0, "rules": 0,
     }  # fmt: skip
-    assert found["rules"].type == SCORED.field("rules").type
+    assert result["rules"].type == SCORED.field("rules").type
 
 
 def test_a_threshold_to_decline_from_is_not_below_that_of_review() -> None:

@@ -9,8 +9,8 @@ from beam_fraud.decisions.reasons.reasons import choose
 
 
 def chosen(contributions: list[float], most: int = 5) -> list[int]:
-    (found,) = choose(np.array([contributions], dtype=float), most).tolist()
-    return [feature for feature in found if feature >= 0]
+    (result,) = choose(np.array([contributions], dtype=float), most).tolist()
+    return [feature for feature in result if feature >= 0]
 
 
 def test_the_largest_contribution_comes_first() -> None:

@@ -125,12 +125,12 @@ def test_the_features_of_a_fraud_have_raised_its_score(
     _, explainer, _ = explained
     # Fast; of category 2; large; and the opposite of all.
     block = np.array([[3.0, 0, 0.5], [0, 2, 0.5], [0, 0, 6.0], [-3, 1, 0.1]])
-    found = explainer.contributions(block)
-    assert found.shape == (4, 3)
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found[:3].argmax(axis=1), [0, 1, 2])
-    assert (found[[0, 1, 2], [0, 1, 2]] > 0).all()
-    assert found[3, 0] <= 0
+    result = explainer.contributions(block)
+    assert result.shape == (4, 3)
+    assert result.dtype == np.float64
+    np.testing.assert_array_equal(result[:3].argmax(axis=1), [0, 1, 2])
+    assert (result[[0, 1, 2], [0, 1, 2]] > 0).all()
+    assert result[3, 0] <= 0
 
 
 def test_a_row_is_explained_bit_for_bit_the_same_in_any_block(
@@ -177,11 +177,11 @@ def test_rare_categories_that_share_a_column_are_traced_to_their_feature() -> No
     features = FeatureSet(SCHEMA, {"mcc": tuple(map(str, range(41)))})
     model = Logistic(max_categories=6).fit(train, 0)
     known = reference_of(train.matrix, features, np.zeros(1))
-    found = LinearExplainer(model, np.zeros(3), known, features).contributions(train.matrix)
-    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-10)
+    result = LinearExplainer(model, np.zeros(3), known, features).contributions(train.matrix)
+    np.testing.assert_allclose(result.mean(axis=0), 0, atol=1e-10)
     mean = model.decision_function(train.matrix).mean()
     np.testing.assert_allclose(
-        found.sum(axis=1) + mean, model.decision_function(train.matrix), atol=1e-10
+        result.sum(axis=1) + mean, model.decision_function(train.matrix), atol=1e-10
     )
 
 
@@ -195,9 +195,9 @@ def test_rare_categories_that_share_a_column_are_traced_to_their_feature() -> No
 def test_steps_of_a_pipeline_that_keep_columns_change_no_contribution(model: Any) -> None:
     train = rows(absent=0.0)
     scaled = make_pipeline(SimpleImputer(), model).fit(train.matrix, train.labels)
-    found = explainer_of(scaled, FEATURES, Reference()).contributions(train.matrix[:50])
+    result = explainer_of(scaled, FEATURES, Reference()).contributions(train.matrix[:50])
     plain = explainer_of(scaled[-1], FEATURES, Reference()).contributions(train.matrix[:50])
-    np.testing.assert_array_equal(found, plain)
+    np.testing.assert_array_equal(result, plain)
 
 
 def test_an_imported_model_is_compared_with_0() -> None:
@@ -212,8 +212,8 @@ def test_an_imported_model_is_compared_with_0() -> None:
 def test_an_imported_regression_with_a_scaler_is_compared_with_its_mean() -> None:
     train = rows(absent=0.0)
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(train.matrix, train.labels)
-    found = explainer_of(model, FEATURES, Reference()).contributions(train.matrix)
-    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-12)
+    result = explainer_of(model, FEATURES, Reference()).contributions(train.matrix)
+    np.testing.assert_allclose(result.mean(axis=0), 0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("module", "name"), [("xgboost", "xgboost"), ("lightgbm", "lightgbm")])

@@ -58,11 +58,11 @@ def reasons(explainer: ByValue, most: int = 5) -> Reasons:
 def test_flagged_rows_alone_have_reasons() -> None:
     explainer = ByValue()
     block = np.array([[9.0, 0, 0], [2310.0, 0, 1], [8, 0, 0], [np.nan, 1, 0]])
-    found = reasons(explainer).add(scored([False, True, False, True]), block)
-    assert found.schema.equals(SCORED)
+    result = reasons(explainer).add(scored([False, True, False, True]), block)
+    assert result.schema.equals(SCORED)
     assert explainer.rows == 2
     amount = {"feature": "amount", "approximate": True}
-    assert found.column("reasons").to_pylist() == [
+    assert result.column("reasons").to_pylist() == [
         None,
         [
             {
@@ -105,8 +105,8 @@ def test_a_block_without_flagged_rows_is_left_as_it_is() -> None:
 
 
 def test_a_flagged_row_without_contributions_has_an_empty_list() -> None:
-    found = reasons(ByValue()).add(scored([True]), np.zeros((1, 3)))
-    assert found.column("reasons").to_pylist() == [[]]
+    result = reasons(ByValue()).add(scored([True]), np.zeros((1, 3)))
+    assert result.column("reasons").to_pylist() == [[]]
 
 
 @pytest.fixture(scope="module", params=["logistic", "forest", "hist_gradient_boosting"])
@@ -124,8 +124,14 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def run_score(bundle: Path, out: Path, **options: object) -> pa.Table:
     file = str(bundle.parent / "rows.csv")
-    given = {"files": (file,), "model": str(bundle), "out": str(out), "block_rows": 700, **options}
-    score.run(ScoreOptions(**given))
+    arguments = {
+        "files": (file,),
+        "model": str(bundle),
+        "out": str(out),
+        "block_rows": 700,
+        **options,
+    }
+    score.run(ScoreOptions(**arguments))
     return pq.read_table(out / "scores").sort_by("transaction_id")
 
 
@@ -148,11 +154,11 @@ def test_a_run_writes_reasons(bundle: Path, tmp_path: Path) -> None:
     texts = {reason["text"] for row in flagged.values() for reason in row["reasons"]}
     assert any(", usually " in text and "transactions of the " in text for text in texts)
     with sqlite3.connect(tmp_path / "flagged.db") as database:
-        kept = dict(database.execute("SELECT transaction_id, reasons FROM flagged_transactions"))
+        stored = dict(database.execute("SELECT transaction_id, reasons FROM flagged_transactions"))
     alerted = map(json.loads, (tmp_path / "alerts.jsonl").read_text().splitlines())
-    told = {alert["transaction_id"]: alert["reasons"] for alert in alerted}
+    decoded = {alert["transaction_id"]: alert["reasons"] for alert in alerted}
     for key, row in flagged.items():
-        assert json.loads(kept[key]) == told[key] == row["reasons"]
+        assert json.loads(stored[key]) == decoded[key] == row["reasons"]
 
 
 def test_reasons_are_the_same_in_any_blocks(bundle: Path, tmp_path: Path) -> None:
@@ -170,8 +176,8 @@ def test_reasons_are_the_same_in_any_blocks(bundle: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("most", [0, 2])
 def test_at_most_the_requested_number(bundle: Path, tmp_path: Path, most: int) -> None:
-    found = run_score(bundle, tmp_path / "out", reasons=most)
-    lengths = {len(x or ()) for x in found.column("reasons").to_pylist()}
+    result = run_score(bundle, tmp_path / "out", reasons=most)
+    lengths = {len(x or ()) for x in result.column("reasons").to_pylist()}
     assert max(lengths) == most
 
 
@@ -197,13 +203,13 @@ def test_a_stream_gives_the_reasons_that_files_get(bundle: Path, tmp_path: Path)
     files = run_score(bundle, tmp_path / "files")
     (tmp_path / "inbox").mkdir()
     shutil.copy(bundle.parent / "rows.csv", tmp_path / "inbox")
-    given = ["--watch", str(tmp_path / "inbox"), "--model", str(bundle), "--until-idle", "1"]
+    options = ["--watch", str(tmp_path / "inbox"), "--model", str(bundle), "--until-idle", "1"]
     command = [
         sys.executable,
         "-m",
         "beam_fraud",
         "stream",
-        *given,
+        *options,
         "--out",
         str(tmp_path / "live"),
     ]

@@ -54,9 +54,9 @@ def wide() -> HistGradientBoostingClassifier:
 
 def test_contributions_are_shapley_values(small: HistGradientBoostingClassifier) -> None:
     block = hostile(rows(seed=1).matrix)
-    found = HistGradientBoostingExplainer(small).contributions(block)
+    result = HistGradientBoostingExplainer(small).contributions(block)
     expected = np.array([reference_contributions(small, row) for row in block])
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-13)
     assert (np.abs(expected).max(axis=0) > 1e-3).all(), "every feature matters"
 
 
@@ -86,8 +86,8 @@ def test_wide_leaves_without_tables_give_the_same(
     tabulated = HistGradientBoostingExplainer(small).contributions(block)
     for largest in (1_000, 0):
         monkeypatch.setattr(leaf_tables, "_LARGEST", largest)
-        found = HistGradientBoostingExplainer(small).contributions(block)
-        np.testing.assert_allclose(found, tabulated, rtol=0, atol=1e-13)
+        result = HistGradientBoostingExplainer(small).contributions(block)
+        np.testing.assert_allclose(result, tabulated, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("model", ["small", "wide"])
@@ -106,8 +106,8 @@ def test_a_row_is_explained_bit_for_bit_the_same_in_any_block(
 
 def test_a_model_that_never_splits_has_no_contributions() -> None:
     flat = HistGradientBoostingClassifier(max_iter=3).fit(np.zeros((50, 2)), np.arange(50) % 2)
-    found = HistGradientBoostingExplainer(flat).contributions(np.ones((3, 2)))
-    np.testing.assert_array_equal(found, np.zeros((3, 2)))
+    result = HistGradientBoostingExplainer(flat).contributions(np.ones((3, 2)))
+    np.testing.assert_array_equal(result, np.zeros((3, 2)))
 
 
 def test_trees_of_an_unknown_layout_are_not_explained() -> None:

@@ -34,7 +34,7 @@ DAY = 86_400.0
 
 
 @pytest.mark.parametrize(
-    ("feature", "value", "usual", "text"),
+    ("feature", "value", "typical", "text"),
     [
         ("account_count_1h", 7, 1, "7 transactions of the account in the last hour, usually 1"),
         ("account_count_1h", 1, 3, "1 transaction of the account in the last hour, usually 3"),
@@ -146,9 +146,9 @@ DAY = 86_400.0
         ("mcc", None, 0, "mcc unknown, usually 4829"),
     ],
 )
-def test_words(feature: str, value: float | None, usual: float | None, text: str) -> None:
+def test_words(feature: str, value: float | None, typical: float | None, text: str) -> None:
     place = FEATURES.names.index(feature)
-    values = np.full(len(FEATURES.names), math.nan if usual is None else float(usual))
+    values = np.full(len(FEATURES.names), math.nan if typical is None else float(typical))
     given = math.nan if value is None else float(value)
     assert Wording(FEATURES, values).text(place, given) == text
 
@@ -178,8 +178,8 @@ def test_a_share_is_worded_by_its_counts_if_the_model_has_them(
 def test_no_transactions_have_no_share() -> None:
     wording = Wording(FEATURES, np.full(len(FEATURES.names), 0.5))
     risk = FEATURES.names.index("merchant_risk_30d_delay_7d")
-    said = "no transaction of the merchant between 37 and 7 days ago"
-    assert wording.text(risk, 0.0, 0.0) == said
+    message = "no transaction of the merchant between 37 and 7 days ago"
+    assert wording.text(risk, 0.0, 0.0) == message
 
 
 def test_a_delay_in_another_unit_than_its_window_says_when_it_ended() -> None:
@@ -215,11 +215,11 @@ def test_usual_is_the_median_or_the_most_common_category() -> None:
     # Most deciles are the same one: the middle edge is not the median.
     matrix[:, 2] = np.where(np.arange(101) < 60, 1, np.arange(101))
     matrix[:, 3] = np.nan
-    usual = usual_values(reference_of(matrix, FEATURES, np.zeros(1)), FEATURES)
-    assert usual[0] == np.median(matrix[:, 0])
-    assert usual[1] == 1
-    assert usual[2] == 1
-    assert math.isnan(usual[3])
+    typical = usual_values(reference_of(matrix, FEATURES, np.zeros(1)), FEATURES)
+    assert typical[0] == np.median(matrix[:, 0])
+    assert typical[1] == 1
+    assert typical[2] == 1
+    assert math.isnan(typical[3])
 
 
 def test_an_imported_model_has_no_usual_values() -> None:

@@ -61,7 +61,7 @@ def test_a_condition_means_what_python_would_mean_by_it(text: str, condition: ob
 
 
 @pytest.mark.parametrize(
-    ("text", "column", "said"),
+    ("text", "column", "message"),
     [
         ("score > amout", 9, "unknown name 'amout' (did you mean 'amount'?)"),
         ("währung == 'x' and amout > 1", 20, "unknown name 'amout'"),
@@ -97,10 +97,10 @@ def test_a_condition_means_what_python_would_mean_by_it(text: str, condition: ob
         ("amount > 1j", 10, "is not allowed in a condition"),
     ],
 )  # fmt: skip
-def test_errors_name_the_place_and_the_fix(text: str, column: int, said: str) -> None:
+def test_errors_name_the_place_and_the_fix(text: str, column: int, message: str) -> None:
     with pytest.raises(ConditionError) as refused:
         read_condition(text, NAMES, LISTS)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert refused.value.column == column
 

@@ -46,7 +46,7 @@ def test_a_list_comes_from_the_file_beside_the_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             GOOD.replace("amount", "amout"),
@@ -90,14 +90,14 @@ def test_a_list_comes_from_the_file_beside_the_rules(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_invalid_entries_are_a_usage_error_of_one_line(
-    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("r.toml").write_text(text, encoding="utf-8")
     Path("empty.txt").write_text("# nothing\n")
     with pytest.raises(UsageError) as refused:
         load_rules("r.toml", NAMES)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
 
 

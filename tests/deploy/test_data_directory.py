@@ -25,10 +25,10 @@ def test_a_directory_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("given", ["0", "65536", "-1", "x", ""])
-def test_a_port_is_a_valid_number(given: str) -> None:
+@pytest.mark.parametrize("value", ["0", "65536", "-1", "x", ""])
+def test_a_port_is_a_valid_number(value: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        port(given)
+        port(value)
 
 
 def test_a_count_is_at_least_one() -> None:

@@ -67,8 +67,8 @@ def test_every_parameter_is_an_option_and_every_needed_option_a_parameter(
         "stream": {"--model", "--out", "--kafka", "--topic"},
     }.items():
         assert needed <= named & main.own_options(command).keys()
-    kept = {name for name, parameter in parameters.items() if not parameter.get("isOptional")}
-    assert kept == {"command", "out", "sdk_container_image"}
+    stored = {name for name, parameter in parameters.items() if not parameter.get("isOptional")}
+    assert stored == {"command", "out", "sdk_container_image"}
 
 
 @pytest.mark.parametrize("name", GIVEN)
@@ -93,10 +93,10 @@ def test_invalid_parameters_do_not_pass(parameters: dict[str, Any], name: str, v
 
 
 def test_a_launcher_calls_the_command_with_its_parameters() -> None:
-    given = ["command", "files", "model", "out", "sdk_container_image", "kafka_config", "history"]
+    options = ["command", "files", "model", "out", "sdk_container_image", "kafka_config", "history"]
     call = main.call_of(
         [
-            *(f"--{name}={GIVEN[name]}" for name in given if name != "kafka_config"),
+            *(f"--{name}={GIVEN[name]}" for name in options if name != "kafka_config"),
             "--runner=DataflowRunner",
             "--template_location=gs://bucket/staging/job_object",
             "--enable_streaming_engine=true",
@@ -123,10 +123,10 @@ def test_a_launcher_calls_the_command_with_its_parameters() -> None:
     ]
 
 
-@pytest.mark.parametrize(("given", "said"), [("command=train", "command"), ("", "command=:")])
-def test_a_launcher_refuses_other_commands(given: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        main.call_of([f"--{given}"])
+@pytest.mark.parametrize(("options", "message"), [("command=train", "command"), ("", "command=:")])
+def test_a_launcher_refuses_other_commands(options: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        main.call_of([f"--{options}"])
 
 
 def test_the_image_is_of_the_versions_that_are_tested() -> None:
@@ -168,14 +168,14 @@ def test_every_option_of_the_page_exists(page: Path) -> None:
 
 
 def test_every_parameter_of_the_page_is_one(parameters: dict[str, Any]) -> None:
-    found = [
+    result = [
         pair.partition("=")
         for words in commands_of(PAGES[0])
         for option, given in pairwise(words)
         if option == "--parameters"
         for pair in given.split(",")
     ]
-    assert {name for name, _, _ in found} >= {"command", "out", "model", "kafka"}
-    for name, _, value in found:
+    assert {name for name, _, _ in result} >= {"command", "out", "model", "kafka"}
+    for name, _, value in result:
         regexes = parameters[name].get("regexes", ())
         assert all(re.match(regex, value) for regex in regexes), (name, value)

@@ -41,8 +41,8 @@ def configuration() -> dict[str, str]:
 
 
 def manifest(kind: str) -> Any:
-    (found,) = [one for one in MANIFESTS if one["kind"] == kind]
-    return found
+    (result,) = [one for one in MANIFESTS if one["kind"] == kind]
+    return result
 
 
 def pods() -> Iterator[tuple[str, Any]]:
@@ -76,14 +76,14 @@ def versions(pom: Path) -> dict[str, str]:
     properties = {
         each.tag.removeprefix(MAVEN): each.text for each in tree.find(f"{MAVEN}properties") or ()
     }
-    found = {}
+    result = {}
     for dependency in tree.find(f"{MAVEN}dependencies") or ():
         version = dependency.findtext(f"{MAVEN}version", "")
         inner = re.fullmatch(r"\$\{(.*)\}", version)
-        found[dependency.findtext(f"{MAVEN}artifactId", "")] = str(
+        result[dependency.findtext(f"{MAVEN}artifactId", "")] = str(
             properties[inner[1]] if inner else version
         )
-    return found
+    return result
 
 
 def flags(arguments: list[str]) -> dict[str, str]:
@@ -136,10 +136,10 @@ def test_the_images_have_those_settings_as_well() -> None:
 
 def test_the_jar_opens_what_the_settings_open() -> None:
     text = (FLINK / "pom.xml").read_text("utf-8")
-    given = configuration()["env.java.opts.all"]
+    options = configuration()["env.java.opts.all"]
     for kind in ("Add-Opens", "Add-Exports"):
         (in_jar,) = re.findall(f"<{kind}>(.*)</{kind}>", text)
-        assert in_jar.split() == re.findall(rf"--{kind.lower()}=(\S+)=ALL-UNNAMED", given)
+        assert in_jar.split() == re.findall(rf"--{kind.lower()}=(\S+)=ALL-UNNAMED", options)
 
 
 def test_workers_are_at_one_port() -> None:

@@ -56,8 +56,8 @@ def test_a_program_that_runs_keeps_our_classes_when_target_is_removed(
         assert running.stdout is not None
         assert running.stdout.readline() == "started\n"
         subprocess.run(["rm", "-r", str(tmp_path / "target")], check=True)
-        said, _ = running.communicate("\n", timeout=30)
-    assert said == "ours\n"
+        message, _ = running.communicate("\n", timeout=30)
+    assert message == "ours\n"
     # The next program has them made again.
     assert compiled([source], tmp_path / "target", str(beams)) == ours
     assert ours.exists()

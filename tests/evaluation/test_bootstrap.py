@@ -29,9 +29,9 @@ def run(labels: Labels, *scores: Floats, accounts: Ints | None = None, count: in
 def test_intervals_cover_the_figures_of_the_population() -> None:
     labels, scores = population(200_000, 0)
     true = {name: values[0] for name, values in run(labels, scores, count=1).observed.items()}
-    found: list[Bootstrap] = [run(*population(600, seed)) for seed in range(1, 151)]
+    result: list[Bootstrap] = [run(*population(600, seed)) for seed in range(1, 151)]
     for figure in FIGURES:
-        intervals = [bootstrapped.interval(figure, 0) for bootstrapped in found]
+        intervals = [bootstrapped.interval(figure, 0) for bootstrapped in result]
         covered = np.mean([i.low <= true[figure] <= i.high for i in intervals if i])
         # 95 are aimed at; of 150, five standard deviations are less than nine.
         assert 0.86 <= covered <= 1, figure
@@ -68,10 +68,10 @@ def test_resamples_are_those_of_rows_drawn_one_by_one() -> None:
 def test_a_model_does_not_differ_from_itself_and_a_better_one_does() -> None:
     labels, scores = population(2000, 0)
     _, better = population(2000, 0, shift=3)
-    found = run(labels, scores, scores.copy(), better)
-    for same in found.differences(1):
+    result = run(labels, scores, scores.copy(), better)
+    for same in result.differences(1):
         assert (same.value, same.interval, same.better) == (0, Interval(0, 0), 0.5)
-    by_name = {difference.figure: difference for difference in found.differences(2)}
+    by_name = {difference.figure: difference for difference in result.differences(2)}
     assert by_name["average_precision"].interval.low > 0
     assert by_name["average_precision"].better == 1
 
@@ -79,9 +79,9 @@ def test_a_model_does_not_differ_from_itself_and_a_better_one_does() -> None:
 def test_pairs_are_compared_more_closely_than_their_intervals_say() -> None:
     labels, scores = population(2000, 0)
     noise = np.random.default_rng(1).normal(scale=0.002, size=2000)
-    found = run(labels, scores, np.clip(scores + noise, 0, 1))
-    [difference] = [d for d in found.differences(1) if d.figure == "average_precision"]
-    alone = found.interval("average_precision", 0)
+    result = run(labels, scores, np.clip(scores + noise, 0, 1))
+    [difference] = [d for d in result.differences(1) if d.figure == "average_precision"]
+    alone = result.interval("average_precision", 0)
     assert alone is not None
     width = difference.interval.high - difference.interval.low
     assert width < (alone.high - alone.low) / 5
@@ -94,7 +94,7 @@ def test_accounts_whose_rows_are_alike_make_wider_intervals() -> None:
     accounts = np.repeat(np.arange(300), 10)
     by_rows, by_accounts = run(labels, scores), run(labels, scores, accounts=accounts)
     assert (by_rows.unit, by_accounts.unit) == ("rows", "accounts")
-    widths = [np.std(found.figures["average_precision"][0]) for found in (by_rows, by_accounts)]
+    widths = [np.std(result.figures["average_precision"][0]) for result in (by_rows, by_accounts)]
     assert widths[1] / widths[0] == pytest.approx(np.sqrt(10), rel=0.25)
 
 
@@ -112,18 +112,18 @@ def test_accounts_of_a_row_each_are_rows() -> None:
 @pytest.mark.parametrize("label", [0, 1])
 def test_rows_of_one_class_have_no_intervals_of_undefined_figures(label: int) -> None:
     labels = np.full(10, label, dtype=np.int8)
-    found = run(labels, np.linspace(0, 1, 10), np.linspace(0, 1, 10), accounts=np.arange(10) // 2)
-    assert found.interval("average_precision", 0) is None
-    assert found.interval("roc_auc", 0) is None
-    assert "average_precision" not in {d.figure for d in found.differences(1)}
+    result = run(labels, np.linspace(0, 1, 10), np.linspace(0, 1, 10), accounts=np.arange(10) // 2)
+    assert result.interval("average_precision", 0) is None
+    assert result.interval("roc_auc", 0) is None
+    assert "average_precision" not in {d.figure for d in result.differences(1)}
 
 
 def test_constant_scores_have_no_spread() -> None:
     labels, _ = population(100, 0)
-    found = run(labels, np.full(100, 0.5))
-    assert found.interval("roc_auc", 0) == Interval(0.5, 0.5)
-    assert found.interval("precision", 0) is None
-    assert found.interval("recall", 0) == Interval(0, 0)
+    result = run(labels, np.full(100, 0.5))
+    assert result.interval("roc_auc", 0) == Interval(0.5, 0.5)
+    assert result.interval("precision", 0) is None
+    assert result.interval("recall", 0) == Interval(0, 0)
 
 
 def test_many_units_have_fewer_resamples() -> None:

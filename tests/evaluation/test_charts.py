@@ -100,7 +100,7 @@ def test_a_legend_stands_under_the_axes() -> None:
 
 
 def test_text_between_backticks_is_code_and_never_markup() -> None:
-    said = "give `--until X` or `<b>`"
-    page = render_page("t", "s", [Section("a", (said, Notice(said)))])
+    message = "give `--until X` or `<b>`"
+    page = render_page("t", "s", [Section("a", (message, Notice(message)))])
     assert page.count("give <code>--until X</code> or <code>&lt;b&gt;</code></p>") == 2
     assert "`" not in page

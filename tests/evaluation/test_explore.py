@@ -36,10 +36,10 @@ def bank(*features: FeatureColumn, **more: Any) -> Schema:
 
 def found(tmp_path: Path, schema: Schema, **columns: Sequence[Any]) -> Exploration:
     rows = len(next(iter(columns.values())))
-    given = {"t": [DAY * i // 10 for i in range(rows)], "a": [1.0 + i for i in range(rows)]}
-    given["y"] = [i % 2 for i in range(rows)]
+    value = {"t": [DAY * i // 10 for i in range(rows)], "a": [1.0 + i for i in range(rows)]}
+    value["y"] = [i % 2 for i in range(rows)]
     path = tmp_path / "rows.parquet"
-    pq.write_table(pa.table(given | columns), path)
+    pq.write_table(pa.table(value | columns), path)
     return explore(load_dataset([str(path)], schema, labels="known"), schema)
 
 
@@ -51,23 +51,23 @@ class TestSeparation:
     ) -> None:
         values = np.array([value for value, _ in rows], dtype=np.float64)
         fraud = np.array([fraud for _, fraud in rows])
-        told = separation("x", np.sort(values), np.sort(values[fraud]))
+        message = separation("x", np.sort(values), np.sort(values[fraud]))
         if fraud.all() or not fraud.any():
-            assert told is None
+            assert message is None
             return
-        assert told is not None
-        sign = 1 if told.frauds_are == "high" else -1
-        assert told.roc_auc >= 0.5
-        assert told.roc_auc == pytest.approx(roc_auc_score(fraud, sign * values))
-        assert told.average_precision == pytest.approx(
+        assert message is not None
+        sign = 1 if message.frauds_are == "high" else -1
+        assert message.roc_auc >= 0.5
+        assert message.roc_auc == pytest.approx(roc_auc_score(fraud, sign * values))
+        assert message.average_precision == pytest.approx(
             average_precision_score(fraud, sign * values)
         )
-        assert told.ks == pytest.approx(ks_2samp(values[fraud], values[~fraud]).statistic)
+        assert message.ks == pytest.approx(ks_2samp(values[fraud], values[~fraud]).statistic)
 
     def test_categories_of_one_row_each_predict_nothing(self, tmp_path: Path) -> None:
         schema = bank(FeatureColumn("c", "categorical"), FeatureColumn("d", "categorical"))
         labels = [int(i % 10 == 0) for i in range(400)]
-        told = {
+        message = {
             s.feature: s
             for s in found(
                 tmp_path,
@@ -77,9 +77,9 @@ class TestSeparation:
                 d=["bad" if y else "good" for y in labels],
             ).separations
         }
-        assert told["c"].roc_auc == pytest.approx(0.5)
-        assert told["d"].roc_auc == pytest.approx(1.0)
-        assert told["d"].frauds_are == "categories"
+        assert message["c"].roc_auc == pytest.approx(0.5)
+        assert message["d"].roc_auc == pytest.approx(1.0)
+        assert message["d"].frauds_are == "categories"
 
 
 class TestRates:
@@ -91,16 +91,16 @@ class TestRates:
     def test_days_are_those_of_the_time_zone(self, tmp_path: Path) -> None:
         # 22:30 on a Sunday in UTC is Monday in Brussels in summer.
         late = 1_722_810_600
-        told = found(tmp_path, bank(timezone="Europe/Brussels"), t=[late, late], y=[1, 0])
-        [day] = told.over_time.calendar
+        message = found(tmp_path, bank(timezone="Europe/Brussels"), t=[late, late], y=[1, 0])
+        [day] = message.over_time.calendar
         assert (day.group, day.rows, day.frauds, day.rate) == ("2024-08-05", 2, 1, 0.5)
-        assert told.over_time.hours[0].rows == told.over_time.weekdays[0].rows == 2
+        assert message.over_time.hours[0].rows == message.over_time.weekdays[0].rows == 2
 
     def test_many_days_are_grouped_by_month(self, tmp_path: Path) -> None:
-        told = found(tmp_path, bank(), t=[DAY * i for i in range(800)]).over_time
-        assert told.period == "month"
-        assert [rate.rows for rate in told.calendar][:2] == [31, 28]
-        assert sum(rate.rows for rate in told.calendar) == 800
+        message = found(tmp_path, bank(), t=[DAY * i for i in range(800)]).over_time
+        assert message.period == "month"
+        assert [rate.rows for rate in message.calendar][:2] == [31, 28]
+        assert sum(rate.rows for rate in message.calendar) == 800
 
     @pytest.mark.parametrize(
         "amounts", [[5.0] * 9, [0.0] * 8 + [1e6], [0.01 * i for i in range(9)]]
@@ -113,15 +113,15 @@ class TestRates:
         assert all(band.rows for band in bands)
 
     def test_rows_without_label_are_in_no_rate(self, tmp_path: Path) -> None:
-        told = found(tmp_path, bank(), y=[1, 0, None, None]).balance
-        assert (told.frauds, told.genuine, told.unlabelled) == (1, 1, 2)
-        assert told.rate.rate == 0.5
+        message = found(tmp_path, bank(), y=[1, 0, None, None]).balance
+        assert (message.frauds, message.genuine, message.unlabelled) == (1, 1, 2)
+        assert message.rate.rate == 0.5
 
 
 class TestDuplicates:
     def test_equal_rows_are_counted_from_the_second_on(self, tmp_path: Path) -> None:
         schema = bank(FeatureColumn("x", missing="allow"), FeatureColumn("c", "categorical"))
-        told = found(
+        message = found(
             tmp_path,
             schema,
             t=[1, 1, 1, 1, 2, 1],
@@ -130,35 +130,35 @@ class TestDuplicates:
             c=["k", "k", "k", "k", "k", "k"],
             y=[1, 1, 0, 1, 1, 1],
         ).duplicates
-        assert (told.rows, told.frauds, told.groups, told.largest) == (2, 2, 1, 3)
-        assert (told.conflicting_groups, told.conflicting_rows) == (1, 4)
+        assert (message.rows, message.frauds, message.groups, message.largest) == (2, 2, 1, 3)
+        assert (message.conflicting_groups, message.conflicting_rows) == (1, 4)
 
     def test_ids_are_not_compared(self, tmp_path: Path) -> None:
         schema = bank(roles={"transaction_id": "i"})
-        told = found(tmp_path, schema, i=["a", "b"], t=[1, 1], a=[1.0, 1.0], y=[0, 0])
-        assert told.duplicates.rows == 1
+        message = found(tmp_path, schema, i=["a", "b"], t=[1, 1], a=[1.0, 1.0], y=[0, 0])
+        assert message.duplicates.rows == 1
 
     def test_the_published_transactions_have_the_known_number_of_duplicates(self) -> None:
         path = DATA / "creditcard.parquet"
         if not path.is_file():
             pytest.skip(f"no {path}")
-        told = explore(load_dataset([str(path)], ULB, labels="known"), ULB)
-        assert (told.duplicates.rows, told.duplicates.conflicting_groups) == (1081, 0)
-        assert told.duplicates.frauds == 19
-        assert told.holdout is not None
-        assert (told.holdout.test_rows, told.holdout.test_frauds) == (56_961, 75)
-        assert {(s.feature, s.kind) for s in told.suspects} == {("Time", "time")}
+        message = explore(load_dataset([str(path)], ULB, labels="known"), ULB)
+        assert (message.duplicates.rows, message.duplicates.conflicting_groups) == (1081, 0)
+        assert message.duplicates.frauds == 19
+        assert message.holdout is not None
+        assert (message.holdout.test_rows, message.holdout.test_frauds) == (56_961, 75)
+        assert {(s.feature, s.kind) for s in message.suspects} == {("Time", "time")}
         # It is a feature of the preset, which nobody could leave out.
-        assert not any(piece.topic == "features" for piece in told.advice)
+        assert not any(piece.topic == "features" for piece in message.advice)
 
 
 class TestMissing:
     def test_absent_values_and_dead_letters_are_counted_by_column(self, tmp_path: Path) -> None:
         schema = bank(FeatureColumn("x", missing="allow"), FeatureColumn("must"))
-        told = found(
+        message = found(
             tmp_path, schema, x=[None, None, 1.0, 2.0], must=[1.0, 2.0, 3.0, None], y=[1, 1, 0, 0]
         )
-        missing = {m.column: m for m in told.missing}
+        missing = {m.column: m for m in message.missing}
         assert (missing["x"].absent, missing["x"].rate_absent, missing["x"].rate_present) == (
             2,
             1,
@@ -166,7 +166,7 @@ class TestMissing:
         )
         assert missing["x"].roc_auc == 1.0
         assert (missing["must"].absent, missing["must"].dead) == (0, 1)
-        assert told.dead_reasons == {"missing_feature": 1}
+        assert message.dead_reasons == {"missing_feature": 1}
         assert missing.keys() == {"t", "a", "y", "x", "must"}
 
 
@@ -182,17 +182,21 @@ class TestDistributions:
         }
         schema = bank(*(FeatureColumn(name, missing="allow") for name in columns))
         columns["normal"][:10] = np.nan
-        told = {
+        message = {
             d.feature: d
             for d in found(
                 tmp_path, schema, **{n: pa.array(v) for n, v in columns.items()}
             ).distributions
         }
         for name, values in columns.items():
-            inside = sum(told[name].frauds) + sum(told[name].genuine) + sum(told[name].unlabelled)
+            inside = (
+                sum(message[name].frauds)
+                + sum(message[name].genuine)
+                + sum(message[name].unlabelled)
+            )
             assert inside == np.isfinite(values).sum()
-            assert list(told[name].edges) == sorted(told[name].edges)
-        scales = {name: told[name].scale for name in columns}
+            assert list(message[name].edges) == sorted(message[name].edges)
+        scales = {name: message[name].scale for name in columns}
         assert scales == {
             "normal": "linear",
             "skewed": "log",
@@ -200,12 +204,12 @@ class TestDistributions:
             "few": "values",
             "one": "values",
         }
-        assert told["few"].edges == (0, 1, 2)
+        assert message["few"].edges == (0, 1, 2)
 
     def test_a_feature_without_any_value_is_left_out(self, tmp_path: Path) -> None:
-        told = found(tmp_path, bank(FeatureColumn("x", missing="allow")), x=[None] * 4)
-        assert [d.feature for d in told.distributions] == ["amount"]
-        assert {(s.feature, s.kind) for s in told.suspects} == {("x", "constant")}
+        message = found(tmp_path, bank(FeatureColumn("x", missing="allow")), x=[None] * 4)
+        assert [d.feature for d in message.distributions] == ["amount"]
+        assert {(s.feature, s.kind) for s in message.suspects} == {("x", "constant")}
 
 
 class TestCorrelation:
@@ -214,14 +218,14 @@ class TestCorrelation:
         x = random.integers(0, 5, 300).astype(float)
         z = x + random.normal(size=300)
         schema = bank(FeatureColumn("x"), FeatureColumn("z"), FeatureColumn("double"))
-        told = found(tmp_path, schema, x=x, z=z, double=2 * z).correlation
-        assert told.names == ("x", "z", "double", "amount", "event time", "fraud")
-        assert told.coefficients[0][1] == pytest.approx(spearmanr(x, z).statistic, abs=1e-4)
-        assert [(p.feature, p.other) for p in told.redundant] == [("z", "double")]
+        message = found(tmp_path, schema, x=x, z=z, double=2 * z).correlation
+        assert message.names == ("x", "z", "double", "amount", "event time", "fraud")
+        assert message.coefficients[0][1] == pytest.approx(spearmanr(x, z).statistic, abs=1e-4)
+        assert [(p.feature, p.other) for p in message.redundant] == [("z", "double")]
 
     def test_constants_have_no_coefficient(self, tmp_path: Path) -> None:
-        told = found(tmp_path, bank(FeatureColumn("x")), x=[1.0] * 4).correlation
-        assert set(told.coefficients[0]) == {None}
+        message = found(tmp_path, bank(FeatureColumn("x")), x=[1.0] * 4).correlation
+        assert set(message.coefficients[0]) == {None}
 
 
 class TestCategories:
@@ -229,9 +233,9 @@ class TestCategories:
         schema = bank(FeatureColumn("c", "categorical", "allow"))
         values = [f"v{i}" for i in range(17)] + ["often"] * 3 + [None]
         labels = [0] * 17 + [1, 1, 0, 1]
-        [told] = found(tmp_path, schema, c=values, y=labels).categories
-        assert (told.distinct, told.once) == (18, 17)
-        shown = {v.group: (v.rows, v.frauds) for v in told.values}
+        [message] = found(tmp_path, schema, c=values, y=labels).categories
+        assert (message.distinct, message.once) == (18, 17)
+        shown = {v.group: (v.rows, v.frauds) for v in message.values}
         assert len(shown) == 17
         assert (shown["often"], shown[OTHERS], shown[ABSENT]) == ((3, 2), (3, 0), (1, 1))
 
@@ -253,8 +257,8 @@ class TestLeakage:
         schema = bank(
             *(FeatureColumn(n, kinds.get(n, "numeric"), "allow") for n in columns),  # type: ignore[arg-type]
         )
-        told = found(tmp_path, schema, y=labels, a=list(random.random(1000)), **columns)
-        assert {(s.feature, s.kind) for s in told.suspects} == {
+        message = found(tmp_path, schema, y=labels, a=list(random.random(1000)), **columns)
+        assert {(s.feature, s.kind) for s in message.suspects} == {
             ("told", "predicts alone"),
             ("chargebackDate", "absence predicts"),
             ("chargebackDate", "known later"),
@@ -262,7 +266,7 @@ class TestLeakage:
             ("reference", "id"),
             ("same", "constant"),
         }
-        assert any(a.topic == "features" and a.warning and "told" in a.text for a in told.advice)
+        assert any(a.topic == "features" and a.warning and "told" in a.text for a in message.advice)
 
     def test_nobody_is_advised_against_the_features_of_a_preset(self, tmp_path: Path) -> None:
         random = np.random.default_rng(0)
@@ -281,18 +285,18 @@ class TestLeakage:
 class TestAdvice:
     def test_the_gap_of_a_split_is_the_delay_of_labels(self, tmp_path: Path) -> None:
         days = [DAY * i for i in range(100)]
-        told = found(
+        message = found(
             tmp_path, bank(roles={"labelled_at": "seen"}), t=days, seen=[t + 3 * DAY for t in days]
         ).holdout
-        assert told is not None
-        assert (told.delay_measured, told.label_delay_days, told.gap) == (True, 3.0, True)
-        assert (told.test_from, told.train_until) == ("1970-03-22", "1970-03-19")
-        assert (told.test_rows, told.train_rows) == (20, 77)
+        assert message is not None
+        assert (message.delay_measured, message.label_delay_days, message.gap) == (True, 3.0, True)
+        assert (message.test_from, message.train_until) == ("1970-03-22", "1970-03-19")
+        assert (message.test_rows, message.train_rows) == (20, 77)
 
     def test_rates_that_change_over_time_are_reported(self, tmp_path: Path) -> None:
         labels = [int(i % (20 if i < 4000 else 5) == 0) for i in range(8000)]
-        told = found(tmp_path, bank(), y=labels, t=[DAY * i // 400 for i in range(8000)])
-        assert any(a.topic == "rows" and "goes from 5.00 % " in a.text for a in told.advice)
+        message = found(tmp_path, bank(), y=labels, t=[DAY * i // 400 for i in range(8000)])
+        assert any(a.topic == "rows" and "goes from 5.00 % " in a.text for a in message.advice)
 
 
 class TestOdd:
@@ -305,14 +309,14 @@ class TestOdd:
             velocity=(Velocity(("account_id",), ("1d",), ("count", "std")),),
         )
         table = {"x": [1.0, None, 2.0], "c": ["k", None, "l"], "who": ["p", "p", "q"]}
-        told = found(tmp_path, schema, y=pa.array(labels, pa.int64()), **table)
-        assert told.balance.rows == 3
-        assert bool(told.separations) == (len({0, 1} & set(labels)) == 2)
-        assert told.holders[0].distinct == 2
+        message = found(tmp_path, schema, y=pa.array(labels, pa.int64()), **table)
+        assert message.balance.rows == 3
+        assert bool(message.separations) == (len({0, 1} & set(labels)) == 2)
+        assert message.holders[0].distinct == 2
 
     def test_without_a_label_in_the_schema(self, tmp_path: Path) -> None:
         schema = Schema("bare", {"event_time": "t", "amount": "a"})
-        told = found(tmp_path, schema, t=[0, DAY])
-        assert told.balance.unlabelled == 2
-        assert told.correlation.names == ("amount", "is_weekend", "is_night", "event time")
-        assert told.advice[0].topic == "labels"
+        message = found(tmp_path, schema, t=[0, DAY])
+        assert message.balance.unlabelled == 2
+        assert message.correlation.names == ("amount", "is_weekend", "is_night", "event time")
+        assert message.advice[0].topic == "labels"

@@ -55,24 +55,24 @@ def test_calibrated_scores_have_small_errors_and_bins_hold_all_rows() -> None:
     random = np.random.default_rng(0)
     scores = random.beta(0.3, 3, 20_000)
     labels = (random.random(20_000) < scores).astype(np.int8)
-    found = calibration_of(labels, scores)
-    assert found.brier == pytest.approx(brier_score_loss(labels, scores))
-    assert found.expected_calibration_error < 0.01
-    assert sum(b.rows for b in found.bins) == 20_000
-    assert sum(b.frauds for b in found.bins) == labels.sum()
-    within = [b.rate_low <= b.mean_score <= b.rate_high for b in found.bins]
+    result = calibration_of(labels, scores)
+    assert result.brier == pytest.approx(brier_score_loss(labels, scores))
+    assert result.expected_calibration_error < 0.01
+    assert sum(b.rows for b in result.bins) == 20_000
+    assert sum(b.frauds for b in result.bins) == labels.sum()
+    within = [b.rate_low <= b.mean_score <= b.rate_high for b in result.bins]
     assert np.mean(within) > 0.7
     twice = calibration_of(labels, np.sqrt(scores))
     assert twice.expected_calibration_error > 0.1
-    assert twice.brier > found.brier
+    assert twice.brier > result.brier
 
 
 @pytest.mark.parametrize("scores", [np.full(10, 0.3), np.linspace(0, 1, 10)])
 def test_ten_rows_can_be_calibrated(scores: np.ndarray) -> None:
     for label in (0, 1):
-        found = calibration_of(np.full(10, label, dtype=np.int8), scores)
-        assert [b.fraud_rate for b in found.bins] == [label] * len(found.bins)
-        assert all(0 <= b.rate_low <= b.rate_high <= 1 for b in found.bins)
+        result = calibration_of(np.full(10, label, dtype=np.int8), scores)
+        assert [b.fraud_rate for b in result.bins] == [label] * len(result.bins)
+        assert all(0 <= b.rate_low <= b.rate_high <= 1 for b in result.bins)
 
 
 def test_a_histogram_counts_every_row() -> None:
@@ -111,14 +111,14 @@ def test_weeks_start_on_mondays_and_a_shift_of_scores_shows() -> None:
     scores = np.concatenate([random.beta(1, b, size) for b in (9, 9, 4)])
     labels = (random.random(3 * size) < scores).astype(np.int8)
     rows = EvaluatedRows(labels, times, np.ones(3 * size), None)
-    found = stability_of(rows, scores, 0.5, Reference())
-    assert found.reference == "first week"
-    assert [week.start for week in found.weeks] == ["1969-12-29", "1970-01-05", "1970-01-12"]
-    assert [week.rows for week in found.weeks] == [size] * 3
-    assert found.weeks[0].score_shift == 0
-    assert found.weeks[1].score_shift < 0.05
-    assert found.weeks[2].score_shift > 0.25
-    assert sum(w.alert_rate for w in found.weeks) == pytest.approx(3 * np.mean(scores >= 0.5))
+    result = stability_of(rows, scores, 0.5, Reference())
+    assert result.reference == "first week"
+    assert [week.start for week in result.weeks] == ["1969-12-29", "1970-01-05", "1970-01-12"]
+    assert [week.rows for week in result.weeks] == [size] * 3
+    assert result.weeks[0].score_shift == 0
+    assert result.weeks[1].score_shift < 0.05
+    assert result.weeks[2].score_shift > 0.25
+    assert sum(w.alert_rate for w in result.weeks) == pytest.approx(3 * np.mean(scores >= 0.5))
     trained = Reference((count_bins("score", scores[-size:], (0.1, 0.2, 0.4)),))
     again = stability_of(rows, scores, 0.5, trained)
     assert again.reference == "training"
@@ -138,15 +138,15 @@ def test_the_predictive_feature_has_the_largest_importance_and_noise_none() -> N
     assert len(sample.rows) == 1000
     assert sample.weights[labels[sample.rows] == 1] == pytest.approx(1)
     assert sample.weights.sum() == pytest.approx(3000)
-    found = [
+    result = [
         permutation_importance(
             model, matrix[sample.rows], labels[sample.rows], sample.weights, ["a", "b", "c"], seed
         )
         for seed in (1, 1)
     ]
-    assert found[0] == found[1]
-    assert found[0] is not None
-    first, *others = found[0].features
+    assert result[0] == result[1]
+    assert result[0] is not None
+    first, *others = result[0].features
     assert (first.feature, first.loss > 0.5) == ("b", True)
     assert all(abs(f.loss) < 0.1 for f in others)
 
@@ -155,9 +155,9 @@ def test_importance_takes_one_class_constant_scores_and_few_rows() -> None:
     matrix, ones = np.arange(10.0)[:, None], np.ones(10)
     labels = (matrix[:, 0] > 6).astype(np.int8)
     constant = DummyClassifier(strategy="prior").fit(matrix, labels)
-    found = permutation_importance(constant, matrix, labels, ones, ["x"], 0)
-    assert found is not None
-    assert found.features[0].loss == 0
+    result = permutation_importance(constant, matrix, labels, ones, ["x"], 0)
+    assert result is not None
+    assert result.features[0].loss == 0
     assert permutation_importance(constant, matrix, labels * 0, ones, ["x"], 0) is None
     assert len(sample_of(labels, 1000, 0).rows) == 10
     assert len(sample_of(labels * 0 + 1, 5, 0).rows) == 5

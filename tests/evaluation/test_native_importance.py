@@ -36,10 +36,10 @@ def importance(model: Any) -> NativeImportance | None:
     ],
 )
 def test_forests_and_regressions_rank_the_predictive_feature_first(model: Any) -> None:
-    found = importance(model)
-    assert found is not None
-    assert found.features[0][0] == "b"
-    assert {name for name, _ in found.features} == {"a", "b", "c"}
+    result = importance(model)
+    assert result is not None
+    assert result.features[0][0] == "b"
+    assert {name for name, _ in result.features} == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize(

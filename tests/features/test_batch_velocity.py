@@ -49,7 +49,7 @@ def test_frauds_may_be_known_with_any_row(
     drawn: tuple[KeyRows, Frauds], data: st.DataObject, slice_rows: int
 ) -> None:
     rows, _ = drawn
-    told = data.draw(
+    message = data.draw(
         st.lists(
             st.tuples(
                 st.sampled_from([1, 2, 3, 2**64 - 1]),
@@ -60,9 +60,9 @@ def test_frauds_may_be_known_with_any_row(
             max_size=10 if len(rows) else 0,
         )
     )
-    columns = np.array([fraud[1:] for fraud in told], dtype=np.int64).reshape(-1, 3)
+    columns = np.array([fraud[1:] for fraud in message], dtype=np.int64).reshape(-1, 3)
     time = 17 * DAY + columns[:, 0] * HOUR
-    key = np.array([fraud[0] for fraud in told], dtype=np.uint64)
+    key = np.array([fraud[0] for fraud in message], dtype=np.uint64)
     row = columns[:, 2] if data.draw(st.booleans()) else None
     frauds = Frauds(key, time, time + columns[:, 1] * HOUR, row)
     arrival = np.array(data.draw(st.permutations(range(len(rows)))), dtype=np.int64)

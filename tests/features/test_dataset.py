@@ -70,13 +70,13 @@ def test_published_data_are_valid(name: str, file: str, rows: int, first: str | 
     if not (DATA / file).exists():
         pytest.skip("the data set is not here")
     inputs = find_inputs([str(DATA / file)], PRESETS[name], labels="required")
-    found = 0
+    result = 0
     for block in read_transactions(inputs, PRESETS[name], labels="required"):
-        if first and not found:
+        if first and not result:
             assert block.transactions.column("transaction_id")[0].as_py() == first
-        found += len(block.transactions)
+        result += len(block.transactions)
         assert (len(block.dead_letters), block.duplicates) == (0, 0)
-    assert found == rows
+    assert result == rows
 
 
 PEAK = """
@@ -102,11 +102,11 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
             for start in range(0, rows, 1_000):
                 ids = range(start, start + 1_000)
                 file.write(b"".join(b"%d%s" % (i, row.removeprefix(b"t1")) for i in ids))
-        found = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", PEAK, str(path)],
             check=True,
             capture_output=True,
             cwd=Path(__file__).resolve().parents[2],
         )
-        peaks.append(int(found.stdout) * 1024)
+        peaks.append(int(result.stdout) * 1024)
     assert peaks[1] - peaks[0] < 16 * 1_200_000 + (40 << 20)

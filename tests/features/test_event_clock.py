@@ -29,16 +29,16 @@ def test_it_depends_on_the_rows_alone_and_resumes_from_its_state(
     whole = EventClock(block, blocks)
     along = whole.along(rows)
     assert (np.diff(along) >= 0).all()
-    clock, found = EventClock(block, blocks), [np.zeros(0, dtype=np.int64)]
+    clock, result = EventClock(block, blocks), [np.zeros(0, dtype=np.int64)]
     for start, stop in pairwise(sorted({0, len(rows), *(c for c in cuts if c < len(rows))})):
         piece = rows[start:stop]
         expected = clock.after(piece)
-        found.append(clock.along(piece))
+        result.append(clock.along(piece))
         assert clock.at == expected
         state = msgspec.msgpack.decode(msgspec.msgpack.encode(clock.state), type=ClockState)
         clock = EventClock(block, blocks)
         clock.resume(state)
-    assert np.concatenate(found).tolist() == along.tolist()
+    assert np.concatenate(result).tolist() == along.tolist()
     assert clock.state == whole.state
 
 

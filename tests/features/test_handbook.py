@@ -51,19 +51,19 @@ def features(sample: pd.DataFrame, key: str) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("days", [1, 7, 30])
 def test_customer_windows(sample: pd.DataFrame, days: int) -> None:
-    found = features(sample, "account_id")
+    result = features(sample, "account_id")
     order = np.lexsort((sample["TX_DATETIME"], sample["CUSTOMER_ID"].astype(int)))
     rows = sample.iloc[order].astype({"CUSTOMER_ID": int})
     windows = rows.groupby("CUSTOMER_ID").rolling(f"{days}D", on="TX_DATETIME")["TX_AMOUNT"]
     # pandas counts rows up to the current one, as the handbook does.
-    np.testing.assert_array_equal(found[f"account_count_{days}d"][order], windows.count())
-    np.testing.assert_allclose(found[f"account_mean_{days}d"][order], windows.mean(), rtol=1e-12)
+    np.testing.assert_array_equal(result[f"account_count_{days}d"][order], windows.count())
+    np.testing.assert_allclose(result[f"account_mean_{days}d"][order], windows.mean(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("days", [1, 7, 30])
 def test_terminal_windows_end_before_the_delay(sample: pd.DataFrame, days: int) -> None:
     rows = sample[sample["TERMINAL_ID"].astype(int) < TERMINALS].reset_index(drop=True)
-    found = features(rows, "merchant_id")
+    result = features(rows, "merchant_id")
     for _, group in rows.groupby("TERMINAL_ID"):
         times = group["TX_DATETIME"].to_numpy().astype("datetime64[us]").astype(np.int64)
         frauds = group["TX_FRAUD"].to_numpy().astype(np.int64)
@@ -72,8 +72,8 @@ def test_terminal_windows_end_before_the_delay(sample: pd.DataFrame, days: int) 
         count = inside.sum(axis=1)
         risk = np.divide(inside @ frauds, count, out=np.zeros(len(count)), where=count > 0)
         suffix = f"{days}d_delay_{DELAY}d"
-        np.testing.assert_array_equal(found[f"merchant_count_{suffix}"][group.index], count)
-        np.testing.assert_array_equal(found[f"merchant_risk_{suffix}"][group.index], risk)
+        np.testing.assert_array_equal(result[f"merchant_count_{suffix}"][group.index], count)
+        np.testing.assert_array_equal(result[f"merchant_risk_{suffix}"][group.index], risk)
 
 
 def test_the_sample_has_ties_and_frauds(sample: pd.DataFrame) -> None:

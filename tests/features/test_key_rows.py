@@ -65,8 +65,8 @@ def test_a_part_of_a_table_is_like_a_table(cut: slice) -> None:
 
 
 def test_a_label_is_visible_when_it_was_given() -> None:
-    given = pa.array([5, 6, None, 77], EVENT_TIME)
-    labelled = TRANSACTIONS.append_column("labelled_at", given)
+    value = pa.array([5, 6, None, 77], EVENT_TIME)
+    labelled = TRANSACTIONS.append_column("labelled_at", value)
     frauds = key_rows(labelled, ["account_id"], HASH, labels=True).frauds
     assert frauds is not None
     assert frauds.time.tolist() == [30, 40]

@@ -84,11 +84,11 @@ def test_ordinary_amounts_get_the_same_bits_by_way_of_large_sums(
     expected = reference(rows, frauds, SPECS, range(len(rows)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Load, "fits", False)
-        found = VelocityState(SPECS, lateness=500 * DAY).update(rows, frauds)
+        result = VelocityState(SPECS, lateness=500 * DAY).update(rows, frauds)
         arrived = batch_features(rows, frauds, SPECS, np.arange(len(rows)))
     for name, values in expected.items():
-        np.testing.assert_array_equal(found[name], np.array(values, dtype=float), err_msg=name)
-        np.testing.assert_array_equal(arrived[name], found[name], err_msg=name)
+        np.testing.assert_array_equal(result[name], np.array(values, dtype=float), err_msg=name)
+        np.testing.assert_array_equal(arrived[name], result[name], err_msg=name)
 
 
 @pytest.mark.parametrize(("rows", "late"), [(2_100, False), (2_100, True), (93_200, False)])
@@ -110,16 +110,18 @@ def test_sums_and_deviations_of_many_largest_amounts_are_correct(rows: int, late
         parts.append(state.update(batch))
         if number == 4:
             state = VelocityState.restore(state.snapshot(), [SPEC], DAY)
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    result = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     whole = KeyRows(key, time, units)
     expected = batch_features(whole, None, [SPEC], np.arange(rows), slice_rows=50_000)
     for name in NAMES.values():
-        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
-    (last,) = np.flatnonzero(found[NAMES["count"]] == rows)[-1:]
+        np.testing.assert_array_equal(result[name], expected[name], err_msg=name)
+    (last,) = np.flatnonzero(result[NAMES["count"]] == rows)[-1:]
     total = sum(units.tolist())
-    assert found[NAMES["sum"]][last] == float(total) / 10_000 > 0
-    assert found[NAMES["mean"]][last] == pytest.approx(9.9e9, rel=1e-15)
-    assert found[NAMES["std"]][last] == pytest.approx(500 * math.sqrt(rows / (rows - 1)), rel=1e-14)
+    assert result[NAMES["sum"]][last] == float(total) / 10_000 > 0
+    assert result[NAMES["mean"]][last] == pytest.approx(9.9e9, rel=1e-15)
+    assert result[NAMES["std"]][last] == pytest.approx(
+        500 * math.sqrt(rows / (rows - 1)), rel=1e-14
+    )
 
 
 def test_one_large_amount_does_not_make_all_windows_slow() -> None:

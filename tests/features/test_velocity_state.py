@@ -131,15 +131,15 @@ def test_labels_may_come_late_and_more_than_once(
     again = data.draw(st.permutations([*range(len(frauds))] * 2))
     state = VelocityState(SPECS, lateness=LONG)
     parts = []
-    said = np.zeros(len(frauds), dtype=bool)
+    message = np.zeros(len(frauds), dtype=bool)
     labels = iter(again)
     for batch, _ in batches(rows, frauds, sizes):
         places = [place for place, _ in zip(labels, range(3), strict=False)]
-        told = np.array([fraud[place] for place in places], dtype=bool)
-        state.label(replace(frauds, row=None).take(np.array(places, dtype=int)), told)
-        for place, is_fraud in zip(places, told, strict=True):
-            said[place] = is_fraud
-        parts.append((state.update(batch), len(batch), said.copy()))
+        report = np.array([fraud[place] for place in places], dtype=bool)
+        state.label(replace(frauds, row=None).take(np.array(places, dtype=int)), report)
+        for place, is_fraud in zip(places, report, strict=True):
+            message[place] = is_fraud
+        parts.append((state.update(batch), len(batch), message.copy()))
     start = 0
     for features, size, known in parts:
         seen = rows.take(slice(None, start + size))

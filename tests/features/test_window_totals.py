@@ -28,21 +28,21 @@ def totals(values: list[int]) -> WindowTotals:
 def test_deviations_are_exact_except_for_the_last_rounding(values: list[int]) -> None:
     whole = totals(values)
     exact = len(values) * sum(v * v for v in values) - sum(values) ** 2
-    found = deviations(whole.count, whole.amount, whole.square_high, whole.square_low)[0]
-    assert found == pytest.approx(float(exact), rel=1e-15)
+    result = deviations(whole.count, whole.amount, whole.square_high, whole.square_low)[0]
+    assert result == pytest.approx(float(exact), rel=1e-15)
 
 
 def test_deviations_hold_at_the_limit_of_128_bits() -> None:
     # A million amounts, half of them a hundred million, the other half minus that.
     n, size = 2**20, 10**12
     square = n * size**2
-    found = deviations(
+    result = deviations(
         np.array([n]),
         np.array([0]),
         np.array([square >> 40], dtype=np.uint64),
         np.array([square % 2**40], dtype=np.uint64),
     )
-    assert found[0] == pytest.approx(float(n * square), rel=1e-15)
+    assert result[0] == pytest.approx(float(n * square), rel=1e-15)
 
 
 @given(UNITS, st.integers(-(10**6), 10**6))
@@ -62,8 +62,8 @@ def test_std_of_equal_amounts_is_zero_whatever_their_size() -> None:
 def test_std_sees_a_cent_beside_billions() -> None:
     values = [90_000_000_000_000, 90_000_000_000_100]
     expected = float(np.std([0.0, 0.01], ddof=1))
-    found = derive("std", totals(values), np.zeros(1, dtype=np.int64))[0]
-    assert found == pytest.approx(expected, rel=1e-15)
+    result = derive("std", totals(values), np.zeros(1, dtype=np.int64))[0]
+    assert result == pytest.approx(expected, rel=1e-15)
 
 
 def test_an_unknown_aggregate_is_an_error() -> None:

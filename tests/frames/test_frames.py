@@ -203,8 +203,8 @@ def test_figures_are_those_of_the_command(case: Case) -> None:
         )
     )
     figures = bf.evaluate(case.today, case.bundle_path, history=case.before)
-    said = figures.metrics.to_dict()
-    assert said == {name: command[name] for name in said}
+    message = figures.metrics.to_dict()
+    assert message == {name: command[name] for name in message}
     assert list(figures.warnings) == command["warnings"]
     intervals = command["intervals"]
     assert isinstance(intervals, dict)
@@ -215,10 +215,10 @@ def test_exploring_counts_invalid_rows(case: Case) -> None:
     rows = case.before.astype({"TX_AMOUNT": object})
     rows.iloc[0, rows.columns.get_loc("TX_AMOUNT")] = None
     with pytest.warns(UserWarning, match="1 of .* rows left out"):
-        found = bf.explore(rows, schema="handbook")
-    assert found.rows_in == len(rows)
-    assert found.dead_reasons == {"missing_amount": 1}
-    assert found.balance.frauds == int(case.before["TX_FRAUD"].sum()) - int(
+        result = bf.explore(rows, schema="handbook")
+    assert result.rows_in == len(rows)
+    assert result.dead_reasons == {"missing_amount": 1}
+    assert result.balance.frauds == int(case.before["TX_FRAUD"].sum()) - int(
         rows.iloc[0]["TX_FRAUD"]
     )
 
@@ -255,6 +255,6 @@ def test_errors_name_the_mistake_in_one_line(case: Case, wrong: Any, error: str)
 
 def test_rows_of_a_table_are_identified_by_position(case: Case) -> None:
     schema = bf.Schema("plain", {"event_time": "TX_DATETIME", "amount": "TX_AMOUNT"})
-    found = bf.features(case.today.head(3), schema)
-    assert list(found["transaction_id"]) == ["rows:0", "rows:1", "rows:2"]
-    assert POSITION not in found.columns
+    result = bf.features(case.today.head(3), schema)
+    assert list(result["transaction_id"]) == ["rows:0", "rows:1", "rows:2"]
+    assert POSITION not in result.columns

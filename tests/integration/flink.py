@@ -53,9 +53,9 @@ def running_job_server(directory: Path, heap: str = "1g") -> Iterator[str]:
     try:
         deadline = time.monotonic() + START_SECONDS
         while not listens(endpoint):
-            said = f"see {log.name}"
-            assert server.poll() is None, f"the job server ended: {said}"
-            assert time.monotonic() < deadline, f"the job server doesn't listen: {said}"
+            message = f"see {log.name}"
+            assert server.poll() is None, f"the job server ended: {message}"
+            assert time.monotonic() < deadline, f"the job server doesn't listen: {message}"
             time.sleep(0.05)
         yield endpoint
     finally:

@@ -41,8 +41,8 @@ class Usage:
 def usage(cluster: FlinkCluster) -> Usage:
     """Return the usage of a cluster with one running job."""
     (job,) = cluster.jobs("RUNNING")
-    told = cluster.get(f"/jobs/{job}/checkpoints")
-    last = told["latest"]["completed"]
+    message = cluster.get(f"/jobs/{job}/checkpoints")
+    last = message["latest"]["completed"]
     java = [part.pid for name, part in cluster.parts.items() if name.startswith("task manager")]
     managers, python = [pid for pid in java if pid is not None], workers(cluster)
     return Usage(
@@ -54,30 +54,30 @@ def usage(cluster: FlinkCluster) -> Usage:
         worker_bytes=sum(map(_resident, python)),
         clients=sum(map(_clients, python)),
         checkpoint_bytes=int(last["state_size"]) if last else 0,
-        checkpoints=int(told["counts"]["completed"]),
-        failed_checkpoints=int(told["counts"]["failed"]),
+        checkpoints=int(message["counts"]["completed"]),
+        failed_checkpoints=int(message["counts"]["failed"]),
     )
 
 
 def state_names(cluster: FlinkCluster) -> list[str]:
     """Return the names of the states of each task; states of two tasks count twice."""
-    found = list[str]()
+    result = list[str]()
     for database in cluster.data.glob("temporary/tm_*/tmp/job_*/db"):
         # RocksDB writes the next file before it removes the last.
         with suppress(OSError, ValueError):
             newest = max(database.glob("OPTIONS-[0-9]*[0-9]"))
-            found += _FAMILY.findall(newest.read_text("utf-8", errors="replace"))
-    return found
+            result += _FAMILY.findall(newest.read_text("utf-8", errors="replace"))
+    return result
 
 
 def workers(cluster: FlinkCluster) -> list[int]:
     """Return the processes of the pool of workers, the pool's own first."""
     parent = {int(path.parent.name): _parent(path) for path in Path("/proc").glob("[0-9]*/stat")}
-    found, level = list[int](), [cluster.parts["worker pool"].pid]
+    result, level = list[int](), [cluster.parts["worker pool"].pid]
     while level:
         level = [pid for pid, of in parent.items() if of in level]
-        found = level + found
-    return found
+        result = level + result
+    return result
 
 
 def _fields(stat: Path) -> list[str]:
@@ -107,8 +107,8 @@ def _resident(pid: int) -> int:
 
 def _clients(pid: int) -> int:
     """Count Kafka clients of a process by the names of their threads."""
-    found = 0
+    result = 0
     for name in Path(f"/proc/{pid}/task").glob("*/comm"):
         with suppress(OSError):
-            found += name.read_text("utf-8").strip() == "rdk:main"
-    return found
+            result += name.read_text("utf-8").strip() == "rdk:main"
+    return result

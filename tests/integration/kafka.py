@@ -97,17 +97,17 @@ def read_all(broker: Broker, topic: str) -> list[Message]:
     try:
         partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
         consumer.assign([TopicPartition(topic, part, OFFSET_BEGINNING) for part in partitions])
-        found: dict[int, list[Message]] = {part: [] for part in sorted(partitions)}
+        result: dict[int, list[Message]] = {part: [] for part in sorted(partitions)}
         unread = set(partitions)
         while unread:
             for message in consumer.consume(2_000, timeout=1):
                 error = message.error()
                 if error is None:
-                    found[message.partition()].append(message)
+                    result[message.partition()].append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     unread.discard(message.partition())
                 else:
                     raise AssertionError(error)
-        return list(chain.from_iterable(found.values()))
+        return list(chain.from_iterable(result.values()))
     finally:
         consumer.close()

@@ -35,9 +35,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def recipient(broker: Broker, topic: Callable[..., str]) -> Iterator[TopicRecipient]:
-    made = TopicRecipient(broker, topic())
-    yield made
-    made.end()
+    created = TopicRecipient(broker, topic())
+    yield created
+    created.end()
 
 
 def test_a_record_has_the_alert_s_id_for_its_key(recipient: TopicRecipient) -> None:

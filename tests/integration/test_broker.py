@@ -39,10 +39,10 @@ def test_messages_are_read_as_they_were_written(broker: Broker, topic: Callable[
     values = [f"value {number}".encode() for number in range(120_000)]
     keys = [f"key {number % 100}".encode() for number in range(120_000)]
     assert produce(broker, name, values, keys=keys) == len(values)
-    found = read_all(broker, name)
-    assert sorted((m.key(), m.value()) for m in found) == sorted(zip(keys, values, strict=True))
-    assert {message.partition() for message in found} == {0, 1, 2}
-    of_partition = {(message.key(), message.partition()) for message in found}
+    result = read_all(broker, name)
+    assert sorted((m.key(), m.value()) for m in result) == sorted(zip(keys, values, strict=True))
+    assert {message.partition() for message in result} == {0, 1, 2}
+    of_partition = {(message.key(), message.partition()) for message in result}
     assert len(of_partition) == 100, "a key has one partition"
 
 
@@ -66,8 +66,8 @@ def test_messages_outlive_a_stop_and_a_crash(own_broker: Broker) -> None:
         own_broker.start()
         assert own_broker.bootstrap == address
     assert own_broker.topics()["kept"] == 2
-    found = [message.value() for message in read_all(own_broker, "kept")]
-    assert sorted(found) == sorted(2 * values)
+    result = [message.value() for message in read_all(own_broker, "kept")]
+    assert sorted(result) == sorted(2 * values)
 
 
 def test_a_wrong_login_is_refused(tmp_path: Path) -> None:
@@ -132,8 +132,8 @@ def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
     )
     try:
         assert running.stderr is not None
-        said = running.stderr.readline()
-        assert f"Kafka answers at 127.0.0.1:{port}" in said, said
+        output = running.stderr.readline()
+        assert f"Kafka answers at 127.0.0.1:{port}" in output, output
         exec_python(send.replace("9092", str(port)))
         broker = Broker(tmp_path / "kafka", port)
         assert broker.topics()["transactions"] == 4

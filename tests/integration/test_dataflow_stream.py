@@ -54,8 +54,8 @@ def test_the_request_is_a_stream_with_its_stateful_steps(
     (pool,) = environment["workerPools"]
     assert (job["name"], job["type"]) == ("live", STREAMING)
     assert environment["version"]["job_type"] == "FNAPI_STREAMING"
-    wanted = {"enable_streaming_engine", "enable_windmill_service", "use_runner_v2"}
-    assert wanted <= set(environment["experiments"])
+    expected = {"enable_streaming_engine", "enable_windmill_service", "use_runner_v2"}
+    assert expected <= set(environment["experiments"])
     assert environment["sdkPipelineOptions"]["options"]["streaming"] is True
     assert pool["autoscalingSettings"] == {"algorithm": BASIC, "maxNumWorkers": 5}
     graph = staged_graph(held, job)
@@ -78,10 +78,10 @@ def test_a_job_is_updated_only_if_it_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert call([*stream, "--update"]) == 1
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.endswith("no job live runs in europe-west1; leave it out to start it [BF802]")
-    told = {"id": "old", "name": "live", "type": STREAMING, "currentState": "JOB_STATE_RUNNING"}
-    held.jobs["old"] = told
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.endswith("no job live runs in europe-west1; leave it out to start it [BF802]")
+    report = {"id": "old", "name": "live", "type": STREAMING, "currentState": "JOB_STATE_RUNNING"}
+    held.jobs["old"] = report
     held.objects["bucket/live/scores/part-000-00000000-abc.parquet"] = b"of the job that runs"
     assert call(stream) == 1
     assert "scores holds what another run wrote" in capsys.readouterr().err

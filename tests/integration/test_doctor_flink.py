@@ -29,8 +29,8 @@ def look(flink_cluster: FlinkCluster, capsys: pytest.CaptureFixture[str]) -> Loo
 
     def run(code: int, *options: str) -> Found:
         capsys.readouterr()
-        given = {option.partition("=")[0] for option in options}
-        at = [one for one in flink_cluster.beam_options if one.partition("=")[0] not in given]
+        arguments = {option.partition("=")[0] for option in options}
+        at = [one for one in flink_cluster.beam_options if one.partition("=")[0] not in arguments]
         assert main(["doctor", "--json", *at, *options]) == code
         checks = json.loads(capsys.readouterr().out)["checks"]
         return {check["name"].split(" at ")[0]: check for check in checks}
@@ -65,39 +65,39 @@ def other_pool(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_cluster_where_all_is_well(look: Look, bundle: Path, tmp_path: Path) -> None:
-    found = look(
+    result = look(
         0,
         *("--model", str(bundle), "--out", str(tmp_path / "out")),
         *("--parallelism=2", "--checkpointing_interval=1000"),
     )
     # Room on the disk is the machine's own affair, and other tests use the cluster as well.
-    assert {name for name, check in found.items() if check["state"] != "ok"} <= {
+    assert {name for name, check in result.items() if check["state"] != "ok"} <= {
         "--out",
         "task slots",
     }
-    assert {"Flink", "task slots", "checkpoints", "worker pool", "workers", "model"} <= set(found)
-    assert found["options"]["found"] == "PortableRunner takes a stream"
+    assert {"Flink", "task slots", "checkpoints", "worker pool", "workers", "model"} <= set(result)
+    assert result["options"]["found"] == "PortableRunner takes a stream"
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.soak
 def test_a_missing_model(look: Look, tmp_path: Path) -> None:
-    found = look(1, "--model", str(tmp_path / "nothing"))
-    assert found["workers"]["state"] == "ok"
-    assert found["model"]["state"] == "failed"
-    assert found["model"]["fix"].startswith("put the bundle there")
+    result = look(1, "--model", str(tmp_path / "nothing"))
+    assert result["workers"]["state"] == "ok"
+    assert result["model"]["state"] == "failed"
+    assert result["model"]["fix"].startswith("put the bundle there")
 
 
 def test_workers_without_the_package(look: Look, other_pool: str) -> None:
-    found = look(1, f"--environment_config={other_pool}")
-    assert found["worker pool"]["state"] == "ok"
-    assert found["workers"]["state"] == "failed"
-    assert "lacks this beam-fraud (" in found["workers"]["found"]
+    result = look(1, f"--environment_config={other_pool}")
+    assert result["worker pool"]["state"] == "ok"
+    assert result["workers"]["state"] == "failed"
+    assert "lacks this beam-fraud (" in result["workers"]["found"]
 
 
 def test_too_many_slots_and_no_pool(look: Look) -> None:
-    found = look(1, "--parallelism=9", f"--environment_config=127.0.0.1:{free_port()}")
-    assert found["task slots"]["state"] == "failed"
-    assert found["task slots"]["fix"].endswith("or give --parallelism=2")
-    assert "no pool of workers answers there" in found["worker pool"]["found"]
-    assert "workers" not in found
+    result = look(1, "--parallelism=9", f"--environment_config=127.0.0.1:{free_port()}")
+    assert result["task slots"]["state"] == "failed"
+    assert result["task slots"]["fix"].endswith("or give --parallelism=2")
+    assert "no pool of workers answers there" in result["worker pool"]["found"]
+    assert "workers" not in result

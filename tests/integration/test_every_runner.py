@@ -123,14 +123,14 @@ def in_order(table: pa.Table) -> pa.Table:
 def rows_of(database: Path) -> dict[str, Rows]:
     if not database.exists():
         return {}
-    found = {}
+    result = {}
     with closing(sqlite3.connect(database)) as connection:
         for table in ("flagged_transactions", "alerts", "dead_letters"):
             described = connection.execute(f"SELECT name FROM pragma_table_info('{table}')")
             columns = [name for (name,) in described if name not in OWN_COLUMNS]
             rows = connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
-            found[table] = sorted(rows, key=repr)
-    return found
+            result[table] = sorted(rows, key=repr)
+    return result
 
 
 def assert_same(found: Left, expected: Left) -> None:
@@ -225,18 +225,18 @@ def computed(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Left:
 
 
 def test_this_process_scores_every_row(scored_to_database: Left, month: pa.Table) -> None:
-    found = scored_to_database
+    result = scored_to_database
     rows = month.num_rows - 6_000 + len(COLLIDING)
-    assert found.summary["rows_in"] == rows + 40 + 3
-    assert found.summary["rows_scored"] == found.tables["scores"].num_rows == rows
-    assert found.summary["rows_dead"] == found.tables["dead_letters"].num_rows == 2
-    assert found.summary["rows_duplicate"] == 41
-    assert found.summary["history_rows"] == 6_000
-    assert all(rule["fired"] for rule in found.summary["rules"].values())
-    flagged = found.database["flagged_transactions"]
-    assert len(flagged) == found.summary["rows_flagged"] == len(found.alerts) > 100
-    assert found.tables["scores"]["flagged"].to_pylist().count(True) == len(flagged)
-    assert any(found.tables["scores"]["reasons"].to_pylist())
+    assert result.summary["rows_in"] == rows + 40 + 3
+    assert result.summary["rows_scored"] == result.tables["scores"].num_rows == rows
+    assert result.summary["rows_dead"] == result.tables["dead_letters"].num_rows == 2
+    assert result.summary["rows_duplicate"] == 41
+    assert result.summary["history_rows"] == 6_000
+    assert all(rule["fired"] for rule in result.summary["rules"].values())
+    flagged = result.database["flagged_transactions"]
+    assert len(flagged) == result.summary["rows_flagged"] == len(result.alerts) > 100
+    assert result.tables["scores"]["flagged"].to_pylist().count(True) == len(flagged)
+    assert any(result.tables["scores"]["reasons"].to_pylist())
 
 
 def test_score_gives_the_same_rows_and_alerts(
@@ -247,8 +247,8 @@ def test_score_gives_the_same_rows_and_alerts(
     tmp_path: Path,
     scored_to_database: Left,
 ) -> None:
-    found = score_to_database(files, bundle, rules, tmp_path / "out", *runner)
-    assert_same(found, scored_to_database)
+    result = score_to_database(files, bundle, rules, tmp_path / "out", *runner)
+    assert_same(result, scored_to_database)
 
 
 # Both Flinks write files alike: one of them is enough.
@@ -262,8 +262,8 @@ def test_score_gives_the_same_files_of_flagged_rows(
     scored_to_parquet: Left,
 ) -> None:
     assert scored_to_parquet.tables["out-flagged"].num_rows > 100
-    found = score_to_parquet(files, bundle, rules, tmp_path / "out", *runner)
-    assert_same(found, scored_to_parquet)
+    result = score_to_parquet(files, bundle, rules, tmp_path / "out", *runner)
+    assert_same(result, scored_to_parquet)
 
 
 def test_features_gives_the_same_table(
@@ -324,18 +324,18 @@ MakeStream = Callable[..., Stream]
 @pytest.fixture(scope="module")
 def make_stream(broker: Broker, published: str, bundle: Path, rules: Path) -> Iterator[MakeStream]:
     """Return a function that starts a stream over the topic with an output and further options."""
-    made = list[Stream]()
+    created = list[Stream]()
 
     def make(out: Path, *options: str) -> Stream:
         places = ("--sink", f"sqlite:///{out}.db", "--alert", f"file:{out}.jsonl")
         # What is spread over shards reaches those of the next key out of order.
         own = (*places, "--rules", str(rules), "--roll-seconds=1", "--lateness=30d")
-        made.append(Stream(stream_command(broker, published, bundle, out, *own, *options), out))
-        made[-1].start()
-        return made[-1]
+        created.append(Stream(stream_command(broker, published, bundle, out, *own, *options), out))
+        created[-1].start()
+        return created[-1]
 
     yield make
-    for one in made:
+    for one in created:
         one.kill()
 
 

@@ -49,8 +49,8 @@ def test_workers_have_the_options_log_to_flink_and_end_with_their_job(
     assert f"state cache with size {5 << 20}" in flink.read_text("utf-8")
 
     def running() -> set[str]:
-        said = pool.read_text("utf-8")
-        return set(STARTED.findall(said)) - set(ENDED.findall(said))
+        message = pool.read_text("utf-8")
+        return set(STARTED.findall(message)) - set(ENDED.findall(message))
 
     assert STARTED.search(pool.read_text("utf-8"))
     until(lambda: not running())

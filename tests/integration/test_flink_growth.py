@@ -80,11 +80,11 @@ def test_usage_after_an_hour_is_that_after_a_minute(
             for name, rate in (("idle", 0), ("busy", SOAK_RATE))
         }
         looks = {name: future.result() for name, future in watched.items()}
-    for name, found in looks.items():
-        _tell(name, found)
-        early, late = found[: len(found) // 3], found[-len(found) // 3 :]
-        assert {look.states for look in found} == {found[0].states}, name
-        assert max(look.clients for look in found) <= PARTITIONS, name
+    for name, result in looks.items():
+        _tell(name, result)
+        early, late = result[: len(result) // 3], result[-len(result) // 3 :]
+        assert {look.states for look in result} == {result[0].states}, name
+        assert max(look.clients for look in result) <= PARTITIONS, name
         assert mean_of(late, "checkpoint_bytes") <= 1.25 * mean_of(early, "checkpoint_bytes"), name
         assert mean_of(late, "task_manager_bytes") <= 1.1 * mean_of(early, "task_manager_bytes")
         assert mean_of(late, "worker_bytes") <= 1.1 * mean_of(early, "worker_bytes"), name

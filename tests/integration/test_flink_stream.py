@@ -124,9 +124,9 @@ def survive(
     reference = scored.reference()
     assert len(reference.flagged) > 10, "the comparison must be about something"
     assert_each_once(reference, scored.traffic)
-    found = scored.outcome("disturbed")
-    assert_each_once(found, scored.traffic)
-    assert_same(found, reference)
+    result = scored.outcome("disturbed")
+    assert_each_once(result, scored.traffic)
+    assert_same(result, reference)
 
 
 @pytest.mark.slow
@@ -204,13 +204,13 @@ def test_a_savepoint_resumes_with_more_workers_and_another_model(
         return scored.stream("moved", *options, bundle=other_bundle)
 
     score_in_two_parts(scored, "moved", first, stop, then)
-    found = scored.outcome("moved")
-    assert_each_once(found, scored.traffic)
+    result = scored.outcome("moved")
+    assert_each_once(result, scored.traffic)
     # Each row has the score that its model gives when nothing is ever stopped.
     for model in (bundle, other_bundle):
         reference = scored.reference(model).scores
-        same = pc.equal(found.scores["model_id"], reference["model_id"][0])
-        ours = found.scores.filter(same)
+        same = pc.equal(result.scores["model_id"], reference["model_id"][0])
+        ours = result.scores.filter(same)
         assert ours.num_rows > 100
         theirs = pc.is_in(reference["transaction_id"], ours["transaction_id"])
         assert ours.equals(reference.filter(theirs))

@@ -55,10 +55,10 @@ def test_an_unknown_topic_is_reported_with_similar_names_and_not_created(
 def test_a_port_where_nothing_listens() -> None:
     port = free_port()
     began = time.monotonic()
-    said = line(KafkaSettings.of(f"127.0.0.1:{port}"), seconds=1.0)
+    message = line(KafkaSettings.of(f"127.0.0.1:{port}"), seconds=1.0)
     assert time.monotonic() - began < 5
-    assert f"Kafka 127.0.0.1:{port}: no broker answers" in said
-    assert "is it running" in said
+    assert f"Kafka 127.0.0.1:{port}: no broker answers" in message
+    assert "is it running" in message
 
 
 def test_a_topic_that_is_created_again_has_another_id(
@@ -82,8 +82,8 @@ def test_a_topic_that_is_created_again_has_another_id(
 
 
 def test_a_host_without_a_name() -> None:
-    said = line(KafkaSettings.of("no-such-host.invalid:9092"), seconds=1.0)
-    assert "Failed to resolve 'no-such-host.invalid:9092'" in said
+    message = line(KafkaSettings.of("no-such-host.invalid:9092"), seconds=1.0)
+    assert "Failed to resolve 'no-such-host.invalid:9092'" in message
 
 
 def test_a_login_is_accepted_or_refused_at_once(
@@ -98,19 +98,19 @@ def test_a_login_is_accepted_or_refused_at_once(
     file.write_text("\n".join([*login, "sasl.password=s3cret"]))
     assert topic_partitions(KafkaSettings.of(guarded.bootstrap, [], file), "t") == [0, 1, 2]
     monkeypatch.setenv("BROKER_PASSWORD", "s3cret-not")
-    said = line(settings)
-    assert "the login was refused" in said
-    assert "sasl.password" in said
-    assert "s3cret-not" not in said
+    message = line(settings)
+    assert "the login was refused" in message
+    assert "sasl.password" in message
+    assert "s3cret-not" not in message
 
 
 def test_a_protocol_that_the_broker_does_not_speak(guarded: Broker, broker: Broker) -> None:
-    said = line(KafkaSettings.of(guarded.bootstrap), seconds=1.0)
-    assert "no broker answers" in said
-    assert "security.protocol" in said
-    said = line(KafkaSettings.of(broker.bootstrap, ["security.protocol=SSL"]))
-    assert "no TLS connection" in said
-    assert "ssl.ca.location" in said
+    message = line(KafkaSettings.of(guarded.bootstrap), seconds=1.0)
+    assert "no broker answers" in message
+    assert "security.protocol" in message
+    message = line(KafkaSettings.of(broker.bootstrap, ["security.protocol=SSL"]))
+    assert "no TLS connection" in message
+    assert "ssl.ca.location" in message
 
 
 def test_a_wrong_property_is_a_wrong_call() -> None:

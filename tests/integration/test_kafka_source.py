@@ -59,8 +59,8 @@ def numbers(begin: int, end: int) -> list[bytes]:
 def committed(broker: Broker, group: str, topic: str, partition: int = 0) -> int:
     consumer = Consumer({**broker.client, "group.id": group})
     try:
-        (found,) = consumer.committed([TopicPartition(topic, partition)], timeout=10)
-        return int(found.offset)
+        (result,) = consumer.committed([TopicPartition(topic, partition)], timeout=10)
+        return int(result.offset)
     finally:
         consumer.close()
 
@@ -72,13 +72,13 @@ def test_all_messages_come_once_and_in_the_order_of_their_partition(
     values = [*HOSTILE, *numbers(0, 30_000)]
     produce(broker, name, values, keys=(b"%d" % (number % 97) for number in range(len(values))))
     result = read_stream(source_of(broker, name), tmp_path / "out")
-    found = collected(tmp_path / "out")
-    assert sorted(found) == [f"{name}:{number}" for number in range(4)]
+    actual = collected(tmp_path / "out")
+    assert sorted(actual) == [f"{name}:{number}" for number in range(4)]
     assert payloads(tmp_path / "out") == sorted(values)
-    for rows in found.values():
+    for rows in actual.values():
         assert [position for position, _ in rows] == list(range(len(rows)))
     assert read_counters(result) == {"rows_in": len(values)}
-    assert lags()[f"{name}:0"] == (len(found[f"{name}:0"]),) * 2
+    assert lags()[f"{name}:0"] == (len(actual[f"{name}:0"]),) * 2
 
 
 def test_a_large_message_passes_untouched(
@@ -107,18 +107,18 @@ def test_no_more_large_messages_are_taken_at_a_time_than_fit(
     monkeypatch.setattr(feed, "_BLOCK", 1)
     reader = source_of(broker, name).create_reader(None, None)
     try:
-        found: list[bytes] = []
-        while len(found) < len(sent) + 5_000:
+        result: list[bytes] = []
+        while len(result) < len(sent) + 5_000:
             if not reader.advance():
                 continue
             payload = reader.get_current().column(PAYLOAD)
             assert payload.nbytes < 26_000_000
             assert sum(chunk.batch.nbytes for chunk in reader._feed._ahead) < 36_000_000
-            found += payload.to_pylist()
+            result += payload.to_pylist()
             reader.get_checkpoint_mark()
     finally:
         reader._feed.close()
-    assert found == [*sent, *numbers(0, 5_000)]
+    assert result == [*sent, *numbers(0, 5_000)]
 
 
 def test_labels_come_through_the_same_source_and_are_counted_apart(
@@ -143,11 +143,11 @@ def test_a_stream_resumes_from_its_checkpoint(
     checkpoint = tmp_path / "stream/state.db"
     source = source_of(broker, name, checkpoint=checkpoint)
     read_stream(source, tmp_path / "first")
-    kept = {key: int(value) for key, value in LocalCheckpoint.at(checkpoint).positions().items()}
-    assert sum(kept.values()) == 5_000
+    stored = {key: int(value) for key, value in LocalCheckpoint.at(checkpoint).positions().items()}
+    assert sum(stored.values()) == 5_000
     produce(broker, name, numbers(5_000, 6_000))
     # The group is not asked: what is in the checkpoint counts.
-    resumed = replace(source, positions=kept, start=Start("latest"))
+    resumed = replace(source, positions=stored, start=Start("latest"))
     read_stream(resumed, tmp_path / "second")
     assert payloads(tmp_path / "second") == sorted(numbers(5_000, 6_000))
 
@@ -261,14 +261,14 @@ def test_sub_sources_read_every_partition_once(
 ) -> None:
     name = topic(partitions=5)
     produce(broker, name, numbers(0, 1_000))
-    found: list[bytes] = []
+    result: list[bytes] = []
     for part in source_of(broker, name, splits=3).split(20):
         reader = part.create_reader(None, None)
         while reader.get_watermark() < MAX_TIMESTAMP:
             if reader.advance():
-                found += reader.get_current().column("@payload").to_pylist()
+                result += reader.get_current().column("@payload").to_pylist()
         reader.close()
-    assert sorted(found) == sorted(numbers(0, 1_000))
+    assert sorted(result) == sorted(numbers(0, 1_000))
 
 
 def test_a_partition_that_is_new_is_read_from_its_first_message(
@@ -310,8 +310,8 @@ def test_a_broker_restart_loses_nothing(
         own_broker.start()
         produce(own_broker, "t", numbers(100, 200))
         wait_until(lambda: len(payloads(tmp_path / "out")) == 200, "the messages after it")
-    said = [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG]
-    away, back = [line for line in said if "Kafka" in line]
+    message = [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG]
+    away, back = [line for line in message if "Kafka" in line]
     assert away == f"Kafka {own_broker.bootstrap}: the broker is not reachable"
     assert back.startswith(f"Kafka {own_broker.bootstrap}: the broker is back after ")
     assert payloads(tmp_path / "out") == sorted(numbers(0, 200))

@@ -94,8 +94,8 @@ def survive(trouble: Trouble, postgres: Server, bundle: Path, directory: Path) -
         finally:
             del os.environ["BEAM_FRAUD_SMTP_PASSWORD"]
             stream.kill()
-    said = stream.log.read_text()
-    assert "secret-of-the-test" not in said
+    message = stream.log.read_text()
+    assert "secret-of-the-test" not in message
     alerts = _alerts(postgres)
     _assert_stored_once(postgres, trouble.rows)
     _assert_mailed(mail, alerts, repeats=_UNMARKED * len(trouble.kills) + 1)
@@ -114,8 +114,8 @@ def _disturb(
     back: float | None = None
     for number in range(_PARTS):
         _drop(_part(transactions, number), inbox, number)
-        wanted = trouble.rows * number // _PARTS
-        _wait(lambda: _stored(postgres) >= wanted, trouble.patience, stream)  # noqa: B023
+        expected = trouble.rows * number // _PARTS
+        _wait(lambda: _stored(postgres) >= expected, trouble.patience, stream)  # noqa: B023
         if number == 1:
             mail.stop()
             back = time.monotonic() + trouble.outage
@@ -171,11 +171,11 @@ def _count(postgres: Server, query: str) -> int:
 
 def _alerts(postgres: Server) -> dict[str, set[str]]:
     """Return the transactions of each delivery in the e-mails."""
-    found = defaultdict(set)
+    result = defaultdict(set)
     query = "SELECT delivery_id, transaction_id FROM alerts WHERE channel LIKE 'smtp%'"
     for delivery, transaction in postgres.execute(query, "chaos"):
-        found[str(delivery)].add(str(transaction))
-    return found
+        result[str(delivery)].add(str(transaction))
+    return result
 
 
 def _assert_stored_once(postgres: Server, rows: int) -> None:

@@ -37,20 +37,20 @@ def flagged(database: Path) -> list[tuple[object, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kept", [pytest.param(s / PART, id=s.name) for s in SETS if (s / PART).exists()]
+    "stored", [pytest.param(s / PART, id=s.name) for s in SETS if (s / PART).exists()]
 )
 def test_a_savepoint_of_an_earlier_version_resumes(
-    kept: Path, flink_cluster: FlinkCluster, tmp_path: Path
+    stored: Path, flink_cluster: FlinkCluster, tmp_path: Path
 ) -> None:
-    root = unpack(kept, long_directory(tmp_path))
-    made = json.loads((root / "made.json").read_text())
+    root = unpack(stored, long_directory(tmp_path))
+    created = json.loads((root / "made.json").read_text())
     # The sources in the savepoint read from there.
-    port = int(made["broker"].rpartition(":")[2])
+    port = int(created["broker"].rpartition(":")[2])
     with Broker(tmp_path / "kafka", port) as broker:
-        go_on(root, broker, made["topic"], flink_cluster)
+        go_on(root, broker, created["topic"], flink_cluster)
     for name, by in RESULTS.items():
-        found = pq.read_table(root / "out" / name).sort_by(by)
-        assert found.equals(pq.read_table(root / f"expected-{name}.parquet"))
+        result = pq.read_table(root / "out" / name).sort_by(by)
+        assert result.equals(pq.read_table(root / f"expected-{name}.parquet"))
     # Of each row the reasons hold the values of its features.
     assert flagged(root / "out.db") == flagged(root / "expected.db")
 

@@ -25,8 +25,8 @@ def test_rows_outlive_a_crash_of_the_server(own_postgres: Server) -> None:
     DatabaseSink(url).open("r").write(flagged_batch(["a"]))
     own_postgres.kill()
     own_postgres.start()
-    found = own_postgres.execute("SELECT transaction_id FROM flagged_transactions", "cards")
-    assert found == [("a",)]
+    result = own_postgres.execute("SELECT transaction_id FROM flagged_transactions", "cards")
+    assert result == [("a",)]
 
 
 def test_a_port_in_use_is_reported(postgres: Server) -> None:

@@ -72,8 +72,8 @@ def test_dead_letters_of_a_database_are_replayed(postgres_database: str, tmp_pat
     prepare_database(postgres_database)
     with writing(postgres_database) as connection:
         upsert(connection, DEAD_LETTERS, letters_of(2_345))
-    given = replace(again(tmp_path), out=None, from_sink=postgres_database)
-    result = replay.run(replace(given, sink=postgres_database))
+    options = replace(again(tmp_path), out=None, from_sink=postgres_database)
+    result = replay.run(replace(options, sink=postgres_database))
     assert (result["offered"], result["rows_scored"]) == (2_345, 2_345)
     left = run_list(ListDeadLettersOptions(out=None, sink=postgres_database))
     assert (left["dead_letters"], left["replayed"]) == (0, 2_345)
@@ -99,8 +99,8 @@ def test_the_servers_message_about_a_row_is_not_shown(postgres_database: str) ->
     prepare_database(postgres_database)
     row = letters_of(1)[0] | {"source": "of-nobody", "reason": None, "dead_at": datetime.now(UTC)}
     with (
-        fails(Code.DATABASE_REFUSED, r"violates not-null constraint$") as told,
+        fails(Code.DATABASE_REFUSED, r"violates not-null constraint$") as message,
         writing(postgres_database) as connection,
     ):
         connection.execute(DEAD_LETTERS.insert(), [row])
-    assert "of-nobody" not in str(told.value)
+    assert "of-nobody" not in str(message.value)

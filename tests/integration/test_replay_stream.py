@@ -53,8 +53,8 @@ def test_a_stream_scores_repaired_records(
     assert json.loads(capsys.readouterr().out)["offered"] == 2
     # The same again sends nothing.
     assert main(call) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert (said["offered"], said["already_replayed"]) == (0, 2)
+    output = json.loads(capsys.readouterr().out)
+    assert (output["offered"], output["already_replayed"]) == (0, 2)
     stream.run(options)
     ids = pq.read_table(out / "scores")["transaction_id"].to_pylist()
     assert sorted(ids) == ["x0", "x1", "x2"]
@@ -67,10 +67,10 @@ def export_text(tmp_path: Path) -> Path:
     """Export dead letters of text with repaired amounts."""
     file = export(tmp_path)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    kept = [row for row in rows if "payload" in row]
-    for row in kept:
+    stored = [row for row in rows if "payload" in row]
+    for row in stored:
         row["payload"] = row["payload"].replace('"ten"', "10").replace('"two"', "2")
-    file.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    file.write_text("".join(json.dumps(row) + "\n" for row in stored))
     return file
 
 

@@ -102,7 +102,7 @@ def scored(out: Path) -> pa.Table:
 
 
 def run_score(day: Path, bundle: Path, rules: Path, out: Path, **options: Any) -> dict[str, Any]:
-    given = ScoreOptions(
+    arguments = ScoreOptions(
         files=(str(day),),
         model=str(bundle),
         schema=str(rules.with_name("own.toml")),
@@ -110,11 +110,11 @@ def run_score(day: Path, bundle: Path, rules: Path, out: Path, **options: Any) -
         out=str(out),
         **options,
     )
-    return score.run(given)
+    return score.run(arguments)
 
 
 def run_stream(inbox: Path, bundle: Path, rules: Path, out: Path, **options: Any) -> dict[str, Any]:
-    given = StreamOptions(
+    arguments = StreamOptions(
         watch=str(inbox),
         model=str(bundle),
         schema=str(rules.with_name("own.toml")),
@@ -123,7 +123,7 @@ def run_stream(inbox: Path, bundle: Path, rules: Path, out: Path, **options: Any
         until_idle=0.5,
         **options,
     )
-    return stream.run(given)
+    return stream.run(arguments)
 
 
 def as_decided(
@@ -132,7 +132,7 @@ def as_decided(
     """Return the rules' decision of each row by id, from features without a pipeline."""
     table = load_dataset([str(day)], load_schema(str(rules.with_name("own.toml")))).transactions
     table = table.sort_by("transaction_id")
-    found = []
+    result = []
     for row, score_ in zip(table.to_pylist(), scores["score"].to_pylist(), strict=True):
         fires = {
             "hasty": row["account_seconds_since_last"] < 90,
@@ -145,8 +145,8 @@ def as_decided(
         decision = "decline" if fires["fast"] else decision
         if fires["trusted"]:
             decision = "review" if fires["hasty"] else "approve"
-        found.append((decision, [name for name, fired in fires.items() if fired]))
-    return found
+        result.append((decision, [name for name, fired in fires.items() if fired]))
+    return result
 
 
 def decisions(table: pa.Table) -> list[tuple[str, list[str]]]:
@@ -168,12 +168,12 @@ def test_score_applies_rules_on_features_outside_the_model(
     assert {decision for decision, _ in expected} == {"approve", "review", "decline"}
     assert summary["rows_flagged"] == sum(decision != "approve" for decision, _ in expected)
     assert summary["rows_flagged"] > plain["rows_flagged"]
-    told = {name: figures["fired"] for name, figures in summary["rules"].items()}
-    assert list(told) == ["hasty", "trusted", "fast", "wide"]
-    assert told == {name: sum(name in names for _, names in expected) for name in told}
-    assert all(told.values())
+    report = {name: figures["fired"] for name, figures in summary["rules"].items()}
+    assert list(report) == ["hasty", "trusted", "fast", "wide"]
+    assert report == {name: sum(name in names for _, names in expected) for name in report}
+    assert all(report.values())
     share = summary["rules"]["wide"]["share"]
-    assert share == pytest.approx(told["wide"] / table.num_rows, abs=1e-6)
+    assert share == pytest.approx(report["wide"] / table.num_rows, abs=1e-6)
     warned = [record.getMessage() for record in caplog.records if "rule" in record.getMessage()]
     assert any(message.startswith("rule wide fired on") for message in warned)
     assert json.loads((tmp_path / "out/summary.json").read_text()) == summary
@@ -236,13 +236,13 @@ def test_a_stream_mutes_a_rule_that_fires_on_everything_and_sends_a_notice(
     for here, before in zip(decisions(table), decisions(batch), strict=True):
         assert [name for name in before[1] if name in here[1]] == here[1]
     with closing(sqlite3.connect(out / "outbox.db")) as connection:
-        told = connection.execute(
+        message = connection.execute(
             "SELECT text, channel, kind FROM deliveries WHERE text LIKE 'Rule%'"
         ).fetchall()
-    assert len({text for text, _, _ in told}) == len(told) == summary["rules_muted"]
-    assert sum("'wide'" in text for text, _, _ in told) == len(hours) * shards
-    assert not any("'trusted'" in text for text, _, _ in told)
-    assert {kind for _, _, kind in told} == {"notice"}
+    assert len({text for text, _, _ in message}) == len(message) == summary["rules_muted"]
+    assert sum("'wide'" in text for text, _, _ in message) == len(hours) * shards
+    assert not any("'trusted'" in text for text, _, _ in message)
+    assert {kind for _, _, kind in message} == {"notice"}
     assert summary["rows_flagged"] < sum(batch["flagged"].to_pylist())
 
 
@@ -272,9 +272,11 @@ def test_a_stream_that_is_killed_mutes_the_same_rows(
         process.kill()
     assert scored(out).equals(scored(tmp_path / "undisturbed"))
     with closing(sqlite3.connect(out / "outbox.db")) as connection:
-        told = connection.execute("SELECT text FROM deliveries WHERE text LIKE 'Rule%'").fetchall()
-    assert sum("'wide'" in text for (text,) in told) == 20
-    assert len(set(told)) == len(told)
+        message = connection.execute(
+            "SELECT text FROM deliveries WHERE text LIKE 'Rule%'"
+        ).fetchall()
+    assert sum("'wide'" in text for (text,) in message) == 20
+    assert len(set(message)) == len(message)
 
 
 def checked(day: Path, rules: Path, **options: Any) -> dict[str, Any]:
@@ -341,12 +343,12 @@ def test_rules_check_refuses_in_one_line(
     day: Path, rules: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = ["rules", "check", str(rules), "--on", str(day)]
-    for more, said in (
+    for more, message in (
         ([], "--schema: say what the transactions look like, or give --model BUNDLE"),
         (["--schema", "handbook"], "'score' needs a model; give --model BUNDLE"),
         (["--schema", "handbook", "--model", str(day)], "not a model bundle"),
     ):
         assert main([*args, *more]) in (1, 2)
         printed = capsys.readouterr()
-        assert said in printed.err
+        assert message in printed.err
         assert len(printed.err.strip().splitlines()) == 1

@@ -31,8 +31,8 @@ def rows(out: Path, branch: str = "scores", by: str = "transaction_id") -> pa.Ta
 
 
 def run(files: object, bundle: Path, out: Path, **options: Any) -> dict[str, Any]:
-    given = files if isinstance(files, list | tuple) else [files]
-    files = tuple(str(file) for file in given)
+    value = files if isinstance(files, list | tuple) else [files]
+    files = tuple(str(file) for file in value)
     return score.run(ScoreOptions(files=files, model=str(bundle), out=str(out), **options))
 
 
@@ -117,8 +117,8 @@ def test_a_repeated_id_is_scored_once_and_counted(
     amounts = dict(
         zip(month["TRANSACTION_ID"].to_pylist(), month["TX_AMOUNT"].to_pylist(), strict=True)
     )
-    found = zip(scored["transaction_id"].to_pylist(), scored["amount"].to_pylist(), strict=True)
-    assert all(amounts[int(key)] == amount for key, amount in found), "the first position wins"
+    result = zip(scored["transaction_id"].to_pylist(), scored["amount"].to_pylist(), strict=True)
+    assert all(amounts[int(key)] == amount for key, amount in result), "the first position wins"
 
 
 def test_ids_are_looked_for_in_one_file_or_in_the_run(
@@ -236,11 +236,11 @@ def test_a_dry_run_checks_and_writes_nothing(parquet: Path, bundle: Path, tmp_pa
     sink = f"sqlite:///{tmp_path}/new.db"
     before = sorted(tmp_path.iterdir())
     for places in ({"sink": sink}, {"alerts": ("console:", f"file:{tmp_path}/a.jsonl")}):
-        found = run(parquet, bundle, tmp_path / "out", dry_run=True, **places)
+        result = run(parquet, bundle, tmp_path / "out", dry_run=True, **places)
     assert sorted(tmp_path.iterdir()) == before
-    assert found["dry_run"] is True
-    assert found["features"] == list(FeatureSet(HANDBOOK).names)
-    assert len(found["features"]) == 15
+    assert result["dry_run"] is True
+    assert result["features"] == list(FeatureSet(HANDBOOK).names)
+    assert len(result["features"]) == 15
 
 
 def test_a_sink_among_the_scores_is_refused_before_anything_is_written(

@@ -98,12 +98,12 @@ def test_failures_are_one_line_and_an_exit_code(bundle: Path, tmp_path: Path) ->
         "wrong.csv --model changed": (1, ["changed", "model.joblib"]),
         "wrong.csv --model nothing": (1, ["nothing", "not a model bundle"]),
     }
-    for arguments, (code, said) in cases.items():
+    for arguments, (code, message) in cases.items():
         done = shell(f"beam-fraud score {arguments} --out out", tmp_path)
         lines = done.stderr.splitlines()
         assert done.returncode == code, (arguments, done.stderr)
         assert len(lines) == 1, (arguments, done.stderr)
-        assert all(words in lines[0] for words in said), lines[0]
+        assert all(words in lines[0] for words in message), lines[0]
         assert done.stdout == ""
     assert not (tmp_path / "out").exists()
 

@@ -37,19 +37,19 @@ def test_the_rows_of_the_file_come_in_order_of_time_by_account(
     size = {"days": 10, "accounts": 100, "merchants": 50, "seed": 5}
     result = run(SimulateOptions(out=None, kafka=broker.bootstrap, topic=name, **size))
     table = simulate(Simulation(**size))
-    found = read_all(broker, name)
-    rows = [json.loads(message.value()) for message in found]
+    actual = read_all(broker, name)
+    rows = [json.loads(message.value()) for message in actual]
     assert sorted(row["TRANSACTION_ID"] for row in rows) == table["TRANSACTION_ID"].to_pylist()
     amounts = dict(
         zip(*(table[c].to_pylist() for c in ("TRANSACTION_ID", "TX_AMOUNT")), strict=True)
     )
     assert {row["TRANSACTION_ID"]: row["TX_AMOUNT"] for row in rows} == amounts
     assert {tuple(row) for row in rows} == {COLUMNS}
-    assert [message.key() for message in found] == [b"%d" % row["CUSTOMER_ID"] for row in rows]
+    assert [message.key() for message in actual] == [b"%d" % row["CUSTOMER_ID"] for row in rows]
     for partition in range(3):
         times = [
             row["TX_DATETIME"]
-            for row, message in zip(rows, found, strict=True)
+            for row, message in zip(rows, actual, strict=True)
             if message.partition() == partition
         ]
         assert times == sorted(times)
@@ -121,11 +121,11 @@ def test_ctrl_c_stops_it_after_all_sent_messages_are_written(broker: Broker, top
             while not count(broker, name) and time.monotonic() < deadline:
                 assert running.poll() is None
             running.send_signal(signal.SIGINT)
-            _, said = running.communicate(timeout=60)
+            _, message = running.communicate(timeout=60)
         finally:
             running.kill()
     assert running.returncode == 130
-    (told,) = map(int, re.findall(r"stopped after (\d+) messages, all of them written", said))
+    (report,) = map(int, re.findall(r"stopped after (\d+) messages, all of them written", message))
     # The signal may come when messages are handed over and not yet counted.
-    assert 0 < told <= count(broker, name) <= told + 10
-    assert said.splitlines()[-1] == "beam-fraud: interrupted"
+    assert 0 < report <= count(broker, name) <= report + 10
+    assert message.splitlines()[-1] == "beam-fraud: interrupted"

@@ -45,8 +45,8 @@ def test_the_local_runner_is_refused_before_anything_is_done(
 ) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    (said,) = done.stderr.splitlines()
-    assert "a stream on this machine cannot write to BigQuery; give --runner" in said
+    (message,) = done.stderr.splitlines()
+    assert "a stream on this machine cannot write to BigQuery; give --runner" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -62,6 +62,6 @@ def test_a_runner_that_groups_while_it_reads_inserts_every_flagged_row(
     finally:
         stream.kill()
     flagged = pq.read_table(tmp_path / "out/scores", columns=["transaction_id"])
-    found = [row["transaction_id"] for row in stand_in.rows("latest_flagged_transactions")]
-    assert sorted(found) == sorted(flagged.column(0).to_pylist())
-    assert len(found) == ROWS
+    result = [row["transaction_id"] for row in stand_in.rows("latest_flagged_transactions")]
+    assert sorted(result) == sorted(flagged.column(0).to_pylist())
+    assert len(result) == ROWS

@@ -65,7 +65,7 @@ def survive(
     history = directory / "history.parquet"
     pq.write_table(traffic.history, history)
     broker.create_topic("transactions", PARTITIONS)
-    found = []
+    result = []
     for name in ("disturbed", "reference"):
         out, url = directory / name, sink(name)
         # One partition may be read to its end before another is begun: they are a day apart then.
@@ -83,8 +83,8 @@ def survive(
                 stream.wait_for_end()
         finally:
             stream.kill()
-        found.append(outcome(out, url))
-    disturbed, reference = found
+        result.append(outcome(out, url))
+    disturbed, reference = result
     assert len(reference.flagged) > 10, "the comparison must be about something"
     assert_each_once(reference, traffic)
     assert_each_once(disturbed, traffic)

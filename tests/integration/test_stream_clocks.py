@@ -90,6 +90,6 @@ def test_rows_of_wrong_clocks_change_no_other_row_and_are_reported(
     first = summaries[0]
     assert (first["rows_ahead"], first["dead_reasons"]) == (1, {"future_time": 1})
     assert [summary["rows_ahead"] for summary in summaries[1:]] == [0, 0, 0]
-    told = [r.getMessage() for r in caplog.records if "after its arrival" in r.getMessage()]
-    assert len(told) == 1
-    assert told[0].startswith(f"{names['wrong']}:0:100 is dated ")
+    message = [r.getMessage() for r in caplog.records if "after its arrival" in r.getMessage()]
+    assert len(message) == 1
+    assert message[0].startswith(f"{names['wrong']}:0:100 is dated ")

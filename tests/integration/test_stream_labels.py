@@ -79,8 +79,8 @@ def test_labels_of_a_topic_count_as_those_of_a_file(
     assert not scores(tmp_path / "unaware").equals(scores(expected)), "labels make a difference"
 
     with closing(sqlite3.connect(database)) as connection:
-        kept = connection.execute("SELECT transaction_id, label FROM latest_labels").fetchall()
-    assert sorted(kept) == sorted((str(fraud["TRANSACTION_ID"]), 1) for fraud in frauds)
+        stored = connection.execute("SELECT transaction_id, label FROM latest_labels").fetchall()
+    assert sorted(stored) == sorted((str(fraud["TRANSACTION_ID"]), 1) for fraud in frauds)
     (dead,) = pq.read_table(out / "dead_letters").to_pylist()
     assert (dead["source"], dead["position"]) == (f"{labels}:0", len(frauds))
     assert dead["payload"] == b"rubbish"

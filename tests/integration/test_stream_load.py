@@ -31,19 +31,19 @@ def test_messages_arrive_evenly_in_order_and_keyed_by_account(
     pq.write_table(month, file)
     began = time.time() * 1000
     options = ("--rate", "2000", "--seconds", "3")
-    told = printed(
+    report = printed(
         commands.stream_load(broker.bootstrap, name, tmp_path / "rows.parquet", *options)
     )
-    sent = Sent(**told)
+    sent = Sent(**report)
     assert sent.messages == 6_000
     assert sent.rate == pytest.approx(2_000, rel=0.1)
     messages = read_all(broker, name)
-    found = [json.loads(message.value()) for message in messages]
+    result = [json.loads(message.value()) for message in messages]
     sent_ids = month["TRANSACTION_ID"].to_numpy()[:6_000]
-    assert sorted(one["TRANSACTION_ID"] for one in found) == sorted(sent_ids.tolist())
+    assert sorted(one["TRANSACTION_ID"] for one in result) == sorted(sent_ids.tolist())
     accounts: dict[str, set[int]] = {}
     last: dict[int, str] = {}
-    for message, one in zip(messages, found, strict=True):
+    for message, one in zip(messages, result, strict=True):
         assert message.key() == str(one["CUSTOMER_ID"]).encode()
         accounts.setdefault(one["CUSTOMER_ID"], set()).add(message.partition())
         assert last.get(message.partition(), "") <= one["TX_DATETIME"]

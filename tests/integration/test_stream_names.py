@@ -50,11 +50,11 @@ def test_stateful_steps_keep_their_names(
     scoring = Scoring(open_bundle(str(bundle)), ParquetSink(tmp_path / "flagged"))
     build_stream(pipeline, stream, scoring)
     transforms = pipeline.to_runner_api().components.transforms.values()
-    found = {
+    result = {
         transform.unique_name
         for transform in transforms
         if transform.spec.urn == common_urns.primitives.PAR_DO.urn
         and beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload).state_specs
     }
     written = {f"{step}/{WAITS}" for step in ("Scores", "DeadLetters", "Sink")}
-    assert found == of_accounts | {"Velocity of merchant_id/State"} | written
+    assert result == of_accounts | {"Velocity of merchant_id/State"} | written

@@ -113,14 +113,14 @@ def base(broker: Broker, published: str, bundle: Path) -> list[object]:
 
 def instead(call: list[object], *more: object) -> list[object]:
     """Return the call with other and further options."""
-    given = dict(zip(more[::2], more[1::2], strict=True))
+    value = dict(zip(more[::2], more[1::2], strict=True))
     pairs = zip(call[1::2], call[2::2], strict=True)
-    return [call[0], *(part for one in (dict(pairs) | given).items() for part in one)]
+    return [call[0], *(part for one in (dict(pairs) | value).items() for part in one)]
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    found = (path for path in directory.rglob("*.parquet") if path.is_file())
-    return {str(path.relative_to(directory)): path.read_bytes() for path in found}
+    result = (path for path in directory.rglob("*.parquet") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in result}
 
 
 def test_only_its_own_stream_resumes_a_state(
@@ -143,7 +143,7 @@ def test_only_its_own_stream_resumes_a_state(
     )
     before = contents(out)
     watching = ["stream", "--watch", inbox, "--model", bundle]
-    for args, said in (
+    for args, message in (
         (instead(base, "--topic", topic()), "another source (topic "),
         (instead(base, "--model", lean), "another set of velocity definitions ("),
         ([*base, "--shards", 2], "another number of shards (1, now 2)"),
@@ -152,7 +152,7 @@ def test_only_its_own_stream_resumes_a_state(
         (watching, "another source (topic "),
     ):
         line = refused(1, *args, "--out", out)
-        assert said in line
+        assert message in line
         assert line.endswith("or remove all of this one to start again [BF711]")
         assert str(out) in line
     for command in (["score", transactions, "--model", bundle], ["features", transactions]):
@@ -190,7 +190,7 @@ def change(statement: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lose_state, "a stream wrote whose state is not there"),
         (lambda out: shutil.rmtree(out / "stream"), "holds what no stream wrote"),
@@ -207,11 +207,11 @@ def test_a_stream_without_its_state_is_refused(
     base: list[object],
     out: Path,
     spoil: Callable[[Path], None],
-    said: str,
+    message: str,
 ) -> None:
     spoil(out)
     before = contents(out)
-    assert said in refused(1, *base, "--out", out)
+    assert message in refused(1, *base, "--out", out)
     assert contents(out) == before
 
 
@@ -310,7 +310,7 @@ def test_the_broker_and_its_topics_must_exist(
 
 
 @pytest.mark.parametrize(
-    ("code", "args", "said"),
+    ("code", "args", "message"),
     [
         (1, ["--model", "nothing"], "nothing: not a model bundle"),
         (2, ["--watch", "."], "--watch: not together with --kafka; give one of them"),
@@ -343,17 +343,17 @@ def test_invalid_calls_are_refused_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch,
     code: int,
     args: list[str],
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     call = instead(base, *args)
     line = refused(code, *call, "--out", "out")
-    assert re.search(said, line), line
+    assert re.search(message, line), line
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         ([], "give --kafka HOST:PORT and --topic, or --watch DIR"),
         (["--topic", "t"], "give --kafka HOST:PORT and --topic, or --watch DIR"),
@@ -363,10 +363,10 @@ def test_invalid_calls_are_refused_before_anything_is_written(
     ],
 )
 def test_a_call_names_one_source(
-    refused: Refused, tmp_path: Path, args: list[str], said: str
+    refused: Refused, tmp_path: Path, args: list[str], message: str
 ) -> None:
     line = refused(2, "stream", "--model", "m", "--out", tmp_path / "out", *args)
-    assert line.startswith(f"beam-fraud: {said} [BF10")
+    assert line.startswith(f"beam-fraud: {message} [BF10")
 
 
 def test_a_start_before_all_times_is_the_beginning(

@@ -66,11 +66,11 @@ def test_flushed_messages_are_there_in_order_and_by_key(broker: Broker, topic: T
     for start in range(0, len(values), 1_000):
         writer.write(values[start : start + 1_000], keys[start : start + 1_000])
     writer.flush()
-    found = read_all(broker, name)
-    assert sorted(int(message.value()) for message in found) == list(range(25_000))
+    result = read_all(broker, name)
+    assert sorted(int(message.value()) for message in result) == list(range(25_000))
     partitions: dict[bytes, set[int]] = {}
     order: dict[int, list[int]] = {}
-    for message in found:
+    for message in result:
         partitions.setdefault(message.key(), set()).add(message.partition())
         order.setdefault(message.partition(), []).append(int(message.value()))
     assert len(partitions) == 50
@@ -187,8 +187,8 @@ def test_the_graph_writes_scores_and_dead_letters(
     with beam.Pipeline(options=Submission.of(beam_args, 1).options) as pipeline:
         _ = pipeline | "Scored" >> beam.Create(scored) | WriteScores(settings, scores)
         _ = pipeline | "Dead" >> beam.Create(letters) | WriteDeadLetters(settings, dead)
-    found = {message.key(): json.loads(message.value()) for message in read_all(broker, scores)}
-    assert {key.decode(): row["transaction_id"] for key, row in found.items()} == {
+    result = {message.key(): json.loads(message.value()) for message in read_all(broker, scores)}
+    assert {key.decode(): row["transaction_id"] for key, row in result.items()} == {
         name: name for name in ("t0", "t1", "t2")
     }
     (message,) = read_all(broker, dead)
@@ -226,6 +226,6 @@ def test_labels_of_a_topic_reach_the_database_once(
         write_labels(sqlite_url(file), labels)
     with sqlite3.connect(file) as connection:
         latest = connection.execute("SELECT transaction_id, label FROM latest_labels").fetchall()
-        kept = connection.execute("SELECT count(*) FROM labels").fetchone()
-    assert (latest, kept) == ([("t1", 0)], (2,))
+        stored = connection.execute("SELECT count(*) FROM labels").fetchone()
+    assert (latest, stored) == ([("t1", 0)], (2,))
     assert dead["position"].to_pylist() == [1]

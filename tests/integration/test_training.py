@@ -77,10 +77,12 @@ def transactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(transactions: Path) -> Iterator[dict[str, Run]]:
-    asked = [(kind, {}) for kind in KINDS] + [(RESAMPLED, {"resample": r}) for r in resamplers()]
+    requested = [(kind, {}) for kind in KINDS] + [
+        (RESAMPLED, {"resample": r}) for r in resamplers()
+    ]
     done = {}
     with one_thread():
-        for kind, more in asked:
+        for kind, more in requested:
             name = "-".join([kind, *more.values()])
             out = str(transactions.parent / name)
             options = TrainOptions(
@@ -104,8 +106,8 @@ def test_all_kinds_train_in_three_minutes(runs: dict[str, Run]) -> None:
 
 
 def test_each_model_finds_frauds(runs: dict[str, Run]) -> None:
-    found = {name: run.average_precision for name, run in runs.items()}
-    assert {name: value for name, value in found.items() if value < AVERAGE_PRECISION} == {}
+    result = {name: run.average_precision for name, run in runs.items()}
+    assert {name: value for name, value in result.items() if value < AVERAGE_PRECISION} == {}
 
 
 def test_the_pipeline_scores_as_each_model_does_outside(
@@ -128,5 +130,5 @@ def test_the_pipeline_scores_as_each_model_does_outside(
         inside = [pq.read_table(part) for part in (tmp_path / name).iterdir()]
         assert sum(map(len, inside)) == SCORED_ROWS
         for part in inside:
-            found = part["score"].to_numpy()
-            assert np.abs(found - scores[part["row"].to_numpy()]).max() <= TOLERANCE, name
+            result = part["score"].to_numpy()
+            assert np.abs(result - scores[part["row"].to_numpy()]).max() <= TOLERANCE, name

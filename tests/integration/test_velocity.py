@@ -60,11 +60,11 @@ def test_history_fills_the_windows_of_the_first_day(
 ) -> None:
     whole, before, after = cut
     expected = compute(whole, tmp_path / "whole")
-    found = compute(after, tmp_path / "after", history=(str(before),), beam_args=beam_args)
+    result = compute(after, tmp_path / "after", history=(str(before),), beam_args=beam_args)
     cold = compute(after, tmp_path / "cold")
-    assert 0 < found.num_rows < expected.num_rows
-    expected = expected.filter(pc.is_in(expected["transaction_id"], found["transaction_id"]))
-    assert bits(found) == bits(expected)
+    assert 0 < result.num_rows < expected.num_rows
+    expected = expected.filter(pc.is_in(expected["transaction_id"], result["transaction_id"]))
+    assert bits(result) == bits(expected)
     assert bits(cold) != bits(expected)
     files, history = (str(after),), (str(before),)
     out = tmp_path / "scored"
@@ -72,11 +72,11 @@ def test_history_fills_the_windows_of_the_first_day(
         files=files, history=history, model=str(bundle), out=str(out), beam_args=beam_args
     )
     summary = score.run(options)
-    assert summary["rows_scored"] == summary["rows_in"] == found.num_rows
+    assert summary["rows_scored"] == summary["rows_in"] == result.num_rows
     assert summary["history_rows"] == pq.read_metadata(before).num_rows
     measured = evaluate.run(EvaluateOptions(files=files, models=(str(bundle),), history=history))
     scored = pq.read_table(out / "scores")
-    assert measured["rows"] == found.num_rows
+    assert measured["rows"] == result.num_rows
     flagged = measured["confusion"]["tp"] + measured["confusion"]["fp"]  # type: ignore[index]
     assert flagged == scored["flagged"].to_numpy().sum() == summary["rows_flagged"]
 
@@ -116,11 +116,11 @@ def test_scoring_does_not_need_labels(
     broken = month.set_column(
         month.schema.get_field_index("TX_FRAUD"), "TX_FRAUD", pa.array(["?"] * month.num_rows)
     )
-    found = []
+    result = []
     for number, table in enumerate((unlabelled, broken)):
         path = tmp_path / f"{number}.parquet"
         pq.write_table(table, path)
-        found.append(compute(path, tmp_path / f"out{number}"))
-        assert found[-1].num_rows == month.num_rows
-        assert not found[-1]["merchant_risk_7d_delay_7d"].to_numpy().any()
-    assert bits(found[0]) == bits(found[1])
+        result.append(compute(path, tmp_path / f"out{number}"))
+        assert result[-1].num_rows == month.num_rows
+        assert not result[-1]["merchant_risk_7d_delay_7d"].to_numpy().any()
+    assert bits(result[0]) == bits(result[1])

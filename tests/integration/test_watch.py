@@ -37,10 +37,10 @@ def ids(*files: tuple[str, int]) -> list[str]:
 def test_files_of_every_format_and_a_later_one_are_read_once(
     source: WatchSource, inbox: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
+    created = []
     init = WatchReader.__init__
     monkeypatch.setattr(
-        WatchReader, "__init__", lambda self, *given: (made.append(self), init(self, *given))[1]
+        WatchReader, "__init__", lambda self, *given: (created.append(self), init(self, *given))[1]
     )
     csv(inbox / "a.csv", 35)
     rows = [{**GOOD, "id": f"b.jsonl:{i}"} for i in range(15)]
@@ -54,7 +54,7 @@ def test_files_of_every_format_and_a_later_one_are_read_once(
     assert sorted(row["id"] for row in good) == sorted(expected)
     assert all(row["appended"] for row in good)
     assert [(row["source"], row["reason"]) for row in dead] == [("d.csv", "unreadable_file")]
-    assert len(made) == 1, "one reader serves all bundles"
+    assert len(created) == 1, "one reader serves all bundles"
 
     csv(inbox / "new.csv", 3)
     good, dead = stream(source, out)

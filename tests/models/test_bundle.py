@@ -172,7 +172,7 @@ def test_an_invalid_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"thresholds": {"review": -1.0}}, "review -1 is not from 0 to 1"),
         ({"thresholds": {"review": 0.5, "decline": 2}}, "decline 2 is not from 0 to 1"),
@@ -192,14 +192,14 @@ def test_an_invalid_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     ],
 )
 def test_a_manifest_with_invalid_values_is_one_line_that_names_the_bundle(
-    tmp_path: Path, change: dict[str, Any], said: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     write(tmp_path / "b")
     schema = {**HANDBOOK.to_dict(), **change.pop("schema", {})}
     if "velocity" in change:
         del schema["velocity"]
     edit_manifest(tmp_path / "b", schema=schema, **change)
-    with pytest.raises(FraudError, match=said) as caught:
+    with pytest.raises(FraudError, match=message) as caught:
         open_bundle(str(tmp_path / "b"))
     assert type(caught.value) is FraudError
     assert str(caught.value).startswith(str(tmp_path / "b"))
@@ -207,16 +207,16 @@ def test_a_manifest_with_invalid_values_is_one_line_that_names_the_bundle(
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [({"weights": [1]}, "dict has no predict_proba"), (3, "takes 3 features")],
 )
 def test_a_model_that_the_manifest_does_not_describe_is_refused(
-    tmp_path: Path, model: Any, said: str
+    tmp_path: Path, model: Any, message: str
 ) -> None:
     if model == 3:
         model = DummyClassifier(strategy="prior").fit(np.zeros((4, 3)), [0, 0, 0, 1])
     write(tmp_path / "b", model=model)
-    with pytest.raises(FraudError, match=said) as caught:
+    with pytest.raises(FraudError, match=message) as caught:
         load_model(open_bundle(str(tmp_path / "b")))
     assert str(caught.value).startswith(f"{tmp_path}/b: model.joblib")
 
@@ -244,11 +244,13 @@ def test_a_model_of_another_major_version_of_its_package_says_so(
     edit_manifest(tmp_path / "b", versions={"scikit-learn": here, installed: "0.90", "numpy": "1"})
     with pytest.raises(FraudError) as caught:
         load_model(open_bundle(str(tmp_path / "b")))
-    said = str(caught.value)
-    assert f"saved by scikit-learn {here} and {installed} 0.90, can't be opened by " in said
-    assert f"by scikit-learn {here} and {installed} {package_version(installed)} (no such" in said
-    assert said.endswith(f"; install {installed} 0.* or train again")
-    assert "\n" not in said
+    message = str(caught.value)
+    assert f"saved by scikit-learn {here} and {installed} 0.90, can't be opened by " in message
+    assert (
+        f"by scikit-learn {here} and {installed} {package_version(installed)} (no such" in message
+    )
+    assert message.endswith(f"; install {installed} 0.* or train again")
+    assert "\n" not in message
 
 
 def test_an_absent_package_has_no_version() -> None:
@@ -256,8 +258,8 @@ def test_an_absent_package_has_no_version() -> None:
 
 
 def test_a_model_names_packages_that_it_needs_at_any_depth() -> None:
-    kept = KeepsBytes()
-    assert packages_of({"models": [(Ridge(), kept)]}) == ("keras",)
+    stored = KeepsBytes()
+    assert packages_of({"models": [(Ridge(), stored)]}) == ("keras",)
     assert packages_of([Ridge(), np.zeros((300, 200)), np.zeros((300, 200), order="F")]) == ()
 
 

@@ -84,7 +84,7 @@ def test_names_from_outside_are_no_markup(options: TrainOptions) -> None:
 
 def test_it_has_all_sections_for_its_readers(options: TrainOptions) -> None:
     card = card_of(replace(options, decline="precision=0.9", resample="under=0.9"))
-    for said in (
+    for message in (
         "## Intended use",
         "fitted on 600 rows from 2024-01-01T00:00:00+00:00",
         "the first 480 rows",
@@ -103,7 +103,7 @@ def test_it_has_all_sections_for_its_readers(options: TrainOptions) -> None:
         "It misses most, as a share, among amounts",
         "- `scikit-learn`:",
     ):
-        assert said in card
+        assert message in card
 
 
 def test_random_rows_make_no_alerts_a_day(options: TrainOptions) -> None:

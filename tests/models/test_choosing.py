@@ -48,15 +48,15 @@ class Fickle(ModelKind):
 
 
 def test_scores_are_those_of_the_settings_of_all_folds() -> None:
-    told: list[tuple[int, float]] = []
-    chosen = choose(Fickle(), FOLDS, 0, after=lambda fold, figure: told.append((fold, figure)))
+    messages: list[tuple[int, float]] = []
+    chosen = choose(Fickle(), FOLDS, 0, after=lambda fold, figure: messages.append((fold, figure)))
     # Fitted on 144, 288 and 432 rows.
     assert chosen.kind.hundreds == 2  # type: ignore[attr-defined]
     for (train, valid), scores in zip(FOLDS, chosen.scores, strict=True):
         assert np.array_equal(scores, predict_scores(chosen.kind.fit(train, 0), valid.matrix))
-    assert [fold for fold, _ in told] == [0, 1, 2]
-    assert told[1][1] == chosen.average_precision[1]
-    assert told[0][1] != chosen.average_precision[0]
+    assert [fold for fold, _ in messages] == [0, 1, 2]
+    assert messages[1][1] == chosen.average_precision[1]
+    assert messages[0][1] != chosen.average_precision[0]
     assert chosen.mean == pytest.approx(np.mean(chosen.average_precision))
 
 

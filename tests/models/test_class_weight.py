@@ -39,13 +39,13 @@ def test_a_heavier_fraud_makes_scores_larger(name: str) -> None:
 
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_balanced_weighs_by_the_shares_of_the_rows(name: str) -> None:
-    given = rows()
-    frauds = int(given.labels.sum())
+    labelled = rows()
+    frauds = int(labelled.labels.sum())
     kind = model_kind(name, WEIGHTED[name])
     balanced = with_class_weight(kind, "balanced")
-    number = with_class_weight(kind, repr((len(given.labels) - frauds) / frauds))
+    number = with_class_weight(kind, repr((len(labelled.labels) - frauds) / frauds))
     later = rows(seed=1).matrix
-    one, same = (predict_scores(k.fit(given, 0), later) for k in (balanced, number))
+    one, same = (predict_scores(k.fit(labelled, 0), later) for k in (balanced, number))
     assert np.array_equal(one, same)
     assert balanced.settings["fraud_weight"] == "balanced"
     assert balanced.name == name

@@ -133,8 +133,8 @@ def test_an_average_takes_its_weights_from_the_validation_rows_alone() -> None:
     assert isinstance(kind, Average)
     assert kind.weights[0] > kind.weights[1]
     assert np.array_equal(scores, predict_scores(kind.fit(rows(), seed=0), rows(seed=1).matrix))
-    given = replace(kind, weights=(1.0, 2.0))
-    assert given.validate(rows(), rows(seed=1), seed=0)[0] == given
+    options = replace(kind, weights=(1.0, 2.0))
+    assert options.validate(rows(), rows(seed=1), seed=0)[0] == options
 
 
 def test_weights_of_folds_that_disagree_still_make_an_average() -> None:
@@ -203,7 +203,7 @@ def test_members_are_named_on_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "said"),
+    ("name", "settings", "message"),
     [
         ("stacking:forest", [], "needs two members or more, as in stacking:forest"),
         ("average:forest+forrest", [], "did you mean forest"),
@@ -220,8 +220,8 @@ def test_members_are_named_on_the_command_line() -> None:
         ("isolation_forest", ["max_features=2"], "max_features=2: must be above 0, up to 1"),
     ],
 )
-def test_invalid_ensembles_are_refused(name: str, settings: list[str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_invalid_ensembles_are_refused(name: str, settings: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         model_kind(name, settings)
 
 
@@ -257,5 +257,5 @@ def test_an_isolation_forest_finds_the_unusual_without_labels() -> None:
 def test_a_category_is_as_usual_as_it_is_common() -> None:
     codes = np.array([[0.0], [0.0], [1.0], [np.nan]])
     shares = CategoryShares().fit(codes)
-    found = shares.transform(np.array([[0.0], [1.0], [np.nan], [2.0], [99.0]]))
-    assert found[:, 0].tolist() == [0.5, 0.25, 0.25, 0.0, 0.0]
+    result = shares.transform(np.array([[0.0], [1.0], [np.nan], [2.0], [99.0]]))
+    assert result[:, 0].tolist() == [0.5, 0.25, 0.25, 0.0, 0.0]

@@ -74,7 +74,7 @@ def test_the_first_block_begins_at_the_time_of_the_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "folds", "delay", "said"),
+    ("hours", "folds", "delay", "message"),
     [
         (5, 9, 0, "--folds 9: the rows .from 1970-01-01T00:00:00.00:00 to 1970-01-01T04:00:00"),
         (1, 2, 0, "--folds 2"),
@@ -82,9 +82,9 @@ def test_the_first_block_begins_at_the_time_of_the_option() -> None:
     ],
 )
 def test_rows_that_cannot_be_cut_so_often_are_an_error(
-    hours: int, folds: int, delay: int, said: str
+    hours: int, folds: int, delay: int, message: str
 ) -> None:
-    with pytest.raises(FraudError, match=said):
+    with pytest.raises(FraudError, match=message):
         block_begins(np.arange(hours) * HOUR, folds, None, delay)
 
 

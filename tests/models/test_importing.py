@@ -72,7 +72,7 @@ def test_an_imported_model_predicts_on_one_thread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         (LinearRegression().fit(X, Y), "LinearRegression has no predict_proba"),
         (LogisticRegression(), "none, it was never fitted"),
@@ -86,8 +86,8 @@ def test_an_imported_model_predicts_on_one_thread(tmp_path: Path) -> None:
         ({"weights": [1, 2]}, "dict has no predict_proba"),
     ],
 )
-def test_a_model_that_cannot_serve_is_refused(tmp_path: Path, model: Any, said: str) -> None:
-    with pytest.raises(FraudError, match=said) as caught:
+def test_a_model_that_cannot_serve_is_refused(tmp_path: Path, model: Any, message: str) -> None:
+    with pytest.raises(FraudError, match=message) as caught:
         imported(model, tmp_path / "m")
     assert str(caught.value).startswith(str(tmp_path / "m"))
 

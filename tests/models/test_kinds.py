@@ -43,13 +43,13 @@ def test_the_first_trees_score_as_a_model_of_so_many(name: str) -> None:
     assert isinstance(kind, Boosting)
     model = kind.fit(rows(), seed=0)
     few = model_kind(name, ["trees=5"]).fit(rows(), seed=0)
-    found = kind.scores_of_first(5, model, rows(seed=1).matrix)
-    assert np.allclose(found, predict_scores(few, rows(seed=1).matrix))
+    result = kind.scores_of_first(5, model, rows(seed=1).matrix)
+    assert np.allclose(result, predict_scores(few, rows(seed=1).matrix))
     stages = [stage.copy() for stage in kind.stages(model, rows(seed=1).matrix)]
     assert len(stages) == 12
     # Their order is that of the scores, but for what single precision can't tell apart.
     order = np.argsort(stages[4], kind="stable")
-    assert (np.diff(found[order]) > -1e-6).all()
+    assert (np.diff(result[order]) > -1e-6).all()
 
 
 @pytest.mark.parametrize("name", BOOSTING)

@@ -126,10 +126,10 @@ def test_a_seed_gives_one_model(kind: ModelKind, model: Any) -> None:
 
 
 def test_fitting_does_not_change_the_rows(kind: ModelKind) -> None:
-    given, kept = rows(500), rows(500)
-    kind.fit(given, seed=0)
-    assert np.array_equal(given.matrix, kept.matrix, equal_nan=True)
-    assert np.array_equal(given.labels, kept.labels)
+    labelled, stored = rows(500), rows(500)
+    kind.fit(labelled, seed=0)
+    assert np.array_equal(labelled.matrix, stored.matrix, equal_nan=True)
+    assert np.array_equal(labelled.labels, stored.labels)
 
 
 def test_validation_scores_are_those_of_the_settings_it_chose(kind: ModelKind) -> None:
@@ -167,8 +167,8 @@ def test_values_absent_only_when_scoring_or_throughout_have_a_score(
 
 
 def test_it_fits_without_categories(kind: ModelKind) -> None:
-    given = rows(500)
-    model = kind.fit(LabelledRows(given.matrix[:, [0, 2]], given.labels), seed=0)
+    labelled = rows(500)
+    model = kind.fit(LabelledRows(labelled.matrix[:, [0, 2]], labelled.labels), seed=0)
     assert np.isfinite(predict_scores(model, LATER.matrix[:, [0, 2]])).all()
 
 
@@ -277,13 +277,13 @@ def test_reasons_name_the_features_of_a_fraud(kind: ModelKind, model: Any) -> No
     scores = predict_scores(model, LATER.matrix)
     explainer = explainer_of(model, FEATURES, reference_of(rows().matrix, FEATURES, scores))
     frauds = (LATER.labels == 1) & np.isfinite(LATER.matrix).all(axis=1)
-    found = explainer.contributions(LATER.matrix[frauds])
-    assert found.shape == (int(frauds.sum()), 3)
+    result = explainer.contributions(LATER.matrix[frauds])
+    assert result.shape == (int(frauds.sum()), 3)
     if not kind.supervised:
         return
     # The category and the amount, more than noise.
-    assert np.median(found[:, 1]) > 0
-    assert np.median(found[:, 1]) > np.median(np.abs(found[:, 0]))
+    assert np.median(result[:, 1]) > 0
+    assert np.median(result[:, 1]) > np.median(np.abs(result[:, 0]))
     if explainer.unit == "log-odds" and not explainer.approximate:
-        rest = logit(scores[frauds]) - found.sum(axis=1)
+        rest = logit(scores[frauds]) - result.sum(axis=1)
         assert np.ptp(rest) < 1e-4

@@ -261,10 +261,10 @@ def test_probes_lie_on_thresholds_and_have_gaps() -> None:
     }
     reference = reference_of(TRAIN.matrix, FEATURES, predict_scores(model, LATER.matrix))
     probes = probe_rows(reference, 3, onnx_graph(model, 3))
-    found = set(probes[:, [0, 2]].ravel().tolist())
-    assert len(thresholds & found) > len(thresholds) * 0.9
+    result = set(probes[:, [0, 2]].ravel().tolist())
+    assert len(thresholds & result) > len(thresholds) * 0.9
     beside = {float(np.nextafter(t, np.inf)) for t in thresholds}
-    assert len(beside & found) > len(thresholds) * 0.5
+    assert len(beside & result) > len(thresholds) * 0.5
     assert np.isnan(probes).any(axis=0).all()
     codes = probes[:, 1]
     # Codes of categories, then the one of unknown categories.

@@ -53,13 +53,13 @@ ALL = [pytest.param(s, name, id=f"{s.name}-{name}") for s in SETS for name in bu
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Written]:
     """Return a function that unpacks a set once."""
-    found: dict[Path, Written] = {}
+    result: dict[Path, Written] = {}
 
     def of(directory: Path) -> Written:
-        if directory not in found:
+        if directory not in result:
             target = unpack(directory / PART, tmp_path_factory.mktemp("bundles"))
-            found[directory] = Written(target, {})
-        return found[directory]
+            result[directory] = Written(target, {})
+        return result[directory]
 
     return of
 
@@ -112,10 +112,10 @@ def test_a_name_that_was_persisted_is_still_found(name: str) -> None:
     module, _, attribute = name.rpartition(".")
     hint = f"{name} has moved: name its new path in beam_fraud.models.old_paths.OLD_PATHS"
     try:
-        found = getattr(import_module(module), attribute, None)
+        result = getattr(import_module(module), attribute, None)
     except ModuleNotFoundError:
-        found = None
-    assert found is not None, hint
+        result = None
+    assert result is not None, hint
 
 
 def small_kinds() -> list[ModelKind]:

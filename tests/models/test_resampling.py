@@ -68,39 +68,39 @@ def way(request: pytest.FixtureRequest) -> Resampler:
 def test_real_rows_stay_unchanged_and_only_frauds_are_synthetic(
     way: Resampler, categorical: bool
 ) -> None:
-    given = rows(categorical=categorical)
+    labelled = rows(categorical=categorical)
     if categorical and way.name == "adasyn":
         with fails(Code.RESAMPLING_IMPOSSIBLE, r"^--resample adasyn=0.1: .* use smote$"):
-            way.resample(given, 0)
+            way.resample(labelled, 0)
         return
-    made = way.resample(given, 0)
-    real = real_ones(made, given)
-    assert (made.labels[~real] == 1).all()
-    assert len(np.unique(made.matrix[real, ID])) == real.sum()
-    assert made.categorical == given.categorical
+    created = way.resample(labelled, 0)
+    real = real_ones(created, labelled)
+    assert (created.labels[~real] == 1).all()
+    assert len(np.unique(created.matrix[real, ID])) == real.sum()
+    assert created.categorical == labelled.categorical
     if way.name in ("smote", "adasyn"):
-        assert real.sum() == len(given.labels)
+        assert real.sum() == len(labelled.labels)
     if way.name in ("under", "tomek", "balanced-bagging"):
         assert real.all()
-        assert made.labels.sum() == given.labels.sum()
+        assert created.labels.sum() == labelled.labels.sum()
     if way.name in ("under", "smote", "balanced-bagging"):
-        frauds = made.labels.sum()
-        assert frauds / (len(made.labels) - frauds) == pytest.approx(0.1, rel=0.02)
+        frauds = created.labels.sum()
+        assert frauds / (len(created.labels) - frauds) == pytest.approx(0.1, rel=0.02)
 
 
 def test_synthetic_rows_are_plausible() -> None:
-    given = rows(categorical=True)
-    made = RESAMPLERS["smote"].resample(given, 0).matrix[len(given.labels) :]
-    assert len(made)
-    assert (made[:, COUNT] == np.rint(made[:, COUNT])).all()
-    frauds = given.matrix[given.labels == 1]
+    labelled = rows(categorical=True)
+    created = RESAMPLERS["smote"].resample(labelled, 0).matrix[len(labelled.labels) :]
+    assert len(created)
+    assert (created[:, COUNT] == np.rint(created[:, COUNT])).all()
+    frauds = labelled.matrix[labelled.labels == 1]
     codes = set(np.unique(np.nan_to_num(frauds[:, CODE], nan=-1)))
-    assert set(np.nan_to_num(made[:, CODE], nan=-1)) <= codes
+    assert set(np.nan_to_num(created[:, CODE], nan=-1)) <= codes
     # As many lack an amount as among real frauds, more or less.
-    lacking = np.isnan(made[:, AMOUNT]).mean()
+    lacking = np.isnan(created[:, AMOUNT]).mean()
     assert 0 < lacking < 1
-    assert np.nanmin(made[:, AMOUNT]) >= np.nanmin(frauds[:, AMOUNT]) - 1e-9
-    assert np.nanmax(made[:, AMOUNT]) <= np.nanmax(frauds[:, AMOUNT]) + 1e-9
+    assert np.nanmin(created[:, AMOUNT]) >= np.nanmin(frauds[:, AMOUNT]) - 1e-9
+    assert np.nanmax(created[:, AMOUNT]) <= np.nanmax(frauds[:, AMOUNT]) + 1e-9
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -117,9 +117,11 @@ def test_tomek_links_are_those_of_imbalanced_learn(seed: int) -> None:
 
 
 def test_a_seed_gives_one_model(way: Resampler) -> None:
-    given = rows()
-    first, again = (way.fit(FAST, given, 7) for _ in range(2))
-    assert np.array_equal(predict_scores(first, given.matrix), predict_scores(again, given.matrix))
+    labelled = rows()
+    first, again = (way.fit(FAST, labelled, 7) for _ in range(2))
+    assert np.array_equal(
+        predict_scores(first, labelled.matrix), predict_scores(again, labelled.matrix)
+    )
 
 
 def test_a_model_scores_where_imbalanced_learn_is_not_installed(
@@ -130,15 +132,15 @@ def test_a_model_scores_where_imbalanced_learn_is_not_installed(
     import joblib
 
     saved = io.BytesIO()
-    given = rows()
-    model = way.fit(FAST, given, 0)
+    labelled = rows()
+    model = way.fit(FAST, labelled, 0)
     joblib.dump(model, saved)
     saved.seek(0)
     for name in [name for name in sys.modules if name.split(".")[0] == "imblearn"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "imblearn", None)
-    scores = predict_scores(joblib.load(saved), given.matrix)
-    assert np.array_equal(scores, predict_scores(model, given.matrix))
+    scores = predict_scores(joblib.load(saved), labelled.matrix)
+    assert np.array_equal(scores, predict_scores(model, labelled.matrix))
     assert 0 <= scores.min() <= scores.max() <= 1
 
 
@@ -174,7 +176,7 @@ def test_validation_rows_are_never_resampled(way: Resampler) -> None:
     spy = Spy()
     _, scores = Resampled(spy, way).validate(train, valid, 0)
     assert len(scores) == len(valid.labels)
-    assert all(given is valid for given in spy.chosen_by)
+    assert all(value is valid for value in spy.chosen_by)
     numbers = set(valid.matrix[:, ID])
     for fitted_on in spy.fitted_on:
         real = real_ones(fitted_on, train)
@@ -218,15 +220,15 @@ def test_scores_after_under_sampling_are_those_of_all_rows() -> None:
 
 def test_the_correction_is_monotone_and_stays_between_0_and_1() -> None:
     scores = np.linspace(0, 1, 1001)
-    for kept in (1e-6, 0.1, 1.0):
-        put_back = corrected(scores, kept)
+    for stored in (1e-6, 0.1, 1.0):
+        put_back = corrected(scores, stored)
         assert (np.diff(put_back) >= 0).all()
         assert (put_back[0], put_back[-1]) == (0.0, 1.0)
     assert np.allclose(corrected(scores, 1.0), scores)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("smot", "did you mean smote"),
         ("under=2", "above 0 and up to 1"),
@@ -235,8 +237,8 @@ def test_the_correction_is_monotone_and_stays_between_0_and_1() -> None:
         ("tomek=0.5", "tomek has no ratio"),
     ],
 )
-def test_an_unknown_resampler_lists_the_known_ones(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as caught:
+def test_an_unknown_resampler_lists_the_known_ones(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         resampled(FAST, text)
     assert str(caught.value).startswith(f"--resample {text}: ")
 
@@ -253,8 +255,8 @@ def test_a_ratio_that_is_already_reached_is_refused(name: str) -> None:
 
 
 def test_too_few_frauds_for_synthetic_ones_are_one_line() -> None:
-    given = rows(200)
-    one = replace(given, labels=(np.arange(200) == 3).astype(np.int8))
+    options = rows(200)
+    one = replace(options, labels=(np.arange(200) == 3).astype(np.int8))
     with fails(Code.RESAMPLING_IMPOSSIBLE, "^--resample smote=0.1: .* from 1 "):
         RESAMPLERS["smote"].resample(one, 0)
 
@@ -294,27 +296,27 @@ class Recorded(Resampler):
 @pytest.mark.parametrize("inner", ["under=0.5", "smote=0.5", "smote-enn=0.5"])
 def test_training_resamples_no_row_that_it_chooses_by_or_reports_on(inner: str) -> None:
     table = hourly()
-    given = examples(table)
-    split = split_stratified(given.labels, 3)
+    labelled = examples(table)
+    split = split_stratified(labelled.labels, 3)
     recorded = Recorded(resampler(inner))
     recipe = Recipe(Resampled(spying.Spy(), recorded), MostF1(), split="stratified", seed=3)
     spying.seen.clear()
-    trained = train(given.transactions, SCHEMA, recipe)
+    trained = train(labelled.transactions, SCHEMA, recipe)
     assert recorded.given == [set(split.train), set(split.refit)]
     held_out = set(split.held_out)
-    predicted = [given.rows for given in spying.seen if given.doing == "predict"]
+    predicted = [labelled.rows for labelled in spying.seen if labelled.doing == "predict"]
     # Those that choose and those reported on, each as they are and once a row.
     assert sorted(predicted[0]) == sorted(split.valid)
     assert any(sorted(rows) == sorted(held_out) for rows in predicted)
     assert trained.metrics.rows == len(held_out)
-    assert trained.frauds == given.labels[split.refit].sum()
+    assert trained.frauds == labelled.labels[split.refit].sum()
 
 
 def test_a_corrected_model_is_explained_as_the_one_within() -> None:
-    given = rows()
-    model = resampler("under").fit(FAST, given, 0)
+    labelled = rows()
+    model = resampler("under").fit(FAST, labelled, 0)
     features = FeatureSet(SCHEMA, order=("row", "telling", "misleading", "amount"))
     own, within = (explainer_of(m, features, Reference()) for m in (model, model.model))
     assert type(own) is type(within)
-    block = given.matrix[:20]
+    block = labelled.matrix[:20]
     assert np.array_equal(own.contributions(block), within.contributions(block))

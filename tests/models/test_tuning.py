@@ -78,13 +78,13 @@ def test_tuning_finds_better_settings(tuning: Tuning) -> None:
     assert tuned.trials[0].average_precision == own.mean
     assert tuned.chosen.mean > own.mean + 0.05
     assert tuned.chosen.kind.misled < 0.4  # type: ignore[attr-defined]
-    found = tuned.to_dict()
-    assert found["best_average_precision"] == tuned.chosen.mean
-    assert (found["trials"], found["asked"], found["seed"]) == (12, 12, 0)
-    figures = [trial["average_precision"] for trial in found["best_trials"]]
+    result = tuned.to_dict()
+    assert result["best_average_precision"] == tuned.chosen.mean
+    assert (result["trials"], result["asked"], result["seed"]) == (12, 12, 0)
+    figures = [trial["average_precision"] for trial in result["best_trials"]]
     assert figures == sorted(figures, reverse=True)
     assert len(figures) <= 10
-    json.dumps(found)
+    json.dumps(result)
 
 
 def test_the_best_settings_stay_the_best(tuning: Tuning) -> None:
@@ -152,14 +152,14 @@ def test_a_torn_last_line_is_ignored(tuning: Tuning) -> None:
     ids=["settings", "rows", "folds", "seed", "recipe", "fixed"],
 )
 def test_trials_of_another_search_are_refused(tuning: Tuning, change: dict[str, Any]) -> None:
-    given = {"kind": Spy(), "rows": FOLDS, "seed": 0, "recipe": ""}
-    tune(**given, tuning=replace(tuning, trials=1))
+    options = {"kind": Spy(), "rows": FOLDS, "seed": 0, "recipe": ""}
+    tune(**options, tuning=replace(tuning, trials=1))
     written = Path(tuning.store).read_bytes()
     other = replace(tuning, **change.get("tuning", {}))
     with pytest.raises(
         FraudError, match=r"its trials are of other rows, .* --tune-store"
     ) as caught:
-        tune(**{**given, **change, "tuning": other})
+        tune(**{**options, **change, "tuning": other})
     assert "\n" not in str(caught.value)
     assert Path(tuning.store).read_bytes() == written
 

@@ -64,17 +64,17 @@ def named(way: dict[str, object]) -> str:
 
 def candidates() -> list[tuple[Given, Given]]:
     """Return the training and validation rows of each candidate; the last fit is the model's."""
-    last = max(at for at, given in enumerate(seen) if given.doing == "fit")
+    last = max(at for at, value in enumerate(seen) if value.doing == "fit")
     steps = seen[:last]
-    assert [given.doing for given in steps] == ["fit", "predict"] * (len(steps) // 2)
+    assert [value.doing for value in steps] == ["fit", "predict"] * (len(steps) // 2)
     return list(zip(steps[::2], steps[1::2], strict=True))
 
 
 @pytest.mark.parametrize("way", WAYS, ids=named)
 def test_rows_after_until_are_never_used(options: TrainOptions, way: dict[str, object]) -> None:
     train.run(replace(options, **way))  # type: ignore[arg-type]
-    given = {row for given in seen for row in given.rows}
-    assert given == set(range(TRAINED))
+    value = {row for value in seen for row in value.rows}
+    assert value == set(range(TRAINED))
 
 
 @pytest.mark.parametrize("way", RANDOM_WAYS, ids=named)
@@ -82,10 +82,10 @@ def test_only_the_final_model_sees_held_out_rows(
     options: TrainOptions, way: dict[str, object]
 ) -> None:
     result = train.run(replace(options, until=None, **way))  # type: ignore[arg-type]
-    *_, model = (given for given in seen if given.doing == "fit")
+    *_, model = (value for value in seen if value.doing == "fit")
     held_out = set(range(ROWS)) - set(model.rows)
     assert len(held_out) == result["rows_held_out"] == 0.3 * ROWS
-    chosen_by = {row for pair in candidates() for given in pair for row in given.rows}
+    chosen_by = {row for pair in candidates() for value in pair for row in value.rows}
     assert chosen_by == set(model.rows)
     assert set(seen[seen.index(model) + 1].rows) == held_out
 

@@ -43,24 +43,24 @@ def test_every_recorder_has_a_counter_of_the_graph(tmp_path: Path) -> None:
 
 def test_writes_are_rare_but_the_last_is_not_lost(tmp_path: Path) -> None:
     with new_board(tmp_path) as read:
-        told = recorder(tmp_path)
-        told.count("rows_in", 1)
-        told.flush()
-        told.count("rows_in", 1)
-        told.flush()
+        writer = recorder(tmp_path)
+        writer.count("rows_in", 1)
+        writer.flush()
+        writer.count("rows_in", 1)
+        writer.flush()
         assert read().count("rows_in") == 1
-        told.flush(force=True)
+        writer.flush(force=True)
         assert read().count("rows_in") == 2
-        told.count("rows_in", 1)
+        writer.count("rows_in", 1)
     assert read_board(tmp_path).count("rows_in") == 3
 
 
 def test_a_postponed_write_happens_without_further_counts(tmp_path: Path) -> None:
     with new_board(tmp_path / "live") as read:
-        told = recorder(tmp_path / "live")
+        writer = recorder(tmp_path / "live")
         for _ in range(2):
-            told.count("rows_in", 1)
-            told.flush()
+            writer.count("rows_in", 1)
+            writer.flush()
         assert dict(read().counters) == {"rows_in": 1}
         assert wait_until(lambda: dict(read().counters) == {"rows_in": 2})
 
@@ -98,9 +98,9 @@ def test_a_place_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_refuses_does_not_stop_the_worker(tmp_path: Path) -> None:
-    told = recorder(tmp_path / "absent")
-    told.count("rows_in", 1)
-    told.flush(force=True)
+    writer = recorder(tmp_path / "absent")
+    writer.count("rows_in", 1)
+    writer.flush(force=True)
     close_recorder(tmp_path / "absent")
     assert not (tmp_path / "absent").exists()
 
@@ -109,10 +109,10 @@ def test_threads_of_a_worker_lose_no_row(tmp_path: Path) -> None:
     def work() -> None:
         for _ in range(2_000):
             count_everywhere("rows_in", 1)
-            told.flush()
+            writer.flush()
 
     with new_board(tmp_path):
-        told = recorder(tmp_path)
+        writer = recorder(tmp_path)
         workers = [threading.Thread(target=work) for _ in range(4)]
         for worker in workers:
             worker.start()

@@ -59,9 +59,9 @@ def test_every_figure_is_on_the_page() -> None:
         "file:a.jsonl": Counts(sent=9, snoozed=4),
     }
     with serve_metrics(0, busy, BUILD, lambda: counts) as url:
-        found = samples(url)
-    latency = {key: found.pop(key) for key in list(found) if "latency" in key[0]}
-    assert found == {
+        result = samples(url)
+    latency = {key: result.pop(key) for key in list(result) if "latency" in key[0]}
+    assert result == {
         ("beam_fraud_build_info", ('forest"@abc', "1.2")): 1,
         ("beam_fraud_transactions_total", ("scored",)): 100,
         ("beam_fraud_transactions_total", ("dead",)): 5,
@@ -95,9 +95,9 @@ def test_every_figure_is_on_the_page() -> None:
 
 def test_a_stream_that_has_not_begun_shows_zeros() -> None:
     with serve_metrics(0, Snapshot, BUILD) as url:
-        found = samples(url)
-    assert found["beam_fraud_transactions_total", ("scored",)] == 0
-    assert found["beam_fraud_latency_seconds_count", ()] == 0
+        result = samples(url)
+    assert result["beam_fraud_transactions_total", ("scored",)] == 0
+    assert result["beam_fraud_latency_seconds_count", ()] == 0
 
 
 def test_uncountable_alerts_hide_no_other_metric() -> None:
@@ -105,9 +105,9 @@ def test_uncountable_alerts_hide_no_other_metric() -> None:
         raise FraudError("outbox.db: locked", Code.DATABASE_LOCKED)
 
     with serve_metrics(0, busy, BUILD, unreachable) as url:
-        found = samples(url)
-    assert found["beam_fraud_transactions_total", ("scored",)] == 100
-    assert [name for name, _ in found if "alerts" in name] == []
+        result = samples(url)
+    assert result["beam_fraud_transactions_total", ("scored",)] == 100
+    assert [name for name, _ in result if "alerts" in name] == []
 
 
 def test_each_page_is_of_its_own_moment() -> None:

@@ -23,9 +23,9 @@ def histogram_of(*seconds: float) -> LatencyHistogram:
 @given(st.lists(INSIDE, min_size=1), st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))
 def test_a_quantile_is_within_a_sixth_of_the_true_one(seconds: list[float], q: float) -> None:
     true = float(np.quantile(seconds, q, method="inverted_cdf"))
-    found = histogram_of(*seconds).quantile(q)
-    assert found is not None
-    assert abs(found / true - 1) < 0.165
+    result = histogram_of(*seconds).quantile(q)
+    assert result is not None
+    assert abs(result / true - 1) < 0.165
 
 
 def test_latencies_outside_the_buckets_are_in_the_outer_ones() -> None:

@@ -40,37 +40,37 @@ def looked(
     flink: FlinkStandIn, parallelism: int = 1, *, streaming: bool = True
 ) -> dict[str, Check]:
     rest = FlinkRest(Address.parse("--flink_master", flink.address))
-    found = check_flink(rest, parallelism=parallelism, streaming=streaming)
-    return {check.name: check for check in found}
+    result = check_flink(rest, parallelism=parallelism, streaming=streaming)
+    return {check.name: check for check in result}
 
 
 def test_a_cluster_without_faults(tmp_path: Path) -> None:
     with flink_stand_in(slots=4) as flink:
         place = (tmp_path / "a b" / "checkpoints").as_uri()
         flink.configure(**GOOD, state__checkpoints__dir=place)
-        found = looked(flink, 4)
-    assert {check.state for check in found.values()} == {"ok"}
-    assert found["task slots"].found == "4 of 4 free, 1 task manager"
-    assert found["checkpoints"].found == f"go to {tmp_path}/a b/checkpoints"
+        result = looked(flink, 4)
+    assert {check.state for check in result.values()} == {"ok"}
+    assert result["task slots"].found == "4 of 4 free, 1 task manager"
+    assert result["checkpoints"].found == f"go to {tmp_path}/a b/checkpoints"
 
 
 def test_a_cluster_with_faults() -> None:
     with flink_stand_in("1.16.0", slots=2) as flink:
         flink.configure(**{"restart-strategy": "none"})
-        found = looked(flink, 3)
+        result = looked(flink, 3)
         files = looked(flink, streaming=False)
-    assert found["Flink"].state == "failed"
-    assert "is Flink 1.16.0: Beam has no job server for it" in found["Flink"].found
-    assert found["task slots"] == Check(
+    assert result["Flink"].state == "failed"
+    assert "is Flink 1.16.0: Beam has no job server for it" in result["Flink"].found
+    assert result["task slots"] == Check(
         "task slots",
         "failed",
         "2 of 2 free, 1 task manager, 3 requested",
         "start more task managers, or give --parallelism=2",
     )
-    assert found["checkpoints"].state == "failed"
+    assert result["checkpoints"].state == "failed"
     assert files["checkpoints"].state == "warning"
-    assert "job manager's memory" in found["checkpoints"].found
-    assert (found["state"].state, found["restarts"].state) == ("warning", "warning")
+    assert "job manager's memory" in result["checkpoints"].found
+    assert (result["state"].state, result["restarts"].state) == ("warning", "warning")
 
 
 def test_no_probe_runs_without_a_free_slot() -> None:
@@ -116,7 +116,7 @@ def test_places_of_checkpoints(place: str, here: bool, state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("whose", "state", "found"),
+    ("whose", "state", "result"),
     [
         ("ours", "ok", "none with {jar}"),
         ("Beam's", "warning", "{jar} is of Beam 2.75.0 or before: the state of a stream grows"),
@@ -124,7 +124,7 @@ def test_places_of_checkpoints(place: str, here: bool, state: str) -> None:
     ],
 )
 def test_a_job_server_without_bounded_state(
-    whose: str, state: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whose: str, state: str, result: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     need_job_server()
     jar = job_server_jar(whose, tmp_path)
@@ -136,15 +136,15 @@ def test_a_job_server_without_bounded_state(
 
     [check] = growth(f"--flink_job_server_jar={jar}", "--checkpointing_interval=1000")
     assert check["state"] == state
-    assert check["found"].startswith(found.format(jar=jar))
+    assert check["found"].startswith(result.format(jar=jar))
     assert ("python -m deploy.flink.job_server_jar" in check["fix"]) is (state == "warning")
     assert growth(f"--flink_job_server_jar={jar}") == [], "only a stream is endless"
 
 
 def test_a_job_server_that_does_not_report_its_version() -> None:
     with job_server("flink_master") as endpoint:
-        given = [f"--job_endpoint={endpoint}", "--runner=PortableRunner"]
-        submission = Submission.of(given, 1, streaming=True)
+        options = [f"--job_endpoint={endpoint}", "--runner=PortableRunner"]
+        submission = Submission.of(options, 1, streaming=True)
         checks = {one.name: one for one in check_runner(submission, streaming=True)}
     assert checks["growth"].found.startswith(f"unknown: {endpoint} does not report")
     submission = Submission.of(["--runner=FlinkRunner"], 1, streaming=True)
@@ -200,11 +200,11 @@ def test_workers_with_other_versions_are_reported() -> None:
 def test_a_probe_reports_through_the_counters_of_a_pipeline(tmp_path: Path) -> None:
     submission = Submission.of(["--runner=FnApiRunner"], 1)
     out = tmp_path / "not/yet/there"
-    found = probe(submission, model=str(tmp_path / "model"), out=str(out), seconds=60)
-    assert found == replace(
-        report(), model_refused=found.model_refused, model_code="BF401", out=True
+    result = probe(submission, model=str(tmp_path / "model"), out=str(out), seconds=60)
+    assert result == replace(
+        report(), model_refused=result.model_refused, model_code="BF401", out=True
     )
-    assert "not a model bundle" in found.model_refused
+    assert "not a model bundle" in result.model_refused
     assert list(tmp_path.iterdir()) == []
 
 
@@ -279,7 +279,7 @@ def test_all_missing_options_of_dataflow_are_listed(capsys: pytest.CaptureFixtur
     assert main(["doctor", "--json", "--runner=dataflow", "--region=europe-west1", *update]) == 1
     checks = json.loads(capsys.readouterr().out)["checks"]
     lacking = [check["found"] for check in checks if check["state"] == "failed"]
-    assert [found.partition(":")[0] for found in lacking] == [
+    assert [result.partition(":")[0] for result in lacking] == [
         "--project",
         "--temp_location",
         "--sdk_container_image",
@@ -299,7 +299,7 @@ def test_checks_are_shown_as_they_are_done(monkeypatch: pytest.MonkeyPatch) -> N
         return [Check("Kafka", "ok", "answers")]
 
     monkeypatch.setattr("beam_fraud.cli.commands.doctor.check_kafka", kafka_that_is_slow)
-    asked = DoctorOptions(schema="handbook", kafka="b:9092")
-    result = run(asked, lambda check: shown.append(check.name))
+    requested = DoctorOptions(schema="handbook", kafka="b:9092")
+    result = run(requested, lambda check: shown.append(check.name))
     assert shown == ["packages", "extras", "schema", "Kafka"]
     assert result["failed"] == 0

@@ -192,9 +192,9 @@ def make_stream(commands: Commands) -> None:
     _stream(commands, "all", "whole", "whole.db", "whole.jsonl")
     for name in ("scores", "dead_letters"):
         by = [(column, "ascending") for column in ("transaction_id", "source", "position")]
-        found = pq.read_table(f"whole/{name}")
-        found = found.sort_by([key for key in by if key[0] in found.column_names])
-        pq.write_table(found, f"expected-{name}.parquet", compression="none")
+        result = pq.read_table(f"whole/{name}")
+        result = result.sort_by([key for key in by if key[0] in result.column_names])
+        pq.write_table(result, f"expected-{name}.parquet", compression="none")
     shutil.copy("whole.db", "expected.db")
     for path in ("all", "whole"):
         shutil.rmtree(path)
@@ -307,8 +307,11 @@ def main() -> None:
     target.mkdir(exist_ok=True)
     absent = {part: make for part, make in MAKERS.items() if not packed(target, part).exists()}
     names = ("beam-fraud", "apache-beam", "scikit-learn", "numpy", "joblib", "pyarrow")
-    made = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]
-    text = [f"Made with {', '.join(made)}, by python -m tests.persisted.make {target.name}"]
+    created = [
+        f"Python {platform.python_version()}",
+        *(f"{name} {version(name)}" for name in names),
+    ]
+    text = [f"Made with {', '.join(created)}, by python -m tests.persisted.make {target.name}"]
     for part, make in absent.items():
         commands = Commands()
         with tempfile.TemporaryDirectory() as scratch, _inside(Path(scratch)), one_thread():

@@ -65,15 +65,17 @@ def read_messages(root: Path) -> tuple[list[Message], list[Message]]:
 
 def rewrite(root: Path, now: dict[str, str]) -> dict[str, str]:
     """Replace directory and topic in the files beside the savepoint; return the old values."""
-    made: dict[str, str] = json.loads((root / "made.json").read_text())
+    created: dict[str, str] = json.loads((root / "made.json").read_text())
     for name, value in now.items():
-        assert len(value) == len(made[name]), f"{name}: {value} is not as long as {made[name]}"
+        assert len(value) == len(created[name]), (
+            f"{name}: {value} is not as long as {created[name]}"
+        )
         for path in root.rglob("*"):
             inside = (root / "savepoint") in path.parents
             if path.is_file() and path.suffix != ".parquet" and not inside:
                 data = path.read_bytes()
-                path.write_bytes(data.replace(made[name].encode(), value.encode()))
-    return made
+                path.write_bytes(data.replace(created[name].encode(), value.encode()))
+    return created
 
 
 def stream(root: Path, broker: Broker, topic: str, out: str, *options: str) -> Stream:
@@ -101,8 +103,8 @@ def make_savepoint(root: Path) -> None:
     # Both parts hold rows of the other's, and one message that is none.
     bad = [("", b"{")]
     parts = (messages[:150] + bad, messages[120:] + bad)
-    kept = [[(key, base64.b64encode(value).decode()) for key, value in part] for part in parts]
-    (root / "messages.json").write_text(json.dumps(kept))
+    stored = [[(key, base64.b64encode(value).decode()) for key, value in part] for part in parts]
+    (root / "messages.json").write_text(json.dumps(stored))
     topic = f"persisted-{uuid4().hex}"
     with (
         TemporaryDirectory() as elsewhere,

@@ -26,20 +26,20 @@ def test_hints_begin_as_the_program_was_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = program(tmp_path / "bin/beam-fraud")
+    result = program(tmp_path / "bin/beam-fraud")
     own = program(tmp_path / "my venv/bin/beam-fraud")
     python = program(tmp_path / "my venv/bin/python")
-    monkeypatch.setenv("PATH", str(found.parent))
+    monkeypatch.setenv("PATH", str(result.parent))
     monkeypatch.setattr(sys, "executable", str(python))
     called = {
-        str(found): "beam-fraud",
+        str(result): "beam-fraud",
         str(own): "'my venv/bin/beam-fraud'",
         "my venv/bin/beam-fraud": "'my venv/bin/beam-fraud'",
         "/x/beam_fraud/__main__.py": "'my venv/bin/python' -m beam_fraud",
         "/x/pytest": "beam-fraud",
     }
-    for given, hint in called.items():
-        monkeypatch.setattr(sys, "argv", [given, "demo"])
+    for value, hint in called.items():
+        monkeypatch.setattr(sys, "argv", [value, "demo"])
         assert own_call() == hint
     monkeypatch.setenv("PATH", str(python.parent))
     monkeypatch.setattr(sys, "argv", ["/x/beam_fraud/__main__.py"])
@@ -82,6 +82,6 @@ def test_errors_name_commands_as_the_program_was_called(
     }
     for hint, call in calls.items():
         assert main(call) != 0
-        said = capsys.readouterr().err
-        assert said.startswith("beam-fraud: ")
-        assert hint % "venv/bin/python -m beam_fraud" in said
+        message = capsys.readouterr().err
+        assert message.startswith("beam-fraud: ")
+        assert hint % "venv/bin/python -m beam_fraud" in message

@@ -86,8 +86,8 @@ def test_a_bad_csv_row_costs_only_itself(before, bad, after, data, tmp_path: Pat
     place = data.draw(st.integers(1, len(rows)))
     path = tmp_path / "bad.csv"
     path.write_bytes(b"".join([*rows[:place], bad, b"\n", *rows[place:]]))
-    found = [row["transaction_id"] for row in read(path).rows.values()]
-    assert [id for id in found if id.startswith("g")] == ["g0", "g1", "g2", "g3"]
+    result = [row["transaction_id"] for row in read(path).rows.values()]
+    assert [id for id in result if id.startswith("g")] == ["g0", "g1", "g2", "g3"]
 
 
 JSON = st.recursive(

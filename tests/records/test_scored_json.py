@@ -42,15 +42,15 @@ def batch_of(*rows: dict[str, Any]) -> pa.RecordBatch:
 
 def test_a_message_has_every_column_in_the_order_of_the_schema() -> None:
     (message,) = scored_json(batch_of(ROW))
-    told = json.loads(message)
-    assert list(told) == SCORED.names
-    assert told == {**ROW, "event_time": "2024-05-01T12:00:00.000005Z"}
+    decoded = json.loads(message)
+    assert list(decoded) == SCORED.names
+    assert decoded == {**ROW, "event_time": "2024-05-01T12:00:00.000005Z"}
 
 
 def test_a_row_without_rules_and_reasons_has_empty_lists() -> None:
     plain = {**ROW, "flagged": False, "rules": [], "reasons": None}
     messages = scored_json(batch_of(plain, ROW, {**plain, "rules": None}))
-    lists = [(told["rules"], told["reasons"]) for told in map(json.loads, messages)]
+    lists = [(decoded["rules"], decoded["reasons"]) for decoded in map(json.loads, messages)]
     assert lists == [([], []), (ROW["rules"], ROW["reasons"]), ([], [])]
 
 
@@ -77,10 +77,10 @@ def test_messages_read_back_bit_for_bit(
 ) -> None:
     when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
     row = {**ROW, "transaction_id": name, "event_time": when, "amount": amount, "score": score}
-    told = json.loads(scored_json(batch_of(row))[0])
-    assert told["transaction_id"] == name
-    assert (told["amount"].hex(), told["score"].hex()) == (amount.hex(), score.hex())
-    assert datetime.fromisoformat(told["event_time"]) == when
+    decoded = json.loads(scored_json(batch_of(row))[0])
+    assert decoded["transaction_id"] == name
+    assert (decoded["amount"].hex(), decoded["score"].hex()) == (amount.hex(), score.hex())
+    assert datetime.fromisoformat(decoded["event_time"]) == when
 
 
 def test_no_rows_are_no_messages() -> None:

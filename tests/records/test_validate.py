@@ -192,7 +192,7 @@ def test_a_currency_that_is_a_feature_is_required(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "sent", "kept"),
+    ("column", "sent", "stored"),
     [
         ("id", 12, "12"),
         ("account", -(2**63), str(-(2**63))),
@@ -205,12 +205,12 @@ def test_a_currency_that_is_a_feature_is_required(tmp_path: Path) -> None:
         ("when", 1_700_000_000, "2023-11-14T22:13:20+00:00"),
     ],
 )
-def test_values_of_json(column: str, sent: Any, kept: Any, tmp_path: Path) -> None:
+def test_values_of_json(column: str, sent: Any, stored: Any, tmp_path: Path) -> None:
     text = "\n".join(json.dumps({**GOOD, column: value}) for value in (sent, sent))
     rows = read(write_text(tmp_path / "r.jsonl", text.encode())).rows
     name = next((role for role, c in BANK.roles.items() if c == column), column)
     value = rows[0][name]
-    assert (value.isoformat() if column == "when" else value) == kept
+    assert (value.isoformat() if column == "when" else value) == stored
     # A neighbour that is sent as text does not change it.
     mixed = "\n".join([json.dumps({**GOOD, column: sent}), json.dumps(GOOD)])
     assert read(write_text(tmp_path / "m.jsonl", mixed.encode())).rows[0] == rows[0]

@@ -69,7 +69,7 @@ def test_the_request_has_all_options_of_the_user(held: Any, score: list[str]) ->
     from tests.dataflow_job import run_staged
 
     account = "scorer@my-project.iam.gserviceaccount.com"
-    given = f"""
+    value = f"""
         --machine_type n2-standard-4 --num_workers 2 --max_num_workers 20
         --autoscaling_algorithm THROUGHPUT_BASED --service_account_email {account}
         --disk_size_gb 50 --disk_type pd-ssd --network net --subnetwork regions/r/subnetworks/s
@@ -80,7 +80,7 @@ def test_the_request_has_all_options_of_the_user(held: Any, score: list[str]) ->
         --flexrs_goal COST_OPTIMIZED
     """
     held.work = lambda job: run_staged(held, job)
-    assert call([*score, *given.split()]) == 0
+    assert call([*score, *value.split()]) == 0
     (job,) = held.jobs.values()
     environment = job["environment"]
     (pool,) = environment["workerPools"]
@@ -118,9 +118,9 @@ def test_a_failed_job_leaves_the_earlier_outputs(
     held.state = "JOB_STATE_FAILED"
     held.say("JOB_MESSAGE_ERROR", "Workflow failed. Causes: the zone has no such machines.")
     assert call(score) == 1
-    said = capsys.readouterr().err.splitlines()
+    message = capsys.readouterr().err.splitlines()
     last = "beam-fraud: Dataflow: Workflow failed. Causes: the zone has no such machines. [BF809]"
-    assert said[-1] == last
+    assert message[-1] == last
     assert [key for key in held.objects if key.startswith("bucket/out/")] == [
         "bucket/out/scores/part-of-yesterday.parquet"
     ]
@@ -146,10 +146,10 @@ def test_a_templates_launcher_describes_the_job_and_starts_none(
 
     place = "gs://bucket/templates/job_object"
     options = runner("nightly")
-    given = [f"{name}={value}" for name, value in zip(options[::2], options[1::2], strict=True)]
-    given += ["--command=score", "--files=gs://bucket/days/*.csv", "--model=gs://bucket/model"]
-    given += ["--out=gs://bucket/out", f"--template_location={place}", "--json=true"]
-    assert launch_template(given) == 0
+    arguments = [f"{name}={value}" for name, value in zip(options[::2], options[1::2], strict=True)]
+    arguments += ["--command=score", "--files=gs://bucket/days/*.csv", "--model=gs://bucket/model"]
+    arguments += ["--out=gs://bucket/out", f"--template_location={place}", "--json=true"]
+    assert launch_template(arguments) == 0
     assert json.loads(capsys.readouterr().out)["template"] == place
     described = json.loads(held.objects["bucket/templates/job_object"])
     assert described["environment"]["workerPools"][0]["workerHarnessContainerImage"] == IMAGE
@@ -158,11 +158,11 @@ def test_a_templates_launcher_describes_the_job_and_starts_none(
     assert "needs this command to be there when the job ends" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("streaming", "asked"), [(False, [CANCELLED]), (True, [])])
+@pytest.mark.parametrize(("streaming", "requested"), [(False, [CANCELLED]), (True, [])])
 def test_a_command_that_is_interrupted_cancels_its_job_but_no_stream(
     held: Any,  # noqa: F811
     streaming: bool,
-    asked: list[int],
+    requested: list[int],
 ) -> None:
     import apache_beam as beam
 
@@ -176,7 +176,7 @@ def test_a_command_that_is_interrupted_cancels_its_job_but_no_stream(
     held.state = "JOB_STATE_RUNNING"
     with pytest.raises(KeyboardInterrupt):
         launch.run(submission, build, interrupted)
-    assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == asked
+    assert [job["requestedState"] for job in held.asked("^PUT /v1b3/")] == requested
 
 
 def test_a_stopped_stream_is_drained(held: Any) -> None:  # noqa: F811
@@ -194,7 +194,7 @@ def test_a_stopped_stream_is_drained(held: Any) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"--project": None}, "--project: Dataflow needs the id of a project"),
         ({"--region": None}, "--region: Dataflow needs one"),
@@ -216,7 +216,7 @@ def test_inputs_that_workers_lack_are_refused_before_anything_is_sent(
     held: Any,  # noqa: F811
     score: list[str],
     change: dict[str, str | None],
-    said: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for option, value in change.items():
@@ -227,12 +227,12 @@ def test_inputs_that_workers_lack_are_refused_before_anything_is_sent(
             score += [option, value] if value else [option]
     assert call(score) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(said, line)
+    assert re.search(message, line)
     assert [path for method, path, _ in held.requests if method != "GET" and path != "/token"] == []
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
         ("--kafka-properties", "kafka.properties", "--kafka-properties kafka.properties: "),
         ("--kafka-config", "sasl.password=file:/etc/secret", "--kafka-config sasl.password /etc/"),
@@ -242,14 +242,14 @@ def test_inputs_that_workers_lack_are_refused_before_anything_is_sent(
     ],
 )
 def test_files_that_workers_of_a_stream_read_are_in_the_image(
-    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+    option: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["stream", "--model", "gs://bucket/model", *WHOLE]
     command += [] if option == "--out" else ["--out", "gs://bucket/out"]
     source = [] if option == "--watch" else ["--kafka", "broker:9092", "--topic", "t"]
     assert call([*command, *source, option, value]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(f"{said}.*", line)
+    assert re.search(f"{message}.*", line)
     assert "do not see this machine's disk" in line
 
 

@@ -82,8 +82,8 @@ def test_a_failed_savepoint_is_reported(caplog: pytest.LogCaptureFixture) -> Non
         job = FlinkJob(Ended(PipelineState.RUNNING), options, "mine")
         job.keep()
         job.wait_until_finish()
-    (said,) = caplog.messages
-    assert said.startswith("Flink keeps no savepoint (404")
+    (message,) = caplog.messages
+    assert message.startswith("Flink keeps no savepoint (404")
 
 
 class Runs(PipelineResult):  # type: ignore[misc]
@@ -127,27 +127,29 @@ def test_a_stream_that_ends_while_restoring_names_the_valid_savepoint(
 ) -> None:
     with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
         restoring(flink, Runs()).keep()
-    (said,) = caplog.messages
-    assert said.startswith("Flink takes no savepoint (404")
-    assert said.endswith("still stands: --savepoint_path=file:/of-before")
+    (message,) = caplog.messages
+    assert message.startswith("Flink takes no savepoint (404")
+    assert message.endswith("still stands: --savepoint_path=file:/of-before")
 
 
-@pytest.mark.parametrize("given", [(), ("--savepoint_path=file:/given",)])
+@pytest.mark.parametrize("arguments", [(), ("--savepoint_path=file:/given",)])
 def test_a_stream_that_ends_before_its_job_begins_names_the_valid_savepoint(
-    given: tuple[str, ...], caplog: pytest.LogCaptureFixture
+    arguments: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
         flink.answers["/jobs/overview"] = {"jobs": []}
-        options = PipelineOptions([f"--flink_master={flink.address}", "--streaming", *given])
+        options = PipelineOptions([f"--flink_master={flink.address}", "--streaming", *arguments])
         FlinkJob(Runs(), options, "mine").keep()
-    (said,) = caplog.messages
-    assert "the job has not begun" in said
-    assert said.endswith("--savepoint_path=file:/given" if given else "no other stream can go on")
+    (message,) = caplog.messages
+    assert "the job has not begun" in message
+    assert message.endswith(
+        "--savepoint_path=file:/given" if arguments else "no other stream can go on"
+    )
 
 
 def test_a_cancelled_stream_keeps_its_checkpoints() -> None:
     options = Submission.of(["--runner=FlinkRunner"], workers=1, streaming=True).options
-    given = options.get_all_options(drop_default=True)
+    arguments = options.get_all_options(drop_default=True)
     # Beam's job server looks at the second only with the first.
-    assert given["externalized_checkpoints_enabled"] is True
-    assert given["retain_externalized_checkpoints_on_cancellation"] is True
+    assert arguments["externalized_checkpoints_enabled"] is True
+    assert arguments["retain_externalized_checkpoints_on_cancellation"] is True

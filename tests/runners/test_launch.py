@@ -76,11 +76,11 @@ def test_a_failed_cancellation_is_reported_and_hides_no_interruption(
 def test_workers_are_processes_unless_the_call_says_otherwise() -> None:
     options = Submission.of((), 2).options.view_as(DirectOptions)
     assert (options.direct_num_workers, options.direct_running_mode) == (2, "multi_processing")
-    given = Submission.of(("--direct_running_mode=multi_threading",), 2)
-    assert given.options.view_as(DirectOptions).direct_running_mode == "multi_threading"
-    assert given.runner.local
-    assert given.options.view_as(StandardOptions).runner == LOCAL_RUNNER
-    assert given.runner.ends_streams
+    arguments = Submission.of(("--direct_running_mode=multi_threading",), 2)
+    assert arguments.options.view_as(DirectOptions).direct_running_mode == "multi_threading"
+    assert arguments.runner.local
+    assert arguments.options.view_as(StandardOptions).runner == LOCAL_RUNNER
+    assert arguments.runner.ends_streams
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -88,8 +88,8 @@ def test_workers_are_processes_unless_the_call_says_otherwise() -> None:
 def test_a_pipeline_on_prism_may_take_as_long_as_it_takes(runner: str, streaming: bool) -> None:
     options = Submission.of((f"--runner={runner}",), 1, streaming=streaming).options
     assert options.view_as(PortableOptions).job_server_timeout > 365 * DAY
-    given = (f"--runner={runner}", "--job_server_timeout=7")
-    options = Submission.of(given, 1, streaming=streaming).options
+    arguments = (f"--runner={runner}", "--job_server_timeout=7")
+    options = Submission.of(arguments, 1, streaming=streaming).options
     assert options.view_as(PortableOptions).job_server_timeout == 7
 
 
@@ -108,7 +108,7 @@ def test_a_pipeline_on_prism_may_take_as_long_as_it_takes(runner: str, streaming
     ],
 )
 def test_prism_splits_no_bundle_of_a_stream(runner: str, streaming: bool, whole: bool) -> None:
-    given = (f"--runner={runner}", "--experiments=own")
-    options = Submission.of(given, 1, streaming=streaming).options.view_as(DebugOptions)
+    arguments = (f"--runner={runner}", "--experiments=own")
+    options = Submission.of(arguments, 1, streaming=streaming).options.view_as(DebugOptions)
     assert options.lookup_experiment("prism_disable_sdf_split", False) == whole
     assert options.lookup_experiment("own")

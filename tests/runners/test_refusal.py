@@ -91,7 +91,7 @@ def test_a_job_server_of_this_process_runs_no_stream(refused: Refused) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "options", "said"),
+    ("command", "options", "message"),
     [
         (
             "score",
@@ -197,9 +197,9 @@ def test_a_job_server_of_this_process_runs_no_stream(refused: Refused) -> None:
     ],
 )
 def test_options_that_cannot_work_are_refused(
-    refused: Refused, command: str, options: tuple[str, ...], said: str
+    refused: Refused, command: str, options: tuple[str, ...], message: str
 ) -> None:
-    assert said in refused(command, 2, *options)
+    assert message in refused(command, 2, *options)
 
 
 def test_dataflow_needs_its_options(refused: Refused) -> None:
@@ -243,11 +243,11 @@ def test_a_flink_must_have_the_slots_of_a_pipeline(refused: Refused) -> None:
 def test_a_savepoint_must_exist_and_is_for_streams(refused: Refused, tmp_path: Path) -> None:
     with job_server("flink_master") as endpoint:
         options = ("--runner=PortableRunner", f"--job_endpoint={endpoint}", *EXTERNAL)
-        given = f"--savepoint_path={tmp_path.as_uri()}/gone"
-        assert "only a stream goes on from" in refused("score", 2, *options, given)
-        assert "no savepoint or checkpoint is there" in refused("stream", 2, *options, given)
-        given = "--savepoint_path=gone"
-        assert "must be absolute" in refused("stream", 2, *options, given)
+        arguments = f"--savepoint_path={tmp_path.as_uri()}/gone"
+        assert "only a stream goes on from" in refused("score", 2, *options, arguments)
+        assert "no savepoint or checkpoint is there" in refused("stream", 2, *options, arguments)
+        arguments = "--savepoint_path=gone"
+        assert "must be absolute" in refused("stream", 2, *options, arguments)
 
 
 def test_a_file_that_is_no_program_is_no_prism(
@@ -358,7 +358,7 @@ def test_places_that_workers_may_not_see_are_named(caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("given", "found"),
+    ("options", "result"),
     [
         ("flink:8081", "flink:8081"),
         ("http://flink:80/", "flink:80"),
@@ -366,11 +366,11 @@ def test_places_that_workers_may_not_see_are_named(caplog: pytest.LogCaptureFixt
         ("[::1]:8081", "[::1]:8081"),
     ],
 )
-def test_addresses_are_read_as_people_write_them(given: str, found: str) -> None:
-    assert str(Address.parse("--flink_master", given, 8081)) == found
+def test_addresses_are_read_as_people_write_them(options: str, result: str) -> None:
+    assert str(Address.parse("--flink_master", options, 8081)) == result
 
 
-@pytest.mark.parametrize("given", ["", ":8081", "flink:", "flink:99999", "flink:x"])
-def test_invalid_addresses_are_refused(given: str) -> None:
+@pytest.mark.parametrize("options", ["", ":8081", "flink:", "flink:99999", "flink:x"])
+def test_invalid_addresses_are_refused(options: str) -> None:
     with fails(Code.OPTION_VALUE, "HOST:PORT", kind=UsageError):
-        Address.parse("--job_endpoint", given)
+        Address.parse("--job_endpoint", options)

@@ -17,17 +17,17 @@ from tests.requirements import need_job_server
 EXTERNAL = ("--environment_type=EXTERNAL", "--environment_config=127.0.0.1:50000")
 
 
-@pytest.mark.parametrize("wanted", [2, 3])
+@pytest.mark.parametrize("expected", [2, 3])
 def test_a_flink_that_starts_task_managers_is_waited_for(
-    wanted: int, caplog: pytest.LogCaptureFixture
+    expected: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with flink_stand_in(slots=2) as flink, job_server("flink_master") as endpoint:
         flink.configure(kubernetes__cluster_id="fraud")
         at = (f"--flink_master={flink.address}", f"--job_endpoint={endpoint}", *EXTERNAL)
-        given = ["--runner=PortableRunner", *at, f"--parallelism={wanted}"]
-        refuse_unsupported(Submission.of(given, workers=1), streaming=False)
+        options = ["--runner=PortableRunner", *at, f"--parallelism={expected}"]
+        refuse_unsupported(Submission.of(options, workers=1), streaming=False)
     waits = "2 of 2 task slots of Flink are free and the job takes 3" in caplog.text
-    assert waits is (wanted == 3)
+    assert waits is (expected == 3)
 
 
 def test_a_missing_pool_leads_to_a_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -47,8 +47,8 @@ def test_a_stream_without_possible_savepoints_leads_to_a_warning(
         flink.configure()
         at = (f"--job_endpoint={endpoint}", *EXTERNAL, "--checkpointing_interval=1000")
         there = [one.replace("_master", f"_master={flink.address}") for one in more]
-        given = ["--runner=PortableRunner", *at, *there]
-        refuse_unsupported(Submission.of(given, 1, streaming=True), streaming=True)
+        options = ["--runner=PortableRunner", *at, *there]
+        refuse_unsupported(Submission.of(options, 1, streaming=True), streaming=True)
     assert ("Ctrl-C will keep no savepoint" in caplog.text) is (len(more) != 1)
 
 
@@ -58,6 +58,6 @@ def test_a_job_server_without_bounded_state_leads_to_a_warning(
 ) -> None:
     need_job_server()
     jar = job_server_jar(whose, tmp_path)
-    given = ["--runner=FlinkRunner"] + [f"--flink_job_server_jar={jar}"] * (whose != "none")
-    warn_of_growth(Submission.of(given, 1, streaming=True).options)
+    options = ["--runner=FlinkRunner"] + [f"--flink_job_server_jar={jar}"] * (whose != "none")
+    warn_of_growth(Submission.of(options, 1, streaming=True).options)
     assert ("grows without bound" in caplog.text) is (whose == "Beam's")

@@ -33,7 +33,7 @@ def test_transactions_have_the_roles_then_the_features() -> None:
 
 
 @pytest.mark.parametrize(
-    ("roles", "features", "said"),
+    ("roles", "features", "message"),
     [
         ({"amount": "a"}, (), "'event_time'"),
         ({**ROLES, "amonut": "b"}, (), "unknown role 'amonut'"),
@@ -46,8 +46,8 @@ def test_transactions_have_the_roles_then_the_features() -> None:
         ({**ROLES, "currency": "currency"}, ("currency",), "'currency' is a role"),
     ],
 )
-def test_invalid_values_are_refused(roles: dict, features: tuple, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
+def test_invalid_values_are_refused(roles: dict, features: tuple, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
         Schema("s", roles, tuple(FeatureColumn(name) for name in features))
     assert "\n" not in str(refused.value)
 
@@ -80,7 +80,7 @@ SHOPS = Velocity(("account_id",), ("1d",), ("distinct_merchant",))
 
 
 @pytest.mark.parametrize(
-    ("roles", "features", "velocity", "said"),
+    ("roles", "features", "velocity", "message"),
     [
         ({}, (), (COUNT,), "'account_id' cannot be a key; no role"),
         ({"account_id": "card"}, (), (SHOPS,), "needs a column for 'merchant_id'"),
@@ -93,10 +93,10 @@ SHOPS = Velocity(("account_id",), ("1d",), ("distinct_merchant",))
     ],
 )
 def test_invalid_velocity_is_refused(
-    roles: dict, features: tuple, velocity: tuple, said: str
+    roles: dict, features: tuple, velocity: tuple, message: str
 ) -> None:
     columns = tuple(FeatureColumn(name) for name in features)
-    with pytest.raises(UsageError, match=said) as refused:
+    with pytest.raises(UsageError, match=message) as refused:
         Schema("s", {**ROLES, **roles}, columns, velocity=velocity)
     assert "\n" not in str(refused.value)
 

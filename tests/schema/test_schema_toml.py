@@ -59,7 +59,7 @@ def test_presets_are_loaded_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("name =", "nmae =", "did you mean 'name'"),
         ('"mybank"', "7", "name must be text"),
@@ -85,9 +85,9 @@ def test_presets_are_loaded_by_name(name: str) -> None:
         ("[[velocity]]", "[velocity]", "not TOML"),
     ],
 )
-def test_mistakes_are_one_line(old: str, new: str, said: str) -> None:
+def test_mistakes_are_one_line(old: str, new: str, message: str) -> None:
     assert old in BANK
-    with pytest.raises(UsageError, match=said) as refused:
+    with pytest.raises(UsageError, match=message) as refused:
         schema_from_toml(BANK.replace(old, new), where="bank.toml")
     assert "\n" not in str(refused.value)
 

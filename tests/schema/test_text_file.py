@@ -40,7 +40,7 @@ def test_a_byte_order_mark_is_no_part_of_any_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("x = " + "[" * 10_000, "nests too deeply"),
         ("x = " + "[" * 10_000 + "]" * 10_000, "nests too deeply"),
@@ -52,9 +52,9 @@ def test_a_byte_order_mark_is_no_part_of_any_file(tmp_path: Path) -> None:
     ],
     ids=lambda value: value[:24],
 )
-def test_invalid_toml_is_one_line(text: str, said: str) -> None:
+def test_invalid_toml_is_one_line(text: str, message: str) -> None:
     for read in (schema_from_toml, lambda text: rules_from_toml(text, {})):
-        with pytest.raises(UsageError, match=said) as refused:
+        with pytest.raises(UsageError, match=message) as refused:
             read(text)
         assert "\n" not in str(refused.value)
         assert len(str(refused.value)) < 200

@@ -34,7 +34,7 @@ def test_a_definition_of_another_version_is_refused(values: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "windows", "aggregates", "delay", "said"),
+    ("key", "windows", "aggregates", "delay", "message"),
     [
         ((), ("1d",), ("count",), "0d", "key must not be empty"),
         (("a",), (), ("count",), "0d", "windows must not be empty"),
@@ -50,8 +50,8 @@ def test_a_definition_of_another_version_is_refused(values: dict) -> None:
     ],
 )
 def test_invalid_values_are_refused(
-    key: tuple, windows: tuple, aggregates: tuple, delay: str, said: str
+    key: tuple, windows: tuple, aggregates: tuple, delay: str, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
+    with pytest.raises(UsageError, match=message) as refused:
         Velocity(key, windows, aggregates, delay)
     assert "\n" not in str(refused.value)

@@ -54,13 +54,13 @@ def rows_of(path: Path) -> list[dict[str, object]]:
 @pytest.mark.parametrize("suffix", TEXT)
 def test_every_format_holds_the_same_rows(tmp_path, suffix):
     expected = rows_of(write(tmp_path / "a.parquet"))
-    found = rows_of(write(tmp_path / f"a{suffix}"))
+    result = rows_of(write(tmp_path / f"a{suffix}"))
     if "csv" not in suffix:
-        assert all(row["TX_DATETIME"].endswith("Z") for row in found)
-        for row in found:
+        assert all(row["TX_DATETIME"].endswith("Z") for row in result)
+        for row in result:
             row["TX_DATETIME"] = row["TX_DATETIME"].replace("T", " ").removesuffix("Z")
-    assert found == expected
-    assert len(found) > 2000
+    assert result == expected
+    assert len(result) > 2000
 
 
 def test_text_is_as_documented(tmp_path):
@@ -104,16 +104,16 @@ def test_the_result_counts_what_is_in_the_file(tmp_path):
         str(kind): sum(row["TX_FRAUD_SCENARIO"] == kind for row in rows) for kind in (1, 2, 3)
     }
     assert json.loads(json.dumps(result)) == result
-    said = render(result)
-    assert f"{len(rows):,} transactions" in said
-    assert out in said
+    message = render(result)
+    assert f"{len(rows):,} transactions" in message
+    assert out in message
 
 
 def test_one_of_a_kind_is_not_said_in_the_plural(tmp_path):
-    said = render(
+    message = render(
         run(SimulateOptions(out=str(tmp_path / "a.csv"), days=1, accounts=1, merchants=1))
     )
-    assert " of 1 account at 1 merchant over 1 day in " in said
+    assert " of 1 account at 1 merchant over 1 day in " in message
 
 
 @pytest.mark.parametrize(

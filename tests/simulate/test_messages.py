@@ -45,12 +45,12 @@ class Taken:
 def test_a_message_is_a_row_keyed_by_its_account(week: pa.Table) -> None:
     blocks = list(handbook_messages(week, block_rows=100))
     assert all(len(block.values) == len(block.keys) <= 100 for block in blocks)
-    told = [json.loads(value) for block in blocks for value in block.values]
-    assert [list(row) for row in told] == [list(COLUMNS)] * len(told)
+    decoded = [json.loads(value) for block in blocks for value in block.values]
+    assert [list(row) for row in decoded] == [list(COLUMNS)] * len(decoded)
     expected = week.select(COLUMNS).to_pylist()
     for row in expected:
         row["TX_DATETIME"] = row["TX_DATETIME"].strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert told == expected
+    assert decoded == expected
     assert [key for block in blocks for key in block.keys] == [
         str(row["CUSTOMER_ID"]) for row in expected
     ]
@@ -68,8 +68,8 @@ def test_messages_are_read_as_the_file_is_bit_for_bit(week: pa.Table, tmp_path: 
     parsed = parse(raw, HANDBOOK, labels="required")
     of_messages, dead = validate(parsed, HANDBOOK, labels="required")
     assert len(dead) == 0
-    found = pa.Table.from_batches([of_messages]).replace_schema_metadata(None)
-    assert found.equals(of_file.combine_chunks().replace_schema_metadata(None))
+    result = pa.Table.from_batches([of_messages]).replace_schema_metadata(None)
+    assert result.equals(of_file.combine_chunks().replace_schema_metadata(None))
 
 
 def test_no_rows_are_no_messages(week: pa.Table) -> None:
@@ -81,28 +81,28 @@ def blocks_of(*sizes: int) -> list[Messages]:
 
 
 def test_without_a_rate_all_goes_at_once() -> None:
-    taken = Taken()
-    sender = Sender(taken)
+    accepted = Taken()
+    sender = Sender(accepted)
     sender.send(blocks_of(3, 0, 2))
-    assert taken.values == [b"0", b"1", b"2", b"0", b"1"]
+    assert accepted.values == [b"0", b"1", b"2", b"0", b"1"]
     assert sender.sent == 5
 
 
 @pytest.mark.parametrize("rate", [40.0, 5_000.0])
 def test_a_rate_is_kept_from_the_first_message_to_the_last(rate: float) -> None:
-    taken = Taken()
+    accepted = Taken()
     sizes = (7, 1, 12) if rate == 40 else (900, 1, 1_599)
     began = time.monotonic()
-    Sender(taken, rate).send(blocks_of(*sizes))
+    Sender(accepted, rate).send(blocks_of(*sizes))
     due = [began + (number + 1) / rate for number in range(sum(sizes))]
-    late = [at - when for at, when in zip(taken.times, due, strict=True)]
+    late = [at - when for at, when in zip(accepted.times, due, strict=True)]
     assert min(late) >= -1e-3, "nothing goes before it is due"
     assert sorted(late)[len(late) // 2] < 0.1
 
 
 def test_a_slow_writer_gets_the_missed_messages() -> None:
-    taken = Taken(patience=0.05)
+    accepted = Taken(patience=0.05)
     began = time.monotonic()
-    Sender(taken, 1_000).send(blocks_of(400))
-    assert len(taken.values) == 400
+    Sender(accepted, 1_000).send(blocks_of(400))
+    assert len(accepted.values) == 400
     assert 0.4 <= time.monotonic() - began < 0.4 * 3

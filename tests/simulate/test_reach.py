@@ -32,8 +32,8 @@ def lists(reach):
     radius=st.floats(0.5, 150),
 )
 def test_the_strips_find_what_all_pairs_find(customers, terminals, radius):
-    found = lists(terminals_in_reach(customers, terminals, radius))
-    assert found == by_hand(customers, terminals, radius)
+    result = lists(terminals_in_reach(customers, terminals, radius))
+    assert result == by_hand(customers, terminals, radius)
 
 
 @pytest.mark.parametrize("pairs", [1, 50, 10**6])
@@ -41,8 +41,8 @@ def test_the_size_of_a_block_changes_nothing(pairs, monkeypatch):
     monkeypatch.setattr(module, "_PAIRS_PER_BLOCK", pairs)
     rng = np.random.default_rng(0)
     customers, terminals = rng.uniform(0, 100, (60, 2)), rng.uniform(0, 100, (300, 2))
-    found = lists(terminals_in_reach(customers, terminals, 7.0))
-    assert found == by_hand(customers, terminals, 7.0)
+    result = lists(terminals_in_reach(customers, terminals, 7.0))
+    assert result == by_hand(customers, terminals, 7.0)
 
 
 def test_purchases_are_made_at_every_terminal_in_reach_and_at_no_other():

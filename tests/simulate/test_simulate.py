@@ -185,7 +185,7 @@ def test_no_terminal_in_anybodys_reach_is_a_wrong_call():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"days": 0}, "--days 0"),
         ({"accounts": -1}, "--accounts -1"),
@@ -200,8 +200,8 @@ def test_no_terminal_in_anybodys_reach_is_a_wrong_call():
         ({"accounts": 1, "days": 10**7}, "ends after the year 9999"),
     ],
 )
-def test_impossible_parameters_are_refused_by_name(change, said):
-    with pytest.raises(UsageError, match=said) as refusal:
+def test_impossible_parameters_are_refused_by_name(change, message):
+    with pytest.raises(UsageError, match=message) as refusal:
         Simulation(**change)
     assert "\n" not in str(refusal.value)
 

@@ -81,9 +81,9 @@ def bigquery(servers: Any) -> Any:
 
 @pytest.fixture
 def sink() -> BigQuerySink:
-    found = parse_sink("bigquery:my-project.fraud")
-    assert isinstance(found, BigQuerySink)
-    return found
+    result = parse_sink("bigquery:my-project.fraud")
+    assert isinstance(result, BigQuerySink)
+    return result
 
 
 def load(sink: Any, run_id: str, *batches: Any, streaming: bool = False) -> None:
@@ -125,9 +125,9 @@ def place(bigquery: Any, sink: BigQuerySink) -> _Place:
 
 def test_the_table_is_partitioned_and_clustered(bigquery: Any, sink: BigQuerySink) -> None:
     run(sink, "r1", flagged_batch())
-    made = bigquery.tables["my-project.fraud.flagged_transactions"]
-    assert made["timePartitioning"] == {"type": "DAY", "field": "event_time"}
-    assert made["clustering"] == {"fields": ["account_id", "merchant_id"]}
+    created = bigquery.tables["my-project.fraud.flagged_transactions"]
+    assert created["timePartitioning"] == {"type": "DAY", "field": "event_time"}
+    assert created["clustering"] == {"fields": ["account_id", "merchant_id"]}
 
 
 def test_rows_are_loaded_by_jobs_of_beam_and_merged_by_one_statement(
@@ -253,9 +253,9 @@ def test_a_missing_permission_for_jobs_is_reported_before_the_run(
 
 def test_a_missing_bucket_is_reported_before_the_run(bigquery: Any, sink: BigQuerySink) -> None:
     sink.check_options(PipelineOptions([TEMP]))
-    with fails(Code.BIGQUERY_ACCESS, "--temp_location gs://other/x: ") as said:
+    with fails(Code.BIGQUERY_ACCESS, "--temp_location gs://other/x: ") as message:
         sink.check_options(PipelineOptions(["--temp_location=gs://other/x"]))
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(message.value)
 
 
 def test_a_run_cannot_load_without_a_bucket(bigquery: Any, sink: BigQuerySink) -> None:
@@ -274,9 +274,9 @@ def test_a_stream_appends_and_the_view_has_each_key_once(bigquery: Any, sink: Bi
     streamed.commit("s1")
     streamed.discard("s1")
     assert len(bigquery.rows("flagged_transactions_stream")) == 3
-    found = {r["transaction_id"]: r["score"] for r in bigquery.rows("latest_flagged_transactions")}
+    result = {r["transaction_id"]: r["score"] for r in bigquery.rows("latest_flagged_transactions")}
     assert len(bigquery.rows("latest_flagged_transactions")) == 3
-    assert found == {"a": 0.8, "b": 0.9, "c": 0.9}
+    assert result == {"a": 0.8, "b": 0.9, "c": 0.9}
     # The next start finds all of it.
     streamed.check()
     streamed.begin("s2")
@@ -308,8 +308,8 @@ def test_a_row_larger_than_a_request_is_reported_and_the_others_are_inserted(
     load(streamed, "s1", flagged_batch(["a"], account="x" * 10_000_000), streaming=True)
     load(streamed, "s1", flagged_batch(["b"]), streaming=True)
     assert [row["transaction_id"] for row in bigquery.rows("flagged_transactions_stream")] == ["b"]
-    said = [r.getMessage() for r in caplog.records if r.name.startswith("beam_fraud")]
-    assert said == [
+    message = [r.getMessage() for r in caplog.records if r.name.startswith("beam_fraud")]
+    assert message == [
         f"BigQuery table {sink.table.stream}: a row is too large; it is in the scores only"
     ]
 
@@ -342,15 +342,15 @@ def test_a_failed_load_reports_the_reason_in_one_line_and_leaves_nothing(
     bigquery: Any, options: ScoreOptions, tmp_path: Path
 ) -> None:
     bigquery.load_failure = "Cannot read in location 'eu' and write in location US"
-    given = replace(options, sink="bigquery:my-project.fraud", beam_args=(TEMP,))
+    arguments = replace(options, sink="bigquery:my-project.fraud", beam_args=(TEMP,))
     with pytest.raises(FraudError) as failed:
-        score.run(given)
+        score.run(arguments)
     why = "rows cannot be loaded (Cannot read in location 'eu' and write in location US)"
     assert str(failed.value) == f"--sink bigquery:my-project.fraud.flagged_transactions: {why}"
     assert bigquery.names() == ["flagged_transactions"]
     assert not (tmp_path / "out/scores").exists()
     bigquery.load_failure = ""
-    assert score.run(given)["rows_flagged"] == 5
+    assert score.run(arguments)["rows_flagged"] == 5
     assert len(bigquery.rows("flagged_transactions")) == 5
 
 

@@ -164,8 +164,8 @@ def test_a_place_of_files_does_not_exist_before_the_first_run(place_of_files):
 
 def test_each_worker_connects_to_it(place):
     connected = []
-    made = place.sink.transform("r1", lambda sink: connected.append(sink) or "the transform")
-    assert (made, connected) == ("the transform", [place.sink])
+    created = place.sink.transform("r1", lambda sink: connected.append(sink) or "the transform")
+    assert (created, connected) == ("the transform", [place.sink])
 
 
 def test_it_declares_the_eraser_of_its_rows(place):

@@ -220,18 +220,18 @@ def test_a_permanent_lock_is_one_line_with_the_fix(sink, locked, caplog):
 
 
 @pytest.mark.parametrize(
-    ("definition", "said"),
+    ("definition", "message"),
     [
         ("(transaction_id TEXT PRIMARY KEY)", "lacks the column 'model_id'"),
         (f"({', '.join(c.name for c in FLAGGED.columns)})", "does not have the key"),
     ],
 )
-def test_a_foreign_table_is_refused(file, definition, said):
+def test_a_foreign_table_is_refused(file, definition, message):
     with sqlite3.connect(file) as connection:
         connection.execute(f"CREATE TABLE flagged_transactions {definition}")
     with pytest.raises(FraudError, match="'flagged_transactions'") as refused:
         DatabaseSink(sqlite_url(file)).begin("r")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     with sqlite3.connect(file) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         [mode] = connection.execute("PRAGMA journal_mode").fetchone()

@@ -30,11 +30,11 @@ FAR = 5_000_000_000
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        made = sqlite_url(tmp_path / "dead.db")
+        created = sqlite_url(tmp_path / "dead.db")
     else:
-        made = str(request.getfixturevalue("postgres_database"))
-    prepare_database(made)
-    return made
+        created = str(request.getfixturevalue("postgres_database"))
+    prepare_database(created)
+    return created
 
 
 def letters(*positions: int, reason: str = "no_time") -> pa.RecordBatch:
@@ -83,8 +83,8 @@ def test_many_bytes_are_written_in_parts(url: str, monkeypatch: pytest.MonkeyPat
 def test_the_graph_writes_them(url: str) -> None:
     with beam.Pipeline(runner=LOCAL_RUNNER) as pipeline:
         batches = [letters(1, 2), letters(), letters(3)]
-        made = pipeline | beam.Create(batches).with_output_types(pa.RecordBatch)
-        made | WriteDeadLettersTable(url)
+        created = pipeline | beam.Create(batches).with_output_types(pa.RecordBatch)
+        created | WriteDeadLettersTable(url)
     assert [row[1] for row in read(url)] == [1, 2, 3]
 
 

@@ -66,8 +66,8 @@ def test_alerts_carry_their_rules_and_the_time_zone(batch: pa.RecordBatch) -> No
     context = AlertContext("Europe/Brussels", review=0.95, decline=None, rules=rules)
     columns = alert_columns(flagged_columns(batch), ["console"], context)
     assert set(columns["timezone"].to_pylist()) == {"Europe/Brussels"}
-    told = [json.loads(text) for text in columns["fired_rules"].to_pylist()]
-    fired = [[rule["rule"] for rule in rules] for rules in told]
+    decoded = [json.loads(text) for text in columns["fired_rules"].to_pylist()]
+    fired = [[rule["rule"] for rule in rules] for rules in decoded]
     assert fired == [
         ["large"] if "large" in (row["rules"] or []) else [] for row in batch.to_pylist()
     ]

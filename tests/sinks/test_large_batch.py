@@ -33,8 +33,8 @@ def test_of_rows_with_one_id_the_last_is_kept_with_one_alert(database: str) -> N
         assert connection.execute(scores).all() == [(0.75, IDS)]
         alerts = select(ALERTS.c.channel, ALERTS.c.score, func.count())
         alerts = alerts.group_by(ALERTS.c.channel, ALERTS.c.score).order_by(ALERTS.c.channel)
-        found = connection.execute(alerts).all()
-    assert found == [("console", 0.75, IDS), ("file:x", 0.75, IDS)]
+        result = connection.execute(alerts).all()
+    assert result == [("console", 0.75, IDS), ("file:x", 0.75, IDS)]
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 3000, "\N{PILE OF POO}", ""])

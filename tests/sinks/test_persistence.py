@@ -81,12 +81,12 @@ def test_a_server_that_restarts_between_two_writes_costs_no_row(
     writer.close()
     assert keys(sink.url) == ["a", "b"]
     assert Outbox(sink.url).counts()["console"].pending == 1
-    [warned, told] = log_of(caplog)
+    [warned, message] = log_of(caplog)
     assert warned[0] == "WARNING"
     assert warned[1].endswith("trying again for up to 30 seconds")
     assert own_postgres.password not in warned[1]
-    assert told[0] == "INFO"
-    assert "back after" in told[1]
+    assert message[0] == "INFO"
+    assert "back after" in message[1]
 
 
 def test_a_transaction_that_a_restart_interrupts_is_retried(

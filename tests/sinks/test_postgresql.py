@@ -99,7 +99,7 @@ def test_options_of_libpq_reach_it(bare: str, password: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda url: url.replace("fraud:", "fraud:not"), "password authentication failed"),
         (lambda url: url.replace("fraud:", "nobody:"), "nobody"),
@@ -111,7 +111,7 @@ def test_options_of_libpq_reach_it(bare: str, password: str) -> None:
     ],
 )
 def test_permanent_failures_are_one_line_without_the_password(
-    database: str, password: str, change, said: str
+    database: str, password: str, change, message: str
 ) -> None:
     url = change(database)
     if "password_env" in url:
@@ -122,7 +122,7 @@ def test_permanent_failures_are_one_line_without_the_password(
             continue
         with pytest.raises(FraudError) as refused:
             refuses()
-        assert said in str(refused.value)
+        assert message in str(refused.value)
         assert "\n" not in str(refused.value)
         assert password not in str(refused.value)
         assert refused.type is FraudError, "no reason that passes"

@@ -132,7 +132,7 @@ def test_rows_of_a_full_database_wait_on_disk_at_once(
     engines._engine.cache_clear()
     assert writer.undelivered == 5_000
     assert keys(url) == []
-    [told] = caplog.messages
-    assert "database or disk is full; free some space" in told
+    [message] = caplog.messages
+    assert "database or disk is full; free some space" in message
     assert replay_undelivered(tmp_path / "undelivered", sink) == 5_000
     assert keys(url) == ids

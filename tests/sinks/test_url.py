@@ -21,7 +21,7 @@ def test_absolute_paths_stay():
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("parket:x", "unknown scheme 'parket' (known: parquet:DIR, "),
         ("sqlit:///x", "unknown scheme 'sqlit' (known: sqlite:///FILE, "),
@@ -34,10 +34,10 @@ def test_absolute_paths_stay():
         ("sqlite:///x.db?mode=ro", "sqlite:///FILE"),
     ],
 )
-def test_a_wrong_url_says_how_to_write_it(url, said):
+def test_a_wrong_url_says_how_to_write_it(url, message):
     with pytest.raises(UsageError) as refused:
         parse_sink(url)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "--sink" in str(refused.value)
 
 

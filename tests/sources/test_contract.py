@@ -107,15 +107,15 @@ def test_lines_are_those_of_the_file_for_any_division(
     ]
     path.write_text("\n".join(spread))
     (file,) = find_inputs([str(path)], BANK, labels="ignored")
-    found = {}
+    result = {}
     for segment in split_file(file, bytes_each):
         for batch in read_segment(segment, BANK, 7, labels="ignored"):
-            found |= dict(
+            result |= dict(
                 zip(batch["@position"].to_pylist(), batch["@line"].to_pylist(), strict=True)
             )
     skipped = 1 if kind == "csv" else 0
     expected = [n + 1 for n, line in enumerate(spread) if line][skipped:]
-    assert found == dict(enumerate(expected))
+    assert result == dict(enumerate(expected))
 
 
 @pytest.mark.parametrize("rows", [1, 69, COUNT, COUNT + 1])
@@ -151,8 +151,8 @@ def test_a_file_with_garbage_in_the_middle_is_refused_or_costs_few_lines(
     try:
         result = read(damaged)
     except FraudError as error:
-        told = str(error)
-        assert (str(damaged) in told, "\n" in told) == (True, False)
+        message = str(error)
+        assert (str(damaged) in message, "\n" in message) == (True, False)
         assert path.suffix in (".gz", ".zst", ".parquet")
     else:
         assert result.rows_in in (COUNT, COUNT - 1)
@@ -192,12 +192,12 @@ def test_files_of_the_same_name_are_distinguished_by_their_folders(tmp_path: Pat
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.csv").write_bytes(csv_of(GOOD))
-    given = [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert [f.name for f in find_inputs(given, BANK, labels="required")] == ["a/x.csv", "b/x.csv"]
+    value = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert [f.name for f in find_inputs(value, BANK, labels="required")] == ["a/x.csv", "b/x.csv"]
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "error", "said"),
+    ("name", "content", "error", "message"),
     [
         ("none.csv", None, FraudError, "no such file"),
         ("*.csv", None, FraudError, "no match"),
@@ -224,14 +224,14 @@ def test_files_of_the_same_name_are_distinguished_by_their_folders(tmp_path: Pat
     ],
 )
 def test_unreadable_files_are_refused_in_one_line(
-    name: str, content: bytes | None, error: type[FraudError], said: str, tmp_path: Path
+    name: str, content: bytes | None, error: type[FraudError], message: str, tmp_path: Path
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error) as refused:
         find_inputs([str(tmp_path / name)], BANK, labels="required")
     assert str(tmp_path / name) in str(refused.value)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -247,19 +247,19 @@ def test_files_that_are_not_regular_are_refused(name: str, tmp_path: Path) -> No
 def test_linked_folders_are_followed_and_each_is_read_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given, elsewhere = tmp_path / "given", tmp_path / "elsewhere"
-    for folder in (given / "2024", elsewhere / "deep", elsewhere / "_hidden"):
+    value, elsewhere = tmp_path / "given", tmp_path / "elsewhere"
+    for folder in (value / "2024", elsewhere / "deep", elsewhere / "_hidden"):
         folder.mkdir(parents=True)
         (folder / "day.csv").write_bytes(csv_of(GOOD))
-    (given / "a_link").symlink_to(elsewhere)
-    (given / "a_loop").symlink_to(given)
+    (value / "a_link").symlink_to(elsewhere)
+    (value / "a_loop").symlink_to(value)
     (elsewhere / "deep" / "loop").symlink_to(elsewhere)
-    (given / "0_again").symlink_to("2024")
-    (given / "dangling.csv").symlink_to("nowhere")
-    os.mkfifo(given / "pipe.csv")
+    (value / "0_again").symlink_to("2024")
+    (value / "dangling.csv").symlink_to("nowhere")
+    os.mkfifo(value / "pipe.csv")
     with caplog.at_level(logging.WARNING):
-        found = [file.name for file in list_files(str(given))]
-    assert found == ["2024/day.csv", "a_link/deep/day.csv"]
+        result = [file.name for file in list_files(str(value))]
+    assert result == ["2024/day.csv", "a_link/deep/day.csv"]
     assert [r.getMessage().partition(": ")[2] for r in caplog.records] == [
         "is a link to nothing; left out",
         "is no regular file; left out",
@@ -277,12 +277,12 @@ def test_a_foreign_file_is_refused_with_its_columns(kind: str, tmp_path: Path) -
         find_inputs([str(path)], BANK, labels="required")
 
 
-@pytest.mark.parametrize("given", ["", "x\udcff.csv"])
-def test_a_name_that_is_not_utf8_is_one_line(given: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", ["", "x\udcff.csv"])
+def test_a_name_that_is_not_utf8_is_one_line(value: str, tmp_path: Path) -> None:
     (tmp_path / "x\udcff.csv").write_bytes(csv_of(GOOD))
     (tmp_path / "good.csv").write_bytes(csv_of(GOOD))
     with pytest.raises(FraudError) as refused:
-        find_inputs([str(tmp_path / given)], BANK, labels="required")
+        find_inputs([str(tmp_path / value)], BANK, labels="required")
     assert str(refused.value) == f"{tmp_path}/x\\udcff.csv: its name is not UTF-8; rename it"
 
 
@@ -329,9 +329,9 @@ class DiskFileSystem(LocalFileSystem):
         return super().open(self._local(path), *args, **kwargs)
 
     def metadata(self, path):
-        found = super().metadata(self._local(path))
-        found.path = path
-        return found
+        result = super().metadata(self._local(path))
+        result.path = path
+        return result
 
     def size(self, path) -> int:
         return super().size(self._local(path))
@@ -344,9 +344,9 @@ class DiskFileSystem(LocalFileSystem):
 def test_files_by_url_are_read_through_beam(name: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     make(tmp_path / "in" / name, KINDS[name])
-    for given in (f"disk:/{tmp_path}/in/{name}", f"disk:/{tmp_path}/in", f"disk:/{tmp_path}/i*/*"):
-        result = read(given, bytes_each=50_000)
-        assert len(result.transactions) == COUNT, given
+    for value in (f"disk:/{tmp_path}/in/{name}", f"disk:/{tmp_path}/in", f"disk:/{tmp_path}/i*/*"):
+        result = read(value, bytes_each=50_000)
+        assert len(result.transactions) == COUNT, value
 
 
 @pytest.mark.parametrize(
@@ -362,9 +362,9 @@ def test_a_url_whose_file_system_is_not_installed(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
         UsageError, match=rf"{package}.*pip install 'beam-fraud\[{extra}\]'"
-    ) as said:
+    ) as message:
         find_inputs([url], BANK, labels="required")
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(message.value)
 
 
 class Strict(LocalFileSystem):

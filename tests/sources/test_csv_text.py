@@ -47,7 +47,7 @@ def test_a_record_has_the_same_fields_alone_and_among_others(records: list[bytes
     rows, whole = fields(*records)
     alone = [fields(record) for record in records]
     assert whole == [one for _, [one] in alone]
-    assert rows == [row for found, _ in alone for row in found]
+    assert rows == [row for result, _ in alone for row in result]
 
 
 def test_many_stray_quotes_do_not_take_long() -> None:

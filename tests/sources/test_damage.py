@@ -20,11 +20,11 @@ SHARED = Path(__file__).parents[3] / "shared" / "cases" / "30-damaged"
 
 
 def table(count: int, **columns: Any) -> pa.Table:
-    found = pa.Table.from_pylist(rows(count))
+    result = pa.Table.from_pylist(rows(count))
     for name, values in columns.items():
-        place = found.schema.get_field_index(name)
-        found = found.set_column(place, name, values)
-    return found
+        place = result.schema.get_field_index(name)
+        result = result.set_column(place, name, values)
+    return result
 
 
 def written(table: pa.Table, **options: Any) -> bytes:
@@ -84,10 +84,10 @@ def test_a_name_of_a_column_that_is_not_utf8_is_damage(tmp_path: Path) -> None:
 def test_text_that_is_not_utf8_costs_only_its_row(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(written(table(60)).replace(b"t17", b"t\xff7"))
-    found = read(path)
-    assert list(found.dead) == [17]
-    assert found.dead[17]["reason"] == "wrong_type"
-    assert len(found.rows) == 59
+    result = read(path)
+    assert list(result.dead) == [17]
+    assert result.dead[17]["reason"] == "wrong_type"
+    assert len(result.rows) == 59
 
 
 @pytest.mark.parametrize("name", ["crash1", "crash2"])
@@ -117,9 +117,9 @@ def bomb_of_an_arrow_dictionary(path: Path) -> str:
 )
 def test_a_small_file_that_unfolds_to_gigabytes_is_refused(bomb, tmp_path: Path) -> None:
     path = tmp_path / "bomb.parquet"
-    said = bomb(path)
+    message = bomb(path)
     assert path.stat().st_size < 300_000
-    with fails(Code.INPUT_DAMAGED, said):
+    with fails(Code.INPUT_DAMAGED, message):
         read(path)
 
 
@@ -147,9 +147,9 @@ def test_values_that_refer_to_the_one_before_are_read_within_a_bound(tmp_path: P
         column_encoding={"account": "DELTA_BYTE_ARRAY"},
     )
     assert path.stat().st_size < 20_000
-    found = read(path)
-    assert [letter["reason"] for letter in found.dead.values()] == ["too_long"] * 100
-    assert max(len(letter["payload"]) for letter in found.dead.values()) < PREFIX_BYTES + 1_000
+    result = read(path)
+    assert [letter["reason"] for letter in result.dead.values()] == ["too_long"] * 100
+    assert max(len(letter["payload"]) for letter in result.dead.values()) < PREFIX_BYTES + 1_000
 
 
 def test_one_long_value_of_a_dictionary_costs_only_its_row(tmp_path: Path) -> None:
@@ -158,6 +158,6 @@ def test_one_long_value_of_a_dictionary_costs_only_its_row(tmp_path: Path) -> No
     codes[7_000] = 1
     account = coded("a", "x" * 100_000, codes=codes)
     pq.write_table(table(20_000, account=account), path, store_schema=False)
-    found = read(path)
-    assert list(found.dead) == [7_000]
-    assert len(found.rows) == 19_999
+    result = read(path)
+    assert list(result.dead) == [7_000]
+    assert len(result.rows) == 19_999

@@ -17,15 +17,15 @@ def numbered(kinds: tuple[str, ...], first: int, count: int) -> Iterator[tuple[s
 
 
 def check(first: int, count: int, directory: Path) -> None:
-    found = run(numbered(KINDS, first, count), directory)
-    print(dict(found.outcomes))
-    assert found.failures == []
-    assert sum(found.outcomes.values()) == count
+    result = run(numbered(KINDS, first, count), directory)
+    print(dict(result.outcomes))
+    assert result.failures == []
+    assert sum(result.outcomes.values()) == count
     # Damage that is always found at the first look would reach nothing behind it.
     for kind in KINDS:
-        assert found.outcomes[f"{kind} {READ}"]
+        assert result.outcomes[f"{kind} {READ}"]
         if kind != "jsonl":
-            assert found.outcomes[f"{kind} {REFUSED}"]
+            assert result.outcomes[f"{kind} {REFUSED}"]
 
 
 def test_damaged_files_of_every_format(tmp_path: Path) -> None:

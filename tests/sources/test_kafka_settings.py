@@ -100,7 +100,7 @@ def test_unreadable_input_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("value", "message"),
     [
         ("foo.bar=1", r'No such configuration property: "foo\.bar"'),
         ("isolation.level=zz", r'Invalid value "zz" for configuration property "isolation\.level"'),
@@ -108,8 +108,8 @@ def test_unreadable_input_is_one_line(tmp_path: Path) -> None:
         ("sasl.mechanism=NONSENSE", ""),
     ],
 )
-def test_a_property_that_the_library_refuses_is_named(given: str, said: str) -> None:
-    properties = [given, "security.protocol=SASL_PLAINTEXT"]
-    with fails(Code.KAFKA_PROPERTY, f"--kafka-config: .*{said}", kind=UsageError) as raised:
+def test_a_property_that_the_library_refuses_is_named(value: str, message: str) -> None:
+    properties = [value, "security.protocol=SASL_PLAINTEXT"]
+    with fails(Code.KAFKA_PROPERTY, f"--kafka-config: .*{message}", kind=UsageError) as raised:
         new_consumer(KafkaSettings.of("a:1", properties), "g", Reports())
     assert "\n" not in str(raised.value)

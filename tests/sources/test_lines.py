@@ -14,10 +14,10 @@ LAYOUT = CsvLayout(("a", "b"), ",", 0)
 
 def records(text: bytes, *, csv: bool = False) -> list[tuple[bytes, bool]]:
     is_record = (lambda part: is_csv_record(part, LAYOUT)) if csv else None
-    found = []
+    result = []
     for block in read_records(io.BytesIO(text).read, is_record):
-        found += [(record, block.cut_off) for record in block.payload().to_pylist()]
-    return found
+        result += [(record, block.cut_off) for record in block.payload().to_pylist()]
+    return result
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 5, 8, 100])
@@ -85,15 +85,15 @@ def test_every_record_has_its_line_for_any_division(
     monkeypatch.setattr(lines, "MAX_RECORD_BYTES", 40)
     text = b'\n1,a\n\r\n\n2,"x\ny\n\nz"\n3,b\n4,' + b"l" * 60 + b"\n\n5,c"
     is_record = (lambda part: is_csv_record(part, LAYOUT)) if csv else None
-    found: dict[int, bytes] = {}
+    result: dict[int, bytes] = {}
     for block in read_records(io.BytesIO(text).read, is_record):
         records = block.payload().to_pylist()
-        found |= dict(zip(block.lines.tolist(), records, strict=True))
+        result |= dict(zip(block.lines.tolist(), records, strict=True))
         last = records[-1].count(b"\n") if not block.cut_off else 1
         assert block.end_line == block.lines[-1] + last
     there = text.split(b"\n")
-    for line, record in found.items():
+    for line, record in result.items():
         assert there[line].startswith(record.split(b"\n")[0].rstrip(b"\r")[:40])
-    assert {0, 2, 3}.isdisjoint(found)
-    assert {1, 4, 8, 9, 11} <= set(found)
-    assert (6 in found, 5 in found) == (False, not csv)
+    assert {0, 2, 3}.isdisjoint(result)
+    assert {1, 4, 8, 9, 11} <= set(result)
+    assert (6 in result, 5 in result) == (False, not csv)

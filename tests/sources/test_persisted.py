@@ -27,24 +27,24 @@ WITH_SAVEPOINT = pytest.mark.parametrize(
 @WITH_SAVEPOINT
 def test_the_names_in_a_savepoint_are_listed(kept: Path, tmp_path: Path) -> None:
     root = unpack(kept, tmp_path)
-    found: set[str] = set()
+    result: set[str] = set()
     for path in (root / "savepoint").iterdir():
-        found |= pickled_in(path.read_bytes())
-    assert "beam_fraud.sources.kafka.source.KafkaSource" in found
-    assert found <= NAMES
+        result |= pickled_in(path.read_bytes())
+    assert "beam_fraud.sources.kafka.source.KafkaSource" in result
+    assert result <= NAMES
 
 
 def pickled_in(data: bytes) -> set[str]:
     """Return the package's classes in all pickles within `data`, without opening them."""
     # Beam packs elements, and leaves restrictions as they are; a source is in both.
-    packed = (bz2.decompress(base64.b64decode(found)) for found in _PACKED.findall(data))
+    packed = (bz2.decompress(base64.b64decode(result)) for result in _PACKED.findall(data))
     pickles = [part[at.start() :] for part in (data, *packed) for at in _PICKLE.finditer(part)]
     return {name for each in pickles for name in named(each) if name.startswith("beam_fraud.")}
 
 
 def named(data: bytes) -> set[str]:
     """Return the classes and functions in the first pickle of `data`, of protocol 4 or later."""
-    found: set[str] = set()
+    result: set[str] = set()
     texts: list[str] = []
     memo: list[str] = []
     for code, arg, _ in pickletools.genops(data):
@@ -56,8 +56,8 @@ def named(data: bytes) -> set[str]:
         elif code.name.endswith("BINGET"):
             texts.append(memo[arg])
         elif code.name == "STACK_GLOBAL":
-            found.add(".".join(texts[-2:]))
-    return found
+            result.add(".".join(texts[-2:]))
+    return result
 
 
 def test_names_are_found_in_pickles_within_pickles() -> None:

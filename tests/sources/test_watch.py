@@ -27,9 +27,9 @@ def test_files_come_by_time_and_name_each_with_its_time(source: WatchSource, inb
     drop(inbox / "z.parquet", 12, seconds=1_700_000_001.5)
     reader = source.create_reader(None, None)
     stamps = []
-    found = batches(reader, lambda: stamps.append(reader.get_watermark()))
-    origins = [origin_of(batch) for batch in found]
-    assert [(o.source, len(b)) for o, b in zip(origins, found, strict=True)] == [
+    result = batches(reader, lambda: stamps.append(reader.get_watermark()))
+    origins = [origin_of(batch) for batch in result]
+    assert [(o.source, len(b)) for o, b in zip(origins, result, strict=True)] == [
         ("z.parquet", 10),
         ("z.parquet", 2),
         ("a.jsonl", 3),
@@ -69,11 +69,11 @@ def test_hidden_and_other_files_are_skipped(
     write_text(inbox / "notes.txt", b"hello")
     drop(inbox / "a.csv", 1)
     assert places(read(source)) == [("a.csv", 0)]
-    said = sorted(warnings(caplog))
-    assert [line.partition(":")[0] for line in said] == [
+    message = sorted(warnings(caplog))
+    assert [line.partition(":")[0] for line in message] == [
         *("folder.csv", "gone.csv", "notes.txt", "pipe.csv")
     ]
-    assert said[2].startswith("notes.txt: its name says no known format; rename it to end in")
+    assert message[2].startswith("notes.txt: its name says no known format; rename it to end in")
 
 
 def test_a_file_under_the_name_of_another_is_warned_of_once_and_not_read(
@@ -88,12 +88,12 @@ def test_a_file_under_the_name_of_another_is_warned_of_once_and_not_read(
     assert places(raw_rows(first(reader, 1))) == [("b.csv", 0)]
     again = replace(source, positions=reader.get_checkpoint_mark().position.encode().decode())
     assert read(again) == []
-    told = "a.csv: was changed after it was read; to have it read, give it another name"
-    assert warnings(caplog) == [told, told]
+    message = "a.csv: was changed after it was read; to have it read, give it another name"
+    assert warnings(caplog) == [message, message]
     os.utime(path, (1, 1))
     caplog.clear()
     assert read(again) == []
-    assert warnings(caplog) == [told]
+    assert warnings(caplog) == [message]
 
 
 def test_an_unchanged_file_returns_without_a_warning(

@@ -67,17 +67,17 @@ def test_the_next_start_reads_the_rest_of_a_file(
 def test_a_closed_reader_resumes_from_its_mark(source: WatchSource, inbox: Path) -> None:
     drop(inbox / "a.csv", 25)
     reader = source.create_reader(None, None)
-    found = first(reader, 1)
+    result = first(reader, 1)
     mark = reader.get_checkpoint_mark()
     reader.close()
     assert source.create_reader(None, mark) is reader
-    found += first(reader, 1)
+    result += first(reader, 1)
     reader.close()
     # The mark of a bundle that failed: what came after it comes again.
     other = source.create_reader(None, mark)
     assert other is not reader
-    found[1:] = batches(other)
-    assert places(raw_rows(found)) == [("a.csv", i) for i in range(25)]
+    result[1:] = batches(other)
+    assert places(raw_rows(result)) == [("a.csv", i) for i in range(25)]
     other.close()
 
 
@@ -89,14 +89,14 @@ def test_positions_are_committed_and_restored(
     reader = replace(source, checkpoint=state).create_reader(None, None)
     first(reader, 2)
     mark = reader.get_checkpoint_mark()
-    kept = LocalCheckpoint.at(state)
-    assert kept.positions() == {}
+    checkpoint = LocalCheckpoint.at(state)
+    assert checkpoint.positions() == {}
     mark.finalize_checkpoint()
     written = Path(f"{state}-wal").stat().st_size
     mark.finalize_checkpoint()
     assert Path(f"{state}-wal").stat().st_size == written, "a stream at rest writes nothing"
-    again = replace(source, positions=kept.positions()[WATCH])
-    kept.close()
+    again = replace(source, positions=checkpoint.positions()[WATCH])
+    checkpoint.close()
     assert places(read(again)) == [("a.csv", i) for i in range(20, 25)]
 
 
@@ -105,13 +105,13 @@ def test_a_failed_commit_ends_the_stream(source: WatchSource, inbox: Path, tmp_p
     state = tmp_path / "out" / "state.db"
     reader = replace(source, checkpoint=state).create_reader(None, None)
     first(reader, 1)
-    kept = LocalCheckpoint.at(state)
-    kept._connection.close()
+    checkpoint = LocalCheckpoint.at(state)
+    checkpoint._connection.close()
     with fails(Code.OUTPUT_UNWRITABLE):
         reader.get_checkpoint_mark().finalize_checkpoint()
     with fails(Code.OUTPUT_UNWRITABLE):
         reader.advance()
-    kept.close()
+    checkpoint.close()
 
 
 def test_marks_are_small_and_equal_ones_encoded_alike(source: WatchSource, inbox: Path) -> None:

@@ -90,9 +90,9 @@ def test_a_file_that_is_removed_while_it_is_open_is_read_to_its_end(
 ) -> None:
     path = drop(inbox / "a.csv", 25)
     reader = source.create_reader(None, None)
-    found = first(reader, 1)
+    result = first(reader, 1)
     path.unlink()
-    assert places(raw_rows(found + batches(reader))) == [("a.csv", i) for i in range(25)]
+    assert places(raw_rows(result + batches(reader))) == [("a.csv", i) for i in range(25)]
 
 
 @pytest.mark.parametrize("how", ["removed", "changed"])
@@ -149,7 +149,7 @@ def odd_replay(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (odd_link, "a.parquet: is a link that leads to nothing readable"),
         (odd_loop, "a.parquet: is a link that leads to nothing readable"),
@@ -164,7 +164,7 @@ def odd_replay(path: Path) -> None:
 )
 def test_other_entries_are_left_out_with_one_warning(
     make: Callable[[Path], None],
-    said: str,
+    message: str,
     source: WatchSource,
     inbox: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -175,7 +175,7 @@ def test_other_entries_are_left_out_with_one_warning(
     drop(inbox / "b.csv", 1)
     assert places(read(source)) == [("b.csv", 0)]
     (warning,) = warnings(caplog)
-    assert warning.startswith(said)
+    assert warning.startswith(message)
 
 
 def test_a_file_that_was_empty_is_read_once_it_is_written(source: WatchSource, inbox: Path) -> None:

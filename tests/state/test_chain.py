@@ -62,14 +62,14 @@ def test_a_chain_equals_its_links_in_order_also_after_a_restore(
     rows: list[Rows], restored_after: int, merged: bool
 ) -> None:
     apart, chain = links(), ChainShard(links())
-    kept: list[bytes] = []
+    stored: list[bytes] = []
     for number, some in enumerate(rows):
-        if number == restored_after and kept:
+        if number == restored_after and stored:
             chain_before, chain = chain, ChainShard(links())
-            chain.restore([chain_before.merge(kept)] if merged else kept)
+            chain.restore([chain_before.merge(stored)] if merged else stored)
         one = batch(some, number * 10)
         effects = chain.take(one)
-        kept += [delta.data for delta in effects.deltas]
+        stored += [delta.data for delta in effects.deltas]
         assert list(effects.rows) == one_by_one(apart, one)
 
 
@@ -107,6 +107,6 @@ def test_rows_that_a_link_emits_on_restore_or_tick_pass_the_later_links() -> Non
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"\x07" + data[1:]])
 def test_a_damaged_state_is_refused(damage: partial[bytes]) -> None:
     chain = ChainShard(links())
-    kept = [delta.data for delta in chain.take(batch([(1, 1)], 0)).deltas]
+    stored = [delta.data for delta in chain.take(batch([(1, 1)], 0)).deltas]
     with pytest.raises(FraudError, match="the stream's state is damaged"):
-        ChainShard(links()).restore([damage(kept[0])])
+        ChainShard(links()).restore([damage(stored[0])])

@@ -152,8 +152,8 @@ def test_the_checkpoint_of_this_machine_restores_a_shard(kind: Kind, tmp_path: P
         for effect in effects:
             deltas = [(delta.data, delta.newest) for delta in effect.deltas]
             checkpoint.keep("step", 0, deltas, replaces=effect.replaces)
-        for level, kept in checkpoint.to_merge("step", 0):
-            checkpoint.merge("step", 0, level, shards[1].merge(kept))
+        for level, stored in checkpoint.to_merge("step", 0):
+            checkpoint.merge("step", 0, level, shards[1].merge(stored))
         checkpoint.drop("step", 0, shards[1].needed_from)
         checkpoint.commit({"t": str(number)})
         if number % 40 == 39:

@@ -26,9 +26,9 @@ NONE = (False, False, False)
 
 
 def shard(limit: float = LIMIT, fewest: int = FEWEST) -> RuleShareShard:
-    made = RuleShareShard(3, RULES, THRESHOLDS, limit, REMEMBERED, WINDOW, fewest, newest_row())
-    made.restore([])
-    return made
+    created = RuleShareShard(3, RULES, THRESHOLDS, limit, REMEMBERED, WINDOW, fewest, newest_row())
+    created.restore([])
+    return created
 
 
 def taken(host: RuleShareShard, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -136,7 +136,7 @@ def batch_of(rows: list[Arrived]) -> pa.RecordBatch:
 def by_the_definition(rows: list[Arrived]) -> list[tuple[str, list[str]]]:
     """Return the rows' results one at a time."""
     counts: dict[int, tuple[int, list[int], set[str]]] = {}
-    newest, found = -(1 << 62), []
+    newest, result = -(1 << 62), []
     for row in rows:
         newest = max(newest, row.time)
         window = max(row.time, newest - REMEMBERED) // WINDOW
@@ -150,8 +150,8 @@ def by_the_definition(rows: list[Arrived]) -> list[tuple[str, list[str]]]:
             standing.append(row.fires[number] and rule.name not in muted)
         counts[window] = (seen, fired, muted)
         one = decided([row.time], [standing], [row.score])
-        found.append((one["decision"][0].as_py(), one["rules"][0].as_py()))
-    return found
+        result.append((one["decision"][0].as_py(), one["rules"][0].as_py()))
+    return result
 
 
 @settings(max_examples=150, deadline=None)
@@ -171,14 +171,14 @@ def test_muted_rows_do_not_depend_on_batches_and_restores(
             host.merge(8)
             host.drop()
             host.restore()
-    found = [
+    result = [
         (decision, names)
         for batch in host.rows
         for decision, names in zip(
             batch["decision"].to_pylist(), batch["rules"].to_pylist(), strict=True
         )
     ]
-    assert found == by_the_definition(rows)
+    assert result == by_the_definition(rows)
     muted = [muted for batch in host.rows for muted in muted_in(batch)]
     whole = shard().take(batch_of(rows)).rows
     assert sorted(map(repr, muted)) == sorted(repr(m) for batch in whole for m in muted_in(batch))
@@ -206,8 +206,8 @@ def test_one_row_years_ahead_mutes_no_rule_for_ever() -> None:
 def test_counts_of_an_earlier_version_up_to_a_row_years_ahead_are_restored() -> None:
     year = 365 * 24 * 3_600 * 1_000_000
     old = msgspec.msgpack.encode([20 * year, {600: [4, {"wide": 1}, []], 20 * year: [1, {}, []]}])
-    made = RuleShareShard(3, RULES, THRESHOLDS, 0.5, 3_600, 600, 20)
-    made.restore([old])
-    rows = taken(made, decided(range(1_200, 2_400), [NONE] * 1_199 + [WIDE]))
+    created = RuleShareShard(3, RULES, THRESHOLDS, 0.5, 3_600, 600, 20)
+    created.restore([old])
+    rows = taken(created, decided(range(1_200, 2_400), [NONE] * 1_199 + [WIDE]))
     assert rows["rules"].to_pylist()[-1] == ["wide"]
-    assert set(made._windows) == {600, 1_200, 1_800, 20 * year}
+    assert set(created._windows) == {600, 1_200, 1_800, 20 * year}

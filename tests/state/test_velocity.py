@@ -58,8 +58,8 @@ def labels(of: pa.RecordBatch, label: Sequence[int], at: int) -> pa.RecordBatch:
 
 
 def features(shard: VelocityShard, batches: Sequence[pa.RecordBatch]) -> pa.Table:
-    taken = [rows for batch in batches for rows in shard.take(batch).rows]
-    return pa.Table.from_batches([rows for rows in taken if "label" not in rows.schema.names])
+    accepted = [rows for batch in batches for rows in shard.take(batch).rows]
+    return pa.Table.from_batches([rows for rows in accepted if "label" not in rows.schema.names])
 
 
 def equal(one: pa.Table, other: pa.Table) -> bool:
@@ -90,16 +90,20 @@ def test_a_stopped_shard_resumes_as_if_it_had_never_stopped(
         at = int(batch.column("event_time").cast(pa.int64())[-1].as_py())
         batches += [batch, labels(batch.slice(0, 3), [1, 0, 1][: min(3, len(batch))], at)]
     whole = features(VelocityShard(0, hashing=HASH, definitions=DEFINITIONS), batches)
-    shard, kept, parts = VelocityShard(0, hashing=HASH, definitions=DEFINITIONS), list[bytes](), []
+    shard, stored, parts = (
+        VelocityShard(0, hashing=HASH, definitions=DEFINITIONS),
+        list[bytes](),
+        [],
+    )
     shard.restore(())
     for number, batch in enumerate(batches):
         if number in stops:
-            if len(kept) >= merged:
-                kept[:merged] = [shard.merge(kept[:merged])]
+            if len(stored) >= merged:
+                stored[:merged] = [shard.merge(stored[:merged])]
             shard = VelocityShard(0, hashing=HASH, definitions=DEFINITIONS)
-            assert not shard.restore(kept).deltas
+            assert not shard.restore(stored).deltas
         effects = shard.take(batch)
-        kept += [delta.data for delta in effects.deltas]
+        stored += [delta.data for delta in effects.deltas]
         parts += [rows for rows in effects.rows if "label" not in rows.schema.names]
     assert equal(pa.Table.from_batches(parts), whole)
 
@@ -120,7 +124,7 @@ def test_a_new_shard_reads_the_history_first_and_stores_it() -> None:
 
 def test_shards_take_their_own_part_of_the_history() -> None:
     earlier = transactions(300, days=2)
-    kept, counted = 0, []
+    stored, counted = 0, []
     for number in range(4):
         shard = VelocityShard(
             number,
@@ -131,10 +135,10 @@ def test_shards_take_their_own_part_of_the_history() -> None:
             counted=counted.append,
         )
         shard.restore(())
-        kept += shard.rows
+        stored += shard.rows
     alone = VelocityShard(0, hashing=HASH, definitions=DEFINITIONS, history=lambda: iter([earlier]))
     alone.restore(())
-    assert kept == alone.rows > 0
+    assert stored == alone.rows > 0
     assert sum(counted) == len(earlier)
 
 

@@ -80,11 +80,11 @@ def test_small_deltas_are_merged_level_by_level_and_keep_their_order(path: Path)
     checkpoint = LocalCheckpoint.at(path)
     for number in range(32 * 32 + 5):
         checkpoint.keep("a", 0, [(f"{number},".encode(), number)])
-        for level, kept in checkpoint.to_merge("a", 0):
-            checkpoint.merge("a", 0, level, b"".join(kept))
-    kept = checkpoint.deltas("a", 0)
-    assert len(kept) == 6
-    assert b"".join(kept).decode() == "".join(f"{number}," for number in range(32 * 32 + 5))
+        for level, stored in checkpoint.to_merge("a", 0):
+            checkpoint.merge("a", 0, level, b"".join(stored))
+    stored = checkpoint.deltas("a", 0)
+    assert len(stored) == 6
+    assert b"".join(stored).decode() == "".join(f"{number}," for number in range(32 * 32 + 5))
 
 
 def test_deltas_without_an_age_are_neither_merged_nor_dropped(path: Path) -> None:
@@ -99,8 +99,8 @@ def test_expired_deltas_are_dropped_with_their_sources(path: Path) -> None:
     checkpoint = LocalCheckpoint.at(path)
     for number in range(32):
         checkpoint.keep("a", 0, [(b"old", number)])
-    ((level, kept),) = checkpoint.to_merge("a", 0)
-    checkpoint.merge("a", 0, level, b"".join(kept))
+    ((level, stored),) = checkpoint.to_merge("a", 0)
+    checkpoint.merge("a", 0, level, b"".join(stored))
     checkpoint.keep("a", 0, [(b"new", 50)])
     checkpoint.drop("a", 0, 31)
     assert checkpoint.deltas("a", 0) == [b"old" * 32, b"new"]

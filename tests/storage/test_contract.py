@@ -168,18 +168,18 @@ class Stream:
 
     def run(self) -> None:
         """Restore the state, process the remaining batches, and finish."""
-        kept, done = self.read()
+        stored, done = self.read()
         shard = ArchiveShard(self.place, SCORED, 3, 3, 60.0, deferred=self.deferred)
-        shard.restore(kept)
+        shard.restore(stored)
         for number in range(done, len(self.batches) + 1):
             if number < len(self.batches):
                 effects = shard.take(flagged_batch(self.batches[number]))
             else:
                 effects = shard.finish()
-            kept = [*(() if effects.replaces else kept), *(d.data for d in effects.deltas)]
+            stored = [*(() if effects.replaces else stored), *(d.data for d in effects.deltas)]
             # By other means than those that a test watches.
             new = self.state.with_suffix(".new")
-            new.write_bytes(pickle.dumps((kept, number + 1)))
+            new.write_bytes(pickle.dumps((stored, number + 1)))
             new.replace(self.state)
             for afterwards in effects.afterwards:
                 afterwards()
@@ -192,8 +192,8 @@ class Stream:
         visible = rows(self.place)
         assert len(visible) == len(set(visible))
         self.run()
-        kept, _ = self.read()
-        ArchiveShard(self.place, SCORED, 3, 3, 60.0, deferred=self.deferred).restore(kept)
+        stored, _ = self.read()
+        ArchiveShard(self.place, SCORED, 3, 3, 60.0, deferred=self.deferred).restore(stored)
         assert rows(self.place) == ["a", "b", "c", "d", "e", "f", "g"]
         assert all(Path(name).match("part-003-*.parquet") for name in names(self.place))
 
@@ -326,8 +326,8 @@ class TestPrimitives:
             atomic.write_directory(target, {"a": b"old", "b": b"old"})
             with full_disk_at(step, times=1) as refused, suppress(OSError):
                 atomic.write_directory(target, {"a": b"new"})
-            found = {path.name: path.read_bytes() for path in target.iterdir()}
-            assert found in ({"a": b"old", "b": b"old"}, {"a": b"new"})
+            result = {path.name: path.read_bytes() for path in target.iterdir()}
+            assert result in ({"a": b"old", "b": b"old"}, {"a": b"new"})
             assert list(tmp_path.iterdir()) == [target]
             if not refused():
                 break
@@ -340,8 +340,8 @@ class TestPrimitives:
             with full_disk_at(step) as refused, suppress(OSError):
                 atomic.write_directory(target, {"a": b"new"})
             if not target.exists():
-                (kept,) = tmp_path.glob(".model.*/old/a")
-                assert kept.read_bytes() == b"old"
+                (stored,) = tmp_path.glob(".model.*/old/a")
+                assert stored.read_bytes() == b"old"
                 return
             assert refused()
 

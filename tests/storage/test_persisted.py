@@ -28,10 +28,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, object]:
     """Run a command; return its JSON."""
     code = main([*args, "--json"])
-    said = capsys.readouterr()
-    assert code == 0, said.err
-    found: dict[str, object] = json.loads(said.out)
-    return found
+    message = capsys.readouterr()
+    assert code == 0, message.err
+    result: dict[str, object] = json.loads(message.out)
+    return result
 
 
 def rows(database: Path, query: str) -> list[tuple[object, ...]]:
@@ -94,8 +94,10 @@ def test_a_database_is_listed_erased_from_and_replayed_from(
     scoring = ("--model", "model", "--out", "again", "--sink", DATABASE, "--alert", "console:")
     assert run(capsys, "dead-letters", "replay", *again, *scoring)["rows_scored"] == 1
     assert run(capsys, *dead)["dead_letters"] == 0
-    found = rows(database, "SELECT account_id FROM flagged_transactions WHERE transaction_id = '1'")
-    assert found == [("3000000012",)]
+    result = rows(
+        database, "SELECT account_id FROM flagged_transactions WHERE transaction_id = '1'"
+    )
+    assert result == [("3000000012",)]
 
     of_account = " WHERE account_id = '3000000012'"
     assert rows(database, count + "flagged_transactions" + of_account) > [(1,)]

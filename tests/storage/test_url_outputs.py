@@ -104,22 +104,22 @@ def test_features_with_windows_come_out_as_on_a_disk(
         'account_id = "id"\n[[velocity]]\nkey = "account_id"\nwindows = ["7d"]\n'
         'aggregates = ["count"]\n'
     )
-    given = FeaturesOptions(files=options.files, schema=str(schema), out=OUT)
-    features.run(given)
-    features.run(replace(given, out=str(tmp_path / "out")))
-    wanted = pq.read_table(tmp_path / "out/features").to_pylist()
-    assert sorted(map(str, table(held, "features"))) == sorted(map(str, wanted))
+    arguments = FeaturesOptions(files=options.files, schema=str(schema), out=OUT)
+    features.run(arguments)
+    features.run(replace(arguments, out=str(tmp_path / "out")))
+    expected = pq.read_table(tmp_path / "out/features").to_pylist()
+    assert sorted(map(str, table(held, "features"))) == sorted(map(str, expected))
 
 
 def test_publishing_again_changes_nothing(held: Any) -> None:
     outputs = RunOutputs(OUT, "r1")
     outputs.begin()
-    kept, dropped = outputs.part("scores"), outputs.part("scores")
-    for part in (kept, dropped):
+    stored, dropped = outputs.part("scores"), outputs.part("scores")
+    for part in (stored, dropped):
         objects.write(part, b"rows")
     for _ in range(2):
-        outputs.publish_parts({"scores": [kept.rpartition("/")[2]]})
-    assert names(held) == ["dead_letters/part-r1-empty.parquet", f"scores/{Path(kept).name}"]
+        outputs.publish_parts({"scores": [stored.rpartition("/")[2]]})
+    assert names(held) == ["dead_letters/part-r1-empty.parquet", f"scores/{Path(stored).name}"]
 
 
 def test_a_run_does_not_replace_a_later_publication(held: Any) -> None:
@@ -164,24 +164,24 @@ def test_too_many_dead_letters_leave_the_earlier_outputs(held: Any, options: Sco
 
 
 @pytest.mark.parametrize(
-    ("there", "said"),
+    ("there", "message"),
     [
         ("scores/notes.txt", "scores/notes.txt was not written by a run and would be replaced"),
         ("scores/more/part-1.parquet", "was not written by a run"),
         ("stream/state.db", "holds what a stream has written"),
     ],
 )
-def test_foreign_objects_are_not_changed(held: Any, there: str, said: str) -> None:
+def test_foreign_objects_are_not_changed(held: Any, there: str, message: str) -> None:
     held.objects[f"bucket/out/{there}"] = b"mine"
-    with pytest.raises(FraudError, match=said):
+    with pytest.raises(FraudError, match=message):
         RunOutputs(OUT, "r").begin()
     assert names(held) == [there]
 
 
 def test_a_missing_bucket_is_one_line(held: Any) -> None:
-    with pytest.raises(FraudError, match=r"^--out gs://other/out: cannot be listed \(") as said:
+    with pytest.raises(FraudError, match=r"^--out gs://other/out: cannot be listed \(") as message:
         RunOutputs("gs://other/out", "r").check()
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(message.value)
 
 
 def test_an_unknown_scheme_is_a_usage_error() -> None:
@@ -203,13 +203,13 @@ def test_alerts_need_a_database_elsewhere(options: ScoreOptions) -> None:
 def test_an_archive_of_a_stream_has_each_row_once_after_a_worker_is_lost(held: Any) -> None:
     first = ArchiveShard(OUT, SCORED, 3, rows=1000, seconds=60)
     first.restore([])
-    kept = [delta.data for delta in first.take(flagged_batch(["a", "b"])).deltas]
+    stored = [delta.data for delta in first.take(flagged_batch(["a", "b"])).deltas]
     # It uploads, and dies before the runner has kept that.
     first.finish()
     assert len(names(held)) == 1
     held.objects["bucket/out/part-004-00000000-x.parquet"] = b"of another shard"
     second = ArchiveShard(OUT, SCORED, 3, rows=1000, seconds=60)
-    second.restore(kept)
+    second.restore(stored)
     assert names(held) == ["part-004-00000000-x.parquet"]
     number = [delta.data for delta in second.finish().deltas]
     del held.objects["bucket/out/part-004-00000000-x.parquet"]

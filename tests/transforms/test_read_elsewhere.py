@@ -79,8 +79,8 @@ def keep(batch: pa.RecordBatch) -> None:
 
 def run(finalize_seconds: float) -> None:
     """Read everything, one bundle for each batch."""
-    for found in (given, finalized, made):
-        found.clear()
+    for result in (given, finalized, made):
+        result.clear()
     pipeline = beam.Pipeline(options=Submission.of((), workers=1, streaming=True).options)
     read = ReadElsewhere(Batches(), 0.01, 1e-9, finalize_seconds)
     _ = pipeline | read | beam.Map(keep)

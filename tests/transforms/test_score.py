@@ -277,8 +277,8 @@ def test_flagged_rows_and_their_alerts_are_written_once(case: Case, tmp_path: Pa
             outbox = f"sqlite:///{tmp_path / 'outbox.db'}"
             result.scored | bf.SendAlerts([f"file:{alerts}"], outbox, model=case.model)
     with closing(sqlite3.connect(database)) as connection:
-        found = connection.execute("SELECT transaction_id, score FROM flagged_transactions")
-        written = dict(found.fetchall())
+        actual = connection.execute("SELECT transaction_id, score FROM flagged_transactions")
+        written = dict(actual.fetchall())
     assert written == {id: case.scored[id].score for id in flagged}
     sent = [json.loads(line) for line in alerts.read_text().splitlines()]
     assert len(sent) == len(flagged)

@@ -25,8 +25,8 @@ def batch_of(values: list[int]) -> pa.RecordBatch:
 @given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 9)), max_size=50))
 def test_every_row_goes_to_its_part_in_order(rows: list[tuple[int, int]]) -> None:
     parts = np.array([part for part, _ in rows], dtype=np.uint64)
-    found = dict(split(batch_of([value for _, value in rows]), parts))
-    assert {part: batch["value"].to_pylist() for part, batch in found.items()} == {
+    result = dict(split(batch_of([value for _, value in rows]), parts))
+    assert {part: batch["value"].to_pylist() for part, batch in result.items()} == {
         number: [value for part, value in rows if part == number]
         for number in sorted({part for part, _ in rows})
     }

@@ -49,26 +49,26 @@ def transactions(rows: int = 3_000) -> pa.Table:
 def test_parts_have_the_features_of_all_rows(
     definitions: tuple[Velocity, ...], most_rows: int, tmp_path: Path
 ) -> None:
-    given = transactions()
+    value = transactions()
     by_time = [("event_time", "ascending"), (ORDER, "ascending")]
-    expected = with_velocity(given.sort_by(by_time), definitions).sort_by(ORDER)
+    expected = with_velocity(value.sort_by(by_time), definitions).sort_by(ORDER)
     writers = [SpillWriter(tmp_path, f"bundle{number}") for number in range(2)]
-    for number, batch in enumerate(given.to_batches(max_chunksize=450)):
+    for number, batch in enumerate(value.to_batches(max_chunksize=450)):
         parts = part_of(batch, definitions[0].key, 3, HASH)
         for part in range(3):
             writers[number % 2].write(part, batch.filter(pa.array(parts == part)))
     spilled = [part for writer in writers for part in writer.close()]
-    found = []
+    result = []
     for number in range(3):
-        found += velocity_of_part(
+        result += velocity_of_part(
             [part for part in spilled if part.part == number],
             definitions,
             scratch=tmp_path,
             block_rows=128,
             most_rows=most_rows,
         )
-    assert max(len(batch) for batch in found) <= 128
-    together = pa.Table.from_batches(found).sort_by(ORDER)
+    assert max(len(batch) for batch in result) <= 128
+    together = pa.Table.from_batches(result).sort_by(ORDER)
     assert together.equals(expected.select(together.column_names)) or nan_equal(together, expected)
     assert not list(tmp_path.glob("slice-*"))
 
@@ -86,21 +86,21 @@ def nan_equal(found: pa.Table, expected: pa.Table) -> bool:
 
 
 def test_rows_of_a_key_are_in_one_part_and_rows_without_are_spread() -> None:
-    given = transactions(20_000).combine_chunks().to_batches()[0]
-    parts = part_of(given, ("account_id",), 8, HASH)
-    accounts = given["account_id"].to_pylist()
+    value = transactions(20_000).combine_chunks().to_batches()[0]
+    parts = part_of(value, ("account_id",), 8, HASH)
+    accounts = value["account_id"].to_pylist()
     of_account: dict[str, set[int]] = {}
     for account, part in zip(accounts, parts.tolist(), strict=True):
         if account is not None:
             of_account.setdefault(account, set()).add(part)
-    assert all(len(found) == 1 for found in of_account.values())
+    assert all(len(result) == 1 for result in of_account.values())
     assert len(set.union(*of_account.values())) > 5
     absent = np.array([account is None for account in accounts])
     assert np.bincount(parts[absent], minlength=8).min() > 0.08 * absent.sum()
 
 
 def test_a_walk_is_the_batch_engine_block_by_block() -> None:
-    given = transactions().sort_by([("event_time", "ascending"), (ORDER, "ascending")])
+    value = transactions().sort_by([("event_time", "ascending"), (ORDER, "ascending")])
     walk = VelocityWalk(ACCOUNT)
-    blocks = [walk.add(batch) for batch in given.combine_chunks().to_batches(max_chunksize=77)]
-    assert nan_equal(pa.Table.from_batches(blocks), with_velocity(given, ACCOUNT))
+    blocks = [walk.add(batch) for batch in value.combine_chunks().to_batches(max_chunksize=77)]
+    assert nan_equal(pa.Table.from_batches(blocks), with_velocity(value, ACCOUNT))

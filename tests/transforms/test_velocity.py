@@ -21,10 +21,10 @@ from tests.transforms.test_shuffle_velocity import ACCOUNT, MERCHANT, nan_equal,
 def test_features_are_those_of_all_rows_at_once(
     tmp_path: Path, by_files: bool, beam_args: tuple[str, ...]
 ) -> None:
-    given = transactions().sort_by([("event_time", "ascending"), (ORDER, "ascending")])
+    value = transactions().sort_by([("event_time", "ascending"), (ORDER, "ascending")])
     definitions = (*ACCOUNT, *MERCHANT)
-    expected = with_velocity(given, definitions).sort_by(ORDER)
-    batches = given.combine_chunks().to_batches(max_chunksize=250)
+    expected = with_velocity(value, definitions).sort_by(ORDER)
+    batches = value.combine_chunks().to_batches(max_chunksize=250)
 
     def check(found: list[pa.RecordBatch]) -> None:
         table = pa.Table.from_batches(found).sort_by(ORDER)
