@@ -194,12 +194,12 @@ EXTRAS = {
 
 
 def install(extra: str) -> str:
-    """Return the command that installs an extra into the environment of the Python that runs."""
+    """Return the command that installs an extra into the running Python's environment."""
     return f"{shlex.quote(sys.executable or 'python')} -m pip install 'beam-fraud[{extra}]'"
 
 
 def need_extras(modules: Iterable[str], what: str) -> None:
-    """Check that modules are installed without importing them, before anything is read.
+    """Check that modules are installed, without importing them.
 
     Args:
       modules: top-level ones, each one of `EXTRAS`.
@@ -394,7 +394,7 @@ def refused_by_the_system(error: BaseException) -> str | None:
 
 
 def fraud_error_in(error: BaseException) -> FraudError | None:
-    """Return the package's own error that `error` is, was caused by, or carries as a runner's text.
+    """Return the package's own error in `error`, its causes, or a runner's text; None without one.
 
     A runner with other threads or processes raises a RuntimeError whose message holds the traceback
     of the failed step; Beam's name of the step is removed.
@@ -413,7 +413,7 @@ def fraud_error_in(error: BaseException) -> FraudError | None:
 
 
 def line_of(error: BaseException) -> str:
-    """Return an error in one line: in words and with its code, or as it was raised.
+    """Return an error in one line: its sentence and code, or its type and text.
 
     Args:
       error: as it was raised here, or with a runner's text of what was raised elsewhere.

@@ -45,7 +45,7 @@ class SinkWriter(Protocol):
         """
 
     def close(self) -> None:
-        """Finish what was written and release the place."""
+        """Finish the writes and release the sink's place."""
 
 
 @dataclass(frozen=True)

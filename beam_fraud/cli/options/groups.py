@@ -78,7 +78,7 @@ class BundleSchemaOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryOptions:
-    """The transactions from before those that a command looks at."""
+    """Earlier transactions that a command does not score or report on."""
 
     history: Annotated[
         tuple[str, ...],

@@ -52,7 +52,7 @@ class ScoreOptions(BatchOptions, ScoringOptions, FileScoringOptions):
 class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOptions):
     """Score a topic of Kafka, or files as they arrive.
 
-    Ctrl-C or SIGTERM ends it in good order; the same call goes on where it stopped.
+    Ctrl-C or SIGTERM stops the stream cleanly; the same call resumes it.
 
     Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
     """

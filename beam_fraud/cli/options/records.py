@@ -11,7 +11,7 @@ from beam_fraud.cli.options.groups import DryRunOptions
 
 @dataclass(frozen=True, kw_only=True)
 class OutboxOptions:
-    """Where alerts are kept."""
+    """Database or directory of the alerts."""
 
     sink: Annotated[
         str | None, Option("--sink", metavar="URL", help="The database with the alerts.")

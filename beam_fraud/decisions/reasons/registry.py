@@ -161,7 +161,7 @@ def _last(model: Any) -> Any:
 
 
 class _Preceded:
-    """An explainer after steps that keep columns apart."""
+    """An explainer behind steps that do not mix columns."""
 
     def __init__(self, steps: Pipeline, explainer: Explainer) -> None:
         self._steps = steps
