@@ -297,7 +297,7 @@ _FIXES = {
     errno.ETIMEDOUT: _NETWORK,
     errno.EPIPE: _NETWORK,
 }
-_ANY_FIX = "mend that and run again"
+_ANY_FIX = "correct that and run again"
 
 #: Pattern of an OSError's text with its errno.
 _NUMBERED = re.compile(r"Error: [^\n]*?\[Errno (\d+)\]")

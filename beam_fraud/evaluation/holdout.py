@@ -46,7 +46,7 @@ def tested_period(
         if period != first:
             raise FraudError(
                 f"{bundle.path}: was trained on other days than {bundles[0].path}, so --protocol "
-                "handbook tests them on other rows; evaluate them apart",
+                "handbook tests them on other rows; evaluate each alone",
                 Code.BUNDLES_APART,
             )
     return first
@@ -160,7 +160,7 @@ def evaluated_rows(
         if not _same_rows(table, tables[0]):
             raise FraudError(
                 f"{bundle.path}: its schema reads other rows of these files than that of "
-                f"{bundles[0].path}; give one --schema for all, or evaluate them apart",
+                f"{bundles[0].path}; give one --schema for all, or evaluate each alone",
                 Code.BUNDLES_APART,
             )
     for column in segments:

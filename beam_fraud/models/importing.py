@@ -138,8 +138,8 @@ def _warnings(saved: SavedModel) -> Iterator[list[warnings.WarningMessage]]:
     here, by = version("scikit-learn"), _saved_by(saved, caught)
     if by is not None and by != here:
         _log.warning(
-            "%s: saved by scikit-learn %s, %s is installed: scores may differ; compare "
-            "those of some rows with its maker's before relying on it",
+            "%s: saved by scikit-learn %s, %s is installed: scores may differ; compare those of "
+            "some rows with the author's before relying on it",
             *(saved.path, by, here),
         )
     others = Counter(

@@ -64,7 +64,8 @@ class Address:
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
             raise FraudError(
-                f"{option} {self}: no {what} answers there ({why}); start it, or mend the address",
+                f"{option} {self}: no {what} answers there ({why}); start it, or correct the "
+                "address",
                 Code.RUNNER_SILENT,
             ) from None
 
@@ -91,6 +92,6 @@ def refuse_silent_pool(pool: Address) -> None:
         except grpc.RpcError as error:
             raise FraudError(
                 f"--environment_config {pool}: what answers there is no pool of workers "
-                f"({error.code().name}); start one by beam-fraud workers, or mend the address",
+                f"({error.code().name}); start one by beam-fraud workers, or correct the address",
                 Code.RUNNER_MISMATCH,
             ) from None

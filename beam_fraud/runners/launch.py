@@ -75,7 +75,7 @@ def _run(
         stays = runner.dataflow and options.view_as(StandardOptions).streaming
         if not stays and _cancelled(result) and own_name is None and runner.may_be_flink:
             _LOG.warning(
-                "on a Flink cluster the job may run on: cancel it there, or give --flink_master "
+                "on a Flink cluster the job may continue: cancel it there, or give --flink_master "
                 "HOST:PORT and no --job_name, so that it is cancelled with the command"
             )
         raise

@@ -154,9 +154,7 @@ def refuse_unsupported(
         if target.runner.name == "FlinkRunner":
             _refuse_flink_stream(options, until_idle=until_idle)
         elif until_idle and not target.runner.ends_streams:
-            _LOG.warning(
-                "--until-idle: this runner may go on all the same; stop the stream by Ctrl-C"
-            )
+            _LOG.warning("--until-idle: this runner may continue anyway; stop the stream by Ctrl-C")
     if target.runner.may_be_flink:
         refuse_savepoint(options, streaming=streaming, cluster=target.cluster)
     if not target.runner.tried:
@@ -253,14 +251,15 @@ def _refuse_flink_stream(options: PipelineOptions, *, until_idle: bool) -> None:
     set_options = options.get_all_options(drop_default=True)
     if until_idle and "shutdown_sources_after_idle_ms" not in set_options:
         raise UsageError(
-            "--until-idle: Flink keeps a stream up when its source has ended; leave it out and "
-            "stop the stream by Ctrl-C, or give --shutdown_sources_after_idle_ms=1000 as well",
+            "--until-idle: on Flink a stream continues after its source has ended; leave it out "
+            "and stop the stream by Ctrl-C, or give --shutdown_sources_after_idle_ms=1000 as well",
             Code.RUNNER_OPTION,
         )
     if "checkpointing_interval" not in set_options:
         _LOG.warning(
             "without --checkpointing_interval Flink keeps no checkpoints, and a failure loses "
-            "windows and starts the stream anew; give --checkpointing_interval=10000"
+            "windows and restarts the stream from the beginning; give "
+            "--checkpointing_interval=10000"
         )
     elif "job_endpoint" in set_options and (flink_of(options) is None or "job_name" in set_options):
         _LOG.warning(

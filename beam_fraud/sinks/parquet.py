@@ -67,7 +67,7 @@ class ParquetSink(WriterSink):
         if not self.of_stream and any(self.directory.glob(UNFINISHED_PARTS)):
             raise FraudError(
                 f"--sink {self.describe()}: a stream is writing there, or one that was killed has "
-                "left a part unfinished; let it come to its end first, or give another directory",
+                "left a part unfinished; let it end first, or give another directory",
                 Code.OUTPUT_IN_USE,
             )
         foreign = foreign_entry(self.directory, of_stream=self.of_stream)

@@ -134,7 +134,7 @@ class TopicProducer:
         reports = self._reports.errors
         if any(error.fatal() for error in reports):
             raise FraudError(
-                f"Kafka {self._settings.bootstrap}: writing cannot go on "
+                f"Kafka {self._settings.bootstrap}: writing failed "
                 f"({self._settings.without_secrets(reports[-1].str())}); run again",
                 Code.TOPIC_FAILED,
             )

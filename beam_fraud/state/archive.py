@@ -180,7 +180,7 @@ class ArchiveShard(Unaged):
                 self._part.discard()
             raise FraudError(
                 f"{self._directory}: cannot be written ({reason_of(error)}); "
-                "mend that and start the stream again, nothing is lost",
+                "correct that and start the stream again, nothing is lost",
                 Code.OUTPUT_UNWRITABLE,
             ) from None
 

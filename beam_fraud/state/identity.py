@@ -58,9 +58,8 @@ def warn_of_no_key(hashing: IdHash, place: str) -> None:
     """Warn of a stream of an earlier version, whose ids are hashed without a key."""
     if not hashing.keyed:
         _LOG.warning(
-            "%s: an earlier version began this stream, whose state knows ids by hashes without a "
-            "key: who chooses ids can make two count as one; start a stream with another --out and "
-            "--history to have them keyed",
+            "%s: this stream of an earlier version hashes ids without a key, so an attacker can "
+            "choose ids that collide; start a stream with another --out and --history to use a key",
             place,
         )
 
@@ -101,8 +100,8 @@ def taken_up(outputs: Place, about: Mapping[str, str]) -> IdHash:
             refuse_created_again(name, outputs.shown)
             raise FraudError(
                 f"--savepoint_path: {outputs.shown} holds a stream with another {name} "
-                f"({before[name]}, now {value}); give what it had, or start again with another "
-                "--out and no --savepoint_path",
+                f"({before[name]}, now {value}); give the options of that stream, or start again "
+                "with another --out and no --savepoint_path",
                 Code.STREAM_CHANGED,
             )
     return hash_of_key(before[KEY], outputs.shown) if KEY in before else UNKEYED

@@ -157,7 +157,7 @@ class ReorderShard(Unaged):
                 change = msgspec.msgpack.decode(data, type=_State)
             except msgspec.DecodeError:
                 raise FraudError(
-                    "the stream's state: what waits to be put in order is damaged; "
+                    "the stream's state: the rows that wait for their order are damaged; "
                     "start again with another --out",
                     Code.STATE_UNREADABLE,
                 ) from None

@@ -208,7 +208,7 @@ def _sum_of(deltas: Sequence[bytes]) -> _Counts:
             part = msgspec.msgpack.decode(data, type=_Counts)
         except msgspec.DecodeError:
             raise FraudError(
-                "the stream's state: what was counted of its rules is damaged; "
+                "the stream's state: the counts of its rules are damaged; "
                 "start again with another --out",
                 Code.STATE_UNREADABLE,
             ) from None

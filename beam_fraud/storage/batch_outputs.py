@@ -159,7 +159,7 @@ class RunOutputs:
             of_stream = self._store.holds(STREAM)
         if of_stream:
             raise FraudError(
-                f"--out {self.shown}: holds what a stream has written; give another directory",
+                f"--out {self.shown}: has files of a stream; give another directory",
                 Code.OUTPUT_OCCUPIED,
             )
         for branch in self.branches:

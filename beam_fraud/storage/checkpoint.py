@@ -69,7 +69,7 @@ class LocalCheckpoint:
                 self._execute("INSERT INTO about VALUES ('version', ?)", (str(_VERSION),))
             elif version != str(_VERSION):
                 raise FraudError(
-                    f"{path}: kept by another version of this program; give another --out",
+                    f"{path}: written by another version of this program; give another --out",
                     Code.STATE_UNREADABLE,
                 )
 
@@ -264,7 +264,8 @@ class LocalCheckpoint:
                     Code.STATE_UNREADABLE,
                 ) from None
             raise FraudError(
-                f"{self.path}: the stream's state cannot be kept ({error})", Code.OUTPUT_UNWRITABLE
+                f"{self.path}: the stream's state cannot be written ({error})",
+                Code.OUTPUT_UNWRITABLE,
             ) from None
 
 

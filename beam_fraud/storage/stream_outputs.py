@@ -120,7 +120,7 @@ class StreamOutputs:
             ) from None
         if used:
             raise FraudError(
-                f"--out {self.url}: {name} holds what another run wrote; give another place",
+                f"--out {self.url}: {name} has files of another run; give another place",
                 Code.OUTPUT_OCCUPIED,
             )
 
@@ -133,15 +133,15 @@ class StreamOutputs:
         parts = sorted(directory.glob("*")) if directory.exists() else []
         if parts and not self.own.is_dir():
             raise FraudError(
-                f"--out {self.directory}: {name} holds what no stream wrote; "
+                f"--out {self.directory}: {name} has files that no stream wrote; "
                 "give another directory",
                 Code.OUTPUT_OCCUPIED,
             )
         if parts and not taken_up and not (here and self.checkpoint.exists()):
             with_it = "" if here else "give --savepoint_path to go on with it, or "
             raise FraudError(
-                f"--out {self.directory}: {name} holds what a stream wrote whose state is not "
-                f"there, so that none can go on; {with_it}give another directory",
+                f"--out {self.directory}: {name} has files of a stream whose state is missing, so "
+                f"no stream can resume; {with_it}give another directory",
                 Code.OUTPUT_OCCUPIED,
             )
         for part in parts:
@@ -275,7 +275,7 @@ def claim_archives(
             continue
         if any(any(directory.glob(parts)) for parts in (_PARTS, UNFINISHED_PARTS)):
             raise FraudError(
-                f"{directory}: holds what another stream wrote, or one whose state is lost, and "
+                f"{directory}: has files of another stream, or of one whose state is lost, which "
                 "would be replaced; give another directory",
                 Code.OUTPUT_OCCUPIED,
             )

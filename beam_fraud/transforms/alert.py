@@ -127,7 +127,7 @@ class _Notices(beam.DoFn):
                 persistently(self._database, lambda c: queue_notices(c, channels, waiting))
             except PassingDatabaseError as error:
                 # Scoring continues; each bundle retries.
-                _LOG.warning("people are not told yet of %d muted rules: %s", len(waiting), error)
+                _LOG.warning("no notice was sent yet of %d muted rules: %s", len(waiting), error)
                 return
         self._waiting = []
 

@@ -124,7 +124,7 @@ class _Validate(beam.DoFn):
         row = int(np.argmax(early))
         _LOG.warning(
             "%s:%d is dated %s after its arrival, and %d more rows of its batch are ahead (%d are "
-            "dead letters, by --max-ahead): a clock or a time zone is wrong where they come from; "
+            "dead letters, by --max-ahead): a clock or a time zone of their source is wrong; "
             "the summary counts all",
             sources_of(parsed)[row].as_py(),
             parsed.column(POSITION)[row].as_py(),

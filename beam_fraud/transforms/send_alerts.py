@@ -47,7 +47,7 @@ class SendAlerts(beam.PTransform):
         """Queue all, then send; emit the number of sent alerts."""
         if not scored.is_bounded:
             raise UsageError(
-                "SendAlerts: the collection has no end, and alerts are sent at its end; use "
+                "SendAlerts: the collection is unbounded, but alerts are sent at its end; use "
                 "`beam-fraud stream --alert`",
                 Code.COLLECTION_UNSUITED,
             )

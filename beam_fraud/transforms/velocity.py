@@ -138,7 +138,7 @@ class VelocityOfRecords(beam.PTransform):
         what = "windowed" if transactions.is_bounded else "unbounded"
         raise UsageError(
             f"the model has velocity features, and the collection is {what}: a key's windows need "
-            "all of its rows; use `beam-fraud stream` for what never ends, or score a bounded "
+            "all of its rows; use `beam-fraud stream` for unbounded data, or score a bounded "
             "collection in the global window",
             Code.COLLECTION_UNSUITED,
         )

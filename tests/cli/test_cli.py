@@ -259,7 +259,7 @@ def test_an_empty_value_is_a_wrong_call(
 ) -> None:
     assert main([*MINIMAL[command], *args]) == 2
     message = capsys.readouterr().err
-    assert message == f"beam-fraud: {name}: nothing was given, the value is empty [BF102]\n"
+    assert message == f"beam-fraud: {name}: the value is empty [BF102]\n"
     assert calls.options is None
 
 

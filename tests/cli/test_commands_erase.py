@@ -361,7 +361,7 @@ def test_nothing_is_erased_without_confirmation(
     done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
-        "beam-fraud: erase: deletes for good; add --yes, or --dry-run to count first [BF108]\n"
+        "beam-fraud: erase: deletes permanently; add --yes, or --dry-run to count first [BF108]\n"
     )
     assert traces(tmp_path)
     flagged = f"parquet:{tmp_path / 'flagged'}"

@@ -84,7 +84,7 @@ def test_a_job_is_updated_only_if_it_runs(
     held.jobs["old"] = report
     held.objects["bucket/live/scores/part-000-00000000-abc.parquet"] = b"of the job that runs"
     assert call(stream) == 1
-    assert "scores holds what another run wrote" in capsys.readouterr().err
+    assert "scores has files of another run" in capsys.readouterr().err
     held.state = "JOB_STATE_UPDATED"
     mapping = '{"Old": "New"}'
     assert call([*stream, "--update", "--transform_name_mapping", mapping]) == 0

@@ -365,7 +365,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_stream(
     path = tmp_path / "state.db"
     LocalCheckpoint.at(path)._execute("DROP TABLE positions")
     source = replace(source_of(broker, name, checkpoint=path), until_idle=None)
-    with pytest.raises(Exception, match="state cannot be kept") as raised:
+    with pytest.raises(Exception, match="state cannot be written") as raised:
         read_stream(source, tmp_path / "out")
     assert isinstance(fraud_error_in(raised.value), FraudError)
     assert committed(broker, source.group, name) == OFFSET_INVALID, "not before the checkpoint"

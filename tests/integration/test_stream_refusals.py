@@ -158,7 +158,7 @@ def test_only_its_own_stream_resumes_a_state(
     for command in (["score", transactions, "--model", bundle], ["features", transactions]):
         schema_of = ["--schema", "handbook"] if command[0] == "features" else []
         line = refused(1, *command, *schema_of, "--out", out)
-        assert f"--out {out}: holds what a stream has written" in line
+        assert f"--out {out}: has files of a stream" in line
     assert contents(out) == before
 
 
@@ -193,8 +193,8 @@ def change(statement: str) -> Callable[[Path], None]:
     ("spoil", "message"),
     [
         (lose_state, "a stream wrote whose state is not there"),
-        (lambda out: shutil.rmtree(out / "stream"), "holds what no stream wrote"),
-        (empty, "/scores: holds what another stream wrote, or one whose state is lost"),
+        (lambda out: shutil.rmtree(out / "stream"), "has files that no stream wrote"),
+        (empty, "/scores: has files of another stream, or of one whose state is lost"),
         (garbage, "state.db: the stream's state is damaged (file is not a database)"),
         (cut, "state.db: the stream's state is damaged (database disk image is malformed)"),
         (change("UPDATE deltas SET data = x'00ff'"), "the stream's state is damaged"),
@@ -225,7 +225,7 @@ def test_flagged_rows_of_another_stream_are_not_changed(
     new = tmp_path / "new"
     for sink, directory in ((left / "flagged", new), (left / "out/scores", new), (others, out)):
         line = refused(1, *base, "--sink", f"parquet:{sink}", "--out", directory)
-        assert f"{sink}: holds what another stream wrote" in line
+        assert f"{sink}: has files of another stream" in line
     assert contents(left) == before
     assert contents(others) == contents(left / "flagged")
 
@@ -258,7 +258,7 @@ def test_out_must_be_a_directory_for_a_stream(
     file = tmp_path / "month.parquet"
     pq.write_table(month.slice(0, 100), file)
     assert main(["score", str(file), "--model", str(bundle), "--out", str(tmp_path / "s")]) == 0
-    assert "scores holds what no stream wrote" in refused(1, *base, "--out", tmp_path / "s")
+    assert "scores has files that no stream wrote" in refused(1, *base, "--out", tmp_path / "s")
     assert f"{file} is a file, give a directory" in refused(1, *base, "--out", file)
     line = "--out gs://a/b: a stream on this machine keeps its state there; give a local directory"
     assert line in refused(2, *base, "--out", "gs://a/b")
@@ -316,13 +316,13 @@ def test_the_broker_and_its_topics_must_exist(
         (2, ["--watch", "."], "--watch: not together with --kafka; give one of them"),
         (2, ["--kafka", "rubbish"], "--kafka: brokers are written HOST:PORT"),
         (2, ["--kafka", "127.0.0.1:99999"], "--kafka: brokers are written HOST:PORT"),
-        (2, ["--topic", ""], "--topic: nothing was given"),
+        (2, ["--topic", ""], "--topic: the value is empty"),
         (2, ["--start", "rubbish"], "--start rubbish: write earliest, latest, committed or"),
         (2, ["--start", "2024-13-01"], "--start 2024-13-01: write earliest"),
         (2, ["--kafka-config", "rubbish"], "--kafka-config: a property is written KEY=VALUE"),
         (2, ["--kafka-config", "rubbish=1"], 'No such configuration property: "rubbish"'),
         (2, ["--kafka-config", "fetch.min.bytes=x"], 'Invalid value for .*"fetch.min.bytes"'),
-        (2, ["--kafka-config", "group.id="], "--kafka-config group.id: nothing was given"),
+        (2, ["--kafka-config", "group.id="], "--kafka-config group.id: the value is empty"),
         (2, ["--kafka-config", "enable.auto.commit=true"], "the stream sets it itself"),
         (2, ["--kafka-config", "sasl.password=x"], "a secret on the command line"),
         (1, ["--kafka-config", "client.id=env:NOT_THERE"], "the variable NOT_THERE is not set"),

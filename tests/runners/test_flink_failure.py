@@ -27,7 +27,7 @@ Caused by: java.net.ConnectException: Connection refused
         (
             NO_POOL,
             "--environment_config h:5: no pool of workers answers a task manager there (Connection "
-            "refused: /h:5); start beam-fraud workers on its machine, or mend the address",
+            "refused: /h:5); start beam-fraud workers on its machine, or correct the address",
         ),
         (
             "org.apache.flink.runtime.jobmanager.scheduler.NoResourceAvailableException: Could ...",

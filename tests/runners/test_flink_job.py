@@ -72,7 +72,7 @@ def test_a_stopped_stream_names_the_savepoint_taken_before_its_end(
         job = FlinkJob(Ended(PipelineState.RUNNING), options, "mine")
         job.keep()
         job.wait_until_finish()
-    assert caplog.messages == ["to go on where it stopped, give --savepoint_path=file:/kept"]
+    assert caplog.messages == ["to resume, give --savepoint_path=file:/kept"]
 
 
 def test_a_failed_savepoint_is_reported(caplog: pytest.LogCaptureFixture) -> None:
@@ -142,9 +142,7 @@ def test_a_stream_that_ends_before_its_job_begins_names_the_valid_savepoint(
         FlinkJob(Runs(), options, "mine").keep()
     (message,) = caplog.messages
     assert "the job has not begun" in message
-    assert message.endswith(
-        "--savepoint_path=file:/given" if arguments else "no other stream can go on"
-    )
+    assert message.endswith("--savepoint_path=file:/given" if arguments else "no stream can resume")
 
 
 def test_a_cancelled_stream_keeps_its_checkpoints() -> None:

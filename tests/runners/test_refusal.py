@@ -244,7 +244,7 @@ def test_a_savepoint_must_exist_and_is_for_streams(refused: Refused, tmp_path: P
     with job_server("flink_master") as endpoint:
         options = ("--runner=PortableRunner", f"--job_endpoint={endpoint}", *EXTERNAL)
         arguments = f"--savepoint_path={tmp_path.as_uri()}/gone"
-        assert "only a stream goes on from" in refused("score", 2, *options, arguments)
+        assert "only a stream can resume from" in refused("score", 2, *options, arguments)
         assert "no savepoint or checkpoint is there" in refused("stream", 2, *options, arguments)
         arguments = "--savepoint_path=gone"
         assert "must be absolute" in refused("stream", 2, *options, arguments)
@@ -273,7 +273,9 @@ def test_flink_never_ends_a_stream_by_itself(
     with job_server("flink_master") as endpoint:
         options = ("--runner=PortableRunner", f"--job_endpoint={endpoint}", *EXTERNAL)
         line = refused("stream", 2, *options, "--until-idle=1")
-        assert line.startswith("--until-idle: Flink keeps a stream up when its source has ended")
+        assert line.startswith(
+            "--until-idle: on Flink a stream continues after its source has ended"
+        )
         # It goes on as far as the model, which is not there.
         assert "model: not a model bundle" in refused("stream", 1, *options)
 

@@ -42,7 +42,7 @@ class Pool:
                 start_new_session=True,
                 env={**os.environ, "PYTHONFAULTHANDLER": "1"},
             )
-        until(lambda: "to be had" in self.said or self.process.poll() is not None)
+        until(lambda: "listens at" in self.said or self.process.poll() is not None)
         self._channel = grpc.insecure_channel(self.endpoint)
         self._stub = fn_service.BeamFnExternalWorkerPoolStub(self._channel)
 

@@ -53,7 +53,7 @@ def test_an_unreadable_file_is_one_dead_letter(
     assert detail in dead["@detail"]
     assert "\n" not in dead["@detail"]
     (warning,) = warnings(caplog)
-    assert warning == f"{dead['@detail']}; it is a dead letter, and the stream goes on"
+    assert warning == f"{dead['@detail']}; it is a dead letter, and the stream continues"
     assert places(read(source, reader.get_checkpoint_mark())) == [("b.csv", 0)]
 
 

@@ -171,7 +171,7 @@ def test_a_full_disk_is_one_line_and_costs_no_row(tmp_path: Path, sizes: Sequenc
         host.bundle([event(0, rows) for rows in sizes])
     assert str(refused.value) == (
         f"{tmp_path}: cannot be written (File too large); "
-        "mend that and start the stream again, nothing is lost"
+        "correct that and start the stream again, nothing is lost"
     )
     assert list(tmp_path.iterdir()) == []
     host.restore()

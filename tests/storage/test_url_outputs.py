@@ -168,7 +168,7 @@ def test_too_many_dead_letters_leave_the_earlier_outputs(held: Any, options: Sco
     [
         ("scores/notes.txt", "scores/notes.txt was not written by a run and would be replaced"),
         ("scores/more/part-1.parquet", "was not written by a run"),
-        ("stream/state.db", "holds what a stream has written"),
+        ("stream/state.db", "has files of a stream"),
     ],
 )
 def test_foreign_objects_are_not_changed(held: Any, there: str, message: str) -> None:

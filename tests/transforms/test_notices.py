@@ -67,7 +67,7 @@ def test_notices_reach_a_database_when_it_is_back(
     own_postgres.stop()
     with caplog.at_level(logging.WARNING):
         bundle(step, muted())
-    assert "people are not told yet of 1 muted rules" in caplog.text
+    assert "no notice was sent yet of 1 muted rules" in caplog.text
     own_postgres.start()
     bundle(step, muted(HOUR))
     assert len(texts(url)) == 4

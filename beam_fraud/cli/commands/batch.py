@@ -245,7 +245,7 @@ def check_dead_letters(counted: Mapping[str, int], inputs: Inputs) -> None:
     refusal = share.refusal(inputs.max_dead)
     if refusal is not None:
         raise FraudError(
-            f"{refusal}; nothing was written, what was in --out stays", Code.ROWS_INVALID
+            f"{refusal}; nothing was written, and --out is unchanged", Code.ROWS_INVALID
         )
     _LOG.warning("%s", share.warning())
 
@@ -254,7 +254,7 @@ def refuse_replaced(outputs: RunOutputs) -> NoReturn:
     """Fail because another run's files replaced those of this run."""
     raise FraudError(
         f"--out {outputs.shown}: another run has replaced the files of run {outputs.run_id}, or "
-        "stands beside them; run again, with an --out of its own for each",
+        "has written beside them; repeat with another --out for each run",
         Code.OUTPUT_IN_USE,
     )
 

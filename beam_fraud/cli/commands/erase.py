@@ -102,7 +102,7 @@ def call(options: EraseOptions, *, as_json: bool) -> Outcome:
     if not (options.yes or options.dry_run):
         if not sys.stdin.isatty():
             raise UsageError(
-                "erase: deletes for good; add --yes, or --dry-run to count first",
+                "erase: deletes permanently; add --yes, or --dry-run to count first",
                 Code.CONSENT_MISSING,
             )
         counted = run(replace(options, dry_run=True))
@@ -147,7 +147,7 @@ def warn_of_unknown(result: dict[str, Any]) -> None:
     """Warn of accounts found nowhere, if others were found."""
     if result["accounts_unknown"] and not unknown(result):
         ids = " ".join(map(printable, result["accounts_unknown"]))
-        _LOG.warning("--account %s: nothing is known of it in these places; check the id", ids)
+        _LOG.warning("--account %s: these places have no data of it; check the id", ids)
 
 
 def _subject(options: EraseOptions) -> Subject:

@@ -42,8 +42,8 @@ def run(options: ImportModelOptions) -> dict[str, object]:
     saved = read_model_file(options.file)
     if not options.trust:
         raise FraudError(
-            f"{options.file}: sha256 {saved.sha256}; opening it runs whatever code is in it, so "
-            "compare the digest with its maker's, then repeat with --trust",
+            f"{options.file}: sha256 {saved.sha256}; opening it runs its code, so compare the "
+            "digest with the author's, then repeat with --trust",
             Code.CONSENT_MISSING,
         )
     with doing(f"opening {options.file}"):

@@ -137,8 +137,8 @@ def run_to_topic(options: ReplayOptions) -> dict[str, object]:
         for source in staged.sources():
             if is_csv_source(source):
                 raise UsageError(
-                    f"{source}: its dead letters are lines of CSV, and a topic takes JSON; "
-                    "choose others by --source, or put these through with --model",
+                    f"{source}: its dead letters are lines of CSV, but topics hold JSON; choose "
+                    "others by --source, or replay these with --model",
                     Code.CSV_COLUMNS_UNKNOWN,
                 )
         writer, sent = TopicWriter(settings, options.topic), 0

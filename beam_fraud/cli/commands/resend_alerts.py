@@ -78,8 +78,8 @@ def _refuse_unknown(outbox: Outbox, channels: list[Channel]) -> None:
         if channel.name not in known:
             there = ", ".join(sorted(known)) or "none"
             raise UsageError(
-                f"--alert {channel.describe()}: no alerts for it in {outbox.describe()} "
-                f"(there are some for: {there})",
+                f"--alert {channel.describe()}: {outbox.describe()} has no alerts for this channel "
+                f"(channels with alerts: {there})",
                 Code.ALERT_UNKNOWN,
             )
 

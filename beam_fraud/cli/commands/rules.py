@@ -52,8 +52,8 @@ def warn_of_wide_rules(rules: RuleSet | None, counted: Mapping[str, int]) -> Non
         fired = counted.get(counters.RULE_PREFIX + rule.name, 0)
         if rule.raises and fired > RULE_LIMIT * rows:
             _LOG.warning(
-                "rule %s fired on %.1f %% of the rows, which is more than %g %%: see what is wrong "
-                "with it (a stream would mute it)",
+                "rule %s fired on %.1f %% of the rows, which is more than %g %%: check the rule "
+                "(a stream would mute it)",
                 rule.name,
                 100 * fired / rows,
                 100 * RULE_LIMIT,

@@ -159,8 +159,8 @@ def _warn_of_ids(sink: FlaggedSink | None, alerts: Sequence[str], inputs: Inputs
     keyed = sink is not None and sink.archive is None
     if (keyed or alerts) and inputs.features.schema.role("transaction_id") is None:
         _LOG.warning(
-            "schema %s has no transaction_id: rows are known as <file>:<row>, so rows of files of "
-            "one name, given another day, count as the same ones; give files names of their own",
+            "schema %s has no transaction_id: rows are identified as <file>:<row>, so rows of "
+            "another file with the same name count as repeats; give each file its own name",
             inputs.features.schema.name,
         )
 
@@ -182,8 +182,8 @@ def _send(plan: _Plan) -> dict[str, int]:
 def _refuse_unsent(plan: _Plan, failed: int) -> None:
     if failed:
         raise FraudError(
-            f"{failed:,} alerts were not sent and wait in the outbox; all else is in "
-            f"{plan.outputs.directory}: make the same call again to send them",
+            f"{failed:,} alerts were not sent and wait in the outbox; all other results are in "
+            f"{plan.outputs.directory}: repeat the call to send them",
             Code.ALERTS_UNSENT,
         )
 

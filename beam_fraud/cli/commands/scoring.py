@@ -49,7 +49,7 @@ def refuse_undelivered(sink: FlaggedSink | None, counted: dict[str, int], out: P
     if rows and sink is not None:
         raise FraudError(
             f"{rows:,} flagged rows and their alerts are not in {sink.describe()} and wait in "
-            f"{out}/{UNDELIVERED}; all else is in {out}: when it is back, "
+            f"{out}/{UNDELIVERED}; all other results are in {out}: when the database is back, "
             f"`{own_call()} dead-letters replay {out} --sink URL` writes them",
             Code.ROWS_UNDELIVERED,
         )
@@ -93,7 +93,7 @@ class ScoringPlan:
             except FraudError as error:
                 if not going_on:
                     raise
-                _LOG.warning("alerts wait in the outbox and are tried again: %s", error)
+                _LOG.warning("alerts wait in the outbox; retrying: %s", error)
         if sink is not None:
             sink.check_options(self.beam_options)
 

@@ -52,7 +52,7 @@ def run(options: SnoozeAlertsOptions) -> dict[str, object]:
             known = is_alerted(connection, kind, value)
     if not known:
         _LOG.warning(
-            "--%s %s: no alert in %s is of it, so check the id; its alerts to come will wait",
+            "--%s %s: %s has no alerts of it, so check the id; its future alerts will wait",
             kind,
             printable(value),
             outbox.describe(),

@@ -123,8 +123,8 @@ def run(options: StreamOptions) -> dict[str, object]:
     _judge_dead_letters(options, outputs, counted)
     if sent.get("waiting"):
         raise FraudError(
-            f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all else is in "
-            f"{outputs.shown}: make the same call again to send them",
+            f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all other results "
+            f"are in {outputs.shown}: repeat the call to send them",
             Code.ALERTS_UNSENT,
         )
     return summary
@@ -200,7 +200,7 @@ def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
     _finish_archives(planned)
     source = planned.stream.source.resumed(checkpoint.positions())
     if going_on:
-        _LOG.info("going on where the last run stopped")
+        _LOG.info("resuming where the last run stopped")
     return replace(planned, stream=replace(planned.stream, source=source))
 
 

@@ -29,7 +29,7 @@ def run(options: WorkersOptions) -> dict[str, object]:
         endpoint = pool.start()
         began = time.perf_counter()
         try:
-            _LOG.info("workers are to be had at %s; Ctrl-C stops them", endpoint)
+            _LOG.info("the pool of workers listens at %s; Ctrl-C stops them", endpoint)
             _wait(stop)
         finally:
             pool.stop()

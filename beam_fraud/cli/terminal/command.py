@@ -130,6 +130,4 @@ def _refuse_empty(options: type, values: Mapping[str, Any]) -> None:
     for one in (*declared(options), *declared(LoggingOptions)):
         value = values[one.field]
         if value == "" or (isinstance(value, list) and "" in value):
-            raise UsageError(
-                f"{one.option.name}: nothing was given, the value is empty", Code.OPTION_VALUE
-            )
+            raise UsageError(f"{one.option.name}: the value is empty", Code.OPTION_VALUE)

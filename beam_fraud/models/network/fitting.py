@@ -262,7 +262,7 @@ class _Epochs:
         number = epoch + 1
         if not all(np.isfinite(array).all() for array in self._model.get_weights()):
             raise FraudError(
-                f"{_WHAT}: the weights are no numbers any more after epoch {number}; --set "
+                f"{_WHAT}: the weights are not finite after epoch {number}; --set "
                 f"learning_rate= to less than {self._learning_rate:g}",
                 Code.TRAINING_FAILED,
             )

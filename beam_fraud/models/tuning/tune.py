@@ -302,9 +302,7 @@ def tune(kind: ModelKind, rows: FoldRows, seed: int, tuning: Tuning, recipe: str
             trials = _look(search, tuning)
         except KeyboardInterrupt:
             stored = len(search.trials())
-            _log.warning(
-                "%d trials are kept in %s: the same call goes on from there", stored, tuning.store
-            )
+            _log.warning("%d trials are stored in %s: the same call resumes", stored, tuning.store)
             raise
     best = best_trials(trials)[0]
     _log.info("trial %d is the best of %d", best.number, len(trials))

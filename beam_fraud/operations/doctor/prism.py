@@ -26,7 +26,7 @@ def check_prism(options: PipelineOptions) -> Check:
     program, beam = prism_program(options), version("apache-beam")
     built = _version(program)
     if built is None:
-        return warning(NAME, f"{program} does not tell its version", f"see that it is {beam}")
+        return warning(NAME, f"{program} does not report its version", f"check that it is {beam}")
     if built != f"v{beam}":
         fix = f"go install github.com/apache/beam/sdks/v2/go/cmd/prism@v{beam}"
         return failed(NAME, f"{program} is {built}, apache-beam is {beam}", fix)

@@ -170,8 +170,8 @@ def _finished(
     if not PipelineState.is_terminal(result.state):
         result.cancel()
         raise FraudError(
-            f"a pipeline did not end within {seconds:g} s and was cancelled; see what the runner's "
-            "page or log says of it, and that all slots it asks for are free",
+            f"a pipeline did not end within {seconds:g} s and was cancelled; read the runner's "
+            "page or log, and check that all requested slots are free",
             Code.PIPELINE_FAILED,
         )
     return result

@@ -39,8 +39,8 @@ def check_worker_pool(pool: Address, cluster: Address | None) -> Check:
     if pool.here and cluster is not None and not cluster.here:
         return warning(
             WORKER_POOL,
-            f"{pool} is on each task manager's own machine, which is not seen from here",
-            "see there that it runs",
+            f"{pool} is on each task manager's own machine, which doctor cannot check",
+            "check there that it runs",
         )
     refuse_silent_pool(pool)
     return ok(WORKER_POOL, f"{pool} answers")
@@ -99,8 +99,8 @@ def _portable(submission: Submission, *, streaming: bool) -> Iterator[Check]:
     elif behind:
         yield warning(
             "Flink",
-            "only the job server knows where it is, so that it is not looked at",
-            "give --flink_master=HOST:PORT; without it a stopped job runs on there",
+            "only the job server knows its address, so it is not checked",
+            "give --flink_master=HOST:PORT; without it a stopped job continues there",
         )
     kind = environment_of(options, runner)
     if kind == "EXTERNAL":

@@ -41,7 +41,7 @@ def _without_a_slot(submission: Submission) -> Check | None:
         return None
     return warning(
         "workers",
-        "are not looked at: no task slot of Flink is free for the pipeline that would",
+        "were not checked: no task slot of Flink is free for the probe",
         "free one and run again; --no-probe leaves it out",
     )
 
@@ -69,7 +69,7 @@ def compared(here: Report, there: Report, model: str | None, out: str | None) ->
         text = there.model_refused.partition("; ")[0]
         checks.append(Check(name, "failed", text, fix, code))
     elif model is not None and here.model and there.model != here.model:
-        checks.append(failed(name, f"{there.model}, here {here.model}", "put the same one there"))
+        checks.append(failed(name, f"{there.model}, here {here.model}", "use the same one there"))
     elif model is not None:
         checks.append(ok(name, f"{there.model} opens"))
     if there.out is not None:

@@ -85,8 +85,8 @@ def _refuse_hidden_rows(out: Path) -> None:
     for name in (SCORES, DEAD_LETTERS):
         if any(is_ours(part) for part in (out / name).glob(UNFINISHED_PARTS)):
             raise FraudError(
-                f"--out {out}: a stream has left parts in {name} that nobody sees yet; go on from "
-                "its savepoint and stop it, then erase again",
+                f"--out {out}: a stream has left hidden files in {name}; resume it from its "
+                "savepoint and stop it, then erase again",
                 Code.OUTPUT_IN_USE,
             )
 

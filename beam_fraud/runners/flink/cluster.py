@@ -111,7 +111,7 @@ def refuse_savepoint(options: PipelineOptions, *, streaming: bool, cluster: Addr
         return
     if not streaming:
         raise UsageError(
-            "--savepoint_path: only a stream goes on from a savepoint; leave it out",
+            "--savepoint_path: only a stream can resume from a savepoint; leave it out",
             Code.SAVEPOINT_UNUSABLE,
         )
     parts = urlsplit(location)

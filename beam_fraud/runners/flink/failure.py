@@ -49,7 +49,7 @@ def flink_failure(options: PipelineOptions, error: Exception) -> FraudError | No
         why = refusal[1] if (refusal := _REFUSED.search(text)) is not None else pooled[1]
         return FraudError(
             f"--environment_config {pool}: no pool of workers answers a task manager there "
-            f"({why.strip()}); start beam-fraud workers on its machine, or mend the address",
+            f"({why.strip()}); start beam-fraud workers on its machine, or correct the address",
             Code.RUNNER_SILENT,
         )
     if "NoResourceAvailableException" in text:

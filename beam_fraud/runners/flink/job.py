@@ -155,13 +155,12 @@ class FlinkJob(PipelineResult):
             error = raised
         if stands := self._restored():
             _LOG.warning(
-                "Flink takes no savepoint (%s); what the stream went on from still stands: "
-                "--savepoint_path=%s",
+                "Flink took no savepoint (%s); the earlier one is still valid: --savepoint_path=%s",
                 error,
                 stands,
             )
         else:
-            _LOG.warning("Flink keeps no savepoint (%s): no other stream can go on", error)
+            _LOG.warning("Flink took no savepoint (%s): no stream can resume", error)
 
     def _restored(self) -> str:
         """Return the savepoint or checkpoint that the job started from, or ""."""
@@ -222,7 +221,7 @@ class FlinkJob(PipelineResult):
             # Only this request failed; the state stays where it was.
             return
         if savepoint:
-            _LOG.info("to go on where it stopped, give --savepoint_path=%s", savepoint)
+            _LOG.info("to resume, give --savepoint_path=%s", savepoint)
 
     def _newest_savepoint(self) -> str:
         """Return the last savepoint or checkpoint from before the end was signalled, or ""."""

@@ -228,6 +228,7 @@ class Feed:
         if not self._commits_logged and not is_passing(error):
             self._commits_logged = True
             _LOG.warning(
-                "Kafka %s: group %r does not take offsets (%s); the stream goes on without",
+                "Kafka %s: group %r does not take offsets (%s); the stream continues without its "
+                "offsets",
                 *(self.reading.settings.bootstrap, self.reading.group, error.str()),
             )

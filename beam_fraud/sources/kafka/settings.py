@@ -179,7 +179,7 @@ class KafkaSettings:
                 )
             if is_secret(name) and not is_reference(value):
                 raise UsageError(
-                    f"--kafka-config {name}: a secret on the command line is seen by others; "
+                    f"--kafka-config {name}: other users can read a secret on the command line; "
                     f"write {name}=env:NAME or {name}=file:PATH",
                     Code.SECRET_EXPOSED,
                 )
@@ -265,7 +265,5 @@ class KafkaSettings:
         resolved = {name: resolve(name, value) for name, value in properties.items()}
         if not resolved.get("group.id", "-"):
             # librdkafka would end the process.
-            raise UsageError(
-                "--kafka-config group.id: nothing was given, the value is empty", Code.OPTION_VALUE
-            )
+            raise UsageError("--kafka-config group.id: the value is empty", Code.OPTION_VALUE)
         return resolved

@@ -165,7 +165,7 @@ class WatchReader(UnboundedReader):
             batch = next(self._batches, None)
         except FraudError as error:
             # One unreadable file must not keep the stream from the others.
-            _LOG.warning("%s; it is a dead letter, and the stream goes on", error)
+            _LOG.warning("%s; it is a dead letter, and the stream continues", error)
             row, appended = self._position.rows, _milliseconds(file)
             batch = unreadable_file(file.shown, row, str(error), appended)
             self._finish()

@@ -28,7 +28,7 @@ _REFUSED_FOR_GOOD = (
     "not currently accepting connections",
     "invalid",
 )
-_FILES_LEFT = "and that files may still be opened (ulimit -n)"
+_FILES_LEFT = "and the limit of open files (ulimit -n)"
 #: SQLite's codes of transient errors: busy, locked, out of memory, I/O error, full, locking
 #: protocol.
 _PASSING_SQLITE = {5, 6, 7, 10, 13, 15}
@@ -121,7 +121,7 @@ def _message(error: DBAPIError) -> str:
     primary = getattr(getattr(error.orig, "diag", None), "message_primary", None)
     text = " ".join((primary or str(error.orig)).split())
     if "unable to open database file" in text:
-        return f"{text}; see that its directory is there and may be written to, {_FILES_LEFT}"
+        return f"{text}; check that its directory exists and is writable, {_FILES_LEFT}"
     if not _is_full(error):
         return text
     if isinstance(error.orig, sqlite3.Error) and "full" not in text:
