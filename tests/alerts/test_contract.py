@@ -1,7 +1,4 @@
-"""The contract of all channels, run for each kind; the integration tests run it for topics.
-
-The one of topics is among the integrations.
-"""
+"""The contract of all channels, run for each kind; the integration tests run it for topics."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -315,7 +315,7 @@ def test_a_temporarily_refused_recipient_is_retried_alone(server):
         ("smtp://h/?from=a@b.c&to=a@b.c&most=0", "a number from 1"),
         ("smtp://h/?from=a@b.c&to=a@b.c&fields=scor", "no field 'scor'; did you mean score?"),
         ("smtp://h/?from=a@b.c&to=a@b.c&to=d@e.f", "to is given twice"),
-        ("smtp://h/path?from=a@b.c&to=a@b.c", "write options after a question mark"),
+        ("smtp://h/path?from=a@b.c&to=a@b.c", "write the options after a question mark"),
         ("smtp://u:hunter2@h/?from=a@b.c&to=a@b.c", "a password on the command line"),
         ("smtp:///?from=a@b.c&to=a@b.c", "no valid server and port"),
         ("smtp://h:x/?from=a@b.c&to=a@b.c", "no valid server and port"),

@@ -145,7 +145,7 @@ def test_the_connection_is_reused(receiver, channel):
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
 def test_a_temporary_failure_is_retried(receiver, channel, status):
     receiver.answers = [Answer(status)]
-    assert f"answered {status}" in str(_fails(channel))
+    assert f"response is {status}" in str(_fails(channel))
     channel.send(_message())
     assert list(receiver.keys.values()) == [1]
 

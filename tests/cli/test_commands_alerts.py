@@ -181,7 +181,7 @@ def test_a_snooze_of_an_id_without_alerts_warns(desk):
         assert main(["alerts", "snooze", *options]) == 0
         message = desk.capsys.readouterr()
         assert json.loads(message.out)["known"] == known
-        assert ("--account A: no alert in sqlite" in message.err) == (not known)
+        assert ("has no alerts of it" in message.err) == (not known)
 
 
 def test_a_list_without_matching_alerts_is_reported(desk):
@@ -251,7 +251,7 @@ def test_a_channel_that_still_fails_is_an_error(desk, monkeypatch):
         (("snooze", "--out", "OUT", "--account", "a"), "give --for TIME"),
         (("snooze", "--out", "OUT", "--account", "a", "--for", "8"), "--for: '8' is not a"),
         (("snooze", "--out", "OUT", "--account", "a", "--for", "0s"), "is no time"),
-        (("resend", "--out", "OUT", "--alert", "console:"), "no alerts for it in sqlite"),
+        (("resend", "--out", "OUT", "--alert", "console:"), "has no alerts for this channel"),
         (("resend", "--out", "OUT", "--alert", "file:alerts.jsonl", "--id", "x"), "no such alert"),
     ],
 )

@@ -158,8 +158,8 @@ def test_unknown_accounts_are_reported_beside_known_ones(
     assert (decoded["accounts"], decoded["accounts_unknown"]) == (8, ["nobody", "no\x1bone"])
     assert main([*call, how]) == 0
     message = capsys.readouterr()
-    assert "--account nobody no\\x1bone: nothing is known of it" in message.err
-    assert "nothing is known of 2 of the 8 accounts in these places" in message.out
+    assert "--account nobody no\\x1bone: these places have no data of it" in message.err
+    assert "these places have no data of 2 of the 8 accounts" in message.out
     assert not any(id in message.out + message.err for id in known)
 
 

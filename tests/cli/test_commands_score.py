@@ -69,7 +69,7 @@ def test_alerts_that_cannot_be_sent_fail_a_run_whose_outputs_stay(
         return send_pending(*given)
 
     monkeypatch.setattr(score, "send_pending", send)
-    with fails(Code.ALERTS_UNSENT, r"^5 alerts .* same call again"):
+    with fails(Code.ALERTS_UNSENT, r"^5 alerts .* repeat the call"):
         score.run(given)
     monkeypatch.undo()
     summary = json.loads((tmp_path / "out/summary.json").read_text())

@@ -192,7 +192,7 @@ def change(statement: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lose_state, "a stream wrote whose state is not there"),
+        (lose_state, "files of a stream whose state is missing"),
         (lambda out: shutil.rmtree(out / "stream"), "has files that no stream wrote"),
         (empty, "/scores: has files of another stream, or of one whose state is lost"),
         (garbage, "state.db: the stream's state is damaged (file is not a database)"),

@@ -121,7 +121,7 @@ def test_an_interrupted_search_resumes(
     monkeypatch.setattr(Moody, "stopped_at", stopped_at)
     with pytest.raises(KeyboardInterrupt):
         tune(moody, FOLDS, 0, tuning)
-    assert f"trials are kept in {tuning.store}" in caplog.text
+    assert f"trials are stored in {tuning.store}" in caplog.text
     rest = tune(moody, FOLDS, 0, tuning)
     assert without_time(rest.trials) == without_time(whole.trials)
     assert rest.chosen.kind == whole.chosen.kind

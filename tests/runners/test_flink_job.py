@@ -83,7 +83,7 @@ def test_a_failed_savepoint_is_reported(caplog: pytest.LogCaptureFixture) -> Non
         job.keep()
         job.wait_until_finish()
     (message,) = caplog.messages
-    assert message.startswith("Flink keeps no savepoint (404")
+    assert message.startswith("Flink took no savepoint (404")
 
 
 class Runs(PipelineResult):  # type: ignore[misc]
@@ -128,8 +128,8 @@ def test_a_stream_that_ends_while_restoring_names_the_valid_savepoint(
     with flink_stand_in() as flink, caplog.at_level(logging.INFO, "beam_fraud"):
         restoring(flink, Runs()).keep()
     (message,) = caplog.messages
-    assert message.startswith("Flink takes no savepoint (404")
-    assert message.endswith("still stands: --savepoint_path=file:/of-before")
+    assert message.startswith("Flink took no savepoint (404")
+    assert message.endswith("still valid: --savepoint_path=file:/of-before")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--savepoint_path=file:/given",)])

@@ -30,7 +30,11 @@ def test_the_same_stream_resumes_with_its_hash(outputs: StreamOutputs) -> None:
 
 def test_another_number_of_shards_is_refused(outputs: StreamOutputs) -> None:
     remember(outputs, ABOUT, HASH, restored=False)
-    with pytest.raises(FraudError, match=r"another number of shards \(16, now 8\); give what"):
+    with pytest.raises(
+        FraudError,
+        match=r"another number of shards \(16, now 8\); give the "
+        "options",
+    ):
         taken_up(outputs, {**ABOUT, "number of shards": "8"})
 
 

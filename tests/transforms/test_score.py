@@ -241,7 +241,7 @@ def test_velocity_features_of_unbounded_collections_are_refused(case: Case) -> N
     windowed = pipeline | beam.Create([{}]) | windows
     with pytest.raises(bf.UsageError, match=r"windowed.*global window"):
         windowed | "Windowed" >> bf.Score(case.model)
-    with pytest.raises(bf.UsageError, match="SendAlerts: the collection has no end"):
+    with pytest.raises(bf.UsageError, match="SendAlerts: the collection is unbounded"):
         endless | bf.SendAlerts(["console:"], "sqlite:///alerts.db")
 
 

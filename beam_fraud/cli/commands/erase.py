@@ -130,7 +130,7 @@ def render(result: dict[str, Any]) -> str:
         lines.append("nothing is known of the account in these places; check the id and the places")
     elif result["accounts_unknown"]:
         missed, accounts = len(result["accounts_unknown"]), result["accounts"]
-        lines.append(f"nothing is known of {missed:,} of the {accounts:,} accounts in these places")
+        lines.append(f"these places have no data of {missed:,} of the {accounts:,} accounts")
     done = "would be deleted" if result["dry_run"] else "deleted"
     lines.append(f"{result['total']:,} rows {done}")
     if result["erasure_id"]:
