@@ -129,7 +129,7 @@ def test_an_unknown_account_is_exit_code_1(
             capsys.readouterr()
             assert main([*call, account, how]) == code
             message = capsys.readouterr().out
-            assert ("nothing is known of the account in these places" in message) == bool(code)
+            assert ("these places have no data of the account" in message) == bool(code)
             assert account not in message
 
 

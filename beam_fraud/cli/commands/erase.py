@@ -127,7 +127,7 @@ def render(result: dict[str, Any]) -> str:
         rows = [(name, f"{count:,}") for name, count in counts.items()]
         lines += table(rows, right={1}, margin=2)
     if unknown(result):
-        lines.append("nothing is known of the account in these places; check the id and the places")
+        lines.append("these places have no data of the account; check the id and the places")
     elif result["accounts_unknown"]:
         missed, accounts = len(result["accounts_unknown"]), result["accounts"]
         lines.append(f"these places have no data of {missed:,} of the {accounts:,} accounts")
