@@ -302,7 +302,7 @@ def test_parts_that_a_savepoint_names_are_not_removed(tmp_path: Path) -> None:
     part = out / "scores/.part-000-0123456789ab.unfinished"
     with part.open("wb") as file:
         ParquetBlockWriter(file, SCORED).close()
-    with fails(Code.OUTPUT_IN_USE, "parts in scores"):
+    with fails(Code.OUTPUT_IN_USE, "files in scores"):
         run(outs=(str(out),))
     assert part.exists()
 
