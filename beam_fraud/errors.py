@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import shlex
-import socket
 import sys
 from collections.abc import Iterable, Iterator
 from copy import copy
@@ -339,7 +338,10 @@ def fix_of(error: OSError) -> str:
 
 
 def _of_error(error: BaseException) -> str | None:
-    if isinstance(error, socket.gaierror):
+    # `--help` shows no network error, so it need not import what knows them.
+    from socket import gaierror
+
+    if isinstance(error, gaierror):
         return f"{error.strerror or error}; the name of a host is wrong, or no name server answers"
     if isinstance(error, OSError) and error.errno is not None:
         paths = (error.filename, error.filename2)

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "beam_fraud"
 
 #: What takes long to import; `beam-fraud --help` waits for none of it.
 HEAVY = {"apache_beam", "confluent_kafka", "joblib", "numpy", "pandas", "pyarrow", "rich"}
-HEAVY |= {"sklearn", "sqlalchemy", "matplotlib"}
+HEAVY |= {"sklearn", "sqlalchemy", "matplotlib", "socket", "tempfile", "importlib.resources"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from copy import copy
 from functools import partial
+from inspect import getdoc
 from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from beam_fraud import __version__
@@ -128,20 +130,31 @@ def _command(words: str) -> Any:
     return get_command(of_command)
 
 
+def _described(words: str) -> TyperCommand:
+    """Return a command with its help alone."""
+    return TyperCommand(words.rpartition(" ")[2], help=getdoc(COMMANDS[words][0]))
+
+
 def _group_of(words: str) -> type[TyperGroup]:
     """Return the group of the commands with these first words."""
 
     class Group(TyperGroup):
         def __init__(self, *, commands: Any = None, **attributes: Any) -> None:
             named = {each.rpartition(" "): each for each in COMMANDS}
-            own = {
-                name: partial(_command, each)
-                for (of, _, name), each in named.items()
-                if of == words
-            }
+            self._own = {name: each for (of, _, name), each in named.items() if of == words}
+            own = {name: partial(_command, each) for name, each in self._own.items()}
             added = {name: partial(commands.get, name) for name in commands or ()}
             super().__init__(**attributes)
             self.commands = Lazy({**own, **added})
+
+        def format_commands(self, ctx: Any, formatter: Any) -> None:
+            """List the commands without building their options."""
+            listed = copy(self)
+            listed.commands = {
+                name: _described(self._own[name]) if name in self._own else self.commands[name]
+                for name in self.commands
+            }
+            super(Group, listed).format_commands(ctx, formatter)
 
     return Group
 
