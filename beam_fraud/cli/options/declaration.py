@@ -13,9 +13,28 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, MISSING, Field, dataclass, fields
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import typer
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def options(kind: type[_T]) -> type[_T]:
+    """Return a frozen dataclass of keyword arguments, without comparison and representation.
+
+    Making these two for some fifty classes takes a tenth of the time of `--help`.
+    """
+    return dataclass(frozen=True, kw_only=True, eq=False, repr=False)(kind)
 
 
 @dataclass(frozen=True)

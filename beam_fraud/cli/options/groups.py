@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from beam_fraud.cli.options.declaration import Option, Pattern
+from beam_fraud.cli.options.declaration import Option, Pattern, options
 from beam_fraud.cli.terminal import log
 
 #: Patterns of values in the Dataflow template, whose launcher runs in an image.
@@ -19,7 +18,7 @@ BUNDLE = Pattern(
 DURATION = Pattern(r"^(0|[1-9][0-9]*)[smhdw]$", "Give a number and s, m, h, d or w")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class LoggingOptions:
     """What a terminal shows: options of every command."""
 
@@ -33,14 +32,14 @@ class LoggingOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class RunnerOptions:
     """What runs the pipeline: the arguments that Beam declares, as `--runner=FlinkRunner`."""
 
     beam_args: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class FileOptions:
     """The files that a command reads."""
 
@@ -54,7 +53,7 @@ class FileOptions:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class SchemaOptions:
     """What columns of the files mean."""
 
@@ -64,7 +63,7 @@ class SchemaOptions:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class BundleSchemaOptions:
     """What columns mean, where a model bundle brings a schema."""
 
@@ -76,7 +75,7 @@ class BundleSchemaOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class HistoryOptions:
     """Earlier transactions that a command does not score or report on."""
 
@@ -91,7 +90,7 @@ class HistoryOptions:
     ] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class SpanOptions(HistoryOptions):
     """The event times of the rows that a command looks at."""
 
@@ -103,7 +102,7 @@ class SpanOptions(HistoryOptions):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class SeedOptions:
     """What makes random choices repeatable."""
 
@@ -113,7 +112,7 @@ class SeedOptions:
     ] = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class NewBundleOptions:
     """Where a model bundle is written, and what its model is called."""
 
@@ -123,7 +122,7 @@ class NewBundleOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class KafkaOptions:
     """How a broker of Kafka is reached, beside its address."""
 
@@ -149,7 +148,7 @@ class KafkaOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class DryRunOptions:
     """Whether a command changes anything."""
 
@@ -158,7 +157,7 @@ class DryRunOptions:
     ] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class DeadShareOptions:
     """How many dead letters a run may have."""
 
@@ -176,7 +175,7 @@ class DeadShareOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class SinkOptions:
     """Where flagged transactions go."""
 
@@ -204,7 +203,7 @@ class SinkOptions:
     ] = "5m"
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class AlertOptions:
     """Whom flagged transactions are reported to."""
 
@@ -229,7 +228,7 @@ class AlertOptions:
     ] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class DecisionOptions(HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOptions):
     """How transactions are scored and decided beside the model, and where flagged ones go."""
 
@@ -254,7 +253,7 @@ class DecisionOptions(HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOpt
     ] = 5
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ScoringOptions(DecisionOptions):
     """By what transactions are scored and decided, and where flagged ones go."""
 
@@ -264,7 +263,7 @@ class ScoringOptions(DecisionOptions):
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class BatchRunOptions(DeadShareOptions, DryRunOptions, RunnerOptions):
     """How a pipeline over files runs."""
 
@@ -280,7 +279,7 @@ class BatchRunOptions(DeadShareOptions, DryRunOptions, RunnerOptions):
     ] = 50_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class BatchOptions(FileOptions, HistoryOptions, BatchRunOptions):
     """What a pipeline over files reads, and how it runs."""
 
@@ -291,7 +290,7 @@ class BatchOptions(FileOptions, HistoryOptions, BatchRunOptions):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class FileScoringOptions(DecisionOptions, BatchRunOptions):
     """How files are scored: the options of `score` and of all commands like it."""
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from beam_fraud.cli.options.declaration import Option
+from beam_fraud.cli.options.declaration import Option, options
 from beam_fraud.cli.options.groups import (
     BundleSchemaOptions,
     FileOptions,
@@ -17,14 +16,14 @@ from beam_fraud.cli.options.groups import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class DemoOptions(SeedOptions):
     """Simulate, train, score and alert in under a minute."""
 
     out: Annotated[str, Option("--out", metavar="DIR", help="Directory of all outputs.")] = "demo"
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class SimulateOptions(SeedOptions, KafkaOptions):
     """Write labelled transactions to a file or a topic.
 
@@ -61,7 +60,7 @@ class SimulateOptions(SeedOptions, KafkaOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class TrainOptions(FileOptions, SchemaOptions, NewBundleOptions, SpanOptions, SeedOptions):
     """Fit a model, choose its threshold and write the bundle."""
 
@@ -175,7 +174,7 @@ class TrainOptions(FileOptions, SchemaOptions, NewBundleOptions, SpanOptions, Se
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ExploreOptions(FileOptions, SchemaOptions, SpanOptions):
     """Explore transactions on one page of plots.
 
@@ -188,7 +187,7 @@ class ExploreOptions(FileOptions, SchemaOptions, SpanOptions):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class EvaluateOptions(FileOptions, BundleSchemaOptions, SpanOptions, SeedOptions):
     """Measure a model on labelled rows, or compare several."""
 
@@ -228,7 +227,7 @@ class EvaluateOptions(FileOptions, BundleSchemaOptions, SpanOptions, SeedOptions
     ] = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class CheckRulesOptions(SpanOptions):
     """Try rules on transactions: what each fires on and catches."""
 
@@ -256,7 +255,7 @@ class CheckRulesOptions(SpanOptions):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ListModelsOptions:
     """List bundles, newest first."""
 
@@ -266,7 +265,7 @@ class ListModelsOptions:
     ] = (".",)
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ShowModelOptions:
     """Show a bundle's manifest and model card."""
 
@@ -274,7 +273,7 @@ class ShowModelOptions:
     card: Annotated[bool, Option("--card", help="Show the model card alone, in Markdown.")] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class CompareModelsOptions(BundleSchemaOptions, SpanOptions):
     """Compare models: manifests, and figures on labelled rows."""
 
@@ -289,7 +288,7 @@ class CompareModelsOptions(BundleSchemaOptions, SpanOptions):
     ] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ImportModelOptions(SchemaOptions, NewBundleOptions):
     """Create a bundle from a model saved elsewhere."""
 
@@ -305,7 +304,7 @@ class ImportModelOptions(SchemaOptions, NewBundleOptions):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ExportModelOptions:
     """Write a bundle's model as ONNX, if its scores stay the same."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Annotated, Any
 
-from beam_fraud.cli.options.declaration import Option, Pattern
+from beam_fraud.cli.options.declaration import Option, Pattern, options
 from beam_fraud.cli.options.groups import (
     DURATION,
     OBJECT,
@@ -22,7 +22,7 @@ from beam_fraud.cli.options.groups import (
 _TOPIC = Pattern(r"^[a-zA-Z0-9._-]{1,249}$")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class FeaturesOptions(SchemaOptions, BatchOptions):
     """Compute the features of files, one column per feature.
 
@@ -34,7 +34,7 @@ class FeaturesOptions(SchemaOptions, BatchOptions):
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ScoreOptions(BatchOptions, ScoringOptions, FileScoringOptions):
     """Score files and alert people to the suspicious ones.
 
@@ -48,7 +48,7 @@ class ScoreOptions(BatchOptions, ScoringOptions, FileScoringOptions):
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOptions):
     """Score a topic of Kafka, or files as they arrive.
 
@@ -219,7 +219,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class DeadLetterOptions:
     """The run that made dead letters, and which of them are meant."""
 
@@ -235,7 +235,7 @@ class DeadLetterOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class StoredDeadLetterOptions(DeadLetterOptions):
     """The same, where a database may hold them."""
 
@@ -245,7 +245,7 @@ class StoredDeadLetterOptions(DeadLetterOptions):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ListDeadLettersOptions(StoredDeadLetterOptions):
     """Count dead letters, and show the first."""
 
@@ -258,14 +258,14 @@ class ListDeadLettersOptions(StoredDeadLetterOptions):
     all: Annotated[bool, Option("--all", help="Include replayed ones.")] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ExportDeadLettersOptions(StoredDeadLetterOptions):
     """Export the records to a file for repair."""
 
     to: Annotated[str, Option("--to", metavar="FILE", help="A new file of JSON lines.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ReplayOptions(DeadLetterOptions, FileScoringOptions, KafkaOptions):
     """Replay dead letters.
 
@@ -325,7 +325,7 @@ class ReplayOptions(DeadLetterOptions, FileScoringOptions, KafkaOptions):
         return ScoreOptions(files=files, model=model, out=out, **shared)
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class DoctorOptions(KafkaOptions, RunnerOptions):
     """Check whether this machine, or a runner, is ready.
 
@@ -360,7 +360,7 @@ class DoctorOptions(KafkaOptions, RunnerOptions):
     ] = 120.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class WorkersOptions:
     """Start Python workers for a Flink cluster.
 

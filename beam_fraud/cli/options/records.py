@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from beam_fraud.cli.options.declaration import Option
+from beam_fraud.cli.options.declaration import Option, options
 from beam_fraud.cli.options.groups import DryRunOptions
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class OutboxOptions:
     """Database or directory of the alerts."""
 
@@ -24,7 +23,7 @@ class OutboxOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class SubjectOptions:
     """Whose alerts are meant."""
 
@@ -36,7 +35,7 @@ class SubjectOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ListAlertsOptions(OutboxOptions, SubjectOptions):
     """Show alerts with their states, channels and snoozes."""
 
@@ -55,7 +54,7 @@ class ListAlertsOptions(OutboxOptions, SubjectOptions):
     limit: Annotated[int, Option("--limit", min=0, metavar="N", help="Show the newest N.")] = 50
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ResendAlertsOptions(OutboxOptions):
     """Send alerts that wait or were given up now, or named ones again."""
 
@@ -75,7 +74,7 @@ class ResendAlertsOptions(OutboxOptions):
     patience: float = 10.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class SnoozeAlertsOptions(OutboxOptions, SubjectOptions):
     """Snooze the alerts of an account or a merchant.
 
@@ -88,7 +87,7 @@ class SnoozeAlertsOptions(OutboxOptions, SubjectOptions):
     lift: Annotated[bool, Option("--lift", help="End the snooze now.")] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class AlertTestOptions:
     """Send a test alert through every channel."""
 
@@ -101,7 +100,7 @@ class AlertTestOptions:
     ] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class EraseOptions(DryRunOptions):
     """Erase accounts, or everything older than a time."""
 
