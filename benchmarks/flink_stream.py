@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from beam_fraud.monitoring.board import read_board
+from beam_fraud.monitoring.recorder import read_board
 from benchmarks import commands
 from benchmarks.measure import PeakMemory, ProcessFailedError
 from benchmarks.plan import Plan, Results, log

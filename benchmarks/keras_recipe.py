@@ -23,8 +23,8 @@ import numpy as np
 
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds.keras import Keras
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.network.fitting import read_checkpoint
 from beam_fraud.models.predict import predict_scores

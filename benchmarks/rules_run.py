@@ -17,10 +17,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.decisions.decision import decide
+from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.program import Program
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.decisions.rules.toml import rules_from_toml
-from beam_fraud.decisions.rules.vocabulary import vocabulary
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.schema.presets import HANDBOOK

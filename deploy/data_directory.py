@@ -10,7 +10,7 @@ from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
-from beam_fraud.storage.folder import make_directory
+from beam_fraud.storage.atomic import make_directory
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds import ModelKind
-from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.space import Real, Space
+from beam_fraud.models.kinds.base import Real, Space
 
 #: Position in the matrix of the number of the row, and of what tells frauds.
 ROW, TELLING, MISLEADING = 0, 1, 2

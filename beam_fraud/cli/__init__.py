@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from beam_fraud.cli.app import app
 from beam_fraud.cli.terminal import interruption, log, outcome
-from beam_fraud.cli.terminal.wrong_call import line_of
+from beam_fraud.cli.terminal.command import line_of
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.platform.wording import own_call
 

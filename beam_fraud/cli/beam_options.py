@@ -7,9 +7,8 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from beam_fraud.cli.terminal.command import EXTRA_FIELDS, StrictCommand
+from beam_fraud.cli.terminal.command import EXTRA_FIELDS, StrictCommand, unknown_option
 from beam_fraud.cli.terminal.worker_output import worker_output_logged
-from beam_fraud.cli.terminal.wrong_call import unknown_option
 from beam_fraud.errors import Code, UsageError
 
 if TYPE_CHECKING:

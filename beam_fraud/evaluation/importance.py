@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from beam_fraud.decisions.reasons.column_steps import keeps_columns
+from beam_fraud.decisions.reasons.explainer import keeps_columns
 from beam_fraud.decisions.reasons.registry import explainer_of
 from beam_fraud.evaluation.rows import Floats, Ints, Labels
 from beam_fraud.features.matrix import FeatureSet

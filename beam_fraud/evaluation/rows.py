@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.features.calendar import local_time
+from beam_fraud.features.matrix import local_time
 from beam_fraud.schema.duration import DAY, HOUR
 
 Floats = npt.NDArray[np.float64]

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 
-from beam_fraud.models.examples import FoldRows
+from beam_fraud.models.examples import FoldRows, LabelledRows
 from beam_fraud.models.kinds import ModelKind
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.monitoring.activity import doing
 

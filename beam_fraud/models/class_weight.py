@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds.base import ModelKind, Wrapped
-from beam_fraud.models.labelled import LabelledRows
 
 #: Name of the option, for error messages.
 OPTION = "--class-weight"

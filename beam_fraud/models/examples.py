@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,25 @@ import pyarrow as pa
 
 from beam_fraud.features.matrix import FeatureSet, categories_of, feature_matrix
 from beam_fraud.models.folds import Fold
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.schema.schema import Schema
 
 Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """The features and labels of n transactions."""
+
+    #: float64[n, features], NaN where a value is absent.
+    matrix: npt.NDArray[np.float64]
+    #: int8[n], 1 is fraud.
+    labels: npt.NDArray[np.int8]
+    #: Positions of the columns that hold category codes.
+    categorical: tuple[int, ...] = ()
+
+    def take(self, positions: npt.NDArray[np.int64]) -> LabelledRows:
+        """Return the rows at these positions, int64[m], in this order."""
+        return replace(self, matrix=self.matrix[positions], labels=self.labels[positions])
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ OLD_PATHS: Mapping[str, str] = {
         "beam_fraud.models.estimators.ensemble.StackedLogits"
     ),
     "beam_fraud.models.kinds.extra_trees.ExtraTrees": "beam_fraud.models.kinds.forest.ExtraTrees",
+    "beam_fraud.models.network.dense.DenseNetwork": (
+        "beam_fraud.models.network.fitting.DenseNetwork"
+    ),
     "beam_fraud.models.resampling.adasyn.Adasyn": "beam_fraud.models.resampling.smote.Adasyn",
     "beam_fraud.models.resampling.bagged.Bagged": "beam_fraud.models.resampling.bagging.Bagged",
     "beam_fraud.models.resampling.prior.PriorCorrected": (
@@ -52,7 +55,11 @@ OLD_PATHS: Mapping[str, str] = {
         "beam_fraud.models.resampling.smote.SmoteEnn"
     ),
     "beam_fraud.models.resampling.tomek.Tomek": "beam_fraud.models.resampling.under.Tomek",
+    "beam_fraud.models.space.Choice": "beam_fraud.models.kinds.base.Choice",
+    "beam_fraud.models.space.Real": "beam_fraud.models.kinds.base.Real",
+    "beam_fraud.models.space.Whole": "beam_fraud.models.kinds.base.Whole",
     "beam_fraud.records.newest_event.NewestEvent": "beam_fraud.records.json_records.NewestEvent",
+    "beam_fraud.sources.kafka.start.Start": "beam_fraud.sources.kafka.topic.Start",
 }
 
 

@@ -1,7 +1,8 @@
-"""Reference distributions of the training rows, against which drift is measured."""
+"""Reference distributions of the training rows, against which drift and reasons compare."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_fraud.decisions.reasons.explainer import Floats
 from beam_fraud.features.matrix import FeatureSet
 
 #: Quantiles that divide a feature's values into bins.
@@ -126,3 +128,29 @@ def count_categories(
     return Distribution(
         feature, "categorical", (), categories, tuple(counts.tolist()), len(codes) - len(present)
     )
+
+
+def usual_values(reference: Reference, features: FeatureSet) -> Floats:
+    """Return the usual value of each feature of a model.
+
+    Args:
+      reference: its reference distributions; empty if unknown.
+      features: its features.
+
+    Returns:
+      float64[features]: the median, or the code of the most frequent category; NaN if unknown.
+    """
+    known = {distribution.feature: distribution for distribution in reference.distributions}
+    return np.array([_usual(known.get(name)) for name in features.names])
+
+
+def _usual(distribution: Distribution | None) -> float:
+    if distribution is None:
+        return math.nan
+    counts = np.asarray(distribution.counts)
+    if distribution.kind == "categorical":
+        return float(np.argmax(counts)) if counts.sum() else math.nan
+    if not distribution.edges:
+        return math.nan
+    # Edges are distinct deciles: the median is one of them, but not always the middle one.
+    return distribution.edges[int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))]

@@ -1,4 +1,4 @@
-"""Record the status of a worker process in a small file, replaced now and then."""
+"""Small files in which worker processes record their work, and the board that reads them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.counters import ROWS_IN
 from beam_fraud.monitoring.latency import LatencyHistogram
-from beam_fraud.monitoring.snapshot import Position, Snapshot
+from beam_fraud.monitoring.snapshot import Position, Snapshot, merge
 from beam_fraud.storage.atomic import write_file
 
 #: Suffix of complete files; others are unfinished.
@@ -153,3 +155,75 @@ def count_everywhere(name: str, rows: int) -> None:
     """Add rows to a counter in every recorder of this process; only streams have any."""
     for each in tuple(_recorders.values()):
         each.count(name, rows)
+
+
+@contextmanager
+def new_board(directory: Path) -> Iterator[Callable[[], Snapshot]]:
+    """Create the empty directory of the workers' status files.
+
+    After the body, the counts of this process are written; `read_board` still reads them.
+
+    Args:
+      directory: a directory for this run alone.
+
+    Yields:
+      A function that reads the directory as `read_board` does.
+
+    Raises:
+      FraudError: it cannot be created or emptied.
+    """
+    close_recorder(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for stale in directory.iterdir():
+            stale.unlink()
+    except OSError as error:
+        raise FraudError(
+            f"{directory}: cannot be made and emptied ({error.strerror}), "
+            "give another --out or remove what is in the way",
+            Code.OUTPUT_UNWRITABLE,
+        ) from None
+    try:
+        yield lambda: read_board(directory)
+    finally:
+        close_recorder(directory)
+
+
+def read_board(directory: Path) -> Snapshot:
+    """Return the work of all workers; empty before any, or if the directory is gone."""
+    return merge(_snapshots(directory))
+
+
+def _snapshots(directory: Path) -> Iterator[Snapshot]:
+    for file in sorted(directory.glob(f"*{ENDING}")):
+        # A file may disappear at any time; ignore files of other versions.
+        with suppress(OSError, msgspec.MsgspecError):
+            yield msgspec.json.decode(file.read_bytes(), type=Snapshot)
+
+
+class ProgressWriter:
+    """Count the rows of a worker in its own file in `directory`."""
+
+    def __init__(self, directory: str) -> None:
+        self._file = Path(directory) / uuid.uuid4().hex
+        self._rows = 0
+        self._written_at = 0.0
+
+    def add(self, rows: int) -> None:
+        """Count rows; the file is at most a quarter of a second behind the next call."""
+        self._rows += rows
+        now = time.monotonic()
+        if now - self._written_at >= _SECONDS_BETWEEN_WRITES:
+            # A full disk must fail the run by its results, not by this.
+            with suppress(OSError):
+                self._file.write_text(str(self._rows))
+            self._written_at = now
+
+
+def rows_done(directory: str) -> int:
+    """Return the rows counted by all workers."""
+    total = 0
+    for file in Path(directory).glob("*"):
+        text = file.read_text()
+        total += int(text) if text.isdecimal() else 0
+    return total

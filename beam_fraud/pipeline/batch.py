@@ -36,11 +36,10 @@ from beam_fraud.transforms.features import Features, FeatureTable
 from beam_fraud.transforms.infer import Infer
 from beam_fraud.transforms.order import FromFile, Order
 from beam_fraud.transforms.parse import Parse, Validate
-from beam_fraud.transforms.publish import Publish
 from beam_fraud.transforms.read import ReadHistory, ReadSegments, SplitFiles
 from beam_fraud.transforms.velocity import AddVelocity
 from beam_fraud.transforms.write_flagged import WriteFlagged
-from beam_fraud.transforms.write_parquet import WriteParquet
+from beam_fraud.transforms.write_parquet import Publish, WriteParquet
 from beam_fraud.transforms.write_tables import WriteDeadLettersTable
 
 

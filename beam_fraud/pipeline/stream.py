@@ -43,12 +43,11 @@ from beam_fraud.state.velocity import VelocityShard
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.stream_outputs import StreamOutputs
 from beam_fraud.transforms.alert import Alert, Notices
-from beam_fraud.transforms.counters import HISTORY_ROWS, ROWS_DUPLICATE, count
+from beam_fraud.transforms.counters import HISTORY_ROWS, ROWS_DUPLICATE, ObserveScored, count
 from beam_fraud.transforms.decide import Flagged
 from beam_fraud.transforms.explain import Explain
 from beam_fraud.transforms.features import Features
 from beam_fraud.transforms.infer import Infer
-from beam_fraud.transforms.observe import ObserveScored
 from beam_fraud.transforms.parse import DEAD, VALID, OnlyLabels, OnlyTransactions, Parse, Validate
 from beam_fraud.transforms.read import earlier_transactions
 from beam_fraud.transforms.read_stream import ReadStream

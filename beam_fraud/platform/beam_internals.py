@@ -4,9 +4,9 @@ A release of Beam may change any of it without notice. Before `READ_AGAINST` is 
 version, read these places of that version's source, in the order of this file:
 
 - `io/unbounded_source.py`: `_ReadFromUnboundedSourceDoFn` and its attributes `_poll_interval` and
-  `_reader_cache`, `_ReaderCache`, `_PROVIDER` (`transforms/read_elsewhere.py`);
+  `_reader_cache`, `_ReaderCache`, `_PROVIDER` (`transforms/read_stream.py`);
 - `runners/portability/fn_api_runner/fn_runner.py: FnApiRunner.run_stages`, and how it uses
-  `consolidate_monitoring_infos` and `statesampler.StateSampler` (`runners/local.py`);
+  `consolidate_monitoring_infos` and `statesampler.StateSampler`;
 - `runners/worker/sdk_worker_main.py: create_harness` and `_FN_LOG_HANDLER`,
   `runners/worker/worker_id_interceptor.py` (`runners/workers/worker.py`);
 - `options/pipeline_options.py: _add_argparse_args` (`runners/refusal.py`);
@@ -20,7 +20,7 @@ version, read these places of that version's source, in the order of this file:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
@@ -30,8 +30,10 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.unbounded_source import _PROVIDER as UNBOUNDED_SOURCES
 from apache_beam.io.unbounded_source import _ReaderCache as ReaderCache
 from apache_beam.io.unbounded_source import _ReadFromUnboundedSourceDoFn as UnboundedSourceDoFn
+from apache_beam.metrics import monitoring_infos
 from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions
 from apache_beam.options.value_provider import RuntimeValueProvider
+from apache_beam.portability.api import metrics_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.runners.worker import sdk_worker_main, statesampler
@@ -40,12 +42,10 @@ from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
 #: The version of Beam whose source was read for what follows.
 READ_AGAINST = "2.77.0"
 
-FnApiRunner = fn_runner.FnApiRunner
-
 __all__ = [
     "READ_AGAINST",
     "UNBOUNDED_SOURCES",
-    "FnApiRunner",
+    "EndlessRunner",
     "ReaderCache",
     "UnboundedSourceDoFn",
     "dataflow_jobs",
@@ -53,26 +53,43 @@ __all__ = [
     "drain_dataflow_job",
     "file_systems_have_options",
     "job_server_jar",
-    "metrics_and_sampling",
     "prism_program",
     "worker_harness",
 ]
+#: From one sample of the step at work to the next; nothing here uses the samples.
+_SAMPLING_MILLISECONDS = 2
 
 
-@contextmanager
-def metrics_and_sampling(consolidate: Callable[..., Any], milliseconds: int) -> Iterator[None]:
-    """Replace two parts of `FnApiRunner` that are used in the middle of its long methods.
+class EndlessRunner(fn_runner.FnApiRunner):
+    """Beam's local runner for streams: with constant memory, and no delay when a bundle ends.
+
+    After each bundle, `FnApiRunner` chains the bundle's metrics to those of all bundles before in
+    generators that nothing consumes before the end: every bundle stays in memory, and a thousand of
+    them end in a RecursionError. This runner adds up the counters at once and drops other metrics,
+    which the graph does not have.
+
+    At the end of each bundle, `FnApiRunner` joins a thread that samples which step is at work. The
+    thread sleeps between samples for a sixth of the bundle's duration; here it samples often.
+    """
+
+    def run_stages(self, stage_context: Any, stages: Any) -> Any:
+        # Both are used in the middle of long methods.
+        sampler = partial(statesampler.StateSampler, sampling_period_ms=_SAMPLING_MILLISECONDS)
+        with (
+            _replaced(fn_runner, "consolidate_monitoring_infos", added_up),
+            _replaced(statesampler, "StateSampler", sampler),
+        ):
+            return super().run_stages(stage_context, stages)
+
+
+def added_up(infos: Iterable[metrics_pb2.MonitoringInfo]) -> list[metrics_pb2.MonitoringInfo]:
+    """Return the counters of steps, summed by name and step; drop other metrics.
 
     Args:
-      consolidate: merges the metrics of bundles.
-      milliseconds: from one sample of the step at work to the next.
+      infos: metrics of any kind.
     """
-    sampler = partial(statesampler.StateSampler, sampling_period_ms=milliseconds)
-    with (
-        _replaced(fn_runner, "consolidate_monitoring_infos", consolidate),
-        _replaced(statesampler, "StateSampler", sampler),
-    ):
-        yield
+    counters = [info for info in infos if info.urn == monitoring_infos.USER_COUNTER_URN]
+    return list(monitoring_infos.consolidate(counters))
 
 
 @contextmanager

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from beam_fraud.records.numbers import as_numbers
-from beam_fraud.records.text import as_utf8, flat, tolerant_cast
+from beam_fraud.records.text import as_numbers, as_utf8, flat, tolerant_cast
 from beam_fraud.sources.columns import is_text
 
 _MICROS = 1_000_000

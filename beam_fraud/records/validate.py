@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 from beam_fraud.features.velocity.fixed_point import amount_too_large
 from beam_fraud.records.dead_letters import dead_letters, no_dead_letters
 from beam_fraud.records.faults import Faults, faults_of_parsing
-from beam_fraud.records.identifiers import as_identifiers
-from beam_fraud.records.numbers import as_numbers
+from beam_fraud.records.text import as_identifiers, as_numbers
 from beam_fraud.records.times import Times, as_times
 from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Labels, Schema
 from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, sources_of, with_origin

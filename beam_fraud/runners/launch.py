@@ -1,20 +1,25 @@
-"""Run a pipeline on the chosen runner, by default in this process."""
+"""Run a pipeline on the chosen runner, by default in this process; drain it after a signal."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_fraud.runners.dataflow.failure import dataflow_failure
-from beam_fraud.runners.flink.failure import flink_failure
-from beam_fraud.runners.flink.job import FlinkJob, name_of_own
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.runners.flink.job import FlinkJob, flink_failure, name_of_own
 from beam_fraud.runners.submission import Submission
 
 _LOG = logging.getLogger(__name__)
+#: Modules whose errors concern the service, Google's libraries or Beam's use of them.
+_THEIRS = ("google.", "apache_beam.runners.dataflow")
+_INVALID = "Pipeline has validations errors:"
+#: Maximum of characters of the service's message, which may contain a worker's traceback.
+_MOST = 600
 
 
 def finished(result: PipelineResult) -> None:
@@ -95,3 +100,101 @@ def _cancelled(result: PipelineResult) -> bool:
     except Exception as error:
         _LOG.warning("the runner did not cancel the pipeline (%s); cancel it there", error)
     return True
+
+
+def dataflow_failure(error: Exception) -> FraudError | None:
+    """Return the error for users; None for a bug of this program.
+
+    An error of this package in a worker is left alone: its own line is in the text.
+    """
+    text = str(error)
+    if f"{FraudError.__module__}." in text:
+        return None
+    if type(error).__module__.startswith(_THEIRS):
+        reason = text.partition("Error:\n")[2] or text
+    elif isinstance(error, OSError) or text.startswith(_INVALID):
+        reason = text.removeprefix(_INVALID)
+    else:
+        return None
+    line = " ".join(_last_of_traceback(reason).split())
+    return FraudError(f"Dataflow: {line[:_MOST]}", Code.PIPELINE_FAILED)
+
+
+def _last_of_traceback(text: str) -> str:
+    if "Traceback (most recent call last)" not in text:
+        return text
+    raised = [line for line in text.splitlines() if line and not line[0].isspace()]
+    return raised[-1]
+
+
+class Draining:
+    """Drain a pipeline once `ask` is called, on any runner.
+
+    Some runners end when all sources have ended, some (Flink) never do: there the pipeline is
+    cancelled once it makes no more progress.
+
+    Args:
+      stop: signals the sources to end.
+      progress: value that changes while the pipeline makes progress.
+      patience: seconds without progress after which a draining pipeline is cancelled.
+      keep: called with the running pipeline before its sources are signalled; None for a runner
+        that starts and ends it in one call.
+    """
+
+    def __init__(
+        self,
+        stop: Callable[[], None],
+        progress: Callable[[], object],
+        patience: float,
+        keep: Callable[[PipelineResult], None] | None = None,
+    ) -> None:
+        self._stop = stop
+        self._keep = keep
+        self._progress = progress
+        self._patience = patience
+        self._asked = threading.Event()
+        self._ended = threading.Event()
+        self._cancelled = False
+
+    def ask(self) -> None:
+        """Signal the sources to end; safe to call from a signal handler."""
+        if self._keep is None:
+            self._stop()
+        self._asked.set()
+
+    def wait(self, result: PipelineResult) -> None:
+        """Wait for the end of a started pipeline; a cancellation from here is a success.
+
+        Raises:
+          RuntimeError: it failed, or was cancelled by someone else.
+        """
+        # The runner's own wait has no time limit, and `ask` comes meanwhile.
+        watch = threading.Thread(target=self._cancel, args=(result,), daemon=True)
+        watch.start()
+        try:
+            finished(result)
+        except Exception:
+            # Beam treats a cancelled pipeline as failed.
+            if not self._cancelled or result.state != PipelineState.CANCELLED:
+                raise
+        finally:
+            self._ended.set()
+            self._asked.set()
+        watch.join()
+
+    def _cancel(self, result: PipelineResult) -> None:
+        self._asked.wait()
+        if self._keep is not None and not self._ended.is_set():
+            self._keep(result)
+            self._stop()
+        before: object = None
+        while (now := self._progress()) != before:
+            before = now
+            if self._ended.wait(self._patience):
+                return
+        self._cancelled = True
+        _LOG.info("the runner does not end the stream by itself, so it is cancelled")
+        try:
+            result.cancel()
+        except Exception as error:
+            _LOG.warning("the runner did not cancel the stream (%s); cancel it there", error)

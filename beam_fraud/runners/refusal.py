@@ -23,7 +23,7 @@ from apache_beam.runners.runner import create_runner
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.platform.beam_internals import declared_options
-from beam_fraud.runners.address import Address, refuse_silent_pool
+from beam_fraud.runners.address import Address, refuse_silent_pool, runner_behind
 from beam_fraud.runners.dataflow.checks import dataflow_problems
 from beam_fraud.runners.downloads import prism_program, refuse_missing_job_server
 from beam_fraud.runners.environment import environment_of, refuse_environment, worker_pool
@@ -36,7 +36,6 @@ from beam_fraud.runners.flink.cluster import (
 )
 from beam_fraud.runners.flink.options import FlinkJobOptions
 from beam_fraud.runners.flink.rest import flink_of
-from beam_fraud.runners.job_server import runner_behind
 from beam_fraud.runners.runner import (
     INSTEAD,
     Capability,

@@ -26,7 +26,7 @@ from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sinks.flagged_columns import flagged_columns
-from beam_fraud.storage.atomic import whole_file
+from beam_fraud.storage.atomic import make_directory, whole_file
 from beam_fraud.storage.database.connection import check_database, masked, prepare_database
 from beam_fraud.storage.database.errors import LockedDatabaseError, PassingDatabaseError
 from beam_fraud.storage.database.retry import (
@@ -40,7 +40,6 @@ from beam_fraud.storage.database.retry import (
 from beam_fraud.storage.database.tables import FLAGGED, RUNS
 from beam_fraud.storage.database.upsert import Row, upsert, upsert_columns
 from beam_fraud.storage.database.url import FILE_OPTIONS, DatabaseUrl, database_file, parse
-from beam_fraud.storage.folder import make_directory
 
 
 def key_ranges(batch: pa.RecordBatch, key: str, parts: int) -> list[pa.RecordBatch]:

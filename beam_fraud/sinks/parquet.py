@@ -14,8 +14,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
-from beam_fraud.storage.atomic import move
-from beam_fraud.storage.folder import check_writable, make_directory
+from beam_fraud.storage.atomic import check_writable, make_directory, move
 from beam_fraud.storage.lock import locked_directory
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import (

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.sources.csv_records import is_csv_record
+from beam_fraud.sources.csv_text import is_csv_record
 from beam_fraud.sources.lines import IsRecord, RecordBlock, read_records
 from beam_fraud.sources.raw import DETAIL, LINE, PAYLOAD, POSITION, REASON, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment

@@ -14,8 +14,7 @@ import pyarrow as pa
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.raw import Origin, origin_of, with_origin
-from beam_fraud.state.row_bytes import rows_from_bytes, rows_to_bytes
-from beam_fraud.state.shard import Delta, Effects, Unaged
+from beam_fraud.state.shard import Delta, Effects, Unaged, rows_from_bytes, rows_to_bytes
 
 #: Rows per emitted batch.
 _ROWS_AT_ONCE = 10_000

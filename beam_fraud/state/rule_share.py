@@ -1,4 +1,7 @@
-"""Mute a rule that fires too often, so that it does not decline everything."""
+"""Mute a rule that fires too often, so that it does not decline everything.
+
+The metadata of a batch carry the muted rules to the step that notifies of them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.decisions.decision import decided_columns
-from beam_fraud.decisions.rules.muted import MutedRule, with_muted
 from beam_fraud.decisions.rules.rule import FEWEST_ROWS, Fired, RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.event_clock import NEVER, ClockState, EventClock
@@ -20,7 +22,43 @@ from beam_fraud.schema.duration import HOUR
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.state.shard import Delta, Effects
 
+_KEY = b"muted"
 _Holds = npt.NDArray[np.bool_]
+
+
+class MutedRule(msgspec.Struct, frozen=True):
+    """A rule without effect for the rest of a window."""
+
+    #: Its name.
+    rule: str
+    #: Start of the window, event time in microseconds.
+    window: int
+    #: The shard that counted.
+    shard: int
+    #: Rows of the window that it fired on before it was muted.
+    fired: int
+    #: Rows of the window up to there.
+    rows: int
+
+
+def with_muted(batch: pa.RecordBatch, muted: Sequence[MutedRule]) -> pa.RecordBatch:
+    """Return the batch with muted rules in its metadata."""
+    if not muted:
+        return batch
+    metadata = {**(batch.schema.metadata or {}), _KEY: msgspec.json.encode(muted)}
+    return batch.replace_schema_metadata(metadata)
+
+
+def muted_in(batch: pa.RecordBatch) -> list[MutedRule]:
+    """Return the muted rules of a batch."""
+    data = (batch.schema.metadata or {}).get(_KEY)
+    return [] if data is None else msgspec.json.decode(data, type=list[MutedRule])
+
+
+def without_muted(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the batch without muted rules in its metadata."""
+    metadata = {key: value for key, value in (batch.schema.metadata or {}).items() if key != _KEY}
+    return batch.replace_schema_metadata(metadata or None)
 
 
 class _Window(msgspec.Struct, array_like=True):

@@ -1,4 +1,4 @@
-"""Atomic writes: files and directories that appear complete or not at all."""
+"""Atomic writes: files and directories that appear complete or not at all, and checks before."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import reason_of
 
 #: Suffix of an unfinished file.
 ENDING = ".unfinished"
@@ -200,3 +203,39 @@ def _sync(descriptor: int) -> None:
         # A pipe or a device has no disk, and some file systems cannot sync directories.
         if error.errno != errno.EINVAL:
             raise
+
+
+def check_writable(directory: Path) -> None:
+    """Check that files can be created in `directory`, or that it can be created.
+
+    Raises:
+      FraudError: a file is in the way, or the file system reports an error.
+    """
+    existing = directory
+    try:
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if existing.is_dir():
+            with tempfile.TemporaryFile(dir=existing):
+                return
+    except OSError as error:
+        raise FraudError(
+            f"{directory}: cannot write to {existing} ({reason_of(error)}), give another directory",
+            Code.OUTPUT_UNWRITABLE,
+        ) from None
+    raise FraudError(f"{directory}: {existing} is a file, give a directory", Code.OUTPUT_NAME)
+
+
+def make_directory(directory: Path) -> None:
+    """Create `directory` and its missing parents.
+
+    Raises:
+      FraudError: as in `check_writable`.
+    """
+    check_writable(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FraudError(
+            f"{directory}: cannot be made ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None

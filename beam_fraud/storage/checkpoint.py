@@ -9,8 +9,8 @@ from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.recorder import rows_counted
+from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.database.sqlite_file import connect
-from beam_fraud.storage.folder import make_directory
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

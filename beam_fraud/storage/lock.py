@@ -1,15 +1,26 @@
-"""Locks on files: held by one process, and released by the kernel at its end."""
+"""Locks on files: held by one process, and released by the kernel at its end.
+
+`sole_writer` lets one command at a time write a file or bundle that appears at its end.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
 from pathlib import Path
+from typing import TypeVar
+
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.storage.atomic import remove_unfinished_of
+from beam_fraud.storage.urls import Place
 
 #: Locks of this process until `release`, by key.
 _held: dict[Path, FileLock] = {}
+Options = TypeVar("Options")
+Run = Callable[[Options], dict[str, object]]
 
 
 class FileLock:
@@ -101,4 +112,60 @@ def release(key: Path) -> None:
     """Release the lock of a key, if any."""
     held = _held.pop(key, None)
     if held is not None:
+        held.release()
+
+
+def sole_writer(option: str, field: str) -> Callable[[Run[Options]], Run[Options]]:
+    """Lock the places that a command writes; a second command fails at its start.
+
+    Otherwise both would work for long, and one result would vanish silently.
+
+    Args:
+      option: the option with the places, for the message.
+      field: field of the command's options with the file or directory, several, or None. URLs,
+        which cannot be locked, are skipped.
+    """
+
+    def decorate(run: Run[Options]) -> Run[Options]:
+        @wraps(run)
+        def alone(options: Options) -> dict[str, object]:
+            named: str | tuple[str, ...] | None = getattr(options, field)
+            names = (named,) if isinstance(named, str) else named or ()
+            places = [place.local for place in map(Place.parse, names) if place.local]
+            with ExitStack() as stack:
+                # Each once: the command itself reports repeats.
+                for place in dict.fromkeys(places):
+                    stack.enter_context(_locked(option, place))
+                return run(options)
+
+        return alone
+
+    return decorate
+
+
+@contextmanager
+def _locked(option: str, place: Path) -> Iterator[None]:
+    """Hold a lock beside a place; the kernel releases it with the process."""
+    # A missing place is created by the command, so lock the nearest directory.
+    above = next((parent for parent in place.parents if parent.is_dir()), place.parent)
+    lock = above / f".{'-'.join(place.relative_to(above).parts)}.lock"
+    try:
+        held = lock_current(lock)
+    except BlockingIOError:
+        raise FraudError(
+            f"{option} {place}: another command is writing it; wait for its end, or give another "
+            "place",
+            Code.OUTPUT_IN_USE,
+        ) from None
+    except OSError:
+        # Without locks, the command cannot write either and reports it.
+        yield
+        return
+    try:
+        with suppress(OSError):
+            # Leftovers of a killed command.
+            remove_unfinished_of(place)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
         held.release()

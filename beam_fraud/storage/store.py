@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beam_fraud.storage import atomic, objects
-from beam_fraud.storage.folder import check_writable, make_directory
+from beam_fraud.storage.atomic import check_writable, make_directory
 from beam_fraud.storage.lock import locked_directory
 
 

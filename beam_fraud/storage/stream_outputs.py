@@ -14,10 +14,9 @@ import msgspec
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage import lock
-from beam_fraud.storage.atomic import remove_unfinished, remove_unfinished_of
+from beam_fraud.storage.atomic import make_directory, remove_unfinished, remove_unfinished_of
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM, UNDELIVERED, new_run_id
 from beam_fraud.storage.checkpoint import LocalCheckpoint
-from beam_fraud.storage.folder import make_directory
 from beam_fraud.storage.parquet_writer import is_ours
 from beam_fraud.storage.staging import UNFINISHED_PARTS
 from beam_fraud.storage.store import Store, store_at

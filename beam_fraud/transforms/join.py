@@ -9,7 +9,7 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_fraud.decisions.rules.muted import muted_in, with_muted, without_muted
+from beam_fraud.state.rule_share import muted_in, with_muted, without_muted
 
 
 def join(pieces: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

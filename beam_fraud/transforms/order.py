@@ -1,4 +1,4 @@
-"""Number transactions by their place in all files."""
+"""Number transactions by their place in all files, the order of their velocity features."""
 
 from __future__ import annotations
 
@@ -6,17 +6,43 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from beam_fraud.monitoring.run_progress import ProgressWriter
+from beam_fraud.monitoring.recorder import ProgressWriter
+from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.raw import POSITION, origin_of
 from beam_fraud.transforms.counters import EARLIEST_ROW, note_earliest
-from beam_fraud.transforms.shuffle.order import ORDER, file_of, order_of
+
+#: Column of the order in shuffled rows: int64.
+ORDER = "@order"
+#: The lower bits hold the position in a file: files have up to 10**12 rows.
+_POSITION_BITS = 40
+
+
+def order_of(file: int, positions: pa.Array) -> pa.Array:
+    """Return the order of rows (int64[n]): by file number, then by position."""
+    return pc.add(positions, pa.scalar(file << _POSITION_BITS, pa.int64()))
+
+
+def file_of(order: pa.Array) -> npt.NDArray[np.int64]:
+    """Return the file number of each row, int64[n]."""
+    return np.asarray(order, dtype=np.int64) >> _POSITION_BITS
+
+
+def in_order(rows: pa.Table) -> pa.Table:
+    """Sort rows by event time, then by `ORDER`."""
+    times = event_micros(rows)
+    order = np.asarray(rows.column(ORDER))
+    later = (times[1:] > times[:-1]) | ((times[1:] == times[:-1]) & (order[1:] > order[:-1]))
+    return rows if later.all() else rows.take(pa.array(np.lexsort((order, times))))
 
 
 @dataclass
 class Order(beam.PTransform):
-    """Replace the positions of transactions by `shuffle.order.ORDER`."""
+    """Replace the positions of transactions by `ORDER`."""
 
     #: Names of the files in their order.
     names: Sequence[str]

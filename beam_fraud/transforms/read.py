@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.monitoring.run_progress import ProgressWriter
+from beam_fraud.monitoring.recorder import ProgressWriter
 from beam_fraud.records.read import read_transactions
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.segment import InputFile, Segment

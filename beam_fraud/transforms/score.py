@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 
+from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.toml import load_rules
-from beam_fraud.decisions.rules.vocabulary import vocabulary
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import Bundle, load_bundle
 from beam_fraud.transforms.decide import Decide

@@ -36,7 +36,7 @@ from beam_fraud.state.shard import Effects, Shard
 from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
 from beam_fraud.transforms.join import Join, join
 from beam_fraud.transforms.shards_in_memory import Opened, ShardsInMemory
-from beam_fraud.transforms.shuffle.spill import split
+from beam_fraud.transforms.shuffle import split
 
 #: Type: create the shard of a number; a partial of a class, sent to the workers.
 MakeShard = Callable[[int], Shard]

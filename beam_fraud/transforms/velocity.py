@@ -28,11 +28,9 @@ from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_history
 from beam_fraud.transforms.counters import EARLIEST_HISTORY_ROW, EARLIEST_ROW, note_earliest
-from beam_fraud.transforms.order import FromFile, Order
+from beam_fraud.transforms.order import ORDER, FromFile, Order, order_of
 from beam_fraud.transforms.read import ReadHistory
-from beam_fraud.transforms.shuffle.order import ORDER, order_of
-from beam_fraud.transforms.shuffle.spill import SpilledPart, SpillWriter, split
-from beam_fraud.transforms.shuffle.velocity import velocity_of_part
+from beam_fraud.transforms.shuffle import SpilledPart, SpillWriter, split, velocity_of_part
 
 _LOG = logging.getLogger(__name__)
 #: Parts on this machine: one at a time is in memory, and a buffer of each during the split.

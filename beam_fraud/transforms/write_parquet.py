@@ -1,8 +1,8 @@
-"""Write record batches to a few large Parquet files."""
+"""Write record batches to a few large Parquet files; at a URL, publish them last."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_fraud.storage.batch_outputs import RunOutputs
 from beam_fraud.storage.objects import as_os_errors, create, give_up
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
+
+#: Type: a branch and the name of one of its files.
+_Part = tuple[str, str]
 
 
 @dataclass
@@ -98,3 +101,45 @@ def _keep(written: tuple[int, Iterable[str]], directory: Path) -> None:
     for part in directory.glob("part-*.parquet"):
         if part.name not in names:
             part.unlink()
+
+
+@dataclass
+class Publish(beam.PTransform):
+    """Publish parts, named by branch, after all other work."""
+
+    #: Outputs of the run.
+    outputs: RunOutputs
+    #: Collections to wait for, beside the parts.
+    after: Sequence[beam.PCollection] = ()
+
+    def expand(self, parts: Mapping[str, beam.PCollection[str]]) -> beam.PCollection[None]:
+        """Wait by a side input, and publish in one worker."""
+        written = [
+            names | f"Of {branch}" >> beam.Map(_named, branch).with_output_types(_Part)
+            for branch, names in parts.items()
+        ]
+        written += [
+            done | f"After {number}" >> beam.FlatMap(_nothing).with_output_types(_Part)
+            for number, done in enumerate(self.after)
+        ]
+        root = next(iter(parts.values())).pipeline
+        return (
+            root
+            | "Once" >> beam.Create([self.outputs])
+            | "Move" >> beam.Map(_publish, beam.pvalue.AsList(written | "Parts" >> beam.Flatten()))
+        )
+
+
+def _named(name: str, branch: str) -> tuple[str, str]:
+    return branch, name
+
+
+def _nothing(done: object) -> Iterator[_Part]:
+    yield from ()
+
+
+def _publish(outputs: RunOutputs, parts: list[_Part]) -> None:
+    committed: dict[str, list[str]] = {}
+    for branch, name in parts:
+        committed.setdefault(branch, []).append(name)
+    outputs.publish_parts(committed)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds.keras import Keras
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from benchmarks.keras_recipe import Run, run, table
 

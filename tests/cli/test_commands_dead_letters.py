@@ -10,10 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli.commands import replay, score
-from beam_fraud.cli.commands.dead_letters import render_list, run_export, run_list
+from beam_fraud.cli.commands.dead_letters import render_list, run_export, run_list, wrong_value
 from beam_fraud.cli.options import ExportDeadLettersOptions, ListDeadLettersOptions, ScoreOptions
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.operations.dead_letters.wrong_value import wrong_value
 from beam_fraud.records.faults import REASONS
 from beam_fraud.storage.database.connection import sqlite_url
 from tests.cli.test_commands_replay import DAY, again, dead_letters, export, listed, scored

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_fraud.runners.draining import Draining
+from beam_fraud.runners.launch import Draining
 
 #: Longer than any test waits.
 NEVER = 60.0

@@ -27,7 +27,7 @@ from beam_fraud.cli.options import (
     TrainOptions,
 )
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.evaluation.charts.figure import Plot
+from beam_fraud.evaluation.charts import Plot
 from tests.failing import fails
 from tests.requirements import need
 

@@ -21,7 +21,7 @@ from beam_fraud.cli.options import (
     TrainOptions,
 )
 from beam_fraud.errors import Code
-from beam_fraud.storage.sole_writer import sole_writer
+from beam_fraud.storage.lock import sole_writer
 from tests.failing import fails
 
 

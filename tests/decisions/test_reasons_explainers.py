@@ -33,9 +33,9 @@ from beam_fraud.decisions.reasons.registry import (
     explainer_of,
 )
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds import KINDS
 from beam_fraud.models.kinds.logistic import Logistic
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference, reference_of
 from beam_fraud.schema.schema import FeatureColumn, Schema

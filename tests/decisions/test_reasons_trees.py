@@ -10,8 +10,8 @@ from beam_fraud.decisions.reasons import tree_shapley
 from beam_fraud.decisions.reasons import tree_shapley as leaf_tables
 from beam_fraud.decisions.reasons.explainer import UnexplainableError
 from beam_fraud.decisions.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
-from beam_fraud.models.labelled import LabelledRows
 from tests.shapley_reference import reference_contributions
 
 

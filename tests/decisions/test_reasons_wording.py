@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from beam_fraud.decisions.reasons.usual_values import usual_values
 from beam_fraud.decisions.reasons.wording import Wording
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.models.reference import Reference, reference_of
+from beam_fraud.models.reference import Reference, reference_of, usual_values
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from beam_fraud.schema.velocity import AGGREGATES, Velocity

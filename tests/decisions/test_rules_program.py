@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.expression import read_condition
 from beam_fraud.decisions.rules.program import ABSENT, UNKNOWN, Program, TextCodes
 from beam_fraud.decisions.rules.rule import Rule, RuleSet
 from beam_fraud.decisions.rules.toml import rules_from_toml
-from beam_fraud.decisions.rules.vocabulary import vocabulary
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Schema

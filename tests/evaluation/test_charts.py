@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from beam_fraud.evaluation.charts.figure import Plot, legend_below, plot
-from beam_fraud.evaluation.charts.page import (
+from beam_fraud.evaluation.charts import (
     Notice,
+    Plot,
     Section,
     Table,
     cell_text,
+    legend_below,
+    plot,
     render_page,
     save_plots,
 )

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.features.calendar import is_night, is_weekend
-from beam_fraud.features.matrix import FeatureSet, categories_of, code_categories, feature_matrix
+from beam_fraud.features.matrix import (
+    FeatureSet,
+    categories_of,
+    code_categories,
+    feature_matrix,
+    is_night,
+    is_weekend,
+)
 from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Schema
 
 #: Arrow knows the summer times of 2038 and later no more.

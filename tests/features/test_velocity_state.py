@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from beam_fraud.errors import FraudError
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
-from beam_fraud.features.velocity.state import distinct_merchants, row_runs
+from beam_fraud.features.velocity.state import row_runs, window_scan
 from beam_fraud.features.velocity.state import row_runs as key_slots
 from beam_fraud.features.velocity.state.row_runs import KeySlots
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
@@ -165,7 +165,7 @@ def test_equals_the_batch_engine_on_many_rows(specs: Sequence[Velocity], size: i
     late = int((np.maximum.accumulate(rows.time) - rows.time).max())
     state = VelocityState(specs, late)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distinct_merchants, "_TOGETHER", 5000)
+        patch.setattr(window_scan, "_TOGETHER", 5000)
         parts = [state.update(*batch) for batch in batches(rows, frauds, [size])]
     expected = batch_features(rows, frauds, specs, np.arange(len(rows)))
     assert_same(joined(parts), {name: list(feature) for name, feature in expected.items()})

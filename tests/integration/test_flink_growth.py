@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.monitoring.board import read_board
+from beam_fraud.monitoring.recorder import read_board
 from beam_fraud.simulate.simulation import Simulation, simulate
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker

@@ -15,7 +15,7 @@ import pytest
 
 from beam_fraud.cli.commands.train import run as train
 from beam_fraud.cli.options import TrainOptions
-from beam_fraud.monitoring.board import read_board
+from beam_fraud.monitoring.recorder import read_board
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.flink_usage import workers

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from beam_fraud.sources.kafka.progress import lags
+from beam_fraud.sources.kafka.position import lags
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from deploy.kafka.broker import Broker
 from tests.integration.test_kafka_source import committed, numbers, source_of

@@ -20,12 +20,11 @@ from beam_fraud.records.json_records import NewestEvent
 from beam_fraud.sources.kafka import batches, feed
 from beam_fraud.sources.kafka import source as source_module
 from beam_fraud.sources.kafka.feed import Feed
-from beam_fraud.sources.kafka.pool import POOL
-from beam_fraud.sources.kafka.progress import lags
+from beam_fraud.sources.kafka.position import lags
+from beam_fraud.sources.kafka.reader import POOL
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.kafka.source import KafkaSource
-from beam_fraud.sources.kafka.start import Start
-from beam_fraud.sources.kafka.topic import KafkaTopic
+from beam_fraud.sources.kafka.topic import KafkaTopic, Start
 from beam_fraud.sources.raw import PAYLOAD
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.transforms.counters import read_counters

@@ -14,10 +14,9 @@ from markdown_it import MarkdownIt
 from beam_fraud.cli.commands import train
 from beam_fraud.cli.options import TrainOptions
 from beam_fraud.models.bundle import open_bundle, read_card
-from beam_fraud.models.card.figures import importance_of
-from beam_fraud.models.card.markdown import code, plain, table
+from beam_fraud.models.card.figures import code, importance_of, plain, table
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds import model_kind
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.resampling import resampler
 
 HOSTILE = "<img src=x>|`a`&_*b*[c](http:d)"

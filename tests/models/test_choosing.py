@@ -8,11 +8,10 @@ import numpy.typing as npt
 import pytest
 
 from beam_fraud.models.choosing import choose, settle
-from beam_fraud.models.examples import FoldRows
+from beam_fraud.models.examples import FoldRows, LabelledRows
 from beam_fraud.models.folds import Fold, block_begins, chained_folds, fold_figures, summary
 from beam_fraud.models.handbook import card_precision
 from beam_fraud.models.kinds import ModelKind
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema.duration import DAY
 from tests.hourly import examples, hourly

@@ -9,8 +9,8 @@ import pytest
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.class_weight import Balanced, with_class_weight
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds import KINDS, model_kind
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.resampling import resampled
 from tests.failing import fails

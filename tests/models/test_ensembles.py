@@ -18,10 +18,10 @@ from beam_fraud.models.calibration import log_odds
 from beam_fraud.models.choosing import settle
 from beam_fraud.models.estimators.anomalies import MOST_KNOTS, CategoryShares, EmpiricalRank
 from beam_fraud.models.estimators.ensemble import forward_cuts, forward_scores, mean_log_odds
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.kinds.ensemble import Average, RankAverage, Stacking, best_weights
 from beam_fraud.models.kinds.isolation_forest import IsolationForest
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from tests.failing import fails
 

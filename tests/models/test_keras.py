@@ -21,9 +21,9 @@ from beam_fraud.decisions.reasons.registry import explainer_of
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import HISTORY_FILE, open_bundle
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.kinds.keras import Keras
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.network.classifier import KerasClassifier
 from beam_fraud.models.network.fitting import (
     VARIABLE,

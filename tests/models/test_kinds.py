@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds import KINDS, model_kind
 from beam_fraud.models.kinds.boosting import Boosting
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from tests.failing import fails
 from tests.models.test_kinds_contract import rows

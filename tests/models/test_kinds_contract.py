@@ -21,8 +21,8 @@ from beam_fraud.decisions.reasons.registry import explainer_of
 from beam_fraud.errors import EXTRAS, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, load_model, open_bundle, write_bundle
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds import KINDS, ModelKind
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.manifest import Manifest, Thresholds, packages_of
 from beam_fraud.models.predict import check_classifier, predict_scores
 from beam_fraud.models.reference import Reference, reference_of

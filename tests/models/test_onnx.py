@@ -26,12 +26,12 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, write_bundle
 from beam_fraud.models.calibration import Calibrated, Isotonic, Platt
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.kinds.base import scaled_columns
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.manifest import Manifest, Thresholds
 from beam_fraud.models.network.classifier import KerasClassifier
-from beam_fraud.models.network.dense import DenseNetwork
+from beam_fraud.models.network.fitting import DenseNetwork
 from beam_fraud.models.onnx import export
 from beam_fraud.models.onnx.export import export_onnx, probe_rows
 from beam_fraud.models.onnx.graph import onnx_graph

@@ -18,8 +18,8 @@ from joblib.numpy_pickle import NumpyUnpickler
 
 from beam_fraud.models.bundle import MODEL_FILE, load_model, open_bundle
 from beam_fraud.models.class_weight import with_class_weight
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds import KINDS, ModelKind, model_kind
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.resampling import RESAMPLERS, resampled
 from tests.one_thread import one_thread

@@ -14,11 +14,11 @@ from sklearn.dummy import DummyClassifier
 from beam_fraud.decisions.reasons.registry import explainer_of
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.folds import split_stratified
 from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
 from beam_fraud.models.kinds.logistic import Logistic
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
 from beam_fraud.models.resampling import RESAMPLERS, Resampled, Resampler, resampled, resampler

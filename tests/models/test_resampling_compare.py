@@ -11,10 +11,9 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import average_precision_score
 
-from beam_fraud.models.examples import Examples, FoldRows
+from beam_fraud.models.examples import Examples, FoldRows, LabelledRows
 from beam_fraud.models.folds import Fold
 from beam_fraud.models.kinds import ModelKind, model_kind
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.metrics import WeightedPrecision, gain_interval
 from beam_fraud.models.resampling import RESAMPLERS, Resampled, Resampler, candidates, resampler
 from beam_fraud.models.resampling.compare import compare

@@ -14,11 +14,10 @@ import pytest
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.choosing import choose
-from beam_fraud.models.examples import FoldRows
+from beam_fraud.models.examples import FoldRows, LabelledRows
 from beam_fraud.models.folds import block_begins, chained_folds
 from beam_fraud.models.kinds import KINDS, ModelKind
-from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.space import Choice, Real, Space, Whole
+from beam_fraud.models.kinds.base import Choice, Real, Space, Whole
 from beam_fraud.models.tuning.trial import Trial, Tuning
 from beam_fraud.models.tuning.tune import study_in, tune
 from tests.failing import fails

@@ -9,7 +9,7 @@ from beam_fraud.schema.presets import HANDBOOK, LEDGER, ULB
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, SOURCE
-from beam_fraud.transforms.shuffle.order import ORDER
+from beam_fraud.transforms.order import ORDER
 from beam_fraud.transforms.stateful import _ROW
 from tests.reading import BANK
 

@@ -6,9 +6,9 @@ import pytest
 
 from beam_fraud.decisions.rules.toml import load_rules, rules_from_toml
 from beam_fraud.errors import UsageError
+from beam_fraud.schema.text_file import read_secret
 from beam_fraud.schema.toml import load_schema, schema_from_toml
 from beam_fraud.sources.kafka.settings import read_properties, resolve
-from beam_fraud.storage.secret import read_secret
 
 MARK = b"\xef\xbb\xbf"
 SCHEMA = b'name = "bank"\n[roles]\nevent_time = "t"\namount = "a"\n'

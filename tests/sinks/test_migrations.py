@@ -22,7 +22,7 @@ from beam_fraud.storage.database.connection import (
     transaction,
     writing,
 )
-from beam_fraud.storage.database.migrations.migrate import migrate
+from beam_fraud.storage.database.migrations import migrate
 from beam_fraud.storage.database.tables import (
     ALERTS,
     DELIVERIES,

@@ -18,8 +18,7 @@ from beam_fraud.sources.kafka.batches import chunks_of, joined
 from beam_fraud.sources.kafka.position import KafkaMark, KafkaMarkCoder, Reading
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.kafka.source import KafkaSource
-from beam_fraud.sources.kafka.start import EARLIEST, Start
-from beam_fraud.sources.kafka.topic import Content, KafkaTopic
+from beam_fraud.sources.kafka.topic import EARLIEST, Content, KafkaTopic, Start
 from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, origin_of, sources_of
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from tests.failing import fails

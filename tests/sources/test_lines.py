@@ -5,7 +5,7 @@ import io
 import pytest
 
 from beam_fraud.sources import lines
-from beam_fraud.sources.csv_records import is_csv_record
+from beam_fraud.sources.csv_text import is_csv_record
 from beam_fraud.sources.lines import read_records
 from beam_fraud.sources.segment import CsvLayout
 

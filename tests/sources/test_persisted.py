@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.sources.kafka.settings import KafkaSettings
-from beam_fraud.sources.kafka.start import Start
+from beam_fraud.sources.kafka.topic import Start
 from tests.persisted.sets import NAMES, SETS, unpack
 
 PART = "flink.tar.xz"
@@ -65,5 +65,5 @@ def test_names_are_found_in_pickles_within_pickles() -> None:
     packed = base64.b64encode(bz2.compress(pickle.dumps([Start("latest"), inner])))
     assert pickled_in(b"before" + packed + b" after") == {
         "beam_fraud.sources.kafka.settings.KafkaSettings",
-        "beam_fraud.sources.kafka.start.Start",
+        "beam_fraud.sources.kafka.topic.Start",
     }

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.state.archive import ArchiveShard
-from beam_fraud.storage import archive_folder
+from beam_fraud.state.archive import _ROW_GROUP_ROWS, ArchiveShard
 from beam_fraud.storage.parquet_writer import is_ours
 from tests.shard_host import TRANSACTIONS, Event, Host, transactions
 
@@ -191,4 +190,4 @@ def test_memory_is_that_of_one_row_group(tmp_path: Path) -> None:
     for number in range(100):
         host.shard.take(batch(number * 1_000, 1_000))
     held = pa.total_allocated_bytes() - before
-    assert held < archive_folder._ROW_GROUP_ROWS * 100
+    assert held < _ROW_GROUP_ROWS * 100

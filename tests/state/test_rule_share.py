@@ -10,9 +10,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.decisions.rules.muted import MutedRule, muted_in
 from beam_fraud.sources.raw import origin_of
-from beam_fraud.state.rule_share import RuleShareShard
+from beam_fraud.state.rule_share import MutedRule, RuleShareShard, muted_in
 from tests.ruled import RULES, THRESHOLDS, decided
 from tests.shard_host import Event, Host, newest_row
 

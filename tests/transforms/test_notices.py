@@ -7,8 +7,8 @@ import logging
 import pytest
 from sqlalchemy import select
 
-from beam_fraud.decisions.rules.muted import MutedRule, muted_in, with_muted
 from beam_fraud.sources.raw import origin_of
+from beam_fraud.state.rule_share import MutedRule, muted_in, with_muted
 from beam_fraud.storage.database import retry as persistence
 from beam_fraud.storage.database.connection import prepare_database, transaction
 from beam_fraud.storage.database.tables import DELIVERIES

@@ -12,9 +12,9 @@ from apache_beam.testing.util import assert_that
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.runners.submission import Submission
-from beam_fraud.transforms.shuffle.order import ORDER
+from beam_fraud.transforms.order import ORDER
 from beam_fraud.transforms.velocity import AddVelocity
-from tests.transforms.test_shuffle_velocity import ACCOUNT, MERCHANT, nan_equal, transactions
+from tests.transforms.test_shuffle import ACCOUNT, MERCHANT, nan_equal, transactions
 
 
 @pytest.mark.parametrize("by_files", [True, False])

@@ -10,8 +10,7 @@ from beam_fraud.alerts.channels.message_json import message_records
 from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.policy import AS_THEY_COME, Policy
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.storage.atomic import append_lines
-from beam_fraud.storage.folder import check_writable, make_directory
+from beam_fraud.storage.atomic import append_lines, check_writable, make_directory
 from beam_fraud.storage.lock import lock_current
 
 

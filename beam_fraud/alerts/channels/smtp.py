@@ -22,7 +22,7 @@ from beam_fraud.alerts.template import MessageTemplate, default_template
 from beam_fraud.alerts.wording import headline
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import printable
-from beam_fraud.storage.secret import read_secret
+from beam_fraud.schema.text_file import read_secret
 
 _LOG = logging.getLogger(__name__)
 #: HTML frame of an e-mail with a text template only.

@@ -12,7 +12,7 @@ from beam_fraud.alerts.channels.http import HttpChannel, settle
 from beam_fraud.alerts.channels.message_json import message_json
 from beam_fraud.alerts.message import Message
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.storage.secret import read_secret
+from beam_fraud.schema.text_file import read_secret
 
 #: HTTP headers of a signed message.
 TIMESTAMP_HEADER, SIGNATURE_HEADER = "X-Beam-Fraud-Timestamp", "X-Beam-Fraud-Signature"

@@ -20,8 +20,8 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.monitoring import activity
-from beam_fraud.monitoring.run_progress import rows_done
-from beam_fraud.operations.dead_letters.headers import note_headers
+from beam_fraud.monitoring.recorder import rows_done
+from beam_fraud.operations.dead_letters.directory import note_headers
 from beam_fraud.pipeline.batch import Inputs
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.records.event_span import event_span
@@ -33,8 +33,8 @@ from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs, limit_files
+from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, RunOutputs
-from beam_fraud.storage.folder import make_directory
 from beam_fraud.transforms import counters
 
 _LOG = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CheckRulesOptions
 from beam_fraud.cli.terminal.columns import table
 from beam_fraud.decisions.decision import decided_columns
+from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.figures import Block, RuleFigures
 from beam_fraud.decisions.rules.program import Program
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.decisions.rules.toml import load_rules
-from beam_fraud.decisions.rules.vocabulary import vocabulary
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.candidate import overlap_warning
 from beam_fraud.features.dataset import load_dataset

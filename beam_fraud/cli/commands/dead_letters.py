@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,12 +19,17 @@ from beam_fraud.operations.dead_letters.database import DeadLetterTable
 from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.operations.dead_letters.repaired import write_json_lines
 from beam_fraud.operations.dead_letters.store import Choice, DeadLetters, undelivered_rows
-from beam_fraud.operations.dead_letters.wrong_value import wrong_value
 from beam_fraud.platform.wording import did_you_mean, printable
 from beam_fraud.records.faults import REASONS, line_of
 from beam_fraud.sinks.url import parse_sink
+from beam_fraud.sources.csv import DELIMITERS, split_header
+from beam_fraud.sources.csv_text import split_record
+from beam_fraud.sources.segment import CsvLayout
 from beam_fraud.storage.batch_outputs import local_directory
 from beam_fraud.storage.urls import absolute
+
+#: Maximum of characters shown of a value.
+_LONGEST = 60
 
 
 def choice_of(options: DeadLetterOptions) -> Choice:
@@ -224,3 +230,47 @@ def _shown(
     if payload:
         shown["payload"] = None if record is None else record.decode("utf-8", "backslashreplace")
     return shown
+
+
+def wrong_value(reason: str, detail: str, record: bytes | None, header: str | None) -> str | None:
+    r"""Return the wrong value, quoted and on one line; None if unknown.
+
+    Args:
+      reason: reason of the dead letter.
+      detail: detail without the line.
+      record: the record itself, or None.
+      header: header of its CSV file, or None.
+
+    Example:
+      >>> wrong_value("wrong_type", "a: not of the type it should be", b'{"a": "x\\n"}', None)
+      "'x\\n'"
+    """
+    column = detail.partition(f": {REASONS.get(reason, '')}")[0]
+    if column == detail:
+        # Form of the detail for a JSON member of another type.
+        column = detail.partition(": ")[0]
+    if record is None or reason.startswith("missing_"):
+        return None
+    value = _fields(record, column, header).get(column)
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    quoted = repr(text[:_LONGEST]) if isinstance(value, str) else text[:_LONGEST]
+    return quoted + ("…" if len(text) > _LONGEST else "")
+
+
+def _fields(record: bytes, column: str, header: str | None) -> Mapping[str, object]:
+    """Return the fields of a record by name; none if it cannot be read."""
+    if header is None:
+        try:
+            decoded = msgspec.json.decode(record)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return {}
+        return decoded if isinstance(decoded, dict) else {}
+    for delimiter in DELIMITERS:
+        names = split_header(header, delimiter)
+        if column in names:
+            layout = CsvLayout(names, delimiter, 0)
+            fields = split_record(record.decode("utf-8", "backslashreplace"), layout)
+            return {} if fields is None else dict(zip(names, fields, strict=True))
+    return {}

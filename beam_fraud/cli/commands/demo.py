@@ -18,7 +18,7 @@ from beam_fraud.platform.wording import own_call
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
-from beam_fraud.storage.folder import make_directory
+from beam_fraud.storage.atomic import make_directory
 
 _LOG = logging.getLogger(__name__)
 

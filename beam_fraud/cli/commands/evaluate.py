@@ -31,7 +31,7 @@ from beam_fraud.models.threshold import LeastCost
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.event_time import event_micros, moment_of
 from beam_fraud.storage.atomic import write_file
-from beam_fraud.storage.sole_writer import sole_writer
+from beam_fraud.storage.lock import sole_writer
 from beam_fraud.storage.urls import Place
 
 _log = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ def _report(
 
 
 def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]:
-    from beam_fraud.evaluation.charts.page import save_plots
+    from beam_fraud.evaluation.charts import save_plots
     from beam_fraud.evaluation.report.files import report_bytes
     from beam_fraud.evaluation.report.sections import sections_of
 

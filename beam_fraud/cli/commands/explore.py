@@ -14,7 +14,7 @@ from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import ExploreOptions
 from beam_fraud.cli.terminal.columns import fact, table
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.evaluation.charts.page import Section, render_page, save_plots
+from beam_fraud.evaluation.charts import Section, render_page, save_plots
 from beam_fraud.evaluation.explore.exploration import explore
 from beam_fraud.evaluation.explore.report import report_sections, subtitle
 from beam_fraud.features.dataset import Dataset, load_dataset
@@ -23,7 +23,7 @@ from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources.file_format import format_of
 from beam_fraud.sources.filesystem import list_files
 from beam_fraud.storage.atomic import write_file
-from beam_fraud.storage.sole_writer import sole_writer
+from beam_fraud.storage.lock import sole_writer
 
 #: Maximum of features on the terminal.
 _SHOWN = 5

@@ -6,7 +6,7 @@ from beam_fraud.cli.options import ExportModelOptions
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.onnx.export import export_onnx
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.storage.sole_writer import sole_writer
+from beam_fraud.storage.lock import sole_writer
 
 
 @sole_writer("--onnx", "onnx")

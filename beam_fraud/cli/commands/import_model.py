@@ -15,7 +15,7 @@ from beam_fraud.models.reference import Reference
 from beam_fraud.models.storage import check_directory
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.toml import load_schema
-from beam_fraud.storage.sole_writer import sole_writer
+from beam_fraud.storage.lock import sole_writer
 
 
 @sole_writer("--out", "out")

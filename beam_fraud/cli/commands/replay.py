@@ -32,6 +32,7 @@ from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.csv import read_header
 from beam_fraud.sources.file_format import REPLAY, FileFormat, format_of
 from beam_fraud.sources.replayed import is_csv_source
+from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import (
     DEAD_LETTERS,
     SCORES,
@@ -41,7 +42,6 @@ from beam_fraud.storage.batch_outputs import (
     local_directory,
     new_run_id,
 )
-from beam_fraud.storage.folder import make_directory
 from beam_fraud.storage.staging import REPLAYING, Staging
 from beam_fraud.storage.urls import absolute
 

@@ -19,7 +19,7 @@ from beam_fraud.monitoring.activity import doing
 from beam_fraud.simulate.files import file_format, whole_file, write_transactions
 from beam_fraud.simulate.fraud import MIX
 from beam_fraud.simulate.simulation import FRAUD_RATE, Simulation, simulate
-from beam_fraud.storage.sole_writer import sole_writer
+from beam_fraud.storage.lock import sole_writer
 
 _LOG = logging.getLogger(__name__)
 #: Type: write transactions and return their part of the result.

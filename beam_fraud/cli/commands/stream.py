@@ -23,23 +23,23 @@ from beam_fraud.cli.commands.stream_plan import StreamPlan, plan
 from beam_fraud.cli.options import StreamOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.cli.terminal.progress import AboveLine
-from beam_fraud.cli.terminal.stream_line import live_line
+from beam_fraud.cli.terminal.stream_status import live_line
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash
-from beam_fraud.monitoring.board import new_board, read_board
 from beam_fraud.monitoring.prometheus import serve_metrics
+from beam_fraud.monitoring.recorder import new_board, read_board
 from beam_fraud.monitoring.snapshot import Snapshot, no_alerts
 from beam_fraud.monitoring.waiting import safe_meanwhile
 from beam_fraud.pipeline.stream import archives, build_stream
 from beam_fraud.runners import launch
 from beam_fraud.runners.dataflow.job import DataflowDraining
-from beam_fraud.runners.draining import Draining
 from beam_fraud.runners.flink.job import FlinkJob
+from beam_fraud.runners.launch import Draining
 from beam_fraud.state.identity import checkpoint_hash, remember, taken_up, warn_of_no_key
+from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database
-from beam_fraud.storage.folder import make_directory
 from beam_fraud.storage.stream_outputs import StreamOutputs, claim_archives
 from beam_fraud.transforms import counters
 

@@ -8,8 +8,7 @@ from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.kafka.check import topic_ids, topic_partitions
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.kafka.source import KafkaSource
-from beam_fraud.sources.kafka.start import Start
-from beam_fraud.sources.kafka.topic import KafkaTopic
+from beam_fraud.sources.kafka.topic import KafkaTopic, Start
 from beam_fraud.storage.checkpoint import about_topics
 from beam_fraud.storage.stream_outputs import StreamOutputs
 

@@ -28,7 +28,7 @@ from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.toml import load_schema
-from beam_fraud.storage.sole_writer import sole_writer
+from beam_fraud.storage.lock import sole_writer
 
 #: Figures of a fold.
 _VALIDATED = ("average_precision", "roc_auc", "card_precision_at_100")

@@ -11,7 +11,7 @@ from beam_fraud.models.class_weight import WEIGHT_SETTINGS
 from beam_fraud.models.kinds import ModelKind
 from beam_fraud.models.tuning.trial import Tuning, tuned_settings
 from beam_fraud.schema.schema import Schema
-from beam_fraud.storage.folder import check_writable
+from beam_fraud.storage.atomic import check_writable
 from beam_fraud.storage.urls import Place
 
 #: Maximum of folds: each is a training of its own.

@@ -1,16 +1,35 @@
-"""Format the status of a stream as one line."""
+"""Show the status of a stream as one line: redrawn on a terminal, otherwise logged."""
 
 from __future__ import annotations
 
+import logging
 import math
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 
+from beam_fraud.cli.terminal.progress import Line, shown
+from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED
 from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
-from beam_fraud.monitoring.snapshot import AlertCounts, Snapshot, topic_and_partition
+from beam_fraud.monitoring.snapshot import (
+    AlertCounts,
+    ReadAlerts,
+    Snapshot,
+    no_alerts,
+    topic_and_partition,
+)
 
 #: Maximum of partitions listed; beyond it, only the one with the largest lag.
 _PARTITIONS = 4
+#: Seconds of the rate's window.
+_RATE_SECONDS = 5.0
+#: Seconds of the latencies' window.
+_LATENCY_SECONDS = 10.0
+logger = logging.getLogger(__name__)
+#: Counting alerts asks a database.
+_SECONDS_BETWEEN_COUNTS_OF_ALERTS = 2.0
 
 
 def stream_status(
@@ -143,3 +162,89 @@ def _alerts(number: Callable[[float], str], alerts: Mapping[str, AlertCounts]) -
     sent = number(sum(counts.sent for counts in alerts.values()))
     waiting = sum(counts.pending for counts in alerts.values())
     return f"alerts {sent} sent" + (f" {number(waiting)} waiting" if waiting else "")
+
+
+class Trend:
+    """Compare the newest snapshot of a stream with recent ones."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, Snapshot]] = deque()
+
+    def add(self, seconds: float, snapshot: Snapshot) -> None:
+        """Add a snapshot with a monotonic time."""
+        self._seen.append((seconds, snapshot))
+        # Keep one snapshot at least as old as the window.
+        while len(self._seen) > 1 and seconds - self._seen[1][0] >= _LATENCY_SECONDS:
+            self._seen.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Transactions done per second, over the last five seconds; 0 after one snapshot."""
+        seconds, now = self._seen[-1]
+        before, then = self._back(_RATE_SECONDS)
+        return max(now.done - then.done, 0) / (seconds - before) if seconds > before else 0.0
+
+    @property
+    def latency(self) -> LatencyHistogram:
+        """Latencies of what was scored in the last ten seconds."""
+        return self._seen[-1][1].latency.since(self._back(_LATENCY_SECONDS)[1].latency)
+
+    def _back(self, seconds: float) -> tuple[float, Snapshot]:
+        """Return the newest snapshot that is at least this old, else the oldest."""
+        end = self._seen[-1][0] - seconds
+        return next((seen for seen in reversed(self._seen) if seen[0] <= end), self._seen[0])
+
+
+def live_line(
+    read: Callable[[], Snapshot],
+    alerts: ReadAlerts = no_alerts,
+    phase: Callable[[], str] = str,
+    *,
+    line_every: float = 10.0,
+) -> AbstractContextManager[None]:
+    """Show, while the body runs, how a stream is doing; all of it goes to standard error.
+
+    Args:
+      read: returns the status of the stream; called from another thread.
+      alerts: returns the counts of alerts; called from that thread, too.
+      phase: returns the runner's phase before the stream reads, or "".
+      line_every: seconds between log lines without a terminal.
+    """
+    return shown(_Status(read, alerts, phase), line_every=line_every)
+
+
+class _Status(Line):
+    after = 0.0
+
+    def __init__(
+        self, read: Callable[[], Snapshot], alerts: ReadAlerts, phase: Callable[[], str]
+    ) -> None:
+        self._read = read
+        self._phase = phase
+        self._alerts = alerts
+        self._counts: Mapping[str, AlertCounts] = {}
+        self._counted_at: float | None = None
+        self._trend = Trend()
+
+    def look(self) -> bool:
+        self._newest = self._read()
+        self._trend.add(time.monotonic(), self._newest)
+        return True
+
+    def text(self, width: int | None) -> str:
+        title = "streaming: " if width is None else ""
+        if phase := self._phase():
+            return title + phase
+        self._count_alerts()
+        rate, latency = self._trend.rate, self._trend.latency
+        return title + stream_status(self._newest, rate, latency, self._counts, width=width)
+
+    def _count_alerts(self) -> None:
+        now = time.monotonic()
+        if self._counted_at is None or now - self._counted_at >= _SECONDS_BETWEEN_COUNTS_OF_ALERTS:
+            try:
+                self._counts = self._alerts()
+            except FraudError as error:
+                # The sender reports this itself.
+                logger.debug("alerts are not counted: %s", error)
+            self._counted_at = time.monotonic()

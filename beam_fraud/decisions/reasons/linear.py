@@ -11,8 +11,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from beam_fraud.decisions.reasons.column_steps import keeps_columns
-from beam_fraud.decisions.reasons.explainer import Floats, UnexplainableError, Unit
+from beam_fraud.decisions.reasons.explainer import Floats, UnexplainableError, Unit, keeps_columns
 from beam_fraud.decisions.reasons.tree_shapley import sums_of
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.reference import Reference

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from beam_fraud.decisions.reasons.explainer import Explainer, Floats
 from beam_fraud.decisions.reasons.registry import explainer_of
-from beam_fraud.decisions.reasons.usual_values import usual_values
 from beam_fraud.decisions.reasons.wording import Wording
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, read_reference, shared_model
+from beam_fraud.models.reference import usual_values
 from beam_fraud.schema.stages import REASON, SCORED
 
 #: Number of features that are always reasons.

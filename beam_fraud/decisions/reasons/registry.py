@@ -19,15 +19,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from beam_fraud.decisions.reasons.column_steps import keeps_columns
-from beam_fraud.decisions.reasons.explainer import Explainer, Floats, UnexplainableError, Unit
+from beam_fraud.decisions.reasons.explainer import (
+    Explainer,
+    Floats,
+    UnexplainableError,
+    Unit,
+    keeps_columns,
+)
 from beam_fraud.decisions.reasons.forest import ForestExplainer
 from beam_fraud.decisions.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
 from beam_fraud.decisions.reasons.linear import LinearExplainer
-from beam_fraud.decisions.reasons.usual_values import usual_values
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.models.reference import Reference
+from beam_fraud.models.reference import Reference, usual_values
 from beam_fraud.models.resampling.under import PriorCorrected
 
 

@@ -1,10 +1,12 @@
-"""The syntax tree of a checked condition."""
+"""The syntax tree of a checked condition, and the names that it may use."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from beam_fraud.schema.schema import Schema
 
 #: Kind of a name: float64 with NaN for missing, or string with null for missing.
 Kind = Literal["number", "text"]
@@ -123,3 +125,33 @@ def columns_of(part: Condition | Value) -> Iterator[Column]:
                 yield from columns_of(each)
         case Not(inner):
             yield from columns_of(inner)
+
+
+def vocabulary(schema: Schema, velocity: Iterable[str] = (), *, scored: bool) -> dict[str, Kind]:
+    """Return name to kind of everything known about a transaction before the decision.
+
+    Args:
+      schema: the schema of the transactions.
+      velocity: names of velocity features beside the schema's own, such as a model's.
+      scored: whether a model provides a `score`.
+
+    Example:
+      >>> from beam_fraud.schema.presets import HANDBOOK
+      >>> list(vocabulary(HANDBOOK, scored=True))[:6]
+      ['amount', 'score', 'is_weekend', 'is_night', 'transaction_id', 'account_id']
+    """
+    names: dict[str, Kind] = {"amount": "number"}
+    if scored:
+        names["score"] = "number"
+    if schema.calendar:
+        names |= {"is_weekend": "number", "is_night": "number"}
+    names["transaction_id"] = "text"
+    for role in ("account_id", "merchant_id", "currency"):
+        if schema.role(role) is not None:
+            names[role] = "text"
+    for feature in schema.features:
+        names[feature.column] = "number" if feature.kind == "numeric" else "text"
+    names |= dict.fromkeys(schema.key_columns, "text")
+    for definition in schema.velocity:
+        names |= dict.fromkeys(definition.names, "number")
+    return {**names, **dict.fromkeys(velocity, "number")}

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from beam_fraud.evaluation.charts.page import percent
+from beam_fraud.evaluation.charts import percent
 from beam_fraud.evaluation.explore.counts import Balance, Holders, OverTime
 from beam_fraud.evaluation.explore.leakage import Suspect
 from beam_fraud.evaluation.explore.quality import Duplicates

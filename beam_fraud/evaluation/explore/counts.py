@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from beam_fraud.evaluation.charts.figure import visible
+from beam_fraud.evaluation.charts import visible
 from beam_fraud.evaluation.explore.rows import Floats, Rate, Rows, Whole, rates
 from beam_fraud.evaluation.rows import hours_of, weekdays_of
 from beam_fraud.schema.duration import DAY

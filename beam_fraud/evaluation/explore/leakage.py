@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from beam_fraud.evaluation.charts.page import percent
+from beam_fraud.evaluation.charts import percent
 from beam_fraud.evaluation.explore.correlation import Correlation
 from beam_fraud.evaluation.explore.counts import Category
 from beam_fraud.evaluation.explore.features import Numbers, Separation

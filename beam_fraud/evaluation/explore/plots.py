@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from beam_fraud.evaluation.charts.figure import FRAUD, GENUINE, Plot, drawn, plot
+from beam_fraud.evaluation.charts import FRAUD, GENUINE, Plot, drawn, plot
 from beam_fraud.evaluation.explore.correlation import Correlation
 from beam_fraud.evaluation.explore.counts import Balance
 from beam_fraud.evaluation.explore.features import Distribution, Separation

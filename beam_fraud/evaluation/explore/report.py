@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beam_fraud.evaluation.charts.page import Notice, Part, Section, Table, percent
+from beam_fraud.evaluation.charts import Notice, Part, Section, Table, percent
 from beam_fraud.evaluation.explore.correlation import LABEL, TIME
 from beam_fraud.evaluation.explore.exploration import Exploration
 from beam_fraud.evaluation.explore.features import Numbers

@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from beam_fraud.evaluation.charts.figure import (
+from beam_fraud.evaluation.charts import (
     FRAUD,
     GENUINE,
     SERIES,
+    Part,
     Plot,
+    Section,
+    Table,
     drawn,
     legend_below,
+    percent,
     plot,
 )
-from beam_fraud.evaluation.charts.page import Part, Section, Table, percent
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import in_colours, numbered, plot_name
 

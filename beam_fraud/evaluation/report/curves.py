@@ -6,8 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from beam_fraud.evaluation.charts.figure import FRAUD, GENUINE, Plot, drawn, legend_below, plot
-from beam_fraud.evaluation.charts.page import Part, Section, Table
+from beam_fraud.evaluation.charts import (
+    FRAUD,
+    GENUINE,
+    Part,
+    Plot,
+    Section,
+    Table,
+    drawn,
+    legend_below,
+    plot,
+)
 from beam_fraud.evaluation.curves import CostCurve, Curves
 from beam_fraud.evaluation.evaluation import Evaluation, Report
 from beam_fraud.evaluation.report.naming import in_colours, plot_name

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from beam_fraud.evaluation.charts.figure import Plot
-from beam_fraud.evaluation.charts.page import Notice, Part, Section, Table
+from beam_fraud.evaluation.charts import Notice, Part, Plot, Section, Table
 from beam_fraud.evaluation.evaluation import Report
 from beam_fraud.evaluation.report.sections import html_report, subtitle_of, title_of
 

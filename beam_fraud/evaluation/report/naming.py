@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from beam_fraud.evaluation.bootstrap import Interval
-from beam_fraud.evaluation.charts.figure import SERIES, drawn
-from beam_fraud.evaluation.charts.page import cell_text
+from beam_fraud.evaluation.charts import SERIES, cell_text, drawn
 from beam_fraud.evaluation.evaluation import Evaluation
 
 #: Key of a figure to its display name.

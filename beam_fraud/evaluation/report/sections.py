@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_fraud.evaluation.charts.page import (
+from beam_fraud.evaluation.charts import (
     Notice,
     Part,
     Section,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from beam_fraud.models.card.figures import (
+    bullets,
+    code,
     features_section,
     figures_section,
     importance_of,
+    plain,
     scores_section,
     thresholds_section,
     weaknesses_section,
 )
 from beam_fraud.models.card.fitting import data_section, resampling_section, validation_sections
-from beam_fraud.models.card.markdown import bullets, code, plain
 from beam_fraud.models.importing import ImportedModel
 from beam_fraud.models.manifest import Thresholds, installed_versions
 from beam_fraud.models.training import Recipe, Trained

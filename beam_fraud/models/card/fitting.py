@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from beam_fraud.models.card.markdown import code, figure, plain, table
+from beam_fraud.models.card.figures import code, figure, plain, table
 from beam_fraud.models.folds import FoldFigures, summary
 from beam_fraud.models.metrics import CONFIDENCE, DRAWS
 from beam_fraud.models.resampling.base import resamplers_of

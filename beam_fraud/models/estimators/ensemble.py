@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.calibration import log_odds, probability
 from beam_fraud.models.estimators.anomalies import EmpiricalRank
-from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.predict import predict_scores
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The interface of a kind of model, and the columns that several kinds prepare."""
+"""The interface of a kind of model, its search space, and columns that several kinds prepare."""
 
 from __future__ import annotations
 
@@ -16,10 +16,40 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from beam_fraud.errors import Code, UsageError, need_extras
-from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.predict import predict_scores, set_single_threaded
-from beam_fraud.models.space import Space
 from beam_fraud.platform.wording import first_line
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Whole numbers from `low` to `high`."""
+
+    low: int
+    high: int
+    #: Whether the scale is logarithmic.
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Real:
+    """Numbers from `low` to `high`."""
+
+    low: float
+    high: float
+    #: Whether the scale is logarithmic.
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values."""
+
+    values: tuple[str | int | float | bool | None, ...]
+
+
+#: Name of a setting to its search space.
+Space = dict[str, Whole | Real | Choice]
 
 
 @dataclass(frozen=True)

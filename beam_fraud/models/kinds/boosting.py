@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.labelled import LabelledRows
 
 Floats = npt.NDArray[np.float64]
 

@@ -14,10 +14,10 @@ from sklearn.metrics import average_precision_score
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.estimators.ensemble import LogitAverage, Member, StackedLogits, mean_log_odds
 from beam_fraud.models.estimators.ensemble import RankAverage as Ranked
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds.base import ModelKind
 from beam_fraud.models.kinds.forest import Forest
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.metrics import gain_interval
 from beam_fraud.models.predict import predict_scores
 

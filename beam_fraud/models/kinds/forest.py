@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
-from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.space import Choice, Real, Space, Whole
+from beam_fraud.models.examples import LabelledRows
+from beam_fraud.models.kinds.base import Choice, ModelKind, Real, Space, Whole
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from beam_fraud.models.examples import LabelledRows
+from beam_fraud.models.kinds.base import Real, Space, Whole
 from beam_fraud.models.kinds.boosting import Boosting, Floats
-from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.space import Real, Space, Whole
 
 #: Number of codes that a categorical feature can have.
 CODES = 256

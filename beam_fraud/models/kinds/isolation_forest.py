@@ -12,9 +12,8 @@ from sklearn.pipeline import make_pipeline
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.estimators.anomalies import CategoryShares, RankedAnomalies
-from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.space import Choice, Real, Space, Whole
+from beam_fraud.models.examples import LabelledRows
+from beam_fraud.models.kinds.base import Choice, ModelKind, Real, Space, Whole
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import HISTORY_FILE
-from beam_fraud.models.kinds.base import ModelKind, scaled_columns
-from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.examples import LabelledRows
+from beam_fraud.models.kinds.base import Choice, ModelKind, Real, Space, Whole, scaled_columns
 from beam_fraud.models.network.classifier import KerasClassifier
 from beam_fraud.models.network.history import Epoch, encode_history
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.models.space import Choice, Real, Space, Whole
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from beam_fraud.errors import extra_module
-from beam_fraud.models.kinds.base import refused_settings
+from beam_fraud.models.examples import LabelledRows
+from beam_fraud.models.kinds.base import Real, Space, Whole, refused_settings
 from beam_fraud.models.kinds.boosting import Boosting, Floats
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import set_single_threaded
-from beam_fraud.models.space import Real, Space, Whole
 
 
 @dataclass(frozen=True)

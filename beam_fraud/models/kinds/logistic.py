@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from beam_fraud.models.kinds.base import ModelKind, scaled_columns
-from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.space import Real, Space, Whole
+from beam_fraud.models.examples import LabelledRows
+from beam_fraud.models.kinds.base import ModelKind, Real, Space, Whole, scaled_columns
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,16 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from beam_fraud.models.kinds.base import ModelKind, refused_settings, scaled_columns
-from beam_fraud.models.labelled import LabelledRows
+from beam_fraud.models.examples import LabelledRows
+from beam_fraud.models.kinds.base import (
+    ModelKind,
+    Real,
+    Space,
+    Whole,
+    refused_settings,
+    scaled_columns,
+)
 from beam_fraud.models.predict import set_single_threaded
-from beam_fraud.models.space import Real, Space, Whole
 
 
 @dataclass(frozen=True)

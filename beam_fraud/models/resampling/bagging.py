@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.labelled import LabelledRows
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.resampling.base import Floats, Resampler
 from beam_fraud.models.resampling.under import PriorCorrected, Under

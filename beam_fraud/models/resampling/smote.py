@@ -12,9 +12,14 @@ from sklearn.impute import SimpleImputer
 from sklearn.neighbors import NearestNeighbors
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.resampling.base import OPTION, Resampler
-from beam_fraud.models.resampling.neighbours import keep_by_neighbours, numbers, numeric_columns
+from beam_fraud.models.examples import LabelledRows
+from beam_fraud.models.resampling.base import (
+    OPTION,
+    Resampler,
+    keep_by_neighbours,
+    numbers,
+    numeric_columns,
+)
 from beam_fraud.platform.wording import first_line
 
 Floats = npt.NDArray[np.float64]

@@ -10,10 +10,9 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.neighbors import NearestNeighbors
 
+from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds.base import ModelKind
-from beam_fraud.models.labelled import LabelledRows
-from beam_fraud.models.resampling.base import Floats, Resampler
-from beam_fraud.models.resampling.neighbours import neighbour_columns
+from beam_fraud.models.resampling.base import Floats, Resampler, neighbour_columns
 
 
 def corrected(scores: Floats, kept: float) -> Floats:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from beam_fraud.errors import Code, UsageError, extra_module
 from beam_fraud.models.choosing import Chosen
 from beam_fraud.models.kinds import ModelKind
-from beam_fraud.models.space import Choice, Space, Whole
+from beam_fraud.models.kinds.base import Choice, Space, Whole
 
 #: Maximum of trials in a result and a card.
 LISTED = 10
@@ -137,7 +137,7 @@ def rounded(settings: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """Round proposed settings to few digits within their bounds.
 
     Example:
-      >>> from beam_fraud.models.space import Real
+      >>> from beam_fraud.models.kinds.base import Real
       >>> rounded({"rate": 0.123456, "name": "a"}, {"rate": Real(0.1, 1), "name": Choice(("a",))})
       {'rate': 0.1235, 'name': 'a'}
     """

@@ -20,7 +20,7 @@ from beam_fraud.errors import Code, FraudError, extra_module
 from beam_fraud.models.choosing import AfterFold, choose
 from beam_fraud.models.examples import FoldRows
 from beam_fraud.models.kinds import ModelKind
-from beam_fraud.models.space import Space
+from beam_fraud.models.kinds.base import Space
 from beam_fraud.models.tuning.trial import (
     Trial,
     Tuned,

@@ -14,8 +14,7 @@ import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
-from beam_fraud.storage.atomic import remove_unfinished_of, whole_file
-from beam_fraud.storage.folder import make_directory
+from beam_fraud.storage.atomic import make_directory, remove_unfinished_of, whole_file
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.operations.doctor.check import Check, failed, ok, refused, tried, warning
 from beam_fraud.operations.doctor.flink import check_flink, check_growth
 from beam_fraud.operations.doctor.prism import check_prism
-from beam_fraud.runners.address import Address, refuse_silent_pool
+from beam_fraud.runners.address import Address, refuse_silent_pool, runner_behind
 from beam_fraud.runners.dataflow.checks import dataflow_problems
 from beam_fraud.runners.environment import environment_of, worker_pool
 from beam_fraud.runners.flink.rest import flink_of
-from beam_fraud.runners.job_server import runner_behind
 from beam_fraud.runners.refusal import refuse_unsupported
 from beam_fraud.runners.submission import Submission
 

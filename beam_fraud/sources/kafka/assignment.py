@@ -22,8 +22,7 @@ from beam_fraud.sources.kafka.failure import (
 )
 from beam_fraud.sources.kafka.position import Reading
 from beam_fraud.sources.kafka.settings import KafkaSettings
-from beam_fraud.sources.kafka.start import first_offsets
-from beam_fraud.sources.kafka.topic import Partition, partition_of
+from beam_fraud.sources.kafka.topic import Partition, first_offsets, partition_of
 
 _LOG = logging.getLogger(__name__)
 #: Time limit in seconds of a reader's request to a broker; it is reached only if the broker is

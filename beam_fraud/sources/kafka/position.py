@@ -1,17 +1,17 @@
-"""Positions of a reader, as runners store them."""
+"""Positions of a reader, as runners store them, and the lag and idleness of this process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 
 import msgspec
 from apache_beam.coders import Coder
 from apache_beam.io.unbounded_source import CheckpointMark
 
 from beam_fraud.sources.kafka.settings import KafkaSettings
-from beam_fraud.sources.kafka.start import Start
-from beam_fraud.sources.kafka.topic import KafkaTopic, Partition
+from beam_fraud.sources.kafka.topic import KafkaTopic, Partition, Start
 
 
 @dataclass(frozen=True)
@@ -87,3 +87,46 @@ class KafkaMarkCoder(Coder):
 
     def __hash__(self) -> int:
         return hash(type(self))
+
+
+class Idleness:
+    """Idle time of a stream, over all readers of this process."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def end(self) -> None:
+        """Record a message, or a failed read."""
+        self._since = None
+
+    def seconds(self) -> float:
+        """Record an empty poll; return the idle seconds."""
+        now = monotonic()
+        if self._since is None:
+            self._since = now
+        return now - self._since
+
+
+_streams: dict[tuple[object, ...], Idleness] = {}
+
+
+def idleness_of(reading: Reading) -> Idleness:
+    """Return the idleness of the stream of `reading`."""
+    stream = (reading.settings, reading.topics, reading.group)
+    return _streams.setdefault(stream, Idleness())
+
+
+_lags: dict[str, tuple[int, int]] = {}
+
+
+def note_lags(lags: Mapping[str, tuple[int, int]]) -> None:
+    """Record the lags of a reader's partitions."""
+    _lags.update(lags)
+
+
+def lags() -> dict[str, tuple[int, int]]:
+    """ "topic:partition" to the offset of the next message and the end of the partition.
+
+    From the last bundles of this process; the difference is the number of pending messages.
+    """
+    return dict(_lags)

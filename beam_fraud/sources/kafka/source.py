@@ -13,13 +13,10 @@ from apache_beam.io.unbounded_source import CheckpointMark, UnboundedSource
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.sources.kafka.feed import Feed
-from beam_fraud.sources.kafka.pool import POOL
-from beam_fraud.sources.kafka.position import KafkaMark, KafkaMarkCoder, Reading
-from beam_fraud.sources.kafka.progress import idleness_of
-from beam_fraud.sources.kafka.reader import KafkaReader, NewestEvent
+from beam_fraud.sources.kafka.position import KafkaMark, KafkaMarkCoder, Reading, idleness_of
+from beam_fraud.sources.kafka.reader import POOL, KafkaReader, NewestEvent
 from beam_fraud.sources.kafka.settings import KafkaSettings
-from beam_fraud.sources.kafka.start import EARLIEST, Start
-from beam_fraud.sources.kafka.topic import KafkaTopic
+from beam_fraud.sources.kafka.topic import EARLIEST, KafkaTopic, Start
 
 
 @dataclass(frozen=True, eq=False)

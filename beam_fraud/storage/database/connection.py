@@ -3,28 +3,132 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from time import monotonic, sleep
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Table, inspect, text
 from sqlalchemy.exc import OperationalError
 
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.waiting import Wait
-from beam_fraud.storage.database.check import check_file, check_rights, check_tables
+from beam_fraud.storage.atomic import check_writable, make_directory
 from beam_fraud.storage.database.engines import SILENT_SECONDS
 from beam_fraud.storage.database.engines import engine as engine
 from beam_fraud.storage.database.errors import is_locked
 from beam_fraud.storage.database.errors import one_line_errors as one_line_errors
-from beam_fraud.storage.database.tables import at_this_version
+from beam_fraud.storage.database.tables import (
+    METADATA,
+    VERSION,
+    VERSION_TABLE,
+    at_this_version,
+    version_of,
+)
 from beam_fraud.storage.database.url import database_file
 from beam_fraud.storage.database.url import masked as masked
 from beam_fraud.storage.database.url import sqlite_url as sqlite_url
-from beam_fraud.storage.folder import make_directory
 
+#: Version of tables from before versions existed.
+_FIRST = "0001"
 _LOG = logging.getLogger(__name__)
 #: Seconds that a writer waits for another's lock.
 BUSY_SECONDS = 60.0
+
+
+def check_file(file: Path, url: str) -> bool:
+    """Check that an SQLite file is writable or can be created; return whether it exists.
+
+    Raises:
+      FraudError: it cannot be written.
+    """
+    if not file.exists():
+        check_writable(file.parent)
+        return False
+    if not file.is_file():
+        raise FraudError(
+            f"database {masked(url)}: {file} is not a file, give another one", Code.DATABASE_FILE
+        )
+    for needed in (file, file.parent):
+        if not os.access(needed, os.W_OK):
+            raise FraudError(
+                f"database {masked(url)}: {needed} may not be written to", Code.DATABASE_RIGHTS
+            )
+    return True
+
+
+def check_tables(connection: Connection, url: str) -> None:
+    """Check that tables with our names are ours, of this version or an older one.
+
+    Raises:
+      FraudError: a table is foreign, or of a newer version.
+    """
+    version = version_of(connection) or _FIRST
+    if version > VERSION:
+        raise FraudError(
+            f"database {masked(url)}: its tables are of version {version}, this beam-fraud knows "
+            f"them up to {VERSION}; install a newer one",
+            Code.DATABASE_TABLES,
+        )
+    for table in METADATA.sorted_tables:
+        if inspect(connection).has_table(table.name):
+            _check_table(connection, table, url, version)
+
+
+def _check_table(connection: Connection, table: Table, url: str, version: str) -> None:
+    inspector = inspect(connection)
+    there = {column["name"] for column in inspector.get_columns(table.name)}
+    expected = [c.name for c in table.columns if c.info.get("since", _FIRST) <= version]
+    missing = [name for name in expected if name not in there]
+    key = [column.name for column in table.primary_key.columns]
+    if missing:
+        wrong = f"lacks the column {missing[0]!r}"
+    elif set(inspector.get_pk_constraint(table.name)["constrained_columns"]) != set(key):
+        wrong = f"does not have the key ({', '.join(key)})"
+    else:
+        return
+    raise FraudError(
+        f"database {masked(url)}: table {table.name!r} {wrong}; give another database or drop it",
+        Code.DATABASE_TABLES,
+    )
+
+
+def check_rights(connection: Connection, url: str) -> None:
+    """Check that PostgreSQL permits writing to existing tables and creating the others.
+
+    Raises:
+      FraudError: it does not permit it.
+    """
+    where = f"database {masked(url)}"
+    if connection.scalar(text("SHOW transaction_read_only")) == "on":
+        raise FraudError(
+            f"{where}: takes no writes (a replica?); give the primary server", Code.DATABASE_RIGHTS
+        )
+    schema = connection.scalar(text("SELECT current_schema()"))
+    if schema is None:
+        raise FraudError(
+            f"{where}: no schema of its search_path is there; make one or give another",
+            Code.DATABASE_RIGHTS,
+        )
+    for name in (VERSION_TABLE, *METADATA.tables):
+        if inspect(connection).has_table(name):
+            rights = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+            query = text("SELECT has_table_privilege(:name, :right)")
+            granted = (connection.scalar(query, {"name": name, "right": r}) for r in rights)
+            if not all(granted):
+                raise FraudError(
+                    f"{where}: its user may not write to table {name!r}; grant "
+                    f"{', '.join(rights)} on it",
+                    Code.DATABASE_RIGHTS,
+                )
+    if version_of(connection) != VERSION:
+        query = text("SELECT has_schema_privilege(:name, 'CREATE')")
+        if not connection.scalar(query, {"name": schema}):
+            raise FraudError(
+                f"{where}: its user may not make tables in schema {schema!r}; grant CREATE on it",
+                Code.DATABASE_RIGHTS,
+            )
 
 
 def when_free(
@@ -136,6 +240,6 @@ def prepare_database(url: str, patience: float | None = None) -> None:
             return
     with writing(url, patience=patience) as connection:
         # Imported here: it takes half a second, and most databases are up to date.
-        from beam_fraud.storage.database.migrations.migrate import migrate
+        from beam_fraud.storage.database.migrations import migrate
 
         migrate(connection)

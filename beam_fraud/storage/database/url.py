@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.storage.secret import read_secret
+from beam_fraud.schema.text_file import read_secret
 
 #: Variable of the password if the URL names none.
 PASSWORD_VARIABLE = "BEAM_FRAUD_DATABASE_PASSWORD"

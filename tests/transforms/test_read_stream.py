@@ -15,7 +15,7 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how batches are encoded
 from beam_fraud.runners.submission import Submission
-from beam_fraud.transforms.read_elsewhere import ReadElsewhere
+from beam_fraud.transforms.read_stream import ReadElsewhere
 
 BATCHES = 40
 #: What came of a run: numbers of the batches, of the finalized marks, and readers that were made.

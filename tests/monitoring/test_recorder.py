@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.monitoring.board import new_board, read_board
-from beam_fraud.monitoring.recorder import close_recorder, count_everywhere, recorder
+from beam_fraud.monitoring.recorder import (
+    close_recorder,
+    count_everywhere,
+    new_board,
+    read_board,
+    recorder,
+)
 from tests.stream_process import wait_until
 
 

@@ -1,1 +1,0 @@
-"""Sort rows of files by key with bounded memory, for velocity features."""
