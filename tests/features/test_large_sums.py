@@ -109,7 +109,9 @@ def test_sums_and_deviations_of_many_largest_amounts_are_correct(rows: int, late
     for number, batch in enumerate(batches):
         parts.append(state.update(batch))
         if number == 4:
-            state = VelocityState.restore(state.snapshot(), [SPEC], DAY)
+            state = VelocityState([SPEC], lateness=DAY)
+            for earlier in batches[: number + 1]:
+                state.add(earlier)
     result = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     whole = KeyRows(key, time, units)
     expected = batch_features(whole, None, [SPEC], np.arange(rows), slice_rows=50_000)

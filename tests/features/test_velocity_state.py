@@ -14,6 +14,7 @@ from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.features.velocity.state import row_runs, window_scan
 from beam_fraud.features.velocity.state import row_runs as key_slots
 from beam_fraud.features.velocity.state.row_runs import KeySlots
+from beam_fraud.features.velocity.state.state_delta import StateDelta
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.schema.presets import HANDBOOK, LEDGER
 from beam_fraud.schema.velocity import AGGREGATES, Velocity
@@ -50,6 +51,16 @@ def assert_same(features: Features, expected: dict[str, list[float]]) -> None:
         np.testing.assert_array_equal(features[name], np.array(values, dtype=float), err_msg=name)
 
 
+def restored(kept: Sequence[StateDelta], specs: Sequence[Velocity] = SPECS) -> VelocityState:
+    """The state that a shard restores of its deltas."""
+    state = VelocityState(specs, lateness=LONG)
+    for delta in kept:
+        state.add(delta.rows)
+        state.label(delta.labels.frauds, delta.labels.fraud)
+        state.label(delta.nameless)
+    return state
+
+
 sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4)
 
 
@@ -69,11 +80,12 @@ def test_equals_the_reference_for_any_batches(
 
 @settings(deadline=None, max_examples=50)
 @given(keyed_rows(), sizes, st.lists(st.integers(0, 40)), st.integers(1, 3))
-def test_equals_the_reference_over_shards_and_snapshots(
+def test_equals_the_reference_over_shards_that_are_restored(
     drawn: tuple[KeyRows, Frauds], sizes: list[int], stops: list[int], shards: int
 ) -> None:
     rows, frauds = drawn
     states = [VelocityState(SPECS, lateness=LONG) for _ in range(shards)]
+    kept: list[list[StateDelta]] = [[] for _ in states]
     parts = []
     for number, (batch, brought) in enumerate(batches(rows, frauds, sizes)):
         assert brought.row is not None
@@ -83,11 +95,12 @@ def test_equals_the_reference_over_shards_and_snapshots(
             part = brought.take(own[brought.row])
             assert part.row is not None
             part = replace(part, row=(np.cumsum(own) - 1)[part.row])
+            kept[shard].append(StateDelta.of(batch.take(own), part))
             for name, feature in state.update(batch.take(own), part).items():
                 features[name][own] = feature
         parts.append(features)
         if number in stops:
-            states = [VelocityState.restore(s.snapshot(), SPECS, LONG) for s in states]
+            states = [restored(deltas) for deltas in kept]
     if parts:
         assert_same(joined(parts), reference(rows, frauds, SPECS, range(len(rows))))
 
@@ -233,14 +246,14 @@ def test_a_label_can_be_withdrawn_and_set_again() -> None:
     assert risk(state, 7, DAY + 2) == 1.0
 
 
-def test_frauds_without_id_count_each_and_outlive_a_snapshot() -> None:
+def test_frauds_without_id_count_each_and_are_restored() -> None:
+    frauds = (fraud_of(7, 0, None), fraud_of(7, 0, None), fraud_of(7, 0), None)
     state = VelocityState([RISK])
-    for _ in range(2):
-        state.add(row_of(7, 0), fraud_of(7, 0, None))
-    state.add(row_of(7, 0), fraud_of(7, 0))
-    state.add(row_of(7, 0))
-    assert risk(VelocityState.restore(state.snapshot(), [RISK]), 7, DAY) == 0.75
+    for fraud in frauds:
+        state.add(row_of(7, 0), fraud)
     assert risk(state, 7, DAY) == 0.75
+    kept = [StateDelta.of(row_of(7, 0), fraud) for fraud in frauds]
+    assert risk(restored(kept, [RISK]), 7, DAY) == 0.75
 
 
 def test_a_label_without_a_transaction_cannot_be_withdrawn() -> None:
@@ -330,23 +343,6 @@ def test_keys_that_left_make_room_for_others() -> None:
         features = state.update(row_of(turn, (turn - 15) << 58))
         assert features["account_count_7d"].tolist() == [1.0]
     assert state.rows <= 16
-
-
-def test_a_snapshot_of_other_definitions_is_refused() -> None:
-    snapshot = VelocityState([RISK]).snapshot()
-    with pytest.raises(FraudError, match="other velocity definitions"):
-        VelocityState.restore(snapshot, [replace(RISK, delay="2d")])
-
-
-def test_a_snapshot_of_another_version_or_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beam_fraud.features.velocity.state.state_snapshot._VERSION", "0")
-    snapshot = VelocityState([RISK]).snapshot()
-    monkeypatch.undo()
-    with pytest.raises(FraudError, match="version 0, this program reads 1"):
-        VelocityState.restore(snapshot, [RISK])
-    for damaged in (b"", b"no state", snapshot[: len(snapshot) // 2]):
-        with pytest.raises(FraudError, match="no snapshot of one, or damaged"):
-            VelocityState.restore(damaged, [RISK])
 
 
 @settings(deadline=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -153,12 +153,6 @@ class KnownFrauds:
         total += self._ids.nbytes + self._named.nbytes
         total += 0 if index is None else index.nbytes
         return total + sum(new.key.nbytes * 4 + fraud.nbytes for new, fraud in self._new)
-
-    def parts(self) -> tuple[Frauds, Frauds]:
-        """Return all frauds in the form of `label`: with an id, and without."""
-        self._settle()
-        named = self._frauds.take(self._named)
-        return replace(named, transaction=self._ids[self._named]), self._frauds.take(~self._named)
 
     def due(self, frauds: Frauds) -> Integers:
         """Return when frauds start to count in any window, int64[m]."""

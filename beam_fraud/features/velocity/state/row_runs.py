@@ -14,7 +14,7 @@ from beam_fraud.features.velocity.key_rows import KeyRows
 from beam_fraud.features.velocity.large_sums import Load
 from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes
 from beam_fraud.features.velocity.state.row_run import RowRun, merged
-from beam_fraud.features.velocity.state.rows_ahead import RowsAhead, joined
+from beam_fraud.features.velocity.state.rows_ahead import RowsAhead
 from beam_fraud.features.velocity.state.window_plan import WindowPlan
 
 Slots = npt.NDArray[np.int32]
@@ -217,20 +217,18 @@ class RowRuns:
         keyed = KeyTimes(frame, numbers[order])
         return RowRun.of(keyed, int(rows.time.min()), rows.amount[order], merchant, self._plan)
 
-    def append(self, run: RowRun, rows: KeyRows, *, moves_clock: bool = True) -> bool:
+    def append(self, run: RowRun, rows: KeyRows) -> bool:
         """Add the latest rows.
 
         Args:
           run: the rows, sorted.
           rows: the rows in order of arrival.
-          moves_clock: whether the clock counts them; False if it has counted them before.
 
         Returns:
           Whether all rows are now one run, without expired ones.
         """
         before = self.origin
-        if moves_clock:
-            self.clock.observe(rows.time)
+        self.clock.observe(rows.time)
         frame = self._frame(self.clock.at)
         ends_within = int(rows.time.max()) < frame.end
         if not ends_within:
@@ -268,22 +266,6 @@ class RowRuns:
         while len(self._runs) > 1:
             self._join()
         self._drop()
-
-    def rows(self) -> KeyRows:
-        """Return all rows, each key's by time and arrival; amounts are 0 if not stored."""
-        self.expire()
-        parts = [*self._in_frame(), *self.ahead.rows()]
-        if not parts:
-            nothing = np.zeros(0, dtype=np.int64)
-            return KeyRows(np.zeros(0, dtype=np.uint64), nothing, nothing)
-        rows = joined(parts)
-        return rows if len(parts) == 1 else rows.take(np.lexsort((rows.time, rows.key)))
-
-    def _in_frame(self) -> Iterator[KeyRows]:
-        for run in self._runs:
-            amount = np.zeros(len(run), dtype=np.int64) if run.amount is None else run.amount
-            times = run.keyed.times(np.arange(len(run)))
-            yield KeyRows(self._slots.keys()[run.keyed.slots()], times, amount, run.merchant)
 
     def _frame(self, now: int) -> Frame:
         """Return the frame of the rows for a time of the clock."""

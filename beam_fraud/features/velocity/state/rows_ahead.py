@@ -83,10 +83,6 @@ class RowsAhead:
         """Upper bounds of sums of all amounts."""
         return sum((part.run.load for part in self._parts), Load())
 
-    def rows(self) -> list[KeyRows]:
-        """Return all rows, in pieces."""
-        return [part.rows for part in self._parts]
-
     def append(self, rows: KeyRows) -> None:
         """Add the latest rows."""
         self._parts += _Part.of(rows, self._plan)

@@ -15,7 +15,6 @@ from beam_fraud.features.velocity.state.key_times import Frame, Integers
 from beam_fraud.features.velocity.state.known_frauds import KnownFrauds
 from beam_fraud.features.velocity.state.row_run import RowRun
 from beam_fraud.features.velocity.state.row_runs import RowRuns
-from beam_fraud.features.velocity.state.state_snapshot import from_bytes, to_bytes
 from beam_fraud.features.velocity.state.window_plan import WindowPlan
 from beam_fraud.features.velocity.state.window_scan import WindowScan
 from beam_fraud.features.velocity.window_totals import (
@@ -181,13 +180,12 @@ class VelocityState:
         self._append(own_run, rows)
         return features
 
-    def add(self, rows: KeyRows, frauds: Frauds | None = None, *, moves_clock: bool = True) -> None:
+    def add(self, rows: KeyRows, frauds: Frauds | None = None) -> None:
         """Add rows in any order without features, for example from an archive.
 
         Args:
           rows: n rows.
           frauds: frauds that become known with them.
-          moves_clock: whether the clock counts the rows.
 
         Raises:
           FraudError: there are too many keys.
@@ -198,12 +196,12 @@ class VelocityState:
             return
         if not self._runs.fits(rows):
             for part, _ in _divided(rows, None, len(rows) // 2):
-                self.add(part, moves_clock=moves_clock)
+                self.add(part)
             return
         slots, frame = self._runs.slots(rows.key), self._runs.frame(rows)
         numbers = frame.numbers(slots, rows.time)
         run = self._runs.run(rows, numbers, frame, np.argsort(numbers, kind="stable"))
-        self._append(run, rows, moves_clock=moves_clock)
+        self._append(run, rows)
 
     def label(self, frauds: Frauds, fraud: npt.NDArray[np.bool_] | None = None) -> None:
         """Add labels, known from now on.
@@ -228,27 +226,6 @@ class VelocityState:
         """Expire rows that no window reaches, and merge all runs."""
         self._runs.expire()
         self._forget()
-
-    def snapshot(self) -> bytes:
-        """Return the state for `restore`, after expiry."""
-        self.expire()
-        frauds = None if self._frauds is None else self._frauds.parts()
-        return to_bytes(self.specs, self._runs.clock.state, self._runs.rows(), frauds)
-
-    @classmethod
-    def restore(cls, data: bytes, specs: Sequence[Velocity], lateness: int = 0) -> VelocityState:
-        """Return the state of a snapshot.
-
-        Raises:
-          FraudError: the snapshot is of other definitions, of another version, or damaged.
-        """
-        state = cls(specs, lateness)
-        content = from_bytes(data, state.specs)
-        state._runs.clock.resume(content.clock)
-        state.add(content.rows, moves_clock=False)
-        state.label(content.frauds)
-        state.label(content.nameless)
-        return state
 
     def _cut(self, rows: KeyRows, frauds: Frauds | None) -> int:
         """Return the row before which a batch must be divided, or 0.
@@ -295,8 +272,8 @@ class VelocityState:
                         feature[order] = derive(aggregate, total, rows.amount)
         return features
 
-    def _append(self, run: RowRun, rows: KeyRows, *, moves_clock: bool = True) -> None:
-        if self._runs.append(run, rows, moves_clock=moves_clock):
+    def _append(self, run: RowRun, rows: KeyRows) -> None:
+        if self._runs.append(run, rows):
             self._forget()
 
     def _forget(self) -> None:
