@@ -18,9 +18,8 @@ from beam_fraud.errors import FraudError
 from beam_fraud.operations.doctor.check import Check
 from beam_fraud.operations.doctor.flink import check_checkpoints, check_flink
 from beam_fraud.operations.doctor.machine import check_disk, check_packages
-from beam_fraud.operations.doctor.prism import check_prism
 from beam_fraud.operations.doctor.probe import probe, report
-from beam_fraud.operations.doctor.runner import check_runner, check_worker_pool
+from beam_fraud.operations.doctor.runner import check_prism, check_runner, check_worker_pool
 from beam_fraud.operations.doctor.workers import check_workers, compared
 from beam_fraud.runners.address import Address
 from beam_fraud.runners.flink.rest import FlinkRest

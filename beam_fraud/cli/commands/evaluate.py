@@ -180,8 +180,7 @@ def _report(
 
 def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]:
     from beam_fraud.evaluation.charts import save_plots
-    from beam_fraud.evaluation.report.files import report_bytes
-    from beam_fraud.evaluation.report.sections import sections_of
+    from beam_fraud.evaluation.report.sections import report_bytes, sections_of
 
     # Draw only if needed: drawing takes most of the time.
     drawn = png is not None or any(path.suffix.lower() != ".json" for path in files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from beam_fraud.evaluation.charts import (
     plot,
 )
 from beam_fraud.evaluation.evaluation import Evaluation, Report
-from beam_fraud.evaluation.report.naming import in_colours, numbered, plot_name
+from beam_fraud.evaluation.report.curves import in_colours, plot_name
 
 #: Maximum of days in a table.
 _MOST_DAYS = 62
@@ -264,3 +265,11 @@ def _importance_table(model: Evaluation) -> Table:
         ),
         caption,
     )
+
+
+def numbered(models: Sequence[Evaluation], start: int, count: int) -> str:
+    """Return the end of a caption that explains model numbers; empty for one model."""
+    if len(models) == 1:
+        return ""
+    shown = enumerate(models[start : start + count], start + 1)
+    return f" {'; '.join(f'({number}) {model.model_id}' for number, model in shown)}."

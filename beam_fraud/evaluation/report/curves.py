@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from beam_fraud.evaluation.charts import (
     FRAUD,
     GENUINE,
+    SERIES,
     Part,
     Plot,
     Section,
@@ -19,7 +21,6 @@ from beam_fraud.evaluation.charts import (
 )
 from beam_fraud.evaluation.curves import CostCurve, Curves
 from beam_fraud.evaluation.evaluation import Evaluation, Report
-from beam_fraud.evaluation.report.naming import in_colours, plot_name
 
 #: Minimum distance of a threshold from 0 or 1 on the axis.
 _NEAREST = 1e-6
@@ -291,3 +292,16 @@ def _bins(model: Evaluation) -> Table:
         ),
         f"{model.model_id}: half of the rows, a quarter and so on, from the lowest scores up.",
     )
+
+
+def in_colours(models: Sequence[Evaluation]) -> list[tuple[Evaluation, str, str]]:
+    """Return each model with its name in legends and its colour."""
+    return [
+        (model, drawn(model.model_id), SERIES[place % len(SERIES)])
+        for place, model in enumerate(models)
+    ]
+
+
+def plot_name(start: str, place: int, models: Sequence[Evaluation]) -> str:
+    """Return the name of a model's plot, with its number among several."""
+    return start if len(models) == 1 else f"{start}_{place + 1}"

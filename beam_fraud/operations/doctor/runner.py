@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import re
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
+    PipelineOptions,
     PortableOptions,
 )
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.operations.doctor.check import Check, failed, ok, refused, tried, warning
 from beam_fraud.operations.doctor.flink import check_flink, check_growth
-from beam_fraud.operations.doctor.prism import check_prism
 from beam_fraud.runners.address import Address, refuse_silent_pool, runner_behind
 from beam_fraud.runners.dataflow.checks import dataflow_problems
+from beam_fraud.runners.downloads import prism_program
 from beam_fraud.runners.environment import environment_of, worker_pool
 from beam_fraud.runners.flink.rest import flink_of
 from beam_fraud.runners.refusal import refuse_unsupported
 from beam_fraud.runners.submission import Submission
 
 WORKER_POOL = "worker pool"
+NAME = "Prism"
+#: Go's record of the module in a program.
+_BUILT_FROM = re.compile(rb"mod\tgithub\.com/apache/beam/sdks/v2\t(\S+)")
 
 
 def check_worker_pool(pool: Address, cluster: Address | None) -> Check:
@@ -150,3 +157,27 @@ def _credentials() -> Check:
         "none on this machine, unless it is one of Google's",
         "gcloud auth application-default login",
     )
+
+
+def check_prism(options: PipelineOptions) -> Check:
+    """Check that Prism exists and was built from the installed Beam.
+
+    Raises:
+      FraudError: there is no Prism.
+    """
+    program, beam = prism_program(options), version("apache-beam")
+    built = _version(program)
+    if built is None:
+        return warning(NAME, f"{program} does not report its version", f"check that it is {beam}")
+    if built != f"v{beam}":
+        fix = f"go install github.com/apache/beam/sdks/v2/go/cmd/prism@v{beam}"
+        return failed(NAME, f"{program} is {built}, apache-beam is {beam}", fix)
+    return ok(NAME, f"{program} is {built}, as apache-beam is")
+
+
+def _version(program: Path) -> str | None:
+    with program.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        match = _BUILT_FROM.search(text)
+        built = match[1].decode() if match else None
+    # A program of Beam's own release has no version.
+    return None if built in (None, "(devel)") else built
