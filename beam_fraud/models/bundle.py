@@ -150,13 +150,12 @@ def write_bundle(
     manifest: Manifest,
     reference: Reference,
     card: str,
-    files: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Save a model with its files, all or none.
 
     Args:
       directory: a path or URL; an earlier bundle there is replaced.
-      model, manifest, reference, card, files: as `make_bundle` takes them.
+      model, manifest, reference, card: as `make_bundle` takes them.
 
     Returns:
       The bundle in `directory`.
@@ -164,7 +163,7 @@ def write_bundle(
     Raises:
       FraudError: the directory holds other files or cannot be written.
     """
-    return make_bundle(model, manifest, reference, card, files, place=directory).save(directory)
+    return make_bundle(model, manifest, reference, card, place=directory).save(directory)
 
 
 def make_bundle(

@@ -26,6 +26,7 @@ from beam_fraud.decisions.rules.rule import RULE_LIMIT
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.schema import Labels
@@ -43,7 +44,7 @@ from beam_fraud.state.velocity import VelocityShard
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.stream_outputs import StreamOutputs
 from beam_fraud.transforms.alert import Alert, Notices
-from beam_fraud.transforms.counters import HISTORY_ROWS, ROWS_DUPLICATE, ObserveScored, count
+from beam_fraud.transforms.counters import ObserveScored, count
 from beam_fraud.transforms.decide import Flagged
 from beam_fraud.transforms.explain import Explain
 from beam_fraud.transforms.features import Features

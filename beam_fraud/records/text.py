@@ -70,7 +70,7 @@ def tolerant_cast(
         if not pc.all(likely).as_py():
             candidates = pc.if_else(likely, values, pa.scalar(None, values.type))
             converted, failed = tolerant_cast(candidates, cast)
-            return converted, failed | ~_as_numpy(likely)
+            return converted, failed | ~as_mask(likely)
     return _halve(values, cast)
 
 
@@ -84,7 +84,8 @@ def _halve(values: pa.Array, cast: Cast) -> tuple[pa.Array, npt.NDArray[np.bool_
     return pa.concat_arrays([left, right]), np.concatenate([left_failed, right_failed])
 
 
-def _as_numpy(mask: pa.BooleanArray) -> npt.NDArray[np.bool_]:
+def as_mask(mask: pa.BooleanArray) -> npt.NDArray[np.bool_]:
+    """Convert booleans without nulls to bool[n]."""
     return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)
 
 
@@ -114,20 +115,16 @@ def as_identifiers(values: pa.Array) -> Identifiers:
         values, unreadable = as_utf8(values)
         with_nul = pc.match_substring(values, "\0").fill_null(False)
         if pc.any(with_nul).as_py():
-            unreadable = unreadable | _mask(with_nul)
+            unreadable = unreadable | as_mask(with_nul)
     else:
         values = values.cast(pa.string())
     length = pc.binary_length(values).fill_null(0)
-    too_long = _mask(pc.greater(length, MAX_BYTES))
-    absent = _mask(pc.equal(length, 0)) & ~unreadable
+    too_long = as_mask(pc.greater(length, MAX_BYTES))
+    absent = as_mask(pc.equal(length, 0)) & ~unreadable
     good = pa.array(~(absent | unreadable | too_long))
     if not pc.all(good).as_py():
         values = pc.if_else(good, values, pa.scalar(None, pa.string()))
     return Identifiers(values, absent, unreadable, too_long)
-
-
-def _mask(mask: pa.Array) -> npt.NDArray[np.bool_]:
-    return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 @dataclass(frozen=True)

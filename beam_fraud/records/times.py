@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from beam_fraud.records.text import as_numbers, as_utf8, flat, tolerant_cast
+from beam_fraud.records.text import as_mask, as_numbers, as_utf8, flat, tolerant_cast
 from beam_fraud.sources.columns import is_text
 
 _MICROS = 1_000_000
@@ -68,7 +68,7 @@ def as_times(values: pa.Array, origin: str | None = None) -> Times:
 def _of_timestamps(values: pa.Array) -> Times:
     if pat.is_date(values.type):
         values = values.cast(pa.timestamp("ms"))
-    absent = _mask(values.is_null())
+    absent = as_mask(values.is_null())
     ticks = np.asarray(values.cast(pa.int64()).fill_null(0).to_numpy(), dtype=np.int64)
     if values.type.unit == "ns":
         return _within(ticks // 1_000, absent, np.zeros(len(values), dtype=bool))
@@ -101,8 +101,8 @@ def _of_strings(values: pa.Array, origin: str | None) -> Times:
     if pc.any(pc.ends_with(text, "UTC")).as_py():
         text = pc.replace_substring_regex(text, " ?UTC$", "Z")
     text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-    absent = _mask(text.is_null()) & ~not_utf8
-    is_number = _mask(pc.match_substring_regex(text, _NUMBER).fill_null(False))
+    absent = as_mask(text.is_null()) & ~not_utf8
+    is_number = as_mask(pc.match_substring_regex(text, _NUMBER).fill_null(False))
     if is_number.all() and len(text):
         return _of_numbers(text, origin)
     written = pc.if_else(pa.array(is_number), pa.scalar(None, pa.string()), text)
@@ -143,7 +143,3 @@ def _within(
     return Times(
         np.where(impossible | absent | unreadable, 0, micros), absent, unreadable, impossible
     )
-
-
-def _mask(mask: pa.Array) -> npt.NDArray[np.bool_]:
-    return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)

@@ -60,14 +60,14 @@ class Address:
         own = {"localhost", "::1", "0.0.0.0", "::", socket.gethostname().lower()}
         return name in own or name.startswith("127.")
 
-    def refuse_silent(self, option: str, what: str, seconds: float = PATIENCE) -> None:
+    def refuse_silent(self, option: str, what: str) -> None:
         """Check that the address accepts connections.
 
         Raises:
           FraudError: nothing accepts connections there.
         """
         try:
-            socket.create_connection((self.host, self.port), seconds).close()
+            socket.create_connection((self.host, self.port), PATIENCE).close()
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
             raise FraudError(
@@ -104,18 +104,18 @@ def refuse_silent_pool(pool: Address) -> None:
             ) from None
 
 
-def runner_behind(endpoint: Address, seconds: float = PATIENCE) -> str | None:
+def runner_behind(endpoint: Address) -> str | None:
     """Return the name of the job server's runner, or None if unknown.
 
     Raises:
       FraudError: no job server of Beam answers.
     """
-    endpoint.refuse_silent("--job_endpoint", "job server", seconds)
+    endpoint.refuse_silent("--job_endpoint", "job server")
     request = beam_job_api_pb2.DescribePipelineOptionsRequest()
     with grpc.insecure_channel(str(endpoint)) as channel:
         try:
             stub = beam_job_api_pb2_grpc.JobServiceStub(channel)
-            options = stub.DescribePipelineOptions(request, timeout=seconds).options
+            options = stub.DescribePipelineOptions(request, timeout=PATIENCE).options
         except grpc.RpcError as error:
             # The port accepts connections, so "unavailable" is a response of gRPC.
             raise FraudError(

@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 _THEIRS = ("google.", "apache_beam.runners.dataflow")
 _INVALID = "Pipeline has validations errors:"
 #: Maximum of characters of the service's message, which may contain a worker's traceback.
-_MOST = 600
+_MOST_SAID = 600
 
 
 def finished(result: PipelineResult) -> None:
@@ -117,7 +117,7 @@ def dataflow_failure(error: Exception) -> FraudError | None:
     else:
         return None
     line = " ".join(_last_of_traceback(reason).split())
-    return FraudError(f"Dataflow: {line[:_MOST]}", Code.PIPELINE_FAILED)
+    return FraudError(f"Dataflow: {line[:_MOST_SAID]}", Code.PIPELINE_FAILED)
 
 
 def _last_of_traceback(text: str) -> str:

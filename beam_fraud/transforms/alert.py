@@ -13,12 +13,13 @@ import pyarrow as pa
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice, queue_flagged, queue_notices
+from beam_fraud.monitoring.counters import RULES_MUTED
 from beam_fraud.schema.duration import HOUR
 from beam_fraud.schema.event_time import moment_of
 from beam_fraud.state.rule_share import MutedRule, muted_in, without_muted
 from beam_fraud.storage.database.errors import PassingDatabaseError
 from beam_fraud.storage.database.retry import persistently
-from beam_fraud.transforms.counters import RULES_MUTED, count
+from beam_fraud.transforms.counters import count
 
 #: Flagged rows whose alerts share a transaction, unless the bundle ends before.
 _ROWS_AT_A_TIME = 10_000

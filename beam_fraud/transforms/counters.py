@@ -12,23 +12,6 @@ from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
-from beam_fraud.monitoring.counters import DEAD_PREFIX as DEAD_PREFIX
-from beam_fraud.monitoring.counters import EARLIEST_HISTORY_ROW as EARLIEST_HISTORY_ROW
-from beam_fraud.monitoring.counters import EARLIEST_ROW as EARLIEST_ROW
-from beam_fraud.monitoring.counters import HISTORY_ROWS as HISTORY_ROWS
-from beam_fraud.monitoring.counters import HISTORY_ROWS_LEFT_OUT as HISTORY_ROWS_LEFT_OUT
-from beam_fraud.monitoring.counters import LABELS_DEAD as LABELS_DEAD
-from beam_fraud.monitoring.counters import LABELS_IN as LABELS_IN
-from beam_fraud.monitoring.counters import ROWS_AHEAD as ROWS_AHEAD
-from beam_fraud.monitoring.counters import ROWS_DEAD as ROWS_DEAD
-from beam_fraud.monitoring.counters import ROWS_DUPLICATE as ROWS_DUPLICATE
-from beam_fraud.monitoring.counters import ROWS_FLAGGED as ROWS_FLAGGED
-from beam_fraud.monitoring.counters import ROWS_IN as ROWS_IN
-from beam_fraud.monitoring.counters import ROWS_OUT as ROWS_OUT
-from beam_fraud.monitoring.counters import ROWS_SCORED as ROWS_SCORED
-from beam_fraud.monitoring.counters import ROWS_UNDELIVERED as ROWS_UNDELIVERED
-from beam_fraud.monitoring.counters import RULE_PREFIX as RULE_PREFIX
-from beam_fraud.monitoring.counters import RULES_MUTED as RULES_MUTED
 from beam_fraud.monitoring.recorder import count_everywhere, recorder
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.event_time import event_micros

@@ -13,7 +13,8 @@ from beam_fraud.decisions.rules.program import Program
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.features.matrix import FeatureSet, append_block
 from beam_fraud.models.manifest import Thresholds
-from beam_fraud.transforms.counters import ROWS_FLAGGED, ROWS_SCORED, RULE_PREFIX, count
+from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_SCORED, RULE_PREFIX
+from beam_fraud.transforms.counters import count
 from beam_fraud.transforms.infer import Scored
 
 

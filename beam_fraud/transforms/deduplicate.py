@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.features.hashing import IdHash
+from beam_fraud.monitoring.counters import ROWS_DUPLICATE
 from beam_fraud.records.duplicates import SeenIds, repeated
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
@@ -18,7 +19,7 @@ from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.raw import POSITION, Origin, origin_of
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.source import read_segment
-from beam_fraud.transforms.counters import ROWS_DUPLICATE, count
+from beam_fraud.transforms.counters import count
 
 #: Type: source to the sorted positions of its repeated rows.
 Repeated = dict[str, npt.NDArray[np.int64]]

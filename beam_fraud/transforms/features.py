@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from beam_fraud.features.matrix import FeatureSet, feature_matrix, feature_table, table_schema
+from beam_fraud.monitoring.counters import ROWS_OUT
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
-from beam_fraud.transforms.counters import ROWS_OUT, count
+from beam_fraud.transforms.counters import count
 from beam_fraud.transforms.parse import ParseRecords
 from beam_fraud.transforms.records import Output, Record, check_output, dead_letters_as, table_as
 from beam_fraud.transforms.velocity import VelocityOfRecords

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.monitoring.counters import EARLIEST_ROW
 from beam_fraud.monitoring.recorder import ProgressWriter
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.raw import POSITION, origin_of
-from beam_fraud.transforms.counters import EARLIEST_ROW, note_earliest
+from beam_fraud.transforms.counters import note_earliest
 
 #: Column of the order in shuffled rows: int64.
 ORDER = "@order"

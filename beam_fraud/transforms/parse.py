@@ -15,13 +15,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from beam_fraud.monitoring.counters import DEAD_PREFIX, LABELS_DEAD, ROWS_AHEAD, ROWS_DEAD
 from beam_fraud.records.labels import read_labels
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources.raw import POSITION, is_of_labels, sources_of
-from beam_fraud.transforms.counters import DEAD_PREFIX, LABELS_DEAD, ROWS_AHEAD, ROWS_DEAD, count
+from beam_fraud.transforms.counters import count
 from beam_fraud.transforms.records import (
     GatherRecords,
     Output,

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
+from beam_fraud.monitoring.counters import HISTORY_ROWS, HISTORY_ROWS_LEFT_OUT, ROWS_IN
 from beam_fraud.monitoring.recorder import ProgressWriter
 from beam_fraud.records.read import read_transactions
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.source import read_segment, split_file
-from beam_fraud.transforms.counters import HISTORY_ROWS, HISTORY_ROWS_LEFT_OUT, ROWS_IN, count
+from beam_fraud.transforms.counters import count
 
 
 @dataclass

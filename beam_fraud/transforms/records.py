@@ -18,11 +18,12 @@ from apache_beam.utils.timestamp import Timestamp
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how batches are encoded
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.monitoring.counters import ROWS_IN
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 from beam_fraud.sources.table import check_table, read_table
-from beam_fraud.transforms.counters import ROWS_IN, count
+from beam_fraud.transforms.counters import count
 
 #: Type: a dict, a `beam.Row` or other named tuple, a JSON object as text, or a
 #: `pyarrow.RecordBatch`.

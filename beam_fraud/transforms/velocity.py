@@ -23,11 +23,12 @@ from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key, part_of
 from beam_fraud.features.velocity.reach import WindowReach, look_back
+from beam_fraud.monitoring.counters import EARLIEST_HISTORY_ROW, EARLIEST_ROW
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_history
-from beam_fraud.transforms.counters import EARLIEST_HISTORY_ROW, EARLIEST_ROW, note_earliest
+from beam_fraud.transforms.counters import note_earliest
 from beam_fraud.transforms.order import ORDER, FromFile, Order, order_of
 from beam_fraud.transforms.read import ReadHistory
 from beam_fraud.transforms.shuffle import SpilledPart, SpillWriter, split, velocity_of_part

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.monitoring.counters import ROWS_UNDELIVERED
 from beam_fraud.sinks.base import FlaggedSink, SinkWriter, WriterSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.connection import prepare_database
-from beam_fraud.transforms.counters import ROWS_UNDELIVERED, count
+from beam_fraud.transforms.counters import count
 from beam_fraud.transforms.decide import Flagged
 from beam_fraud.transforms.records import GatherScored, Record
 

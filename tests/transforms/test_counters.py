@@ -8,9 +8,10 @@ import pyarrow as pa
 from apache_beam.testing.util import assert_that, equal_to
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
+from beam_fraud.monitoring.counters import ROWS_DEAD
 from beam_fraud.monitoring.recorder import new_board, read_board
 from beam_fraud.sources.raw import Origin, with_origin
-from beam_fraud.transforms.counters import ROWS_DEAD, ObserveScored, count, read_counters
+from beam_fraud.transforms.counters import ObserveScored, count, read_counters
 from tests.flagged import flagged_batch
 
 

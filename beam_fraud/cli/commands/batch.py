@@ -19,7 +19,7 @@ from beam_fraud.cli.terminal.progress import progress_of
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.reach import WindowReach, look_back
-from beam_fraud.monitoring import activity
+from beam_fraud.monitoring import activity, counters
 from beam_fraud.monitoring.recorder import rows_done
 from beam_fraud.operations.dead_letters.directory import note_headers
 from beam_fraud.pipeline.batch import Inputs
@@ -35,7 +35,7 @@ from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs, limit_files
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, RunOutputs
-from beam_fraud.transforms import counters
+from beam_fraud.transforms.counters import read_counters
 
 _LOG = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def run(
         # Query the counters once it has ended: a job server that is queried earlier has none at the
         # end either.
         result = launch.run(planned.submission, lambda pipeline: build(pipeline, inputs))
-    counted = counters.read_counters(result)
+    counted = read_counters(result)
     if counted.get(counters.ROWS_DEAD) and DEAD_LETTERS in inputs.outputs.branches:
         _note_headers(inputs)
     return counted

@@ -30,6 +30,7 @@ from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bu
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.monitoring.activity import doing
+from beam_fraud.records.text import as_mask
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
@@ -160,15 +161,11 @@ def _labels(rows: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np
     if "label" not in rows.schema.names:
         return np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
     fraud, genuine = (pc.equal(rows.column("label"), label).fill_null(False) for label in (1, 0))
-    return _mask(fraud), _mask(genuine)
+    return as_mask(fraud), as_mask(genuine)
 
 
 def _flagged(decided: dict[str, pa.Array]) -> npt.NDArray[np.bool_]:
-    return _mask(decided["flagged"])
-
-
-def _mask(values: pa.BooleanArray) -> npt.NDArray[np.bool_]:
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=bool)
+    return as_mask(decided["flagged"])
 
 
 def _warn(rules: dict[str, dict[str, Any]]) -> None:

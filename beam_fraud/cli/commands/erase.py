@@ -28,6 +28,7 @@ from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import local_directory, new_run_id
 from beam_fraud.storage.database.connection import check_database, prepare_database
+from beam_fraud.storage.database.upsert import is_utf8
 from beam_fraud.storage.urls import absolute
 
 _LOG = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ def _subject(options: EraseOptions) -> Subject:
         )
     if options.older_than is None:
         ids = tuple(dict.fromkeys(options.accounts))
-        if not all(map(_is_utf8, ids)):
+        if not all(map(is_utf8, ids)):
             raise UsageError(
                 "--account: an id is not UTF-8; give it as the data have it", Code.OPTION_VALUE
             )
@@ -210,14 +211,6 @@ def _erase_from_sink(
         erased = sink.erase(subject.ids, dry_run=dry_run)
         subject.note(erased.accounts)
         return erased.rows
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _erase_from_archive(

@@ -7,11 +7,11 @@ import time
 from beam_fraud.cli.commands import batch
 from beam_fraud.cli.options import FeaturesOptions
 from beam_fraud.features.matrix import FeatureSet, table_schema
+from beam_fraud.monitoring import counters
 from beam_fraud.pipeline.batch import build_features
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES, batch_outputs
-from beam_fraud.transforms import counters
 
 
 def run(options: FeaturesOptions) -> dict[str, object]:

@@ -10,7 +10,7 @@ from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.models.bundle import Bundle
-from beam_fraud.monitoring import counters as counters
+from beam_fraud.monitoring import counters
 from beam_fraud.schema.schema import Schema
 
 _LOG = logging.getLogger(__name__)

@@ -26,11 +26,11 @@ from beam_fraud.cli.commands.scoring import (
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoreOptions
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.monitoring import counters
 from beam_fraud.monitoring.waiting import safe_meanwhile
 from beam_fraud.pipeline.batch import Inputs, Scoring, build_score
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, RunOutputs, batch_outputs
-from beam_fraud.transforms import counters
 
 _LOG = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from beam_fraud.cli.options.groups import SinkOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import check_packages, open_bundle
+from beam_fraud.monitoring.counters import ROWS_UNDELIVERED
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.platform.wording import own_call
 from beam_fraud.schema.toml import load_schema
@@ -29,7 +30,6 @@ from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import UNDELIVERED
 from beam_fraud.storage.database.connection import sqlite_url
-from beam_fraud.transforms.counters import ROWS_UNDELIVERED
 
 
 def undelivered_rows(sink: FlaggedSink | None, counted: dict[str, int]) -> dict[str, object]:

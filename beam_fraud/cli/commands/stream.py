@@ -26,6 +26,7 @@ from beam_fraud.cli.terminal.progress import AboveLine
 from beam_fraud.cli.terminal.stream_status import live_line
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash
+from beam_fraud.monitoring import counters
 from beam_fraud.monitoring.prometheus import serve_metrics
 from beam_fraud.monitoring.recorder import new_board, read_board
 from beam_fraud.monitoring.snapshot import Snapshot, no_alerts
@@ -41,7 +42,7 @@ from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database
 from beam_fraud.storage.stream_outputs import StreamOutputs, claim_archives
-from beam_fraud.transforms import counters
+from beam_fraud.transforms.counters import read_counters
 
 _LOG = logging.getLogger(__name__)
 #: Time limit in seconds of a runner's end of a drained stream.
@@ -106,7 +107,7 @@ def run(options: StreamOptions) -> dict[str, object]:
         )
         if planned.submission.template_location is not None:
             return _template(planned)
-        counted = counters.read_counters(result)
+        counted = read_counters(result)
         if planned.stream.here:
             # Beam only logs errors after the last bundle.
             LocalCheckpoint.at(outputs.checkpoint).refuse_failed()

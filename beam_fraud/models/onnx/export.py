@@ -29,19 +29,18 @@ ABSENT = 0.1
 LARGEST = 1e30
 
 
-def probe_rows(reference: Reference, features: int, graph: Any, seed: int = 0) -> Floats:
+def probe_rows(reference: Reference, features: int, graph: Any) -> Floats:
     """Return rows like training rows, rows with NaN, and rows at thresholds of splits.
 
     Args:
       reference: the distributions of the features; normal numbers replace unknown ones.
       features: number of features.
       graph: the converted model; its thresholds and their neighbours are probed.
-      seed: of the choice of values.
 
     Returns:
       float64[n, features], NaN where a value is absent.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     known = [d for d in reference.distributions if d.feature != SCORE]
     columns = [
         _values(known[i], random) if known else random.normal(size=PROBES) for i in range(features)

@@ -76,7 +76,7 @@ class Tuned:
         }
 
 
-def best_trials(trials: Sequence[Trial], most: int = LISTED) -> list[Trial]:
+def best_trials(trials: Sequence[Trial]) -> list[Trial]:
     """Return the complete trials of the highest average precision, best first, then earliest.
 
     Example:
@@ -85,7 +85,7 @@ def best_trials(trials: Sequence[Trial], most: int = LISTED) -> list[Trial]:
       [2, 1]
     """
     complete = [trial for trial in trials if trial.average_precision is not None]
-    return sorted(complete, key=lambda trial: trial.average_precision or 0.0, reverse=True)[:most]
+    return sorted(complete, key=lambda trial: trial.average_precision or 0.0, reverse=True)[:LISTED]
 
 
 def settings_text(trial: Trial) -> str:

@@ -95,18 +95,17 @@ def topic_ids(
     return ids
 
 
-def brokers(settings: KafkaSettings, seconds: float = PATIENCE) -> int:
+def brokers(settings: KafkaSettings) -> int:
     """Return the number of brokers.
 
     Args:
       settings: connection settings.
-      seconds: time limit of the response.
 
     Raises:
       UsageError: a property is wrong.
       FraudError: no broker answers, or the login is refused.
     """
-    with _asking(settings, seconds) as ask:
+    with _asking(settings, PATIENCE) as ask:
         return len(ask.metadata().brokers)
 
 

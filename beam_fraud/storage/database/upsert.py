@@ -42,7 +42,7 @@ def storable(
     texts = [value for value in values if isinstance(value, str)]
     too_long = indexed and max(map(len, texts), default=0) > _LONGEST
     joined = "".join(texts)
-    if too_long or "\0" in joined or not _is_utf8(joined):
+    if too_long or "\0" in joined or not is_utf8(joined):
         return [_changed(value, indexed) if isinstance(value, str) else value for value in values]
     return values
 
@@ -73,7 +73,8 @@ def _changed(text: str, indexed: bool) -> str:
     return text
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Return whether UTF-8 can encode a text: it has no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -86,14 +87,7 @@ Row = dict[str, object]
 Columns = Mapping[str, Sequence[object] | pa.Array]
 
 
-def upsert(
-    connection: Connection,
-    table: Table,
-    rows: Sequence[Row],
-    *,
-    where: ColumnElement[bool] | None = None,
-    keep: Collection[str] = (),
-) -> None:
+def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert `rows`, or update those with an existing key; the last row of a key wins.
 
     Texts that PostgreSQL cannot store are converted (`storable`).
@@ -102,12 +96,9 @@ def upsert(
       connection: in a transaction.
       table: the table.
       rows: rows of equal columns, the key included.
-      where: condition on existing rows to update; None for all.
-      keep: columns of existing rows to keep.
     """
     if rows:
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        upsert_columns(connection, table, columns, where=where, keep=keep)
+        upsert_columns(connection, table, {name: [row[name] for row in rows] for name in rows[0]})
 
 
 def upsert_columns(
@@ -118,7 +109,15 @@ def upsert_columns(
     where: ColumnElement[bool] | None = None,
     keep: Collection[str] = (),
 ) -> None:
-    """Do as `upsert`, for rows in columns."""
+    """Do as `upsert`, for rows in columns.
+
+    Args:
+      connection: in a transaction.
+      table: the table.
+      columns: name to values, the key included.
+      where: condition on existing rows to update; None for all.
+      keep: columns of existing rows to keep.
+    """
     server = connection.dialect.name == "postgresql"
     if server:
         columns = {name: storable(table.c[name], values) for name, values in columns.items()}
