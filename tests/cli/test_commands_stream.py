@@ -7,20 +7,29 @@ import logging
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from beam_fraud.cli import main
+from beam_fraud.cli.commands import stream
 from beam_fraud.cli.commands.stream import run
 from beam_fraud.cli.commands.train import run as train
 from beam_fraud.cli.options import StreamOptions, TrainOptions
 from beam_fraud.errors import Code
+from beam_fraud.monitoring.waiting import Wait
+from beam_fraud.runners import launch
+from beam_fraud.runners.flink.job import FlinkJob
 from beam_fraud.simulate.simulation import Simulation, simulate
 from tests.cli.test_commands_score import bundle
 from tests.failing import fails
+from tests.fn_runner import until
 from tests.sources.test_damage import coded, written
 
 
@@ -141,3 +150,59 @@ def test_damaged_files_end_no_stream_and_none_that_starts_again(
     dead = pq.read_table(tmp_path / "out/dead_letters").to_pylist()
     assert sorted(row["source"] for row in dead) == ["1-index.parquet", "2-name.parquet"]
     assert {row["reason"] for row in dead} == {"unreadable_file"}
+
+
+@pytest.mark.parametrize(
+    ("command", "safe"),
+    [
+        ("score {inbox} --out {out}", "{out} stays as it was until the end"),
+        (
+            "stream --watch {inbox} --out {out}",
+            "0 rows of this run are stored, the stream goes on from there",
+        ),
+    ],
+)
+def test_a_wait_says_what_is_safe_meanwhile(
+    command: str,
+    safe: str,
+    inbox: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def waits(*_: object) -> None:
+        Wait(logging.getLogger("beam_fraud.test")).goes_on("database x: down")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "run", waits)
+    (inbox / "day.csv").write_text("id,t,a\nx1,2024-01-01,1\n")
+    places = {"out": tmp_path / "out", "inbox": inbox}
+    call = [*command.format(**places).split(), "--model", bundle(tmp_path / "model")]
+    assert main(call) == 130
+    assert f"database x: down; {safe.format(**places)}\n" in capsys.readouterr().err
+
+
+def test_the_line_says_that_flink_restores(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Restores(FlinkJob):
+        """A job that restores until the line has said so."""
+
+        def __init__(self) -> None:
+            self.phase = "Flink restores file:/x"
+
+        def wait_until_finish(self, duration: int | None = None) -> str:
+            until(lambda: "streaming: Flink restores file:/x" in caplog.messages)
+            return str(PipelineState.DONE)
+
+    def runs(submission: object, build: object, waited: Callable[[PipelineResult], None]) -> None:
+        waited(Restores())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "run", runs)
+    monkeypatch.setattr(stream, "live_line", partial(stream.live_line, line_every=0.001))
+    given = StreamOptions(
+        watch=str(inbox), model=bundle(tmp_path / "model"), out=str(tmp_path / "out")
+    )
+    with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
+        run(given)
