@@ -1,4 +1,4 @@
-"""A message of a channel."""
+"""A message of a channel, and its JSON."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Literal
 
+import msgspec
+
 from beam_fraud.alerts.alert import Alert
 
 #: All fields of an alert.
 FIELDS = tuple(field.name for field in fields(Alert))
+_ENCODER = msgspec.json.Encoder()
 
 
 def chosen_fields(alert: Alert, names: tuple[str, ...] = FIELDS) -> dict[str, object]:
@@ -37,3 +40,42 @@ class Message:
     total: int = 0
     #: Text of a notice or a test.
     text: str | None = None
+
+
+def message_json(message: Message, fields: tuple[str, ...] = FIELDS) -> bytes:
+    """Return the message as a JSON object: the same bytes at every attempt.
+
+    Args:
+      message: with n alerts.
+      fields: names of the fields of each alert to include.
+
+    Returns:
+      An object of `delivery_id, kind, created_at, total, text` and `alerts`, a list of n objects.
+    """
+    content = {
+        "delivery_id": message.delivery_id,
+        "kind": message.kind,
+        "created_at": message.created_at,
+        "total": message.total,
+        "text": message.text,
+        "alerts": [chosen_fields(alert, fields) for alert in message.alerts],
+    }
+    return _ENCODER.encode(content)
+
+
+def message_records(message: Message, fields: tuple[str, ...] = FIELDS) -> list[tuple[str, bytes]]:
+    """Return a record per alert; one for the message if it is a digest, notice or test.
+
+    Args:
+      message: with n alerts.
+      fields: names of the fields of each alert to include.
+
+    Returns:
+      Pairs of a stable key and a JSON object. The object of an alert has the `fields`; the object
+      of a message is that of `message_json`.
+    """
+    if message.kind != "alerts":
+        return [(message.delivery_id, message_json(message, fields))]
+    return [
+        (alert.alert_id, _ENCODER.encode(chosen_fields(alert, fields))) for alert in message.alerts
+    ]

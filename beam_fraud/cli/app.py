@@ -104,9 +104,9 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("dead-letters list", "ListDeadLettersOptions", "dead_letters:list"),
             ("dead-letters export", "ExportDeadLettersOptions", "dead_letters:export"),
             ("dead-letters replay", "ReplayOptions", "replay"),
-            ("alerts list", "ListAlertsOptions", "list_alerts"),
-            ("alerts resend", "ResendAlertsOptions", "resend_alerts"),
-            ("alerts snooze", "SnoozeAlertsOptions", "snooze_alerts"),
+            ("alerts list", "ListAlertsOptions", "alerts:list"),
+            ("alerts resend", "ResendAlertsOptions", "alerts:resend"),
+            ("alerts snooze", "SnoozeAlertsOptions", "alerts:snooze"),
             ("alerts test", "AlertTestOptions", "alert_test"),
         )
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.alerts.channels.file import FileChannel
-from beam_fraud.alerts.dispatcher import Dispatcher
+from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.policy import Policy
 from beam_fraud.alerts.queue import queue_flagged

@@ -13,7 +13,7 @@ from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Counts, Outbox
 from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.cli import main
-from beam_fraud.cli.commands.resend_alerts import run
+from beam_fraud.cli.commands.alerts import run_resend
 from beam_fraud.cli.options import ResendAlertsOptions
 from beam_fraud.errors import Code
 from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
@@ -238,7 +238,7 @@ def test_a_channel_that_still_fails_is_an_error(desk, monkeypatch):
     monkeypatch.setattr(FileChannel, "check", lambda self: desk.file.mkdir())
     options = ResendAlertsOptions(alerts=(f"file:{desk.file}",), out=str(desk.path), patience=0.0)
     with fails(Code.ALERTS_UNSENT, r"^2 alerts .*Is a directory"):
-        run(options)
+        run_resend(options)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from beam_fraud.alerts.channels.message_json import message_records
-from beam_fraud.alerts.message import FIELDS, Message
+from beam_fraud.alerts.message import FIELDS, Message, message_records
 from beam_fraud.alerts.policy import AS_THEY_COME, Policy
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.atomic import append_lines, check_writable, make_directory

@@ -1,12 +1,14 @@
-"""Parse the server in a channel's URL."""
+"""The server in a channel's URL, and what a URL must not hold."""
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
+from beam_fraud.alerts.channels.options import ChannelOptions
 from beam_fraud.errors import Code, UsageError
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+", re.ASCII)
@@ -81,3 +83,42 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def receiver_name(scheme: str, server: UrlServer, url: str) -> str:
+    """Return a name without path and query, which often contain a token."""
+    whole = hashlib.sha256(without_fragment(url).encode()).hexdigest()
+    return f"{scheme}://{server.address}/***{whole[:12]}"
+
+
+def without_fragment(url: str) -> str:
+    """Return the URL of the receiver, without our options after `#`."""
+    return urlunsplit(urlsplit(url)._replace(fragment=""))
+
+
+def refuse_login(server: UrlServer, options: ChannelOptions) -> None:
+    """Refuse a login in the URL.
+
+    Raises:
+      UsageError: it has one.
+    """
+    if server.user is not None:
+        raise UsageError(
+            f"{options.where}: other users can read a login in the URL; leave it out",
+            Code.SECRET_EXPOSED,
+        )
+
+
+def refuse_unencrypted(scheme: str, server: UrlServer, options: ChannelOptions) -> None:
+    """Refuse to send alerts unencrypted to another machine, unless `plain=yes`.
+
+    Raises:
+      UsageError: they would be.
+    """
+    allowed = options.yes("plain", default=False)
+    if scheme == "http" and not is_loopback(server.host) and not allowed:
+        raise UsageError(
+            f"{options.where}: http: sends alerts unencrypted; write https:, or #plain=yes after "
+            "the URL",
+            Code.CHANNEL_INSECURE,
+        )

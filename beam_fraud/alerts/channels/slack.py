@@ -10,8 +10,17 @@ from dataclasses import dataclass
 import msgspec
 
 from beam_fraud.alerts.channels.http import HttpChannel, Reply, settle
+from beam_fraud.alerts.channels.options import parse_options
+from beam_fraud.alerts.channels.server import (
+    receiver_name,
+    refuse_login,
+    refuse_unencrypted,
+    server_of,
+    without_fragment,
+)
 from beam_fraud.alerts.message import FIELDS, Message
-from beam_fraud.alerts.template import MessageTemplate
+from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy, Rate
+from beam_fraud.alerts.template import MessageTemplate, read_template
 from beam_fraud.alerts.wording import ShownAlert, headline, intro, shown
 
 #: Maximum of alerts in a message.
@@ -20,6 +29,9 @@ MOST_ALERTS = 50
 _IN_FULL = 5
 #: Limits of Slack: characters of a section, characters of a header, blocks.
 _SECTION, _HEADER, _BLOCKS = 3_000, 150, 50
+FORM = "slack://hooks.slack.com/services/..."
+#: For people: grouped as e-mail is.
+_POLICY = Policy(group=300.0, most=MOST_ALERTS, rate=Rate(60, 3600.0), digest=SHOWN_IN_DIGEST)
 
 
 def escaped(value: object) -> object:
@@ -158,3 +170,29 @@ class SlackChannel(HttpChannel):
 
 def _word_of(reply: Reply) -> str:
     return reply.body.decode() if _WORD.fullmatch(reply.body) else ""
+
+
+def slack_channel(url: str) -> SlackChannel:
+    """Return the channel of a `slack:` or `slack+http:` URL; connect to nothing.
+
+    Raises:
+      UsageError: the URL has another form, or sends alerts unencrypted.
+      FraudError: a template cannot be read.
+    """
+    server = server_of(url, FORM)
+    name = receiver_name(server.scheme, server, url)
+    options = parse_options(f"--alert {name}", server.fragment, ("plain", "cafile", "template"))
+    refuse_login(server, options)
+    scheme = "http" if server.scheme == "slack+http" else "https"
+    refuse_unencrypted(scheme, server, options)
+    fields, template = options.fields(), options.get("template")
+    return SlackChannel(
+        name=name,
+        policy=options.policy(_POLICY, MOST_ALERTS),
+        url=f"{scheme}:{without_fragment(url).partition(':')[2]}",
+        fields=fields,
+        ca_file=options.ca_file(),
+        template=None
+        if template is None
+        else read_template(options.where, template, fields, finalize=escaped),
+    )

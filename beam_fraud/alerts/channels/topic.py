@@ -9,9 +9,8 @@ from typing import ClassVar
 from urllib.parse import unquote
 
 from beam_fraud.alerts.channels.channel import MessageRefusedError
-from beam_fraud.alerts.channels.message_json import message_records
 from beam_fraud.alerts.channels.options import parse_options
-from beam_fraud.alerts.message import FIELDS, Message
+from beam_fraud.alerts.message import FIELDS, Message, message_records
 from beam_fraud.alerts.policy import AS_THEY_COME, Policy
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.sources.kafka.check import topic_partitions

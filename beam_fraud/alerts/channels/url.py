@@ -1,16 +1,18 @@
-"""Parse a channel: `--alert URL`."""
+"""Parse a channel: `--alert URL`, with pseudonyms if wanted."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TextIO
 
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.channels.console import ConsoleChannel
 from beam_fraud.alerts.channels.file import FileChannel
 from beam_fraud.alerts.channels.options import parse_options
-from beam_fraud.alerts.channels.pseudonymised import PseudonymisedChannel
-from beam_fraud.alerts.policy import AS_THEY_COME, BATCH_IN_ONE
+from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.policy import AS_THEY_COME, BATCH_IN_ONE, Policy
 from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.platform.wording import printable
@@ -59,15 +61,15 @@ def _channel(url: str, console: TextIO) -> Channel:
         scheme, rest = split_scheme(where, url, _DIRECT)
     # Import a channel's packages only for its use: imports are slow, and Kafka is an extra.
     if scheme in ("smtp", "smtps"):
-        from beam_fraud.alerts.channels.smtp_url import smtp_channel
+        from beam_fraud.alerts.channels.smtp import smtp_channel
 
         return smtp_channel(url)
     if scheme in ("http", "https"):
-        from beam_fraud.alerts.channels.webhook_url import webhook_channel
+        from beam_fraud.alerts.channels.webhook import webhook_channel
 
         return webhook_channel(url)
     if scheme in ("slack", "slack+http"):
-        from beam_fraud.alerts.channels.webhook_url import slack_channel
+        from beam_fraud.alerts.channels.slack import slack_channel
 
         return slack_channel(url)
     if scheme == "kafka":
@@ -85,3 +87,39 @@ def _channel(url: str, console: TextIO) -> Channel:
             f"--alert: write {_FORMS[scheme]} without text after the colon", Code.CHANNEL_URL
         )
     return ConsoleChannel(console, options.policy(BATCH_IN_ONE), fields)
+
+
+@dataclass(frozen=True)
+class PseudonymisedChannel:
+    """A wrapper of a channel, with the same name: alerts in the outbox stay its own."""
+
+    #: The channel that sends.
+    inner: Channel
+    pseudonyms: Pseudonyms
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def policy(self) -> Policy:
+        return self.inner.policy
+
+    @property
+    def disk(self) -> Path | None:
+        """The file of the wrapped channel."""
+        return self.inner.disk
+
+    def check(self) -> None:
+        self.inner.check()
+
+    def send(self, message: Message) -> None:
+        """Send the message with pseudonyms; raise the errors of the wrapped channel."""
+        alerts = tuple(self.pseudonyms.alert(alert) for alert in message.alerts)
+        self.inner.send(replace(message, alerts=alerts))
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def describe(self) -> str:
+        return self.inner.describe()

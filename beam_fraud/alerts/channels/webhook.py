@@ -9,13 +9,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from beam_fraud.alerts.channels.http import HttpChannel, settle
-from beam_fraud.alerts.channels.message_json import message_json
-from beam_fraud.alerts.message import Message
+from beam_fraud.alerts.channels.options import parse_options
+from beam_fraud.alerts.channels.server import (
+    receiver_name,
+    refuse_login,
+    refuse_unencrypted,
+    server_of,
+    without_fragment,
+)
+from beam_fraud.alerts.message import Message, message_json
+from beam_fraud.alerts.policy import Policy
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.text_file import read_secret
 
 #: HTTP headers of a signed message.
 TIMESTAMP_HEADER, SIGNATURE_HEADER = "X-Beam-Fraud-Timestamp", "X-Beam-Fraud-Signature"
+FORM = "https://HOST/PATH"
+#: For programs: send each alert at once.
+_POLICY = Policy(most=1)
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
@@ -76,3 +87,26 @@ class WebhookChannel(HttpChannel):
         if secret == "":
             raise FraudError(f"{where}: the secret is empty", Code.SECRET_UNREADABLE)
         return secret
+
+
+def webhook_channel(url: str) -> WebhookChannel:
+    """Return the channel of an `https:` or `http:` URL; connect to nothing.
+
+    Raises:
+      UsageError: the URL has another form, or sends alerts unencrypted.
+    """
+    server = server_of(url, FORM)
+    name = receiver_name(server.scheme, server, url)
+    options = parse_options(
+        f"--alert {name}", server.fragment, ("plain", "cafile", "secret_file", "secret_env")
+    )
+    refuse_login(server, options)
+    refuse_unencrypted(server.scheme, server, options)
+    return WebhookChannel(
+        name=name,
+        policy=options.policy(_POLICY),
+        url=without_fragment(url),
+        fields=options.fields(),
+        ca_file=options.ca_file(),
+        secrets=dict(options.values),
+    )

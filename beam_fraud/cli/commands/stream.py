@@ -14,7 +14,7 @@ from typing import TextIO, cast
 from apache_beam.runners.runner import PipelineResult
 
 from beam_fraud import __version__
-from beam_fraud.alerts.dispatcher import Dispatcher
+from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
 from beam_fraud.cli.commands.rules import rule_counts
