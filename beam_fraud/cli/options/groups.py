@@ -184,8 +184,8 @@ class SinkOptions:
         Option(
             "--sink",
             metavar="URL",
-            help="Flagged ones: sqlite:///FILE, postgresql://USER@HOST/DATABASE, parquet:DIR, "
-            "bigquery:PROJECT.DATASET[.TABLE] or env:NAME, a variable that holds one of these.",
+            help="Sink of flagged rows: sqlite:///FILE, postgresql://USER@HOST/DATABASE, "
+            "parquet:DIR, bigquery:PROJECT.DATASET[.TABLE] or env:NAME, a variable that holds one of these.",
             template=Pattern(
                 r"^(postgresql://|bigquery:|env:)[^\s]+$",
                 "In the template of a stream alone, and on no disk",
