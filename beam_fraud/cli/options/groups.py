@@ -185,7 +185,8 @@ class SinkOptions:
             "--sink",
             metavar="URL",
             help="Sink of flagged rows: sqlite:///FILE, postgresql://USER@HOST/DATABASE, "
-            "parquet:DIR, bigquery:PROJECT.DATASET[.TABLE] or env:NAME, a variable that holds one of these.",
+            "parquet:DIR, bigquery:PROJECT.DATASET[.TABLE] or env:NAME, a variable that holds one "
+            "of these.",
             template=Pattern(
                 r"^(postgresql://|bigquery:|env:)[^\s]+$",
                 "In the template of a stream alone, and on no disk",
