@@ -196,11 +196,11 @@ def warn(warning: str | None, calls: int = 1) -> None:
         warnings.warn(warning.replace("--history", "history"), stacklevel=calls + 2)
 
 
-def _table(frame: pd.DataFrame, wanted: frozenset[str]) -> pa.Table:
-    """Return a data frame as a table; unwanted columns appear by name alone."""
+def _table(frame: pd.DataFrame, used: frozenset[str]) -> pa.Table:
+    """Return a data frame as a table; unused columns have their name only."""
     names = [str(name) for name in frame.columns]
     columns = [
-        _column(frame.iloc[:, place]) if name in wanted else pa.nulls(len(frame))
+        _column(frame.iloc[:, place]) if name in used else pa.nulls(len(frame))
         for place, name in enumerate(names)
     ]
     return pa.Table.from_arrays(columns, names)

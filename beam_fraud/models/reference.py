@@ -141,10 +141,10 @@ def usual_values(reference: Reference, features: FeatureSet) -> Floats:
       float64[features]: the median, or the code of the most frequent category; NaN if unknown.
     """
     known = {distribution.feature: distribution for distribution in reference.distributions}
-    return np.array([_usual(known.get(name)) for name in features.names])
+    return np.array([_typical(known.get(name)) for name in features.names])
 
 
-def _usual(distribution: Distribution | None) -> float:
+def _typical(distribution: Distribution | None) -> float:
     if distribution is None:
         return math.nan
     counts = np.asarray(distribution.counts)

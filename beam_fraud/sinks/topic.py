@@ -110,7 +110,7 @@ class TopicProducer:
         """Wait until the broker has acknowledged every message.
 
         Raises:
-          FraudError: a message or the login is refused for good; one line with the reason.
+          FraudError: a message or the login is refused permanently; one line with the reason.
         """
         patience = Patience(self._settings)
         while left := self._kafka.flush(_SLICE):
@@ -191,7 +191,7 @@ class TopicWriter:
           keys: n keys; messages of one key go to one partition.
 
         Raises:
-          FraudError: a message is refused for good: it is too large, or the topic does not exist or
+          FraudError: a message is refused permanently: too large, or the topic does not exist or
             refuses this user. While the broker is down, the call waits.
           UsageError: the settings are invalid for a producer.
         """

@@ -90,7 +90,7 @@ def sound_groups(
     leaves = [file.schema.column(place) for place in range(len(file.schema))]
     # Parquet takes `a` for the folder of a column `a.b` and reads that as well.
     below = tuple(f"{column}." for column in columns)
-    wanted = [
+    selected = [
         (place, leaf)
         for place, leaf in enumerate(leaves)
         if leaf.path in columns or leaf.path.startswith(below)
@@ -101,7 +101,7 @@ def sound_groups(
         try:
             if len(described[group].chunks) != len(leaves):
                 raise ValueError("it has another number of columns than the schema")
-            longest = _longest_row(file, source, group, described[group], wanted, block_rows)
+            longest = _longest_row(file, source, group, described[group], selected, block_rows)
         except Exception as error:
             sound.fault = f"row group {group}: {error}"
             break

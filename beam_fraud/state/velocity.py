@@ -85,7 +85,7 @@ class VelocityShard:
             keyed = keyed_rows(mine, self._definitions, self._hash)
             delta = StateDelta.of(keyed.rows, keyed.frauds)
             self._state.add(keyed.rows, keyed.frauds)
-            deltas.append(self._kept(delta))
+            deltas.append(self._delta(delta))
         return Effects(deltas=deltas)
 
     def take(self, batch: pa.RecordBatch) -> Effects:
@@ -96,7 +96,7 @@ class VelocityShard:
         features = self._state.update(keyed.rows, keyed.frauds)
         delta = StateDelta.of(keyed.rows, keyed.frauds)
         rows = with_features(batch, self._definitions, keyed, features)
-        return Effects([rows], [self._kept(delta)] if len(keyed.rows) else ())
+        return Effects([rows], [self._delta(delta)] if len(keyed.rows) else ())
 
     def tick(self, now: float) -> Effects:
         """Do nothing."""
@@ -119,7 +119,7 @@ class VelocityShard:
         self._state.label(delta.labels.frauds, delta.labels.fraud)
         self._state.label(delta.nameless)
 
-    def _kept(self, delta: StateDelta) -> Delta:
+    def _delta(self, delta: StateDelta) -> Delta:
         return Delta(delta.to_bytes(self._hash.fingerprint), delta.newest)
 
     def _read(self, data: bytes) -> StateDelta:
@@ -130,7 +130,7 @@ class VelocityShard:
         if labels is None or not any(spec.needs_labels for spec in self._definitions):
             return Effects([batch])
         self._state.label(labels.frauds, labels.fraud)
-        return Effects([batch], [self._kept(StateDelta(labels=labels))])
+        return Effects([batch], [self._delta(StateDelta(labels=labels))])
 
     def _mine(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
         if self._shards == 1:

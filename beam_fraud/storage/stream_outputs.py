@@ -198,7 +198,7 @@ class StreamOutputs:
             return None
         except OSError as error:
             raise FraudError(
-                f"{self._told(_ABOUT)}: cannot be read ({reason_of(error)})", Code.STATE_UNREADABLE
+                f"{self._place(_ABOUT)}: cannot be read ({reason_of(error)})", Code.STATE_UNREADABLE
             ) from None
 
     def write_about(self, about: bytes) -> None:
@@ -223,10 +223,10 @@ class StreamOutputs:
         except OSError as error:
             why = reason_of(error)
             raise FraudError(
-                f"{self._told(name)}: cannot be written ({why})", Code.OUTPUT_UNWRITABLE
+                f"{self._place(name)}: cannot be written ({why})", Code.OUTPUT_UNWRITABLE
             ) from None
 
-    def _told(self, name: str) -> str:
+    def _place(self, name: str) -> str:
         return f"--out {self.url}" if self.url else self._store.place(name)
 
     def release(self) -> None:

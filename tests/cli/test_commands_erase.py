@@ -347,7 +347,7 @@ def test_a_terminal_asks_for_confirmation(
     os.close(ours)
     os.close(theirs)
     assert done.returncode == code
-    assert done.stderr.startswith("Delete 13 rows for good? [y/N] ")
+    assert done.stderr.startswith("Delete 13 rows permanently? [y/N] ")
     assert ("nothing was deleted" in done.stderr) == left
     assert any(path.startswith("out/") for path in traces(tmp_path)) == left
     assert GONE not in done.stdout + done.stderr

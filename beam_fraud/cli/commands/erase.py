@@ -110,7 +110,7 @@ def call(options: EraseOptions, *, as_json: bool) -> Outcome:
         if unknown(counted):
             return Outcome(counted, render, exit_code=1)
         warn_of_unknown(counted)
-        question = f"Delete {counted['total']:,} rows for good? [y/N] "
+        question = f"Delete {counted['total']:,} rows permanently? [y/N] "
         print(question, end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise FraudError("nothing was deleted", Code.PLACE_EMPTY)

@@ -91,7 +91,7 @@ class Under(Resampler):
     def fit(self, kind: ModelKind, rows: LabelledRows, seed: int) -> Any:
         """Return a classifier with probabilities corrected for all rows."""
         left = self.resample(rows, seed)
-        return PriorCorrected(kind.fit(left, seed), _kept(left, rows))
+        return PriorCorrected(kind.fit(left, seed), _share_of_genuine(left, rows))
 
     def validate(
         self,
@@ -103,10 +103,10 @@ class Under(Resampler):
     ) -> tuple[ModelKind, Floats]:
         """Choose settings as every resampler does, with corrected scores."""
         kind, scores = kind.validate(resampled, valid, seed)
-        return kind, corrected(scores, _kept(resampled, train))
+        return kind, corrected(scores, _share_of_genuine(resampled, train))
 
 
-def _kept(left: LabelledRows, rows: LabelledRows) -> float:
+def _share_of_genuine(left: LabelledRows, rows: LabelledRows) -> float:
     """Return the share of the kept genuine rows."""
     return float(np.sum(left.labels == 0) / np.sum(rows.labels == 0))
 

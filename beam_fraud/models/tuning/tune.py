@@ -210,13 +210,13 @@ class Search:
                 average_precision=trial.value if trial.state.name == "COMPLETE" else None,
                 seconds=trial.user_attrs[_SECONDS],
             )
-            for number, trial in enumerate(self._kept(), 1)
+            for number, trial in enumerate(self._stored(), 1)
         )
 
     def next_trial(self) -> None:
         """Run one trial and store it."""
         states = extra_module("optuna", "--tune").trial.TrialState
-        number = len(self._kept()) + 1
+        number = len(self._stored()) + 1
         proposed = self._propose(number)
         kind = self.kind.with_values(**self._settings(number, proposed.params))
         start = time.monotonic()
@@ -235,7 +235,7 @@ class Search:
         proposed.set_user_attr(_SECONDS, round(time.monotonic() - start, 3))
         self.study.tell(proposed, figure, state=state)
 
-    def _kept(self) -> list[Any]:
+    def _stored(self) -> list[Any]:
         # An interrupted trial has no duration.
         trials = self.study.get_trials(deepcopy=False)
         return [t for t in trials if _SECONDS in t.user_attrs and t.state.name in _STATES]
@@ -261,7 +261,7 @@ class Search:
         Folds differ more than settings do, so plain figures would say little.
         """
         figures: list[float] = []
-        own = self._kept()[0].user_attrs[_FOLDS] if number > 1 else figures
+        own = self._stored()[0].user_attrs[_FOLDS] if number > 1 else figures
 
         def after(fold: int, average_precision: float) -> None:
             figures.append(average_precision)

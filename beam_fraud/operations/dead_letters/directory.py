@@ -96,7 +96,7 @@ class DeadLetterDirectory:
             for batch in _batches(part, names):
                 batch = _chosen(batch, choice)
                 if len(batch):
-                    yield _kept(batch, replayed)
+                    yield _marked(batch, replayed)
 
     def mark_replayed(self, keys: Iterator[pa.RecordBatch]) -> None:
         """List replayed ones in a file that appears atomically."""
@@ -149,7 +149,7 @@ def _chosen(batch: pa.RecordBatch, choice: Choice) -> pa.RecordBatch:
     return batch
 
 
-def _kept(batch: pa.RecordBatch, replayed: dict[str, npt.NDArray[np.int64]]) -> pa.RecordBatch:
+def _marked(batch: pa.RecordBatch, replayed: dict[str, npt.NDArray[np.int64]]) -> pa.RecordBatch:
     done = np.zeros(len(batch), dtype=bool)
     sources, positions = batch.column("source"), batch.column("position").to_numpy()
     for source in pc.unique(sources).to_pylist() if replayed else ():

@@ -139,14 +139,14 @@ def _last_of_each_key(columns: Columns, key: Sequence[str], *, ordered: bool) ->
         return columns
     # Each key has one type and no nulls.
     order = [last[row_key] for row_key in (sorted(last) if ordered else last)]
-    return {name: _taken(values, order) for name, values in columns.items()}
+    return {name: _ordered(values, order) for name, values in columns.items()}
 
 
 def _listed(values: Sequence[object] | pa.Array) -> Sequence[object]:
     return values_of(values) if isinstance(values, pa.Array) else values
 
 
-def _taken(
+def _ordered(
     values: Sequence[object] | pa.Array, order: Sequence[int]
 ) -> Sequence[object] | pa.Array:
     if isinstance(values, pa.Array):

@@ -60,12 +60,12 @@ class KeySlots:
         Returns:
           int64[n].
         """
-        slots, missed = _found(self._keys, self._slots, keys)
+        slots, missed = _positions_of(self._keys, self._slots, keys)
         if len(missed):
-            recent, new = _found(self._recent, self._recent_slots, keys[missed])
+            recent, new = _positions_of(self._recent, self._recent_slots, keys[missed])
             if len(new):
                 self._add(np.unique(keys[missed[new]]))
-                recent, _ = _found(self._recent, self._recent_slots, keys[missed])
+                recent, _ = _positions_of(self._recent, self._recent_slots, keys[missed])
             slots[missed] = recent
             if len(self._recent) > max(_RECENT, len(self._keys) * _RECENT_PART):
                 self._settle()
@@ -110,7 +110,7 @@ class KeySlots:
         self._recent, self._recent_slots = _NO_KEYS, _NO_SLOTS
 
 
-def _found(known: Hashes, slots: Slots, keys: Hashes) -> tuple[Slots, Integers]:
+def _positions_of(known: Hashes, slots: Slots, keys: Hashes) -> tuple[Slots, Integers]:
     """Return the slots of the keys, undefined for unknown ones, and their positions."""
     if not len(known):
         return np.zeros(len(keys), dtype=np.int32), np.arange(len(keys))
