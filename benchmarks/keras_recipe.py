@@ -29,6 +29,7 @@ from beam_fraud.models.metrics import measure
 from beam_fraud.models.network.fitting import read_checkpoint
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema.presets import ULB
+from beam_fraud.storage.urls import Place
 
 #: Share of the rows that the example tests on, the last ones.
 TESTED = 0.2
@@ -86,7 +87,7 @@ class Run:
 
 def parts(file: str) -> tuple[LabelledRows, LabelledRows]:
     """Return the training rows and the test rows of the example."""
-    transactions = load_dataset([file], ULB).transactions
+    transactions = load_dataset([Place.parse(file)], ULB).transactions
     matrix = feature_matrix(transactions, FeatureSet(ULB))
     labels = np.asarray(transactions.column("label").to_numpy(), dtype=np.int8)
     first = len(labels) - int(len(labels) * TESTED)

@@ -13,6 +13,7 @@ from beam_fraud.schema.schema import FeatureColumn, Labels, Schema
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sources.raw import POSITION
 from beam_fraud.sources.source import find_inputs, read_segment, split_file
+from beam_fraud.storage.urls import Place
 
 #: Every role and every kind of feature.
 BANK = Schema(
@@ -84,7 +85,7 @@ def read(
     """Read a file in segments of `bytes_each` and blocks of `block_rows`, without deduplication."""
     good = schema.transactions(labels=labels).append(pa.field(POSITION, pa.int64()))
     transactions, letters, rows = [good.empty_table()], [DEAD_LETTER.empty_table()], 0
-    for file in find_inputs([str(path)], schema, labels=labels):
+    for file in find_inputs([Place.of(path)], schema, labels=labels):
         for segment in split_file(file, bytes_each):
             for raw in read_segment(segment, schema, block_rows, labels=labels):
                 assert 0 < len(raw) <= block_rows

@@ -159,6 +159,25 @@ def test_a_text_is_parsed_as_a_path_or_a_url_by_one_class() -> None:
     assert users == ["beam_fraud.storage.urls"]
 
 
+#: Where a text becomes a place: commands, data frames, and what else the public API or Beam names.
+DOORS = {
+    "beam_fraud.models.bundle",
+    "beam_fraud.runners.submission",
+    "beam_fraud.storage.urls",
+    "beam_fraud.transforms.features",
+    "beam_fraud.transforms.score",
+}
+
+
+def test_a_text_becomes_a_place_at_a_door() -> None:
+    # What follows takes the place: a text is parsed once.
+    parsing = re.compile(r"\bPlace\.(parse|parse_all|of)\b")
+    users = {name_of(path) for path in MODULES if parsing.search(path.read_text("utf-8"))}
+    rooms = {name.split(".")[1] for name in users - DOORS}
+    assert rooms <= {"cli", "frames"}
+    assert users >= DOORS
+
+
 def test_help_imports_nothing_heavy() -> None:
     loaded = "import sys; from beam_fraud.cli import main; main(['--help']); print(*sys.modules)"
     done = subprocess.run(

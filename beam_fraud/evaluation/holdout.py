@@ -130,7 +130,7 @@ def evaluated_rows(
 
     Args:
       bundles: bundles of the models.
-      files: paths, directories or globs of labelled transactions; or a table.
+      files: files, directories or globs of labelled transactions; or a table.
       schema: a schema, preset or TOML file, in place of the bundles' own.
       history: the same for earlier transactions.
       since: first event time of the rows, or None.

@@ -28,11 +28,12 @@ from beam_fraud.sources.raw import POSITION
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs
 from beam_fraud.sources.table import InputTable, check_table
+from beam_fraud.storage.urls import Place
 
 _log = logging.getLogger(__name__)
 
-#: Paths, directories or globs, or a table.
-Source: TypeAlias = Sequence[str] | pa.Table
+#: Files, directories or globs, or a table.
+Source: TypeAlias = Sequence[Place] | pa.Table
 #: Names of sources in memory.
 TABLE, HISTORY_TABLE = "rows", "history"
 
@@ -87,11 +88,11 @@ def load_dataset(
     Earlier rows and those of the history only fill windows of velocity features.
 
     Args:
-      files: paths, directories or globs; or a table.
+      files: files, directories or globs; or a table.
       schema: the schema of the rows.
       since: event time from which rows are kept, aware; None for the first.
       until: event time before which rows are kept, aware; None for the last.
-      history: paths, directories or globs of earlier transactions; or a table.
+      history: the same for earlier transactions.
       labels: whether labels are required or optional.
       keep_dead_letters: whether to keep invalid rows.
 
@@ -166,7 +167,7 @@ def _history(
     if isinstance(history, pa.Table):
         if schema.velocity:
             return [check_table(HISTORY_TABLE, history, schema, labels=labels)]
-        return find_history((HISTORY_TABLE,), (), schema, labels=labels)
+        return find_history((Place(HISTORY_TABLE, None),), (), schema, labels=labels)
     files = [file for file in inputs if isinstance(file, InputFile)]
     return find_history(history, files, schema, labels=labels)
 

@@ -21,6 +21,7 @@ from beam_fraud.models.bundle import Bundle, check_packages, load_bundle
 from beam_fraud.records.dead_share import DeadShare
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.schema.toml import load_schema
+from beam_fraud.storage.urls import Place
 
 #: Paths, directories or globs.
 Files: TypeAlias = str | Path | Sequence[str | Path]
@@ -128,14 +129,14 @@ def read(
 
 
 def source_of(rows: Transactions, schema: Schema, labels: Labels) -> Source:
-    """Return rows for `load_dataset`: names of files, or a table with the schema's columns."""
+    """Return rows for `load_dataset`: places of files, or a table with the schema's columns."""
     if isinstance(rows, pd.DataFrame):
         return _table(rows, frozenset(schema.columns(labels=labels)))
     if isinstance(rows, pa.Table):
         return rows
     if isinstance(rows, str | Path):
-        return (str(rows),)
-    return tuple(str(file) for file in rows)
+        return (Place.of(rows),)
+    return tuple(map(Place.of, rows))
 
 
 def history_of(rows: Transactions | None, schema: Schema, labels: Labels) -> Source:

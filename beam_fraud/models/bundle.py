@@ -59,9 +59,8 @@ class Bundle:
     The model stays in the bundle's directory, or in `contents` until the bundle is saved.
     """
 
-    #: The directory: an absolute local path or a URL that Beam's file systems know; the model's
-    #: name while the bundle is in memory.
-    path: str
+    #: The directory; None while the bundle is in memory.
+    place: Place | None
     #: The model's name and the first 12 hexadecimal digits of its manifest's SHA-256.
     model_id: str
     #: The manifest of the model.
@@ -69,7 +68,12 @@ class Bundle:
     #: Name to bytes of every file while the bundle is in memory; None once it has a directory.
     contents: Mapping[str, bytes] | None = field(default=None, repr=False)
 
-    def save(self, directory: str | Path) -> Bundle:
+    @property
+    def path(self) -> str:
+        """The directory, an absolute path or a URL; the model's name while it is in memory."""
+        return self.manifest.name if self.place is None else self.place.name
+
+    def save(self, directory: str | Path | Place) -> Bundle:
         """Write the files of the bundle to another directory, all or none.
 
         Args:
@@ -82,12 +86,12 @@ class Bundle:
           FraudError: the directory holds other files or cannot be written; or a file of this bundle
             is missing or changed.
         """
-        contents = self.contents
+        contents, place = self.contents, Place.of(directory)
         if contents is None:
             contents = {name: _read_checked(self, name) for name in self.manifest.files}
-            contents[MANIFEST_FILE] = read_bytes(self.path, MANIFEST_FILE)
-        write_directory(str(directory), contents, last=MANIFEST_FILE)
-        return replace(self, path=str(Place.parse(str(directory))), contents=None)
+            contents[MANIFEST_FILE] = _read(self, MANIFEST_FILE)
+        write_directory(place, contents, last=MANIFEST_FILE)
+        return replace(self, place=Place(place.name, place.local), contents=None)
 
     @property
     def schema(self) -> Schema:
@@ -145,7 +149,7 @@ class Bundle:
 
 
 def write_bundle(
-    directory: str,
+    directory: str | Path | Place,
     model: Any,
     manifest: Manifest,
     reference: Reference,
@@ -163,7 +167,8 @@ def write_bundle(
     Raises:
       FraudError: the directory holds other files or cannot be written.
     """
-    return make_bundle(model, manifest, reference, card, place=directory).save(directory)
+    place = Place.of(directory)
+    return make_bundle(model, manifest, reference, card, place=place).save(place)
 
 
 def make_bundle(
@@ -172,7 +177,7 @@ def make_bundle(
     reference: Reference,
     card: str,
     files: Mapping[str, bytes] | None = None,
-    place: str | None = None,
+    place: Place | None = None,
 ) -> Bundle:
     """Create a bundle in memory.
 
@@ -188,7 +193,10 @@ def make_bundle(
       FraudError: the model cannot be saved.
     """
     saved = io.BytesIO()
-    with in_words(place or manifest.name, lambda reason: f"the model can't be saved ({reason})"):
+    with in_words(
+        place.shown if place else manifest.name,
+        lambda reason: f"the model can't be saved ({reason})",
+    ):
         joblib.dump(model, saved)
         versions = installed_versions(packages_of(model))
     files = {
@@ -201,7 +209,7 @@ def make_bundle(
     manifest = replace(manifest, files=digests, versions=versions)
     data = encode_manifest(manifest)
     contents = {**files, MANIFEST_FILE: data}
-    return Bundle(manifest.name, model_id(manifest.name, data), manifest, contents)
+    return Bundle(None, model_id(manifest.name, data), manifest, contents)
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -210,18 +218,20 @@ def load_bundle(path: str | Path) -> Bundle:
     Raises:
       FraudError: `path` is no bundle, or one that this installation cannot use.
     """
-    return open_bundle(str(path))
+    return open_bundle(path)
 
 
-def open_bundle(path: str) -> Bundle:
+def open_bundle(directory: str | Path | Place) -> Bundle:
     """Read and check a bundle without opening its model.
 
     Raises:
-      FraudError: `path` is no bundle, one of its files is missing or changed, its manifest is
+      FraudError: `directory` is no bundle, one of its files is missing or changed, its manifest is
         invalid, a feature is not in its schema, or another major version of scikit-learn saved it.
     """
+    place = Place.of(directory)
+    path = place.shown
     try:
-        data = read_bytes(path, MANIFEST_FILE)
+        data = read_bytes(place, MANIFEST_FILE)
     except FileNotFoundError:
         raise FraudError(
             f"{path}: not a model bundle, it has no {MANIFEST_FILE} "
@@ -242,7 +252,7 @@ def open_bundle(path: str) -> Bundle:
         raise FraudError(
             f"{path}: {MANIFEST_FILE}: {manifest.name!r} is no name of a model", Code.BUNDLE_DAMAGED
         )
-    bundle = Bundle(str(Place.parse(path)), model_id(manifest.name, data), manifest)
+    bundle = Bundle(Place(place.name, place.local), model_id(manifest.name, data), manifest)
     noted = (name for name in OPTIONAL_FILES if name in manifest.files)
     for name in (*DIGESTED_FILES, *noted):
         _read_checked(bundle, name)
@@ -317,8 +327,7 @@ def read_card(bundle: Bundle) -> str:
 
 def _read_checked(bundle: Bundle, name: str) -> bytes:
     try:
-        held = bundle.contents
-        data = read_bytes(bundle.path, name) if held is None else held[name]
+        data = _read(bundle, name)
     except (FileNotFoundError, KeyError):
         raise FraudError(
             f"{bundle.path}: {name} is missing from the bundle", Code.BUNDLE_DAMAGED
@@ -330,6 +339,12 @@ def _read_checked(bundle: Bundle, name: str) -> bytes:
             Code.BUNDLE_DAMAGED,
         )
     return data
+
+
+def _read(bundle: Bundle, name: str) -> bytes:
+    if bundle.contents is not None or bundle.place is None:
+        return (bundle.contents or {})[name]
+    return read_bytes(bundle.place, name)
 
 
 def _check_scikit_learn(bundle: Bundle) -> None:

@@ -137,9 +137,9 @@ def _refuse_what_needs_labels(recipe: Recipe) -> None:
 class Rows:
     """The training rows of a model."""
 
-    #: Paths, directories or globs of transactions; or a table.
+    #: Files, directories or globs of transactions; or a table.
     transactions: Source
-    #: Paths, directories or globs of earlier transactions, which only fill windows; or a table.
+    #: Files, directories or globs of earlier transactions, which only fill windows; or a table.
     history: Source = ()
     #: First event time of the training rows, aware; None: from the first.
     since: datetime | None = None

@@ -14,8 +14,8 @@ from beam_fraud.storage.urls import Place
 DEEPEST = 4
 
 
-def find_bundles(directory: str) -> list[str]:
-    """Return the sorted paths of bundles, valid or not, in a directory.
+def find_bundles(directory: Place) -> list[Place]:
+    """Return the sorted places of bundles, valid or not, in a directory.
 
     A bundle has a manifest and at least one other of its files, because many other things have a
     `manifest.json`. The search skips the inside of bundles, hidden directories and links.
@@ -27,27 +27,31 @@ def find_bundles(directory: str) -> list[str]:
     Raises:
       FraudError: the directory does not exist.
     """
-    if Place.parse(directory).local is None:
+    if directory.local is None:
         return [directory]
-    if not Path(directory).is_dir():
-        raise FraudError(f"{directory}: is no directory", Code.BUNDLE_MISSING)
-    return sorted(_below(directory))
+    if not directory.local.is_dir():
+        raise FraudError(f"{directory.shown}: is no directory", Code.BUNDLE_MISSING)
+    shown = Path(directory.shown)
+    return [
+        Place(str(path), path, str(shown / path.relative_to(directory.local)))
+        for path in sorted(_below(directory.local), key=str)
+    ]
 
 
-def _below(directory: str) -> Iterator[str]:
-    depth = len(Path(directory).parts)
+def _below(directory: Path) -> Iterator[Path]:
+    depth = len(directory.parts)
     for place, inner, files in os.walk(directory):
         if MANIFEST_FILE in files and not set(files).isdisjoint(DIGESTED_FILES):
             inner.clear()
-            yield place
+            yield Path(place)
         elif len(Path(place).parts) - depth >= DEEPEST:
             inner.clear()
         inner[:] = [name for name in inner if not name.startswith(".")]
 
 
-def bundle_bytes(path: str) -> int | None:
+def bundle_bytes(place: Place) -> int | None:
     """Return the size of a bundle's files in bytes; None at a URL."""
-    local = Place.parse(path).local
+    local = place.local
     if local is None:
         return None
     return sum(

@@ -12,7 +12,7 @@ from beam_fraud.storage.store import Directory, Store, store_at
 from beam_fraud.storage.urls import Place
 
 
-def read_bytes(directory: str, name: str) -> bytes:
+def read_bytes(directory: Place, name: str) -> bytes:
     """Return the contents of the file `name` in `directory`.
 
     Raises:
@@ -25,11 +25,11 @@ def read_bytes(directory: str, name: str) -> bytes:
         raise FileNotFoundError(name) from None
     except OSError as error:
         raise FraudError(
-            f"{directory}: {name} can't be read ({reason_of(error)})", Code.BUNDLE_DAMAGED
+            f"{directory.shown}: {name} can't be read ({reason_of(error)})", Code.BUNDLE_DAMAGED
         ) from None
 
 
-def check_directory(directory: str, last: str) -> None:
+def check_directory(directory: Place, last: str) -> None:
     """Check that `write_directory` can write to `directory`.
 
     At a URL, check only that a file system knows its scheme: permissions show on writing.
@@ -37,7 +37,7 @@ def check_directory(directory: str, last: str) -> None:
     Raises:
       FraudError: the directory holds other files or cannot be written.
     """
-    local = Place.parse(directory).local
+    local = directory.local
     if local is None:
         _store(directory)
         return
@@ -45,33 +45,33 @@ def check_directory(directory: str, last: str) -> None:
         _refuse_foreign(local, last)
     except OSError as error:
         raise FraudError(
-            f"{directory}: can't be written ({error.strerror})", Code.OUTPUT_UNWRITABLE
+            f"{directory.shown}: can't be written ({error.strerror})", Code.OUTPUT_UNWRITABLE
         ) from None
     check_writable(local.parent)
 
 
-def write_directory(directory: str, files: Mapping[str, bytes], last: str) -> None:
+def write_directory(directory: Place, files: Mapping[str, bytes], last: str) -> None:
     """Write `files` to `directory`, replacing those of an earlier call.
 
     A local directory is replaced atomically. A URL has no atomic rename, so the file `last`, which
     makes the others valid, is written after all others.
 
     Args:
-      directory: a path or URL; a local directory that holds files but no `last` stays untouched.
+      directory: a local directory that holds files but no `last` stays untouched.
       files: name to contents.
       last: the name of the file that makes the others valid.
 
     Raises:
       FraudError: the directory holds other files or cannot be written.
     """
-    store, local = _store(directory), Place.parse(directory).local
+    store, local = _store(directory), directory.local
     try:
         if local is not None:
             _refuse_foreign(local, last)
         store.write_all(files, last)
     except OSError as error:
         raise FraudError(
-            f"{directory}: can't be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+            f"{directory.shown}: can't be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
         ) from None
 
 
@@ -84,12 +84,12 @@ def _refuse_foreign(target: Path, last: str) -> None:
         )
 
 
-def _store(directory: str) -> Store:
-    store = store_at(Place.parse(directory).local or directory)
+def _store(directory: Place) -> Store:
+    store = store_at(directory.local or directory.name)
     if isinstance(store, Directory):
         return store
     try:
-        store.check(directory)
+        store.check(directory.shown)
     except UsageError as error:
         raise FraudError(str(error), error.code) from None
     return store

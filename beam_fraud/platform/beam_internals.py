@@ -9,7 +9,7 @@ version, read these places of that version's source, in the order of this file:
   `consolidate_monitoring_infos` and `statesampler.StateSampler`;
 - `runners/worker/sdk_worker_main.py: create_harness` and `_FN_LOG_HANDLER`,
   `runners/worker/worker_id_interceptor.py` (`runners/workers/worker.py`);
-- `options/pipeline_options.py: _add_argparse_args` (`runners/refusal.py`);
+- `options/pipeline_options.py: _add_argparse_args` (`runners/checks.py`);
 - `runners/portability/{flink,spark,prism}_runner.py`, `utils/subprocess_server.py: JavaJarServer`
   (`runners/downloads.py`);
 - `runners/dataflow/internal/apiclient.py: DataflowApplicationClient`,

@@ -39,7 +39,7 @@ def _span(file: InputFile, column: str | None, origin: str | None) -> tuple[int,
     if file.format.name != "parquet" or column is None:
         return None
     try:
-        with pq.ParquetFile(open_file(file.path)) as opened:
+        with pq.ParquetFile(open_file(file.place)) as opened:
             ends = _ends(opened, column)
     except (pa.ArrowException, OSError):
         # Reading the file will report the error.

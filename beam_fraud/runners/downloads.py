@@ -13,56 +13,45 @@ from pathlib import Path
 from zipfile import is_zipfile
 
 from apache_beam.options.pipeline_options import (
-    FlinkRunnerOptions,
     JobServerOptions,
-    PipelineOptions,
-    PrismRunnerOptions,
-    SparkRunnerOptions,
 )
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.platform import beam_internals
 from beam_fraud.platform.wording import first_line
-from beam_fraud.storage.urls import Place
+from beam_fraud.runners.submission import Submission
 
 
 @dataclass(frozen=True)
 class _JobServer:
     """A job server that Beam starts for one pipeline."""
 
-    #: Class of options that names its jar.
-    options: type[PipelineOptions]
-    #: The option.
+    #: The option that names its jar.
     jar: str
     #: How to get one.
     instead: str = ""
 
 
-_JOB_SERVERS = {
+JOB_SERVERS = {
     "FlinkRunner": _JobServer(
-        FlinkRunnerOptions,
         "flink_job_server_jar",
         " (deploy/flink makes one for Flink 1.19)",
     ),
     "SparkRunner": _JobServer(
-        SparkRunnerOptions,
         "spark_job_server_jar",
     ),
 }
 
 
-def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
-    """Check that Java and the runner's job server exist, if Beam is to start one.
-
-    Does nothing for a runner without one.
+def refuse_missing_job_server(submission: Submission) -> None:
+    """Check that Java and the job server of `JOB_SERVERS` exist, if Beam is to start one.
 
     Raises:
       UsageError: Java or the file is missing.
       FraudError: the job server could not be downloaded.
     """
-    if runner not in _JOB_SERVERS:
-        return
-    job_server = _JOB_SERVERS[runner]
+    runner, options = submission.runner.name, submission.options
+    job_server = JOB_SERVERS[runner]
     java = options.view_as(JobServerOptions).job_server_java_launcher
     if shutil.which(java) is None:
         raise UsageError(
@@ -70,10 +59,9 @@ def refuse_missing_job_server(runner: str, options: PipelineOptions) -> None:
             "install it, or give the --job_endpoint of one that runs",
             Code.PROGRAM_MISSING,
         )
-    value = getattr(options.view_as(job_server.options), job_server.jar)
-    jar = Place.parse(value).local if value else None
-    if jar is not None and not jar.exists():
-        raise UsageError(f"--{job_server.jar} {value}: no such file", Code.PROGRAM_MISSING)
+    jar = submission.place(job_server.jar)
+    if jar is not None and jar.local is not None and not jar.local.exists():
+        raise UsageError(f"--{job_server.jar} {jar.shown}: no such file", Code.PROGRAM_MISSING)
     try:
         with _told_once():
             beam_internals.job_server_jar(runner, options)
@@ -97,26 +85,26 @@ def _told_once() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def prism_program(options: PipelineOptions) -> Path:
+def prism_program(submission: Submission) -> Path:
     """Return the Prism program, downloaded if missing.
 
     Raises:
       UsageError: `--prism_location` does not exist.
       FraudError: it could not be downloaded.
     """
-    path = options.view_as(PrismRunnerOptions).prism_location
-    program = Place.parse(path).local if path else None
+    place = submission.place("prism_location")
+    program = None if place is None else place.local
     if program is not None and program.is_file():
         _refuse_no_program(program)
         return program
-    if program is not None:
+    if place is not None and program is not None:
         what = "is a directory" if program.is_dir() else "no such file"
         raise UsageError(
-            f"--prism_location {path}: {what}; give Prism's program or zip",
+            f"--prism_location {place.shown}: {what}; give Prism's program or zip",
             Code.PROGRAM_MISSING,
         )
     try:
-        return Path(beam_internals.prism_program(options))
+        return Path(beam_internals.prism_program(submission.options))
     except Exception as error:
         raise FraudError(
             f"--runner PrismRunner: Prism could not be fetched ({_reason(error)}); give "

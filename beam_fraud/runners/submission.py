@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import (
 
 from beam_fraud.runners.flink.options import STREAM_DEFAULTS
 from beam_fraud.runners.runner import ONLY_FILES, Runner, runner_named
+from beam_fraud.storage.urls import Place
 
 #: The default runner: it needs no download or service, unlike the first choice of `DirectRunner`.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -84,6 +85,11 @@ class Submission:
             # Beam's local runner behind a job server.
             runner = replace(runner, can=ONLY_FILES)
         return cls(parsed, runner)
+
+    def place(self, option: str) -> Place | None:
+        """Return the place that an option of Beam names, such as `prism_location`, or None."""
+        given = self.options.get_all_options(drop_default=True).get(option)
+        return Place.parse(str(given)) if given else None
 
     @property
     def takes_checkpoints(self) -> bool:

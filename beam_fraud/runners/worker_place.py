@@ -13,8 +13,7 @@ class WorkerPlace:
 
     #: The option that names it; empty for a file to read.
     option: str
-    #: Its path or URL.
-    place: str
+    place: Place
     #: Whether workers write it.
     written: bool = False
     #: Whether it must be on a disk.
@@ -25,7 +24,7 @@ class WorkerPlace:
     @property
     def local(self) -> bool:
         """Whether it is on this machine's disk alone, unless others share the disk."""
-        return self.on_disk or Place.parse(self.place).local is not None
+        return self.on_disk or self.place.local is not None
 
     def __str__(self) -> str:
-        return f"{self.option} {self.place}".strip()
+        return f"{self.option} {self.place.shown}".strip()

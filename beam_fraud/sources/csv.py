@@ -11,6 +11,7 @@ from beam_fraud.sources.columns import lacks_column, required_columns
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.segment import CsvLayout
 from beam_fraud.sources.text_stream import TextStream
+from beam_fraud.storage.urls import Place
 
 DELIMITERS = ",;\t|"
 _MAX_HEADER_BYTES = 1 << 20
@@ -18,7 +19,9 @@ _MAX_HEADER_BYTES = 1 << 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: Labels) -> CsvLayout:
+def read_layout(
+    place: Place, file_format: FileFormat, schema: Schema, *, labels: Labels
+) -> CsvLayout:
     """Return the layout of a CSV file, read from its header.
 
     The delimiter is the one of comma, semicolon, tab and bar that yields the most columns of
@@ -27,8 +30,8 @@ def read_layout(path: str, file_format: FileFormat, schema: Schema, *, labels: L
     Raises:
       FraudError: the header is missing, lacks a column or repeats one.
     """
-    header, length = _header(path, file_format)
-    return layout_of(path, header, schema, labels=labels, data_start=length)
+    header, length = _header(place, file_format)
+    return layout_of(place.name, header, schema, labels=labels, data_start=length)
 
 
 def layout_of(
@@ -58,13 +61,13 @@ def layout_of(
     return CsvLayout(columns, delimiter, data_start)
 
 
-def read_header(path: str, file_format: FileFormat) -> str:
+def read_header(place: Place, file_format: FileFormat) -> str:
     """Return the text of a CSV file's header, without its line end.
 
     Raises:
       FraudError: the file cannot be read, or its first line is no header.
     """
-    return _header(path, file_format)[0]
+    return _header(place, file_format)[0]
 
 
 def header_of(layout: CsvLayout) -> str:
@@ -79,9 +82,9 @@ def header_of(layout: CsvLayout) -> str:
     return text.getvalue()
 
 
-def _header(path: str, file_format: FileFormat) -> tuple[str, int]:
+def _header(place: Place, file_format: FileFormat) -> tuple[str, int]:
     """Return the header's text and its length in bytes."""
-    with TextStream(path, file_format) as stream:
+    with TextStream(place, file_format) as stream:
         data = b""
         while b"\n" not in data and len(data) <= _MAX_HEADER_BYTES:
             chunk = stream.read(_MAX_HEADER_BYTES)
@@ -91,27 +94,27 @@ def _header(path: str, file_format: FileFormat) -> tuple[str, int]:
     line, end, _ = data.partition(b"\n")
     if len(line) > _MAX_HEADER_BYTES:
         raise FraudError(
-            f"{path}: its first line is no header: over {_MAX_HEADER_BYTES} bytes",
+            f"{place}: its first line is no header: over {_MAX_HEADER_BYTES} bytes",
             Code.HEADER_UNUSABLE,
         )
     if b"\0" in line:
         raise FraudError(
-            f"{path}: is not CSV in UTF-8 (it has NUL bytes); save it as UTF-8",
+            f"{place}: is not CSV in UTF-8 (it has NUL bytes); save it as UTF-8",
             Code.HEADER_UNUSABLE,
         )
     try:
         text = line.removeprefix(BYTE_ORDER_MARK).decode("utf-8").rstrip("\r")
     except UnicodeDecodeError:
         raise FraudError(
-            f"{path}: the header is not UTF-8; save the file as UTF-8", Code.HEADER_UNUSABLE
+            f"{place}: the header is not UTF-8; save the file as UTF-8", Code.HEADER_UNUSABLE
         ) from None
     if "\r" in text:
         raise FraudError(
-            f"{path}: its lines end in CR alone; save it with LF or CRLF", Code.HEADER_UNUSABLE
+            f"{place}: its lines end in CR alone; save it with LF or CRLF", Code.HEADER_UNUSABLE
         )
     if not text.strip():
         raise FraudError(
-            f"{path}: is empty or begins with an empty line where a header should be",
+            f"{place}: is empty or begins with an empty line where a header should be",
             Code.HEADER_UNUSABLE,
         )
     return text, len(line) + len(end)

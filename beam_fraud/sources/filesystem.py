@@ -29,34 +29,38 @@ _WILDCARD = re.compile(r"[*?\[]")
 class FoundFile:
     """A file that matches a path or pattern."""
 
-    #: Absolute path or URL.
-    path: str
+    place: Place
     #: Path relative to the user's path, used in positions and derived ids.
     name: str
     #: Size in bytes, as stored.
     size: int
 
+    @property
+    def path(self) -> str:
+        """Absolute path or URL."""
+        return self.place.name
 
-def open_file(path: str) -> pa.NativeFile:
+
+def open_file(place: Place) -> pa.NativeFile:
     """Open a file for reading, seekable, its bytes as stored.
 
     Raises:
       FraudError: the file cannot be opened.
     """
     try:
-        if Place.parse(path).local is not None:
-            return pa.OSFile(path, "rb")
+        if place.local is not None:
+            return pa.OSFile(place.name, "rb")
         # Otherwise Arrow would decompress by the ending.
-        stored = file_systems().open(path, compression_type="uncompressed")
+        stored = file_systems().open(place.name, compression_type="uncompressed")
         return pa.PythonFile(stored, mode="r")
     except Exception as error:
         raise FraudError(
-            f"{path}: cannot be opened: {reason_of(error)}", Code.INPUT_UNREADABLE
+            f"{place}: cannot be opened: {reason_of(error)}", Code.INPUT_UNREADABLE
         ) from None
 
 
-def list_files(pattern: str) -> list[FoundFile]:
-    """Return the files of a path, a directory or a glob, sorted by name.
+def list_files(place: Place) -> list[FoundFile]:
+    """Return the files of a file's place, a directory's or a glob, sorted by name.
 
     Skip files and folders of a directory whose names start with `.` or `_`, as data tools that
     write such directories expect.
@@ -64,16 +68,16 @@ def list_files(pattern: str) -> list[FoundFile]:
     Raises:
       FraudError: there is no such file, or the file system fails.
     """
-    path = Place.parse(pattern).local
-    files = _list_remote(pattern) if path is None else _list_local(pattern, path)
+    path, shown = place.local, place.shown
+    files = _list_remote(place.name) if path is None else _list_local(shown, path)
     if not files:
         raise FraudError(
-            f"{pattern}: no such file, no match, or a directory without files", Code.INPUT_MISSING
+            f"{shown}: no such file, no match, or a directory without files", Code.INPUT_MISSING
         )
     return sorted(files, key=lambda file: file.name)
 
 
-def _list_local(pattern: str, path: Path) -> list[FoundFile]:
+def _list_local(shown: str, path: Path) -> list[FoundFile]:
     try:
         if path.is_dir():
             return list(_below(path))
@@ -81,17 +85,17 @@ def _list_local(pattern: str, path: Path) -> list[FoundFile]:
             return [_local(path, path.parent)]
         if path.exists():
             raise FraudError(
-                f"{pattern}: is not a regular file; write its content to one first",
+                f"{shown}: is not a regular file; write its content to one first",
                 Code.INPUT_UNREADABLE,
             )
-        if not _WILDCARD.search(pattern):
+        if not _WILDCARD.search(shown):
             return []
         fixed = Path(_fixed_part(str(path)))
         matches = (fixed / match for match in fixed.glob(str(path.relative_to(fixed))))
         return [_local(match, fixed) for match in matches if match.is_file()]
     except OSError as error:
         raise FraudError(
-            f"{pattern}: cannot be read: {reason_of(error)}", Code.INPUT_UNREADABLE
+            f"{shown}: cannot be read: {reason_of(error)}", Code.INPUT_UNREADABLE
         ) from None
 
 
@@ -120,32 +124,31 @@ def _below(path: Path) -> Iterator[FoundFile]:
 
 
 def _local(path: Path, relative_to: Path) -> FoundFile:
-    return FoundFile(str(path), path.relative_to(relative_to).as_posix(), path.stat().st_size)
+    name = path.relative_to(relative_to).as_posix()
+    return FoundFile(Place.at(path), name, path.stat().st_size)
 
 
-def _list_remote(pattern: str) -> list[FoundFile]:
+def _list_remote(url: str) -> list[FoundFile]:
     beam = file_systems()
-    directory = pattern.rstrip("/") + "/"
+    directory = url.rstrip("/") + "/"
     try:
         # List the contents first: some file systems match a directory as a file.
         entries = beam.match([directory + "**"])[0].metadata_list
         fixed = directory
         if not entries:
-            entries = beam.match([pattern])[0].metadata_list
-            fixed = (
-                _fixed_part(pattern) if _WILDCARD.search(pattern) else pattern.rpartition("/")[0]
-            )
+            entries = beam.match([url])[0].metadata_list
+            fixed = _fixed_part(url) if _WILDCARD.search(url) else url.rpartition("/")[0]
     except ValueError as error:
-        raise missing_file_system(pattern, pattern, error) from None
+        raise missing_file_system(url, url, error) from None
     except Exception as error:
-        if is_missing(pattern):
-            raise missing_file_system(pattern, pattern, error) from None
+        if is_missing(url):
+            raise missing_file_system(url, url, error) from None
         raise FraudError(
-            f"{pattern}: cannot be listed: {reason_of(error)}", Code.INPUT_UNREADABLE
+            f"{url}: cannot be listed: {reason_of(error)}", Code.INPUT_UNREADABLE
         ) from None
     fixed = fixed.rstrip("/") + "/"
     return [
-        FoundFile(entry.path, entry.path.removeprefix(fixed), entry.size_in_bytes)
+        FoundFile(Place(entry.path, None), entry.path.removeprefix(fixed), entry.size_in_bytes)
         for entry in entries
         if not _hidden(tuple(entry.path.removeprefix(fixed).split("/")))
     ]

@@ -28,7 +28,7 @@ _BUFFER_BYTES = 1 << 20
 _MAX_FOOTER_ITEMS = 1_000_000
 
 
-def check_parquet(path: str, schema: Schema, *, labels: Labels) -> int:
+def check_parquet(place: Place, schema: Schema, *, labels: Labels) -> int:
     """Refuse a file that lacks or mistypes a column.
 
     Returns:
@@ -37,8 +37,8 @@ def check_parquet(path: str, schema: Schema, *, labels: Labels) -> int:
     Raises:
       FraudError: a column is missing or mistyped; the message names file and column.
     """
-    with _open(path) as (file, source), _damage(f"{path}: is not a readable Parquet file"):
-        check_columns(path, file.schema_arrow, schema, labels=labels)
+    with _open(place) as (file, source), _damage(f"{place}: is not a readable Parquet file"):
+        check_columns(place.name, file.schema_arrow, schema, labels=labels)
         rows, grouped = int(file.metadata.num_rows), sum(g.rows for g in row_groups(source))
         if rows != grouped:
             raise ValueError(f"it promises {rows} rows, and {grouped} in row groups")
@@ -53,17 +53,17 @@ def read_parquet(
     Raises:
       FraudError: the file cannot be read to its end, or it decompresses to more than memory allows.
     """
-    path, name = segment.file.path, segment.file.name
+    place, name = segment.file.place, segment.file.name
     row, block = segment.first_row, 0
-    with _open(path) as (file, source):
-        with _damage(f"{path}: is damaged"):
+    with _open(place) as (file, source):
+        with _damage(f"{place}: is damaged"):
             present = set(file.schema_arrow.names)
             columns = [c for c in schema.columns(labels=labels) if c in present]
             described = row_groups(source)
             groups = range(segment.start, segment.stop or len(described))
             promised = sum(described[group].rows for group in groups)
             sound = Sound(len(groups), block_rows)
-            if Place.parse(path).local is not None:
+            if place.local is not None:
                 sound = sound_groups(file, source, groups, columns, block_rows)
         read = _batches(file, groups[: sound.groups], columns, sound.rows, segment)
         for batch in read if sound.rows == block_rows else _joined(read, block_rows):
@@ -78,10 +78,10 @@ def read_parquet(
     if segment.row_limit is not None and came >= segment.row_limit:
         return
     if sound.fault is not None:
-        raise FraudError(f"{path}: is damaged after row {row}: {sound.fault}", Code.INPUT_DAMAGED)
+        raise FraudError(f"{place}: is damaged after row {row}: {sound.fault}", Code.INPUT_DAMAGED)
     if segment.row_limit is None and came != promised:
         raise FraudError(
-            f"{path}: is damaged after row {row}: "
+            f"{place}: is damaged after row {row}: "
             f"its footer promises {promised} rows where {came} came",
             Code.INPUT_DAMAGED,
         )
@@ -146,7 +146,7 @@ def _described(arrays: list[pa.Array], columns: list[str]) -> pa.Schema:
 
 def split_parquet(file: InputFile, bytes_each: int) -> Iterator[Segment]:
     """Cut a file into segments of whole row groups, about `bytes_each` (as stored) each."""
-    with _open(file.path) as (_, source), _damage(f"{file.path}: is not a readable Parquet file"):
+    with _open(file.place) as (_, source), _damage(f"{file.place}: is not a readable Parquet file"):
         described = row_groups(source)
         groups = len(described)
         start, first_row, row, size = 0, 0, 0, 0
@@ -162,10 +162,10 @@ def split_parquet(file: InputFile, bytes_each: int) -> Iterator[Segment]:
 
 
 @contextmanager
-def _open(path: str) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
+def _open(place: Place) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
     """Open a file for Arrow, and its bytes."""
-    with _damage(f"{path}: is not a readable Parquet file"):
-        source = open_file(path)
+    with _damage(f"{place}: is not a readable Parquet file"):
+        source = open_file(place)
         # No list in the footer can have more items than the file has bytes.
         items = min(max(source.size(), 1), _MAX_FOOTER_ITEMS)
         file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, thrift_container_size_limit=items)

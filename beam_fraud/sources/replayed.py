@@ -18,6 +18,7 @@ from beam_fraud.sources.file_format import FileFormat, format_of
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.storage.database.sqlite_file import reading
+from beam_fraud.storage.urls import Place
 
 #: The tables. `header` is null where the records are JSON.
 TABLES = """
@@ -43,17 +44,17 @@ def is_csv_source(source: str) -> bool:
     return form is not None and form.name == "csv"
 
 
-def find_replayed(path: str, size: int, schema: Schema, *, labels: Labels) -> list[InputFile]:
+def find_replayed(place: Place, size: int, schema: Schema, *, labels: Labels) -> list[InputFile]:
     """Return the sources of a replay file by name.
 
     Raises:
       FraudError: it cannot be read, or the header of a source lacks a column.
     """
-    with reading(Path(path)) as connection:
+    with reading(Path(place.name)) as connection:
         rows = connection.execute("SELECT * FROM sources ORDER BY source").fetchall()
     return [
         InputFile(
-            path,
+            place,
             source,
             size,
             FileFormat("replay"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from beam_fraud.sources.file_format import FileFormat
+from beam_fraud.storage.urls import Place
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,7 @@ class CsvLayout:
 class InputFile:
     """A checked input file."""
 
-    #: Absolute path or URL.
-    path: str
+    place: Place
     #: Path relative to the user's path.
     name: str
     #: Size in bytes, as stored.
@@ -35,6 +35,11 @@ class InputFile:
     csv: CsvLayout | None = None
     #: Number of rows, if known without reading (Parquet).
     rows: int | None = None
+
+    @property
+    def path(self) -> str:
+        """Absolute path or URL."""
+        return self.place.name
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from beam_fraud.storage.urls import Place
 _LOG = logging.getLogger(__name__)
 
 
-def find_inputs(patterns: Sequence[str], schema: Schema, *, labels: Labels) -> list[InputFile]:
+def find_inputs(places: Sequence[Place], schema: Schema, *, labels: Labels) -> list[InputFile]:
     """Return the files of paths, directories and globs, checked against `schema`.
 
     A file that several of them match is read once. If two files have the same relative name, all
@@ -42,19 +42,19 @@ def find_inputs(patterns: Sequence[str], schema: Schema, *, labels: Labels) -> l
       UsageError: a file has an unknown ending.
     """
     by_place: dict[str, tuple[FoundFile, FileFormat]] = {}
-    for pattern in patterns:
+    for pattern in places:
         files = list_files(pattern)
         known = [(file, form) for file in files if (form := _format(file, pattern))]
         if not known:
             raise unknown_format(files[0].path)
         if len(known) < len(files):
             _LOG.warning(
-                "%s: %d files of no known format left out", pattern, len(files) - len(known)
+                "%s: %d files of no known format left out", pattern.shown, len(files) - len(known)
             )
         for file, form in known:
             _check_name(file.path)
-            place = realpath(file.path) if Place.parse(file.path).local else file.path
-            by_place.setdefault(place, (file, form))
+            real = realpath(file.path) if file.place.local else file.path
+            by_place.setdefault(real, (file, form))
     names = _distinct_names([file for file, _ in by_place.values()])
     return [
         file
@@ -74,12 +74,12 @@ def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
 
 
 def find_history(
-    history: Sequence[str], files: Sequence[InputFile], schema: Schema, *, labels: Labels
+    history: Sequence[Place], files: Sequence[InputFile], schema: Schema, *, labels: Labels
 ) -> list[InputFile]:
     """Return the history files; empty, with a warning, without velocity features.
 
     Args:
-      history: paths, directories or globs.
+      history: files, directories or globs.
       files: the files that are to be scored.
       schema: the schema of all files.
       labels: treatment of labels.
@@ -145,9 +145,9 @@ def _check_name(path: str) -> None:
         ) from None
 
 
-def _format(file: FoundFile, pattern: str) -> FileFormat | None:
+def _format(file: FoundFile, pattern: Place) -> FileFormat | None:
     """Return the format by the name; replay files count only if named explicitly."""
-    replayed = pattern.endswith(REPLAY) and file.path.endswith(pattern)
+    replayed = pattern.name.endswith(REPLAY) and file.path == pattern.name
     return FileFormat("replay") if replayed else format_of(file.path)
 
 
@@ -156,24 +156,24 @@ def _inspect(
 ) -> list[InputFile]:
     """Return the inputs in a file: itself, or the sources of a replay file."""
     try:
-        with open_file(listed.path) as file:
+        with open_file(listed.place) as file:
             check_first_bytes(listed.path, file_format, file.read(4))
     except OSError as error:
         raise FraudError(f"{listed.path}: cannot be read: {error}", Code.INPUT_UNREADABLE) from None
     layout, rows = None, None
     if file_format.name == "replay":
-        return find_replayed(listed.path, listed.size, schema, labels=labels)
+        return find_replayed(listed.place, listed.size, schema, labels=labels)
     if file_format.name == "parquet":
-        rows = check_parquet(listed.path, schema, labels=labels)
+        rows = check_parquet(listed.place, schema, labels=labels)
     elif file_format.name == "csv":
-        layout = read_layout(listed.path, file_format, schema, labels=labels)
-    return [InputFile(listed.path, name, listed.size, file_format, layout, rows)]
+        layout = read_layout(listed.place, file_format, schema, labels=labels)
+    return [InputFile(listed.place, name, listed.size, file_format, layout, rows)]
 
 
 def _distinct_names(files: Sequence[FoundFile]) -> dict[str, str]:
     if len({file.name for file in files}) == len(files):
         return {file.path: file.name for file in files}
-    if len({Place.parse(file.path).local is None for file in files}) == 2:
+    if len({file.place.local is None for file in files}) == 2:
         return {file.path: file.path for file in files}
     common = PurePosixPath(commonpath([file.path for file in files]))
     return {file.path: str(PurePosixPath(file.path).relative_to(common)) for file in files}

@@ -82,7 +82,7 @@ def _blocks(file: InputFile, start: int, stop: int | None) -> Iterator[RecordBlo
     is_record: IsRecord | None = None
     if file.csv:
         is_record = partial(is_csv_record, layout=file.csv)
-    with TextStream(file.path, file.format, start, stop) as stream:
+    with TextStream(file.place, file.format, start, stop) as stream:
         yield from read_records(stream.read, is_record)
 
 

@@ -10,6 +10,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import first_line
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.filesystem import open_file
+from beam_fraud.storage.urls import Place
 
 _SKIP_BYTES = 1 << 20
 
@@ -22,10 +23,10 @@ class TextStream:
     """
 
     def __init__(
-        self, path: str, file_format: FileFormat, start: int = 0, stop: int | None = None
+        self, place: Place, file_format: FileFormat, start: int = 0, stop: int | None = None
     ) -> None:
-        self._path = path
-        self._file = open_file(path)
+        self._place = place
+        self._file = open_file(place)
         self._stream = self._file
         if file_format.compression:
             self._stream = pa.CompressedInputStream(self._file, file_format.compression)
@@ -55,7 +56,7 @@ class TextStream:
             data: bytes = self._stream.read_buffer(size).to_pybytes()
         except OSError as error:
             raise FraudError(
-                f"{self._path}: is damaged or cut off: {first_line(error)}", Code.INPUT_DAMAGED
+                f"{self._place}: is damaged or cut off: {first_line(error)}", Code.INPUT_DAMAGED
             ) from None
         if self._left is not None:
             self._left -= len(data)

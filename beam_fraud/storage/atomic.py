@@ -205,6 +205,11 @@ def _sync(descriptor: int) -> None:
             raise
 
 
+def nearest_directory(path: Path) -> Path:
+    """Return the nearest existing path above an absolute path, or the path itself."""
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
 def check_writable(directory: Path) -> None:
     """Check that files can be created in `directory`, or that it can be created.
 

@@ -46,16 +46,15 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
-def local_directory(out: str) -> Path:
-    """Return `--out` as an absolute path.
+def local_directory(out: Place) -> Path:
+    """Return the path of `--out`.
 
     Raises:
       UsageError: it is a URL.
     """
-    place = Place.parse(out)
-    if place.local is None:
-        raise UsageError(f"--out {out}: must be a local directory", Code.OUTPUT_NAME)
-    return place.local
+    if out.local is None:
+        raise UsageError(f"--out {out.shown}: must be a local directory", Code.OUTPUT_NAME)
+    return out.local
 
 
 @dataclass(frozen=True)
@@ -362,12 +361,11 @@ class RunOutputs:
                 move(new, final)
 
 
-def batch_outputs(out: str, branches: Mapping[str, pa.Schema] = SCORE_BRANCHES) -> RunOutputs:
+def batch_outputs(out: Place, branches: Mapping[str, pa.Schema] = SCORE_BRANCHES) -> RunOutputs:
     """Return the outputs of a new run under `--out`.
 
     Args:
-      out: a path, or a URL that Beam's file systems know.
+      out: a directory.
       branches: directories of Parquet files, with the schema of their files.
     """
-    place = Place.parse(out)
-    return RunOutputs(place.local or place.name.rstrip("/"), new_run_id(), branches)
+    return RunOutputs(out.local or out.name.rstrip("/"), new_run_id(), branches)

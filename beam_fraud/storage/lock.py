@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import wraps
 from pathlib import Path
-from typing import TypeVar
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.atomic import remove_unfinished_of
@@ -19,8 +17,6 @@ from beam_fraud.storage.urls import Place
 
 #: Locks of this process until `release`, by key.
 _held: dict[Path, FileLock] = {}
-Options = TypeVar("Options")
-Run = Callable[[Options], dict[str, object]]
 
 
 class FileLock:
@@ -115,32 +111,25 @@ def release(key: Path) -> None:
         held.release()
 
 
-def sole_writer(option: str, field: str) -> Callable[[Run[Options]], Run[Options]]:
+@contextmanager
+def sole_writer(option: str, *places: Place) -> Iterator[None]:
     """Lock the places that a command writes; a second command fails at its start.
 
     Otherwise both would work for long, and one result would vanish silently.
 
     Args:
       option: the option with the places, for the message.
-      field: field of the command's options with the file or directory, several, or None. URLs,
-        which cannot be locked, are skipped.
+      places: files or directories. URLs, which cannot be locked, are skipped.
+
+    Raises:
+      FraudError: another command writes one of them.
     """
-
-    def decorate(run: Run[Options]) -> Run[Options]:
-        @wraps(run)
-        def alone(options: Options) -> dict[str, object]:
-            named: str | tuple[str, ...] | None = getattr(options, field)
-            names = (named,) if isinstance(named, str) else named or ()
-            places = [place.local for place in map(Place.parse, names) if place.local]
-            with ExitStack() as stack:
-                # Each once: the command itself reports repeats.
-                for place in dict.fromkeys(places):
-                    stack.enter_context(_locked(option, place))
-                return run(options)
-
-        return alone
-
-    return decorate
+    with ExitStack() as stack:
+        # Each once: the command itself reports repeats.
+        for place in dict.fromkeys(place.local for place in places):
+            if place is not None:
+                stack.enter_context(_locked(option, place))
+        yield
 
 
 @contextmanager

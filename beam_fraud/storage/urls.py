@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -27,14 +27,36 @@ class Place:
     name: str
     #: The absolute path on this machine; None at a URL.
     local: Path | None
+    #: What the option says; "" if no option names the place.
+    text: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Place:
-        """Return the place that `text` names, a path or a URL."""
+        """Return the place that `text`, the value of an option, names."""
         if _URL.match(text) is not None:
-            return cls(text, None)
+            return cls(text, None, text)
         path = absolute(Path(text))
+        return cls(str(path), path, text)
+
+    @classmethod
+    def parse_all(cls, texts: Iterable[str]) -> tuple[Place, ...]:
+        """Return the places that several texts name."""
+        return tuple(map(cls.parse, texts))
+
+    @classmethod
+    def of(cls, place: str | Path | Place) -> Place:
+        """Return the place of an argument of the public API."""
+        return place if isinstance(place, Place) else cls.parse(str(place))
+
+    @classmethod
+    def at(cls, path: Path) -> Place:
+        """Return the place of an absolute path."""
         return cls(str(path), path)
+
+    @property
+    def shown(self) -> str:
+        """The place as the option names it, for messages."""
+        return self.text or self.name
 
     def __str__(self) -> str:
         """Return the absolute path, or the URL."""

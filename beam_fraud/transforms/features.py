@@ -15,6 +15,7 @@ from beam_fraud.features.matrix import FeatureSet, feature_matrix, feature_table
 from beam_fraud.monitoring.counters import ROWS_OUT
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
+from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.counters import count
 from beam_fraud.transforms.parse import ParseRecords
 from beam_fraud.transforms.records import Output, Record, check_output, dead_letters_as, table_as
@@ -93,7 +94,7 @@ class ComputeFeatures(beam.PTransform):
         schema = self.schema if isinstance(self.schema, Schema) else load_schema(self.schema)
         features = FeatureSet(schema.with_ids())
         parsed = records | ParseRecords(features.schema, features.labels)
-        history = tuple(str(file) for file in self.history)
+        history = tuple(map(Place.of, self.history))
         table = (
             parsed.transactions
             | "Velocity" >> VelocityOfRecords(features, history, features.labels)

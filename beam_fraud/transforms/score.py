@@ -13,6 +13,7 @@ from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import Bundle, load_bundle
+from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.decide import Decide
 from beam_fraud.transforms.explain import Explain
 from beam_fraud.transforms.features import Features
@@ -74,7 +75,7 @@ class Score(beam.PTransform):
         known = vocabulary(schema, bundle.velocity_names(), scored=True)
         rules = None if self.rules is None else load_rules(str(self.rules), known)
         features = bundle.features_in(schema, () if rules is None else rules.columns)
-        history = tuple(str(file) for file in self.history)
+        history = tuple(map(Place.of, self.history))
         parsed = records | ParseRecords(features.schema, features.labels)
         scored = (
             parsed.transactions

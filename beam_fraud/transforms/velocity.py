@@ -28,6 +28,7 @@ from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_history
+from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.counters import note_earliest
 from beam_fraud.transforms.order import ORDER, FromFile, Order, order_of
 from beam_fraud.transforms.read import ReadHistory
@@ -100,8 +101,8 @@ class VelocityOfRecords(beam.PTransform):
 
     #: The features to compute, and their schema.
     features: FeatureSet
-    #: Paths, directories or globs of earlier transactions.
-    history: tuple[str, ...]
+    #: Files, directories or globs of earlier transactions.
+    history: tuple[Place, ...]
     #: Treatment of their labels.
     labels: Labels
     #: Rows per batch.

@@ -35,6 +35,7 @@ from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.event_time import event_micros, micros_of, moment_of
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.schema.schema import EVENT_TIME, Schema
+from beam_fraud.storage.urls import Place
 from benchmarks.results.lines import Column, Figures, Line, Section
 from benchmarks.results.recipe import BundleRecipe
 from benchmarks.results.recipes import DEFAULTS, MORE_DAYS
@@ -111,7 +112,7 @@ def load_week(
     """
     end = micros_of(until)
     since, stop = moment_of(end - days * DAY), moment_of(end + 14 * DAY)
-    dataset = load_dataset([file], schema, since=since, until=stop)
+    dataset = load_dataset([Place.parse(file)], schema, since=since, until=stop)
     return Week(schema, dataset.transactions, until)
 
 

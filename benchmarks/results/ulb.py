@@ -19,6 +19,7 @@ from beam_fraud.models.metrics import measure
 from beam_fraud.models.threshold import operating_points
 from beam_fraud.schema.presets import ULB
 from beam_fraud.schema.schema import EVENT_TIME
+from beam_fraud.storage.urls import Place
 from benchmarks.results.lines import Column, Figures
 
 #: Name of the file in the folder of transactions.
@@ -33,7 +34,7 @@ F1 = Column("f1", "F1")
 
 def load_ulb(folder: Path) -> pa.Table:
     """Return all rows in time order."""
-    return load_dataset([str(folder / FILE)], ULB).transactions
+    return load_dataset([Place.of(folder / FILE)], ULB).transactions
 
 
 def earlier_and_later(transactions: pa.Table) -> tuple[pa.Table, pa.Table]:

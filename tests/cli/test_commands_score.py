@@ -24,6 +24,7 @@ from beam_fraud.models.manifest import Manifest, Thresholds
 from beam_fraud.models.reference import Reference
 from beam_fraud.schema.schema import Schema
 from beam_fraud.storage.batch_outputs import RunOutputs
+from beam_fraud.storage.urls import Place
 from tests.failing import fails
 
 #: What became of alerts where there are none.
@@ -249,11 +250,11 @@ def test_globs_and_links_are_followed_and_unread_files_do_not_count(
     (tmp_path / "link").symlink_to(days)
     for value in ("days", "days/scored", "link", "days/**/*.parquet", "days/*/*/*"):
         with fails(Code.PLACE_SHARED, kind=UsageError):
-            refuse_own_outputs([str(tmp_path / value)], days / "scored")
+            refuse_own_outputs([Place.of(tmp_path / value)], days / "scored")
     for value in ("days/1.csv", "days/*.csv", "absent", "absent/*.csv", "gs://bucket/x"):
-        refuse_own_outputs([str(tmp_path / value)], days / "scored")
+        refuse_own_outputs([Place.of(tmp_path / value)], days / "scored")
     for out in (tmp_path / "days2", days / "_scored", days / ".scored"):
-        refuse_own_outputs([str(days)], out)
+        refuse_own_outputs([Place.of(days)], out)
 
 
 def test_the_next_run_clears_the_progress_of_a_killed_run(

@@ -22,6 +22,7 @@ from beam_fraud.cli.options import (
 )
 from beam_fraud.errors import Code
 from beam_fraud.storage.lock import sole_writer
+from beam_fraud.storage.urls import Place
 from tests.failing import fails
 
 
@@ -33,9 +34,10 @@ class Options:
     do: Any = dict
 
 
-@sole_writer("--out", "out")
 def command(options: Options) -> dict[str, object]:
-    return dict(options.do())
+    places = (options.out,) if isinstance(options.out, str) else options.out or ()
+    with sole_writer("--out", *Place.parse_all(places)):
+        return dict(options.do())
 
 
 def test_a_second_command_at_the_same_place_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import load_model, open_bundle, read_card, read_reference
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema.toml import load_schema
+from beam_fraud.storage.urls import Place
 from tests.failing import fails
 
 SCHEMA = """
@@ -131,7 +132,7 @@ def test_a_calibrated_bundle_gives_probabilities(options: TrainOptions, method: 
 
 
 def transactions(options: TrainOptions) -> pa.Table:
-    return load_dataset(options.files, load_schema(options.schema)).transactions
+    return load_dataset(Place.parse_all(options.files), load_schema(options.schema)).transactions
 
 
 def test_an_unknown_calibration_is_refused(options: TrainOptions) -> None:

@@ -18,6 +18,7 @@ from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import load_model, open_bundle, read_card
 from beam_fraud.models.predict import predict_scores
+from beam_fraud.storage.urls import Place
 from tests.cli.test_commands_train import ROWS, SCHEMA, table
 
 
@@ -76,7 +77,7 @@ def test_a_kind_without_labels_trains_without_any(options: TrainOptions, labels:
     card = read_card(bundle)
     assert "None: no rows were labelled" in card
     assert "precision |" not in card
-    data = load_dataset(options.files, bundle.schema, labels="known").transactions
+    data = load_dataset(Place.parse_all(options.files), bundle.schema, labels="known").transactions
     scores = predict_scores(load_model(bundle), feature_matrix(data, bundle.features))
     assert 0.005 < np.mean(scores >= 0.99) < 0.02
     budget = train.run(replace(options, threshold="budget=50"))

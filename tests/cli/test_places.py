@@ -12,6 +12,7 @@ from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.storage.batch_outputs import RunOutputs
+from beam_fraud.storage.urls import Place
 from tests.failing import fails
 
 CSV = FileFormat("csv")
@@ -25,8 +26,11 @@ def look(folder: Path, sink: str | None, *alerts: str) -> None:
         RunOutputs(folder / "out", "r"),
         parse_sink(sink.replace("*", str(folder))) if sink else None,
         [parse_channel(url, console=sys.stderr) for url in urls],
-        [InputFile(str(path), "x.csv", 1, CSV), InputFile("gs://b/y.csv", "y.csv", 1, CSV)],
-        str(folder / "model"),
+        [
+            InputFile(Place.at(path), "x.csv", 1, CSV),
+            InputFile(Place("gs://b/y.csv", None), "y.csv", 1, CSV),
+        ],
+        Place.at(folder / "model"),
     )
 
 
@@ -92,4 +96,4 @@ def test_the_bundle_is_no_place_for_results(tmp_path: Path, out: str) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "model")
     outputs = RunOutputs(tmp_path / out, "r")
     with fails(Code.PLACE_SHARED, r"bundle .*model;", kind=UsageError):
-        refuse_shared_places(outputs, None, [], [], str(tmp_path / "model"))
+        refuse_shared_places(outputs, None, [], [], Place.at(tmp_path / "model"))

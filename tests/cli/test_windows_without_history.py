@@ -33,6 +33,7 @@ from beam_fraud.schema.duration import DAY, HOUR
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_inputs
+from beam_fraud.storage.urls import Place
 from tests.cli.test_commands_score import bundle
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -265,7 +266,7 @@ def test_times_of_files_are_those_of_their_rows(
     pq.write_table(table, tmp_path / "t.parquet")
     roles = {name: ROLES[name] for name in ("transaction_id", "event_time", "amount")}
     read = Schema(name="s", roles=roles, time_origin=origin)
-    files = find_inputs([str(tmp_path / "t.parquet")], read, labels="ignored")
+    files = find_inputs([Place.of(tmp_path / "t.parquet")], read, labels="ignored")
     begin = int(START.timestamp()) * 1_000_000
     assert event_span(files, read) == ((begin, begin + DAY) if known else None)
     assert event_span([], read) is None

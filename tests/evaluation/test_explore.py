@@ -24,6 +24,7 @@ from beam_fraud.features.dataset import load_dataset
 from beam_fraud.schema.presets import ULB
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from beam_fraud.schema.velocity import Velocity
+from beam_fraud.storage.urls import Place
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 DAY = 86_400
@@ -40,7 +41,7 @@ def found(tmp_path: Path, schema: Schema, **columns: Sequence[Any]) -> Explorati
     value["y"] = [i % 2 for i in range(rows)]
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table(value | columns), path)
-    return explore(load_dataset([str(path)], schema, labels="known"), schema)
+    return explore(load_dataset([Place.of(path)], schema, labels="known"), schema)
 
 
 class TestSeparation:
@@ -142,7 +143,7 @@ class TestDuplicates:
         path = DATA / "creditcard.parquet"
         if not path.is_file():
             pytest.skip(f"no {path}")
-        message = explore(load_dataset([str(path)], ULB, labels="known"), ULB)
+        message = explore(load_dataset([Place.of(path)], ULB, labels="known"), ULB)
         assert (message.duplicates.rows, message.duplicates.conflicting_groups) == (1081, 0)
         assert message.duplicates.frauds == 19
         assert message.holdout is not None

@@ -13,6 +13,7 @@ from beam_fraud.records.read import read_transactions
 from beam_fraud.schema.presets import PRESETS
 from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.source import find_inputs
+from beam_fraud.storage.urls import Place
 from tests.reading import BANK, GOOD, csv_of, write_text
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
@@ -28,7 +29,7 @@ ROWS = [
 
 def test_rows_are_sorted_counted_and_kept_between_two_times(tmp_path: Path) -> None:
     path = str(write_text(tmp_path / "rows.csv", csv_of(*ROWS)))
-    data = load_dataset([path], BANK)
+    data = load_dataset([Place.parse(path)], BANK)
     # The id of a dead letter is free for the first valid row; equal times stay as they came.
     assert data.transactions["transaction_id"].to_pylist() == ["dead", "tie", "late"]
     assert (data.rows_in, data.rows_dead, data.rows_duplicate) == (5, 1, 1)
@@ -38,25 +39,25 @@ def test_rows_are_sorted_counted_and_kept_between_two_times(tmp_path: Path) -> N
         "should be"
     )
     march = datetime(2024, 3, 1, tzinfo=UTC)
-    assert load_dataset([path], BANK, since=march).transactions.num_rows == 1
-    assert load_dataset([path], BANK, until=march).transactions.num_rows == 2
+    assert load_dataset([Place.parse(path)], BANK, since=march).transactions.num_rows == 1
+    assert load_dataset([Place.parse(path)], BANK, until=march).transactions.num_rows == 2
 
 
 def test_files_of_dead_letters_alone_are_refused_with_the_first(tmp_path: Path) -> None:
     rows = [{**GOOD, "id": str(number), "amount": "x"} for number in range(3)]
     path = str(write_text(tmp_path / "rows.csv", csv_of(*rows)))
     with pytest.raises(FraudError, match=r"none of 3 records .*; first: rows\.csv line 2: "):
-        load_dataset([path], BANK)
+        load_dataset([Place.parse(path)], BANK)
 
 
 def test_ids_may_repeat_in_another_file(tmp_path: Path) -> None:
     paths = [str(write_text(tmp_path / f"{n}.csv", csv_of(*ROWS))) for n in range(2)]
-    assert load_dataset(paths, BANK).rows_duplicate == 2
+    assert load_dataset(Place.parse_all(paths), BANK).rows_duplicate == 2
 
 
 def test_a_schema_without_label_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="label"):
-        load_dataset([str(tmp_path)], Schema("s", {"event_time": "t", "amount": "a"}))
+        load_dataset([Place.of(tmp_path)], Schema("s", {"event_time": "t", "amount": "a"}))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_a_schema_without_label_is_refused(tmp_path: Path) -> None:
 def test_published_data_are_valid(name: str, file: str, rows: int, first: str | None) -> None:
     if not (DATA / file).exists():
         pytest.skip("the data set is not here")
-    inputs = find_inputs([str(DATA / file)], PRESETS[name], labels="required")
+    inputs = find_inputs([Place.of(DATA / file)], PRESETS[name], labels="required")
     result = 0
     for block in read_transactions(inputs, PRESETS[name], labels="required"):
         if first and not result:
@@ -83,8 +84,9 @@ PEAK = """
 import resource, sys
 from beam_fraud.records.read import read_transactions
 from beam_fraud.sources.source import find_inputs
+from beam_fraud.storage.urls import Place
 from tests.reading import BANK
-inputs = find_inputs(sys.argv[1:], BANK, labels="required")
+inputs = find_inputs(Place.parse_all(sys.argv[1:]), BANK, labels="required")
 for block in read_transactions(inputs, BANK, labels="required"):
     pass
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -98,6 +98,6 @@ def test_workers_without_the_package(look: Look, other_pool: str) -> None:
 def test_too_many_slots_and_no_pool(look: Look) -> None:
     result = look(1, "--parallelism=9", f"--environment_config=127.0.0.1:{free_port()}")
     assert result["task slots"]["state"] == "failed"
-    assert result["task slots"]["fix"].endswith("or give --parallelism=2")
+    assert result["task slots"]["fix"] == "give at most 2, or start more task managers"
     assert "no pool of workers answers there" in result["worker pool"]["found"]
     assert "workers" not in result

@@ -26,6 +26,7 @@ from beam_fraud.models.bundle import open_bundle
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.schema.toml import load_schema
+from beam_fraud.storage.urls import Place
 from tests.stream_process import Stream
 
 #: The model's transactions, with windows that it knows nothing of.
@@ -130,7 +131,9 @@ def as_decided(
     day: Path, scores: pa.Table, rules: Path, review: float
 ) -> list[tuple[str, list[str]]]:
     """Return the rules' decision of each row by id, from features without a pipeline."""
-    table = load_dataset([str(day)], load_schema(str(rules.with_name("own.toml")))).transactions
+    table = load_dataset(
+        [Place.of(day)], load_schema(str(rules.with_name("own.toml")))
+    ).transactions
     table = table.sort_by("transaction_id")
     result = []
     for row, score_ in zip(table.to_pylist(), scores["score"].to_pylist(), strict=True):
@@ -288,7 +291,7 @@ def test_rules_check_reports_the_catch_of_rules_and_of_the_model(
 ) -> None:
     run_score(day, bundle, rules, tmp_path / "out")
     table = scored(tmp_path / "out")
-    labelled = load_dataset([str(day)], HANDBOOK).transactions.sort_by("transaction_id")
+    labelled = load_dataset([Place.of(day)], HANDBOOK).transactions.sort_by("transaction_id")
     fraud = labelled["label"].to_numpy() == 1
     amounts = table["amount"].to_numpy()
     by_model = table["score"].to_numpy() >= open_bundle(str(bundle)).thresholds.review

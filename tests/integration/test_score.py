@@ -22,6 +22,7 @@ from beam_fraud.models.bundle import load_model, open_bundle
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
+from beam_fraud.storage.urls import Place
 
 THREADS = ("--direct_running_mode=multi_threading",)
 
@@ -48,7 +49,7 @@ def test_every_row_gets_the_score_of_the_model_outside_the_pipeline(
 ) -> None:
     summary = run(parquet, bundle, tmp_path / "out", beam_args=beam_args)
     opened = open_bundle(str(bundle))
-    table = load_dataset([str(parquet)], opened.schema).transactions.sort_by("transaction_id")
+    table = load_dataset([Place.of(parquet)], opened.schema).transactions.sort_by("transaction_id")
     expected = predict_scores(load_model(opened), feature_matrix(table, opened.features))
     assert pq.read_schema(next((tmp_path / "out/scores").iterdir())).equals(SCORED)
     scored = rows(tmp_path / "out")

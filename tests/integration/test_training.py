@@ -25,6 +25,7 @@ from beam_fraud.models.kinds import KINDS
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.simulation import Simulation, simulate
+from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.infer import Infer, Scored
 from tests.one_thread import one_thread
 
@@ -113,7 +114,7 @@ def test_each_model_finds_frauds(runs: dict[str, Run]) -> None:
 def test_the_pipeline_scores_as_each_model_does_outside(
     runs: dict[str, Run], transactions: Path, tmp_path: Path
 ) -> None:
-    table = load_dataset([str(transactions)], HANDBOOK).transactions.slice(0, SCORED_ROWS)
+    table = load_dataset([Place.of(transactions)], HANDBOOK).transactions.slice(0, SCORED_ROWS)
     outside = {}
     with beam.Pipeline() as pipeline:
         for name, run in runs.items():

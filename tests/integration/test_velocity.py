@@ -18,6 +18,7 @@ from beam_fraud.errors import UsageError
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.storage.urls import Place
 
 CUT = datetime(2024, 1, 21)
 THREADS = ("--direct_running_mode=multi_threading",)
@@ -46,7 +47,7 @@ def bits(table: pa.Table) -> list[bytes]:
 
 def test_features_equal_those_of_training(cut: tuple[Path, Path, Path], tmp_path: Path) -> None:
     table = compute(cut[0], tmp_path / "out", workers=2, beam_args=THREADS, block_rows=700)
-    trained_on = load_dataset([str(cut[0])], HANDBOOK).transactions.sort_by("transaction_id")
+    trained_on = load_dataset([Place.of(cut[0])], HANDBOOK).transactions.sort_by("transaction_id")
     assert table["transaction_id"].equals(trained_on["transaction_id"])
     assert table.column_names == ["transaction_id", *FeatureSet(HANDBOOK).names]
     matrix = feature_matrix(trained_on, FeatureSet(HANDBOOK))

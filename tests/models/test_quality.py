@@ -12,6 +12,7 @@ from beam_fraud.cli.options import EvaluateOptions, TrainOptions
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.schema.presets import ULB as ULB_SCHEMA
+from beam_fraud.storage.urls import Place
 from benchmarks.results.ulb import TEST_FROM
 from benchmarks.results.ulb_stratified import stratified_figures
 from benchmarks.results.ulb_time import time_figures
@@ -46,7 +47,7 @@ def test_a_quarter_of_the_rows_is_enough_to_find_the_frauds_of_later_hours(
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_five_seeds_reach_published_figures(kind: str) -> None:
-    transactions = load_dataset([str(ULB)], ULB_SCHEMA).transactions
+    transactions = load_dataset([Place.of(ULB)], ULB_SCHEMA).transactions
     model = model_kind(kind)
     by_time = [time_figures(transactions, model, seed) for seed in range(5)]
     assert fmean(figures["average_precision"] for figures in by_time) >= 0.76

@@ -7,6 +7,7 @@ import pytest
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.storage import check_directory, read_bytes, write_directory
+from beam_fraud.storage.urls import Place
 from tests.failing import fails
 
 FILES = {"last": b"1", "first": b"2"}
@@ -14,21 +15,21 @@ FILES = {"last": b"1", "first": b"2"}
 
 def test_a_directory_is_written_and_read(tmp_path: Path) -> None:
     target = tmp_path / "new" / "model"
-    write_directory(str(target), FILES, last="last")
-    assert read_bytes(str(target), "first") == b"2"
-    write_directory(str(target), {"last": b"3"}, last="last")
+    write_directory(Place.of(target), FILES, last="last")
+    assert read_bytes(Place.of(target), "first") == b"2"
+    write_directory(Place.of(target), {"last": b"3"}, last="last")
     assert [p.name for p in target.iterdir()] == ["last"]
 
 
 def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
-    write_directory(str(tmp_path), FILES, last="last")
+    write_directory(Place.of(tmp_path), FILES, last="last")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "last"]
 
 
 def test_a_file_is_not_replaced_by_a_directory(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"mine")
     with fails(Code.OUTPUT_OCCUPIED):
-        write_directory(str(tmp_path / "model"), FILES, last="last")
+        write_directory(Place.of(tmp_path / "model"), FILES, last="last")
     assert (tmp_path / "model").read_bytes() == b"mine"
 
 
@@ -36,7 +37,7 @@ def test_a_failed_rename_leaves_the_earlier_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "model"
-    write_directory(str(target), FILES, last="last")
+    write_directory(Place.of(target), FILES, last="last")
     rename = Path.rename
 
     def failing(self: Path, to: Path) -> Path:
@@ -46,31 +47,31 @@ def test_a_failed_rename_leaves_the_earlier_directory(
 
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(FraudError, match="disk full"):
-        write_directory(str(target), {"last": b"3"}, last="last")
-    assert read_bytes(str(target), "last") == b"1"
+        write_directory(Place.of(target), {"last": b"3"}, last="last")
+    assert read_bytes(Place.of(target), "last") == b"1"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_missing_file_and_an_unreadable_one_differ(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read_bytes(str(tmp_path), "absent")
+        read_bytes(Place.of(tmp_path), "absent")
     (tmp_path / "folder").mkdir()
     with fails(Code.BUNDLE_DAMAGED, "folder"):
-        read_bytes(str(tmp_path), "folder")
+        read_bytes(Place.of(tmp_path), "folder")
 
 
 def test_a_place_is_checked_before_any_work(tmp_path: Path) -> None:
-    check_directory(str(tmp_path / "new" / "model"), last="last")
+    check_directory(Place.of(tmp_path / "new" / "model"), last="last")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "thesis.txt").write_text("ten years of work")
     with fails(Code.OUTPUT_OCCUPIED):
-        check_directory(str(tmp_path), last="last")
+        check_directory(Place.of(tmp_path), last="last")
     with pytest.raises(FraudError, match=r"thesis\.txt"):
-        check_directory(str(tmp_path / "thesis.txt" / "model"), last="last")
+        check_directory(Place.of(tmp_path / "thesis.txt" / "model"), last="last")
     with pytest.raises(FraudError, match="can't be written"):
-        check_directory(str(tmp_path / ("m" * 300)), last="last")
+        check_directory(Place.of(tmp_path / ("m" * 300)), last="last")
     with fails(Code.URL_UNUSABLE, "nosuch://b"):
-        check_directory("nosuch://b", last="last")
+        check_directory(Place.parse("nosuch://b"), last="last")
 
 
 def test_a_url_is_written_and_read_by_beam_the_last_file_last(tmp_path: Path) -> None:
@@ -98,14 +99,14 @@ def test_a_url_is_written_and_read_by_beam_the_last_file_last(tmp_path: Path) ->
             created.append(path)
             return super().create(str(tmp_path / path.removeprefix("bucket://")), *args, **options)
 
-    write_directory("bucket://models/forest", FILES, last="last")
+    write_directory(Place.parse("bucket://models/forest"), FILES, last="last")
     assert created == ["bucket://models/forest/first", "bucket://models/forest/last"]
-    assert read_bytes("bucket://models/forest", "first") == b"2"
+    assert read_bytes(Place.parse("bucket://models/forest"), "first") == b"2"
     with pytest.raises(FileNotFoundError):
-        read_bytes("bucket://models/forest", "absent")
+        read_bytes(Place.parse("bucket://models/forest"), "absent")
 
 
 def test_an_unknown_scheme_is_an_error_of_one_line() -> None:
     with fails(Code.URL_UNUSABLE, "nosuch://b") as caught:
-        read_bytes("nosuch://b", "manifest.json")
+        read_bytes(Place.parse("nosuch://b"), "manifest.json")
     assert "\n" not in str(caught.value)

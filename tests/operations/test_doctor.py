@@ -9,19 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli import main
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.doctor.check import Check
-from beam_fraud.operations.doctor.flink import check_checkpoints, check_flink
 from beam_fraud.operations.doctor.machine import check_disk, check_packages
 from beam_fraud.operations.doctor.probe import probe, report
-from beam_fraud.operations.doctor.runner import check_prism, check_runner, check_worker_pool
+from beam_fraud.operations.doctor.runner import check_runner, result_of
 from beam_fraud.operations.doctor.workers import check_workers, compared
+from beam_fraud.runners import prism
 from beam_fraud.runners.address import Address
-from beam_fraud.runners.flink.rest import FlinkRest
+from beam_fraud.runners.call import Call
+from beam_fraud.runners.check import Caution
+from beam_fraud.runners.checks import checks_of, pool_findings
+from beam_fraud.runners.flink.checks import CLUSTER, checkpoints_at
 from beam_fraud.runners.submission import Submission
+from beam_fraud.storage.urls import Place
 from tests.flink_stand_in import FlinkStandIn, flink_stand_in
 from tests.job_server import job_server, job_server_jar
 from tests.requirements import need_job_server
@@ -36,9 +39,15 @@ GOOD = {
 def looked(
     flink: FlinkStandIn, parallelism: int = 1, *, streaming: bool = True
 ) -> dict[str, Check]:
-    rest = FlinkRest(Address.parse("--flink_master", flink.address))
-    result = check_flink(rest, parallelism=parallelism, streaming=streaming)
-    return {check.name: check for check in result}
+    """Return the results of the checks of a cluster."""
+    at = ["--runner=FlinkRunner", f"--flink_master={flink.address}", "--flink_version=1.19"]
+    at += [f"--parallelism={parallelism}", "--environment_type=LOOPBACK"]
+    call = Call(Submission.of(at, 1, streaming=streaming), streaming=streaming, thorough=True)
+    results = {}
+    for check in CLUSTER:
+        for finding in check.findings(call):
+            results[check.name] = result_of(check.name, finding)
+    return results
 
 
 def test_a_cluster_without_faults(tmp_path: Path) -> None:
@@ -57,12 +66,13 @@ def test_a_cluster_with_faults() -> None:
         result = looked(flink, 3)
         files = looked(flink, streaming=False)
     assert result["Flink"].state == "failed"
-    assert "is Flink 1.16.0: Beam has no job server for it" in result["Flink"].found
+    assert "is Flink 1.16.0, of which Beam has no job server" in result["Flink"].found
     assert result["task slots"] == Check(
         "task slots",
         "failed",
-        "2 of 2 free, 1 task manager, 3 requested",
-        "start more task managers, or give --parallelism=2",
+        f"--parallelism 3: Flink at {flink.address} has 2 task slots",
+        "give at most 2, or start more task managers",
+        Code.SLOTS_MISSING,
     )
     assert result["checkpoints"].state == "failed"
     assert files["checkpoints"].state == "warning"
@@ -86,16 +96,19 @@ def test_slots_of_other_jobs_lead_to_a_warning() -> None:
         slots = looked(flink, 2)["task slots"]
     assert (slots.state, slots.found) == (
         "warning",
-        "1 of 4 free, 2 task managers, 2 requested",
+        "1 of 4 task slots of Flink are free and the job takes 2: it waits for the others",
     )
 
 
 def test_another_server_is_one_failed_check() -> None:
     with flink_stand_in() as flink:
         flink.answers = {"/config": {"something": "else"}}
-        (only,) = looked(flink).values()
-    assert only.state == "failed"
-    assert only.found.endswith("what answers there is no Flink")
+        at = ["--runner=FlinkRunner", f"--flink_master={flink.address}"]
+        submission = Submission.of([*at, "--environment_type=LOOPBACK"], 1)
+        found = check_runner(Call(submission, streaming=False, thorough=True))
+        *_, last = [check for check in found if check.name in {one.name for one in CLUSTER}]
+    assert (last.name, last.state) == ("Flink", "failed")
+    assert last.found.endswith("what answers there is no Flink")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +120,7 @@ def test_another_server_is_one_failed_check() -> None:
     ],
 )
 def test_places_of_checkpoints(place: str, here: bool, state: str) -> None:
-    check = check_checkpoints(place, {}, streaming=True, here=here)
+    check = result_of("checkpoints", checkpoints_at(place, {}, streaming=True, here=here))
     assert check.state == state
     assert place in check.found
 
@@ -138,26 +151,31 @@ def test_a_job_server_without_bounded_state(
     assert growth(f"--flink_job_server_jar={jar}") == [], "only a stream is endless"
 
 
+def growth_of(*options: str) -> Check:
+    """Return the result of the check of a stream's growth."""
+    call = Call(Submission.of(options, 1, streaming=True), streaming=True, thorough=True)
+    (check,) = [check for check in checks_of(call.runner) if check.name == "growth"]
+    (finding,) = check.findings(call)
+    return result_of(check.name, finding)
+
+
 def test_a_job_server_that_does_not_report_its_version() -> None:
     with job_server("flink_master") as endpoint:
         options = [f"--job_endpoint={endpoint}", "--runner=PortableRunner"]
-        submission = Submission.of(options, 1, streaming=True)
-        checks = {one.name: one for one in check_runner(submission, streaming=True)}
-    assert checks["growth"].found.startswith(f"unknown: {endpoint} does not report")
-    submission = Submission.of(["--runner=FlinkRunner"], 1, streaming=True)
-    checks = {one.name: one for one in check_runner(submission, streaming=True)}
-    assert (checks["growth"].state, checks["growth"].fix) == ("ok", "")
+        assert growth_of(*options).found.startswith(f"unknown: {endpoint} does not report")
+    growth = growth_of("--runner=FlinkRunner")
+    assert (growth.state, growth.fix) == ("ok", "")
 
 
 def test_a_pool_of_workers_and_other_servers_are_distinguished() -> None:
     with job_server("flink_master") as endpoint:
         address = Address.parse("--environment_config", endpoint)
         with pytest.raises(FraudError, match=r"is no pool of workers \(UNIMPLEMENTED\); start one"):
-            check_worker_pool(address, None)
+            list(pool_findings(address, None))
     with pytest.raises(FraudError, match="no pool of workers answers there"):
-        check_worker_pool(address, None)
-    elsewhere = check_worker_pool(address, Address("flink.example", 8081))
-    assert elsewhere.state == "warning"
+        list(pool_findings(address, None))
+    (elsewhere,) = pool_findings(address, Address("flink.example", 8081))
+    assert isinstance(elsewhere, Caution)
     assert "each task manager's own machine" in elsewhere.found
 
 
@@ -197,7 +215,7 @@ def test_workers_with_other_versions_are_reported() -> None:
 def test_a_probe_reports_through_the_counters_of_a_pipeline(tmp_path: Path) -> None:
     submission = Submission.of(["--runner=FnApiRunner"], 1)
     out = tmp_path / "not/yet/there"
-    result = probe(submission, model=str(tmp_path / "model"), out=str(out), seconds=60)
+    result = probe(submission, model=str(tmp_path / "model"), out=Place.at(out), seconds=60)
     assert result == replace(
         report(), model_refused=result.model_refused, model_code="BF401", out=True
     )
@@ -229,10 +247,10 @@ def test_an_extra_is_installed_if_all_its_packages_are(
 
 
 def test_a_place_without_write_permission(tmp_path: Path) -> None:
-    assert check_disk(str(tmp_path / "a/b")).state in ("ok", "warning")
+    assert check_disk(Place.at(tmp_path / "a/b")).state in ("ok", "warning")
     (tmp_path / "file").touch()
-    assert check_disk(str(tmp_path / "file/out")).state == "failed"
-    assert check_disk("gs://bucket/out").state == "ok"
+    assert check_disk(Place.at(tmp_path / "file/out")).state == "failed"
+    assert check_disk(Place.parse("gs://bucket/out")).state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -246,8 +264,10 @@ def test_a_prism_of_another_version(tmp_path: Path, built: str, state: str) -> N
     program = tmp_path / "prism"
     module = "mod\tgithub.com/apache/beam/sdks/v2\t"
     program.write_bytes(b"\x7fELF" + bytes(100) + f"{module}{built}\th1:x=\n".encode())
-    options = PipelineOptions([f"--prism_location={program}", "--runner=PrismRunner"])
-    assert check_prism(options).state == state
+    submission = Submission.of([f"--prism_location={program}", "--runner=PrismRunner"], 1)
+    call = Call(submission, streaming=False, thorough=True)
+    (finding,) = prism.CHECKS[0].findings(call)
+    assert result_of("Prism", finding).state == state
 
 
 def test_a_failed_check_sets_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_fraud.errors import FraudError
 from beam_fraud.runners import launch
-from beam_fraud.runners.dataflow.checks import dataflow_problems
+from beam_fraud.runners.call import Call
+from beam_fraud.runners.checks import checks_of, enforce
 from beam_fraud.runners.dataflow.job import DataflowDraining
-from beam_fraud.runners.refusal import refuse_unsupported
 from beam_fraud.runners.submission import Submission
 from beam_fraud.runners.worker_place import WorkerPlace
+from beam_fraud.storage.urls import Place
 from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for the module
     IMAGE,
     call,
@@ -255,26 +257,33 @@ def test_files_that_workers_of_a_stream_read_are_in_the_image(
 
 def test_options_are_checked_without_requests(held: Any) -> None:  # noqa: F811
     submission = Submission.of(runner("nightly"), 1)
-    refuse_unsupported(submission, streaming=False)
+    enforce(Call(submission, streaming=False))
     assert held.requests == []
     assert "dry_run" not in submission.options.get_all_options(drop_default=True)
 
 
+def problems_of(given: Sequence[str], *places: WorkerPlace) -> list[str]:
+    """Return the obstacles that a runner's checks report for a job over files."""
+    job = Call(Submission.of(given, 1), streaming=False, places=places)
+    found = [finding for check in checks_of(job.runner) for finding in check.findings(job)]
+    return [str(finding) for finding in found if isinstance(finding, FraudError)]
+
+
 def test_paths_of_the_image_can_be_read_but_not_written() -> None:
-    options = PipelineOptions(WHOLE)
-    place = "/opt/beam-fraud/model"
-    assert dataflow_problems(options, [WorkerPlace("--model", place)]) == []
-    (problem,) = dataflow_problems(options, [WorkerPlace("--out", place, written=True)])
+    place = Place.parse("/opt/beam-fraud/model")
+    assert problems_of(WHOLE, WorkerPlace("--model", place)) == []
+    (problem,) = problems_of(WHOLE, WorkerPlace("--out", place, written=True))
     assert problem.startswith("--out /opt/beam-fraud/model: ")
 
 
 def test_another_runner_has_no_such_problems() -> None:
-    refuse_unsupported(Submission.of([], 1), [WorkerPlace("--out", "out")], streaming=False)
+    assert problems_of([], WorkerPlace("--out", Place.parse("out"))) == []
 
 
 def test_all_problems_are_listed_once() -> None:
-    problems = dataflow_problems(PipelineOptions(["--runner=DataflowRunner"]))
-    assert [problem.partition(":")[0] for problem in problems] == [
+    job = Call(Submission.of(["--runner=DataflowRunner"], 1), streaming=False)
+    (check,) = [check for check in checks_of(job.runner) if check.name == "job"]
+    assert [str(problem).partition(":")[0] for problem in check.findings(job)] == [
         "--project",
         "--region",
         "--temp_location",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import pytest
@@ -15,19 +17,24 @@ from apache_beam.transforms.window import FixedWindows
 
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli import main
-from beam_fraud.errors import Code, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import open_bundle
+from beam_fraud.operations.doctor.check import refused as refused_line
+from beam_fraud.operations.doctor.runner import check_runner
 from beam_fraud.pipeline.batch import Inputs, Scoring, build_features, build_score
 from beam_fraud.runners.address import Address
-from beam_fraud.runners.refusal import Target, warn_of_unseen
-from beam_fraud.runners.runner import RUNNERS, Capability, runner_named
+from beam_fraud.runners.call import Call
+from beam_fraud.runners.checks import checks_of, enforce
+from beam_fraud.runners.runner import RUNNERS, Capability
+from beam_fraud.runners.submission import Submission
 from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.storage.batch_outputs import FEATURES, SCORE_BRANCHES, batch_outputs
+from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.read_stream import ReadStream
 from tests.cli.test_commands_score import bundle
 from tests.failing import fails
@@ -331,7 +338,7 @@ def test_every_runner_can_do_what_graphs_over_files_need(out: str, tmp_path: Pat
     model = open_bundle(bundle(tmp_path / "model"))
     sink, outbox = parse_sink(f"sqlite:///{tmp_path}/f.db"), Outbox(f"sqlite:///{tmp_path}/a.db")
     scoring = Scoring(model, sink, ("console:",), outbox)
-    outputs = batch_outputs(out, SCORE_BRANCHES | {FEATURES: DEAD_LETTER})
+    outputs = batch_outputs(Place.parse(out), SCORE_BRANCHES | {FEATURES: DEAD_LETTER})
     plain, windows = FeatureSet(model.schema), FeatureSet(load_schema("handbook"))
     assert windows.velocity
     can = frozenset[Capability].intersection(*(each.can for each in RUNNERS if not each.unusable))
@@ -344,19 +351,72 @@ def test_every_runner_can_do_what_graphs_over_files_need(out: str, tmp_path: Pat
         assert needs_of(pipeline).keys() <= can
 
 
-def test_places_that_workers_may_not_see_are_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_places_that_workers_may_not_see_are_named() -> None:
+    disk = Place.of("/data/flagged.db")
     places = [
-        WorkerPlace("--out", "gs://bucket/out", written=True),
-        WorkerPlace("", "/data/day.csv"),
-        WorkerPlace("--sink", "sqlite:///flagged.db", on_disk=True),
+        WorkerPlace("--out", Place.parse("gs://bucket/out"), written=True),
+        WorkerPlace("", Place.parse("/data/day.csv")),
+        WorkerPlace("--sink", replace(disk, text="sqlite:///flagged.db"), on_disk=True),
     ]
-    warn_of_unseen(Target(runner_named("flink"), Address("127.0.0.1", 8081)), places)
-    assert caplog.messages == []
-    warn_of_unseen(Target(runner_named("flink"), Address("flink.example", 8081)), places)
-    assert caplog.messages == [
+
+    def cautions(cluster: str) -> list[str]:
+        submission = Submission.of(["--runner=flink", f"--flink_master={cluster}"], 1)
+        call = Call(submission, streaming=False, places=places)
+        (check,) = [check for check in checks_of(call.runner) if check.name == "places"]
+        return [str(finding) for finding in check.findings(call)]
+
+    assert cautions("127.0.0.1:8081") == []
+    assert cautions("flink.example:8081") == [
         "workers at flink.example:8081 must see the same files there: /data/day.csv, "
         "--sink sqlite:///flagged.db"
     ]
+
+
+def test_doctor_prints_whatever_a_launch_refuses(tmp_path: Path, silent: str) -> None:
+    """Each call is of another check: the first obstacle of a launch is a line of `doctor`."""
+    local = WorkerPlace("--out", Place.of(tmp_path), written=True)
+    jobs = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://bucket/t"]
+    jobs.append("--sdk_container_image=image")
+    savepoint = [f"--savepoint_path={tmp_path.as_uri()}/gone", *EXTERNAL]
+    with flink_stand_in("1.19.3", slots=2) as flink, job_server("flink_master") as endpoint:
+        flink.configure()
+        at = [f"--flink_master={flink.address}", *EXTERNAL]
+        served = ["--runner=PortableRunner", f"--job_endpoint={endpoint}"]
+        calls: list[tuple[str, list[str], dict[str, object]]] = [
+            ("options", ["--runner=DaskRunner"], {}),
+            ("options", ["--runner=PrismRunner"], {"workers": 2}),
+            ("options", ["--direct_num_workers=2"], {"streaming": True}),
+            ("options", ["--runner=SparkRunner"], {"streaming": True}),
+            ("environment", [*served, "--environment_type=PROCESS"], {}),
+            ("Flink", ["--runner=FlinkRunner", f"--flink_master={silent}", *EXTERNAL], {}),
+            ("Flink", ["--runner=FlinkRunner", *at, "--flink_version=2.0"], {}),
+            ("task slots", [*served, *at, "--parallelism=3"], {}),
+            ("job server", ["--runner=FlinkRunner", "--job_server_java_launcher=nojava"], {}),
+            ("job server", ["--runner=SparkRunner", f"--job_endpoint={endpoint}", *EXTERNAL], {}),
+            ("Prism", ["--runner=PrismRunner", "--prism_location=nowhere"], {}),
+            ("stream", [*served, *EXTERNAL], {"streaming": True, "until_idle": True}),
+            ("savepoint", [*served, *savepoint], {"streaming": True}),
+            ("template", [*jobs, "--template_location=gs://bucket/t"], {"attended": ["--alert"]}),
+            ("job", jobs[:1], {}),
+            ("places", jobs, {"places": [local]}),
+        ]
+        for name, given, more in calls:
+            how: dict[str, Any] = {"streaming": False, **more}
+            submission = Submission.of(given, 1, streaming=how["streaming"])
+            with pytest.raises(FraudError) as refused:
+                enforce(Call(submission, **how))
+            lines = list(check_runner(Call(submission, **how, thorough=True)))
+            assert refused_line(name, refused.value) in lines, given
+
+
+def test_every_runner_has_its_checks_once() -> None:
+    for runner in RUNNERS:
+        names = [check.name for check in checks_of(runner)]
+        assert len(names) == len(set(names))
+        # What a check needs comes before it, or is a check of other runners.
+        for at, check in enumerate(checks_of(runner)):
+            assert names[0] == "options"
+            assert not set(check.needs) & set(names[at:])
 
 
 @pytest.mark.parametrize(

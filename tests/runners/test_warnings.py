@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.runners.flink.cluster import warn_of_growth
-from beam_fraud.runners.refusal import refuse_unsupported
+from beam_fraud.runners.call import Call
+from beam_fraud.runners.checks import enforce
 from beam_fraud.runners.submission import Submission
 from deploy.ports import free_port
 from tests.flink_stand_in import flink_stand_in
@@ -24,8 +24,8 @@ def test_a_flink_that_starts_task_managers_is_waited_for(
     with flink_stand_in(slots=2) as flink, job_server("flink_master") as endpoint:
         flink.configure(kubernetes__cluster_id="fraud")
         at = (f"--flink_master={flink.address}", f"--job_endpoint={endpoint}", *EXTERNAL)
-        options = ["--runner=PortableRunner", *at, f"--parallelism={expected}"]
-        refuse_unsupported(Submission.of(options, workers=1), streaming=False)
+        given = ["--runner=PortableRunner", *at, f"--parallelism={expected}"]
+        enforce(Call(Submission.of(given, workers=1), streaming=False))
     waits = "2 of 2 task slots of Flink are free and the job takes 3" in caplog.text
     assert waits is (expected == 3)
 
@@ -35,7 +35,7 @@ def test_a_missing_pool_leads_to_a_warning(caplog: pytest.LogCaptureFixture) -> 
     with job_server("flink_master") as endpoint:
         pool = ("--environment_type=EXTERNAL", f"--environment_config={silent}")
         at = ("--runner=PortableRunner", f"--job_endpoint={endpoint}")
-        refuse_unsupported(Submission.of([*at, *pool], workers=1), streaming=False)
+        enforce(Call(Submission.of([*at, *pool], workers=1), streaming=False))
     assert f"--environment_config {silent}: no pool of workers answers there (" in caplog.text
 
 
@@ -47,8 +47,8 @@ def test_a_stream_without_possible_savepoints_leads_to_a_warning(
         flink.configure()
         at = (f"--job_endpoint={endpoint}", *EXTERNAL, "--checkpointing_interval=1000")
         there = [one.replace("_master", f"_master={flink.address}") for one in more]
-        options = ["--runner=PortableRunner", *at, *there]
-        refuse_unsupported(Submission.of(options, 1, streaming=True), streaming=True)
+        given = ["--runner=PortableRunner", *at, *there]
+        enforce(Call(Submission.of(given, 1, streaming=True), streaming=True))
     assert ("Ctrl-C will keep no savepoint" in caplog.text) is (len(more) != 1)
 
 
@@ -58,6 +58,8 @@ def test_a_job_server_without_bounded_state_leads_to_a_warning(
 ) -> None:
     need_job_server()
     jar = job_server_jar(whose, tmp_path)
-    options = ["--runner=FlinkRunner"] + [f"--flink_job_server_jar={jar}"] * (whose != "none")
-    warn_of_growth(Submission.of(options, 1, streaming=True).options)
+    with job_server("flink_master") as endpoint:
+        given = ["--runner=FlinkRunner", f"--job_endpoint={endpoint}", *EXTERNAL]
+        given += [f"--flink_job_server_jar={jar}"] * (whose != "none")
+        enforce(Call(Submission.of(given, 1, streaming=True), streaming=True))
     assert ("grows without bound" in caplog.text) is (whose == "Beam's")

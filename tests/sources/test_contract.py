@@ -19,6 +19,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.sources import lines
 from beam_fraud.sources.filesystem import list_files
 from beam_fraud.sources.source import find_inputs, limit_files, read_segment, split_file
+from beam_fraud.storage.urls import Place
 from tests.failing import fails
 from tests.reading import BANK, COLUMNS, GOOD, csv_of, read, write_text
 
@@ -80,7 +81,7 @@ def test_every_row_comes_once_at_its_position(
 
 
 def test_segments_adjoin_and_cover_the_file(path: Path) -> None:
-    (file,) = find_inputs([str(path)], BANK, labels="required")
+    (file,) = find_inputs([Place.of(path)], BANK, labels="required")
     segments = list(split_file(file, 20_000))
     assert [s.first_row for s in segments] == sorted({s.first_row for s in segments})
     assert all(a.stop == b.start for a, b in pairwise(segments))
@@ -106,7 +107,7 @@ def test_lines_are_those_of_the_file_for_any_division(
         part for n, line in enumerate(text) for part in ([line, ""] if n % 7 == 3 else [line])
     ]
     path.write_text("\n".join(spread))
-    (file,) = find_inputs([str(path)], BANK, labels="ignored")
+    (file,) = find_inputs([Place.of(path)], BANK, labels="ignored")
     result = {}
     for segment in split_file(file, bytes_each):
         for batch in read_segment(segment, BANK, 7, labels="ignored"):
@@ -120,7 +121,7 @@ def test_lines_are_those_of_the_file_for_any_division(
 
 @pytest.mark.parametrize("rows", [1, 69, COUNT, COUNT + 1])
 def test_the_first_rows_of_two_files(path: Path, rows: int) -> None:
-    files = find_inputs([str(path)], BANK, labels="required") * 2
+    files = find_inputs([Place.of(path)], BANK, labels="required") * 2
     positions: list[int] = []
     for segment in limit_files(files, rows):
         for batch in read_segment(segment, BANK, 1_000, labels="required"):
@@ -164,7 +165,7 @@ def test_a_directory_is_read_by_names_relative_to_it(tmp_path: Path, caplog) -> 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(csv_of(GOOD))
     with caplog.at_level(logging.WARNING):
-        files = find_inputs([str(tmp_path)], BANK, labels="required")
+        files = find_inputs([Place.of(tmp_path)], BANK, labels="required")
     assert [file.name for file in files] == ["2024/a.csv", "b.csv"]
     assert "1 files of no known format left out" in caplog.text
 
@@ -176,7 +177,7 @@ def test_globs_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
 
     def names(*given: str) -> list[str]:
-        files = find_inputs(given, BANK, labels="required")
+        files = find_inputs(Place.parse_all(given), BANK, labels="required")
         assert all(Path(file.path).is_absolute() for file in files)
         return [file.name for file in files]
 
@@ -193,7 +194,10 @@ def test_files_of_the_same_name_are_distinguished_by_their_folders(tmp_path: Pat
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.csv").write_bytes(csv_of(GOOD))
     value = [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert [f.name for f in find_inputs(value, BANK, labels="required")] == ["a/x.csv", "b/x.csv"]
+    assert [f.name for f in find_inputs(Place.parse_all(value), BANK, labels="required")] == [
+        "a/x.csv",
+        "b/x.csv",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,7 @@ def test_unreadable_files_are_refused_in_one_line(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error) as refused:
-        find_inputs([str(tmp_path / name)], BANK, labels="required")
+        find_inputs([Place.of(tmp_path / name)], BANK, labels="required")
     assert str(tmp_path / name) in str(refused.value)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -241,7 +245,7 @@ def test_files_that_are_not_regular_are_refused(name: str, tmp_path: Path) -> No
     (tmp_path / "link.csv").symlink_to("/dev/null")
     path = "/dev/zero" if name == "device.csv" else str(tmp_path / name)
     with fails(Code.INPUT_UNREADABLE, f"^{path}: "):
-        find_inputs([path], BANK, labels="required")
+        find_inputs([Place.parse(path)], BANK, labels="required")
 
 
 def test_linked_folders_are_followed_and_each_is_read_once(
@@ -258,7 +262,7 @@ def test_linked_folders_are_followed_and_each_is_read_once(
     (value / "dangling.csv").symlink_to("nowhere")
     os.mkfifo(value / "pipe.csv")
     with caplog.at_level(logging.WARNING):
-        result = [file.name for file in list_files(str(value))]
+        result = [file.name for file in list_files(Place.of(value))]
     assert result == ["2024/day.csv", "a_link/deep/day.csv"]
     assert [r.getMessage().partition(": ")[2] for r in caplog.records] == [
         "is a link to nothing; left out",
@@ -272,9 +276,9 @@ def test_a_foreign_file_is_refused_with_its_columns(kind: str, tmp_path: Path) -
     table = pa.table({f"zz{number}": [1] for number in range(10)})
     (pq.write_table if kind == "parquet" else pa.csv.write_csv)(table, path)
     with fails(Code.COLUMN_MISSING, "'id' of schema bank .* zz0, "):
-        find_inputs([str(path)], BANK, labels="required")
+        find_inputs([Place.of(path)], BANK, labels="required")
     with fails(Code.COLUMN_MISSING, r"zz7 and 2 more$"):
-        find_inputs([str(path)], BANK, labels="required")
+        find_inputs([Place.of(path)], BANK, labels="required")
 
 
 @pytest.mark.parametrize("value", ["", "x\udcff.csv"])
@@ -282,7 +286,7 @@ def test_a_name_that_is_not_utf8_is_one_line(value: str, tmp_path: Path) -> None
     (tmp_path / "x\udcff.csv").write_bytes(csv_of(GOOD))
     (tmp_path / "good.csv").write_bytes(csv_of(GOOD))
     with pytest.raises(FraudError) as refused:
-        find_inputs([str(tmp_path / value)], BANK, labels="required")
+        find_inputs([Place.of(tmp_path / value)], BANK, labels="required")
     assert str(refused.value) == f"{tmp_path}/x\\udcff.csv: its name is not UTF-8; rename it"
 
 
@@ -363,7 +367,7 @@ def test_a_url_whose_file_system_is_not_installed(
     with pytest.raises(
         UsageError, match=rf"{package}.*pip install 'beam-fraud\[{extra}\]'"
     ) as message:
-        find_inputs([url], BANK, labels="required")
+        find_inputs([Place.parse(url)], BANK, labels="required")
     assert "\n" not in str(message.value)
 
 
@@ -386,9 +390,9 @@ class Strict(LocalFileSystem):
 
 def test_files_by_url_are_found_before_there_is_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FileSystems, "_pipeline_options", None)
-    assert list_files("strict://box/x.csv")[0].path == "strict://box/x.csv"
+    assert list_files(Place.parse("strict://box/x.csv"))[0].path == "strict://box/x.csv"
 
 
 def test_a_url_that_no_file_system_knows() -> None:
     with fails(Code.URL_UNUSABLE, "nope://", kind=UsageError):
-        find_inputs(["nope://bucket/x.csv"], BANK, labels="required")
+        find_inputs([Place.parse("nope://bucket/x.csv")], BANK, labels="required")

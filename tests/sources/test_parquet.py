@@ -8,6 +8,7 @@ import pytest
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.sources.source import find_inputs
+from beam_fraud.storage.urls import Place
 from tests.failing import fails
 from tests.reading import BANK, COLUMNS, GOOD, read
 
@@ -29,7 +30,7 @@ def test_other_types_are_refused_by_name(column: str, type: pa.DataType, tmp_pat
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({**GOOD_ARRAYS, column: pa.nulls(1, type)}), path)
     with pytest.raises(FraudError) as refused:
-        find_inputs([str(path)], BANK, labels="required")
+        find_inputs([Place.of(path)], BANK, labels="required")
     message = str(refused.value)
     assert message.startswith(f"{path}: column {column!r} is ")
     assert ", should be " in message
@@ -41,10 +42,10 @@ def test_missing_and_repeated_columns_are_reported(tmp_path: Path) -> None:
     table = pa.table(GOOD_ARRAYS)
     pq.write_table(table.rename_columns(["idd", *table.column_names[1:]]), path)
     with fails(Code.COLUMN_MISSING, "'id' of schema bank .*did you mean"):
-        find_inputs([str(path)], BANK, labels="required")
+        find_inputs([Place.of(path)], BANK, labels="required")
     pq.write_table(table.append_column("amount", table["amount"]), path)
     with fails(Code.COLUMN_TWICE, "'amount'"):
-        find_inputs([str(path)], BANK, labels="required")
+        find_inputs([Place.of(path)], BANK, labels="required")
 
 
 def test_a_column_of_nulls_is_accepted(tmp_path: Path) -> None:

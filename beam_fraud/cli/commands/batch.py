@@ -13,7 +13,7 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 
 from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
-from beam_fraud.cli.commands.target import target_of_batch
+from beam_fraud.cli.commands.places import RunPlaces
 from beam_fraud.cli.options import BatchOptions
 from beam_fraud.cli.terminal.progress import progress_of
 from beam_fraud.errors import Code, FraudError
@@ -26,7 +26,8 @@ from beam_fraud.pipeline.batch import Inputs
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.records.event_span import event_span
 from beam_fraud.runners import launch
-from beam_fraud.runners.refusal import Target
+from beam_fraud.runners.call import Call, Target
+from beam_fraud.runners.checks import enforce
 from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.sinks.base import FlaggedSink
@@ -35,6 +36,7 @@ from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs, limit_files
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, RunOutputs
+from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.counters import read_counters
 
 _LOG = logging.getLogger(__name__)
@@ -53,6 +55,8 @@ class BatchPlan:
 
     #: Options of the call.
     options: BatchOptions
+    #: The places that they name.
+    places: RunPlaces
     #: Beam's options and the runner.
     submission: Submission
     #: Destination of the pipeline.
@@ -64,19 +68,35 @@ class BatchPlan:
         return self.submission.template_location
 
 
-def plan(options: BatchOptions, sink: FlaggedSink | None = None) -> BatchPlan:
+def plan(
+    options: BatchOptions,
+    places: RunPlaces,
+    sink: FlaggedSink | None = None,
+    *,
+    alerted: bool = False,
+) -> BatchPlan:
     """Plan the pipeline; refuse calls that the runner cannot run.
 
     Args:
       options: options of the call.
+      places: the places that they name.
       sink: the sink of `--sink`, or None.
+      alerted: whether people are alerted.
 
     Raises:
       UsageError: the runner cannot run it, or an option is missing or has no effect.
       FraudError: an address does not answer.
     """
     submission = Submission.of(options.beam_args, options.workers)
-    return BatchPlan(options, submission, target_of_batch(options, sink, submission))
+    attended = ["--sink"] * (sink is not None) + ["--alert"] * alerted
+    call = Call(
+        submission,
+        streaming=False,
+        places=places.of_workers(sink),
+        workers=options.workers,
+        attended=attended,
+    )
+    return BatchPlan(options, places, submission, enforce(call))
 
 
 def find(planned: BatchPlan, features: FeatureSet, outputs: RunOutputs) -> Inputs:
@@ -87,11 +107,12 @@ def find(planned: BatchPlan, features: FeatureSet, outputs: RunOutputs) -> Input
       FraudError: a file cannot be read or lacks a column.
     """
     options, here = planned.options, planned.target.runner.local
-    refuse_bundles((*options.files, *options.history))
-    refuse_own_outputs((*options.files, *options.history), outputs.directory)
+    places = planned.places
+    refuse_bundles((*places.files, *places.history))
+    refuse_own_outputs((*places.files, *places.history), outputs.directory)
     inputs = Inputs((), features, outputs)
-    files = tuple(find_inputs(options.files, features.schema, labels=inputs.labels))
-    history = find_history(options.history, files, features.schema, labels=inputs.labels)
+    files = tuple(find_inputs(places.files, features.schema, labels=inputs.labels))
+    history = find_history(places.history, files, features.schema, labels=inputs.labels)
     return replace(
         inputs,
         files=files,
@@ -266,7 +287,7 @@ def counted_share(counted: Mapping[str, int]) -> DeadShare:
 
 def first_of_file(part: str) -> tuple[str, int, str] | None:
     """Return the first dead letter of a Parquet file of them."""
-    with pq.ParquetFile(open_file(part)) as file:
+    with pq.ParquetFile(open_file(Place.parse(part))) as file:
         return first_dead_letter(file.iter_batches(1))
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.inputs import input_places
 from beam_fraud.cli.commands.rules import rules_for_model
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CheckRulesOptions
@@ -34,6 +34,7 @@ from beam_fraud.records.text import as_mask
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
+from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
 #: Rows per block, as in the graph.
@@ -48,18 +49,18 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
       FraudError: there are no rows, or a file or the bundle cannot be used.
     """
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    refuse_bundles((*options.on, *options.history))
-    bundle = None if options.model is None else open_bundle(options.model)
+    on, history = input_places(options.on), input_places(options.history)
+    bundle = None if options.model is None else open_bundle(Place.parse(options.model))
     if bundle is not None:
         check_packages(bundle)
     schema = _schema(options, bundle)
     rules, features = _rules_and_features(options, schema, bundle)
     dataset = load_dataset(
-        options.on,
+        on,
         features.schema,
         since=since,
         until=until,
-        history=options.history,
+        history=history,
         labels="known",
     )
     if dataset.rows_dead:

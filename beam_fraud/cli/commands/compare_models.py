@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.inputs import input_places
 from beam_fraud.cli.commands.show_model import FIGURES
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CompareModelsOptions
@@ -25,6 +25,7 @@ from beam_fraud.models.metrics import measure, one_class_warning
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.platform.wording import printable
 from beam_fraud.schema.event_time import event_micros
+from beam_fraud.storage.urls import Place
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def run(options: CompareModelsOptions) -> dict[str, object]:
                 raise UsageError(
                     f"--{name}: needs --on FILE, the rows to measure on", Code.OPTION_CONFLICT
                 )
-    bundles = [open_bundle(path) for path in options.bundles]
+    bundles = [open_bundle(place) for place in Place.parse_all(options.bundles)]
     return {
         "models": [_described(bundle) for bundle in bundles],
         "differences": asdict(differences([bundle.manifest for bundle in bundles])),
@@ -134,14 +135,14 @@ def _described(bundle: Bundle) -> dict[str, Any]:
 
 
 def _measured(bundles: list[Bundle], options: CompareModelsOptions) -> dict[str, Any]:
-    refuse_bundles((*options.on, *options.history))
+    on, history = input_places(options.on), input_places(options.history)
     for bundle in bundles:
         check_packages(bundle)
     evaluated = evaluated_rows(
         bundles,
-        options.on,
+        on,
         schema=options.schema,
-        history=options.history,
+        history=history,
         since=parse_moment("--from", options.since),
         until=parse_moment("--until", options.until),
         protocol=None,

@@ -26,7 +26,7 @@ from beam_fraud.sources.csv import DELIMITERS, split_header
 from beam_fraud.sources.csv_text import split_record
 from beam_fraud.sources.segment import CsvLayout
 from beam_fraud.storage.batch_outputs import local_directory
-from beam_fraud.storage.urls import absolute
+from beam_fraud.storage.urls import Place, absolute
 
 #: Maximum of characters shown of a value.
 _LONGEST = 60
@@ -50,7 +50,10 @@ def place(out: str | None, sink: str | None) -> DeadLetterDirectory | DeadLetter
             Code.OPTION_MISSING,
         )
     store: DeadLetterDirectory | DeadLetterTable
-    store = DeadLetterDirectory(local_directory(out)) if out is not None else _table(sink or "")
+    if out is not None:
+        store = DeadLetterDirectory(local_directory(Place.parse(out)))
+    else:
+        store = _table(sink or "")
     store.check()
     return store
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_fraud.cli.commands.inputs import kafka_settings
 from beam_fraud.cli.options import DoctorOptions
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -22,8 +21,12 @@ from beam_fraud.operations.doctor.machine import (
 )
 from beam_fraud.operations.doctor.runner import check_runner
 from beam_fraud.operations.doctor.workers import check_workers
+from beam_fraud.runners.call import Call
 from beam_fraud.runners.submission import Submission
+from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.schema.toml import load_schema
+from beam_fraud.sources.kafka.options import broker_settings
+from beam_fraud.storage.urls import Place
 
 #: Width of a check's name.
 _WIDE = 11
@@ -61,21 +64,22 @@ def run(options: DoctorOptions, show: Callable[[Check], None] | None = None) -> 
 
 def _checks(options: DoctorOptions) -> Iterator[Check]:
     yield from check_packages()
-    model, schema, out = options.model, options.schema, options.out
+    schema, places = options.schema, _places(options)
+    model, out = places.get("--model"), places.get("--out")
     if schema is not None:
         yield tried("schema", lambda: f"{load_schema(schema).name} can be read")
     if model is not None:
-        with doing(f"opening {model}"):
+        with doing(f"opening {model.shown}"):
             opened = tried("model", lambda: check_bundle(model))
         yield opened
     if out is not None:
         yield check_disk(out)
     if options.kafka is not None:
         with doing(f"asking Kafka {options.kafka}"):
-            kafka_checks = _kafka(options, options.kafka)
+            kafka_checks = _kafka(options)
         yield from kafka_checks
     if options.beam_args:
-        yield from _runner(options)
+        yield from _runner(options, places)
 
 
 def call(options: DoctorOptions, *, as_json: bool) -> Outcome:
@@ -109,19 +113,28 @@ def render(result: dict[str, object]) -> str:
     return f"{sum(states.values())} checks: {', '.join(counts)}"
 
 
-def _kafka(options: DoctorOptions, servers: str) -> list[Check]:
+def _kafka(options: DoctorOptions) -> list[Check]:
     try:
-        return check_kafka(kafka_settings(servers, options), options.topics)
+        return check_kafka(broker_settings(options), options.topics)
     except FraudError as error:
         return [refused("Kafka", error)]
 
 
-def _runner(options: DoctorOptions) -> Iterator[Check]:
+def _places(options: DoctorOptions) -> dict[str, Place]:
+    """Return the places of the options, once a call."""
+    named = {"--model": options.model, "--out": options.out}
+    return {option: Place.parse(text) for option, text in named.items() if text is not None}
+
+
+def _runner(options: DoctorOptions, places: Mapping[str, Place]) -> Iterator[Check]:
     beam_options = PipelineOptions(list(options.beam_args)).get_all_options(drop_default=True)
     streaming = options.kafka is not None or not _OF_STREAMS.isdisjoint(beam_options)
     submission = Submission.of(options.beam_args, workers=1, streaming=streaming)
+    seen = [
+        WorkerPlace(option, place, written=option == "--out") for option, place in places.items()
+    ]
     checks = list[Check]()
-    for check in check_runner(submission, streaming=streaming):
+    for check in check_runner(Call(submission, streaming=streaming, places=seen, thorough=True)):
         checks.append(check)
         yield check
     # On Dataflow a probe would cost minutes of paid machines.
@@ -130,5 +143,8 @@ def _runner(options: DoctorOptions) -> Iterator[Check]:
         return
     probed = Submission.of(options.beam_args, workers=1)
     yield from check_workers(
-        probed, model=options.model, out=options.out, seconds=options.probe_seconds
+        probed,
+        model=places.get("--model"),
+        out=places.get("--out"),
+        seconds=options.probe_seconds,
     )

@@ -29,7 +29,7 @@ from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import local_directory, new_run_id
 from beam_fraud.storage.database.connection import check_database, prepare_database
 from beam_fraud.storage.database.upsert import is_utf8
-from beam_fraud.storage.urls import absolute
+from beam_fraud.storage.urls import Place, absolute
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def run(options: EraseOptions) -> dict[str, object]:
     subject = _subject(options)
     erasure = Erasure.of(new_run_id(), subject)
     sinks = _sinks(options)
-    outs = [local_directory(out) for out in options.outs]
+    outs = [local_directory(Place.parse(out)) for out in options.outs]
     files = [absolute(Path(file)) for file in options.files]
     for file in files:
         try:

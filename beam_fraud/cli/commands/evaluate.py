@@ -15,7 +15,7 @@ from beam_fraud.cli.commands.figures import (
     render_metrics,
     render_models,
 )
-from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.inputs import input_places
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import EvaluateOptions
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -39,28 +39,33 @@ _log = logging.getLogger(__name__)
 _ENDINGS = (".html", ".json", ".md")
 
 
-@sole_writer("--out", "out")
 def run(options: EvaluateOptions) -> dict[str, object]:
     """Score the rows and compare with their labels.
 
     Raises:
       FraudError: there are no labels or rows, or a bundle cannot be used.
     """
+    reports = Place.parse_all(options.out)
+    with sole_writer("--out", *reports):
+        return _evaluate(options, reports)
+
+
+def _evaluate(options: EvaluateOptions, reports: Sequence[Place]) -> dict[str, object]:
     threshold = options.threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: must be from 0 to 1", Code.OPTION_VALUE)
-    files, png = _report_files(options.out, _ENDINGS), _png_directory(options.png)
+    files, png = _report_files(reports, _ENDINGS), _png_directory(options.png)
     prices = parse_cost(options.cost)
-    refuse_bundles((*options.files, *options.history))
+    read, history = input_places(options.files), input_places(options.history)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    bundles = [open_bundle(path) for path in options.models]
+    bundles = [open_bundle(place) for place in Place.parse_all(options.models)]
     for bundle in bundles:
         check_packages(bundle)
     evaluated = evaluated_rows(
         bundles,
-        options.files,
+        read,
         schema=options.schema,
-        history=options.history,
+        history=history,
         since=since,
         until=until,
         protocol=options.protocol,
@@ -196,11 +201,11 @@ def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]
     return [str(path) for path in (*files, *plots)]
 
 
-def _report_files(names: Sequence[str], endings: Sequence[str]) -> tuple[Path, ...]:
+def _report_files(places: Sequence[Place], endings: Sequence[str]) -> tuple[Path, ...]:
     """Return the files of reports.
 
     Args:
-      names: values of `--out`.
+      places: values of `--out`.
       endings: endings of reports.
 
     Raises:
@@ -208,9 +213,8 @@ def _report_files(names: Sequence[str], endings: Sequence[str]) -> tuple[Path, .
     """
     files: list[Path] = []
     known = f"{', '.join(endings[:-1])} or {endings[-1]}"
-    for name in names:
-        place = Place.parse(name)
-        path = place.local or Path(name)
+    for place in places:
+        name, path = place.shown, place.local or Path(place.name)
         if path.suffix.lower() not in endings:
             raise UsageError(f"--out {name}: must end in {known}", Code.OUTPUT_NAME)
         if place.local is None or path.is_dir() or not path.parent.is_dir():

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.inputs import input_places
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import ExploreOptions
 from beam_fraud.cli.terminal.columns import fact, table
@@ -24,12 +24,12 @@ from beam_fraud.sources.file_format import format_of
 from beam_fraud.sources.filesystem import list_files
 from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.lock import sole_writer
+from beam_fraud.storage.urls import Place
 
 #: Maximum of features on the terminal.
 _SHOWN = 5
 
 
-@sole_writer("--out", "out")
 def run(options: ExploreOptions) -> dict[str, object]:
     """Explore the rows, and write the page.
 
@@ -37,19 +37,22 @@ def run(options: ExploreOptions) -> dict[str, object]:
       UsageError: an option is invalid.
       FraudError: there are no rows, or a file cannot be read or written.
     """
+    out = Place.parse(options.out)
+    with sole_writer("--out", out):
+        return _explore(options, Path(out.shown).expanduser())
+
+
+def _explore(options: ExploreOptions, out: Path) -> dict[str, object]:
     started = time.monotonic()
-    out = Path(options.out).expanduser()
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
-    refuse_bundles((*options.files, *options.history))
+    given, history = input_places(options.files), input_places(options.history)
     schema = load_schema(options.schema)
-    files = _files(options.files)
-    _refuse_inputs(out, [*files, *_files(options.history)])
+    files = _files(given)
+    _refuse_inputs(out, [*files, *_files(history)])
     _make_directory(out.parent, "--out")
     if options.png is not None:
         _make_directory(Path(options.png).expanduser(), "--png")
-    dataset = load_dataset(
-        options.files, schema, since=since, until=until, history=options.history, labels="known"
-    )
+    dataset = load_dataset(given, schema, since=since, until=until, history=history, labels="known")
     _refuse_nothing(dataset)
     with doing(f"exploring {dataset.transactions.num_rows:,} rows"):
         exploration = explore(dataset, schema)
@@ -109,8 +112,8 @@ def render(result: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
-def _files(patterns: Sequence[str]) -> list[str]:
-    paths = (file.path for name in patterns for file in list_files(name))
+def _files(places: Sequence[Place]) -> list[str]:
+    paths = (file.path for place in places for file in list_files(place))
     return list(dict.fromkeys(path for path in paths if format_of(path)))
 
 

@@ -7,18 +7,19 @@ from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.onnx.export import export_onnx
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.storage.lock import sole_writer
+from beam_fraud.storage.urls import Place
 
 
-@sole_writer("--onnx", "onnx")
 def run(options: ExportModelOptions) -> dict[str, object]:
     """Convert the model, compare the scores and write the file.
 
     Raises:
       FraudError: the model has no converter, or the scores differ.
     """
-    bundle = open_bundle(options.model)
-    with doing(f"converting {bundle.model_id} and comparing its scores"):
-        exported = export_onnx(bundle, options.onnx)
+    with sole_writer("--onnx", Place.parse(options.onnx)):
+        bundle = open_bundle(Place.parse(options.model))
+        with doing(f"converting {bundle.model_id} and comparing its scores"):
+            exported = export_onnx(bundle, options.onnx)
     return {
         "model_id": bundle.model_id,
         "out": exported.path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from beam_fraud.cli.commands import batch
+from beam_fraud.cli.commands.places import RunPlaces
 from beam_fraud.cli.options import FeaturesOptions
 from beam_fraud.features.matrix import FeatureSet, table_schema
 from beam_fraud.monitoring import counters
@@ -25,10 +26,11 @@ def run(options: FeaturesOptions) -> dict[str, object]:
       FraudError: a file cannot be used, or a directory cannot be written.
     """
     started = time.monotonic()
-    plan = batch.plan(options)
+    places = RunPlaces.of(files=options.files, history=options.history, out=options.out)
+    plan = batch.plan(options, places)
     features = FeatureSet(load_schema(options.schema))
     branches = {FEATURES: table_schema(features), DEAD_LETTERS: DEAD_LETTER}
-    outputs = batch_outputs(options.out, branches)
+    outputs = batch_outputs(places.out, branches)
     inputs = batch.find(plan, features, outputs)
     outputs.check()
     batch.warn_of_windows(inputs)

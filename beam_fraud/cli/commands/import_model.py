@@ -16,15 +16,21 @@ from beam_fraud.models.storage import check_directory
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.lock import sole_writer
+from beam_fraud.storage.urls import Place
 
 
-@sole_writer("--out", "out")
 def run(options: ImportModelOptions) -> dict[str, object]:
     """Open the model if it is trusted, check it against the schema and write the bundle.
 
     Raises:
       FraudError: it is not trusted, cannot be opened or does not fit the schema.
     """
+    out = Place.parse(options.out)
+    with sole_writer("--out", out):
+        return _import(options, out)
+
+
+def _import(options: ImportModelOptions, out: Place) -> dict[str, object]:
     if not 0 <= options.threshold <= 1:
         raise UsageError(
             f"--threshold {options.threshold:g}: must be from 0 to 1", Code.OPTION_VALUE
@@ -38,7 +44,7 @@ def run(options: ImportModelOptions) -> dict[str, object]:
     thresholds = Thresholds(options.threshold, options.decline)
     name = model_name(options.name, options.out)
     schema = load_schema(options.schema)
-    check_directory(options.out, MANIFEST_FILE)
+    check_directory(out, MANIFEST_FILE)
     saved = read_model_file(options.file)
     if not options.trust:
         raise FraudError(
@@ -59,7 +65,7 @@ def run(options: ImportModelOptions) -> dict[str, object]:
     )
     source = Path(options.file).name
     card = imported_card(name, imported, source, saved.sha256, thresholds)
-    bundle = write_bundle(options.out, imported.model, manifest, Reference(), card)
+    bundle = write_bundle(out, imported.model, manifest, Reference(), card)
     return {
         "model_id": bundle.model_id,
         "out": bundle.path,

@@ -6,41 +6,35 @@ from collections.abc import Sequence
 from os.path import realpath
 from pathlib import Path
 
-from beam_fraud.cli.options.groups import KafkaOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import MANIFEST_FILE, MODEL_FILE
 from beam_fraud.sources.filesystem import list_files
-from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.storage.urls import Place
 
 
-def kafka_settings(servers: str, options: KafkaOptions) -> KafkaSettings:
-    """Return the connection settings of a broker.
-
-    Args:
-      servers: `--kafka`.
-      options: options of the call.
+def input_places(given: Sequence[str]) -> tuple[Place, ...]:
+    """Parse the files, directories or globs of transactions of an option.
 
     Raises:
-      UsageError: a property is invalid.
-      FraudError: a file that an option names cannot be read.
+      UsageError: a directory is a model bundle.
+      FraudError: the file system reports an error.
     """
-    file = None if options.kafka_properties is None else Path(options.kafka_properties)
-    return KafkaSettings.of(servers, options.kafka_config, file)
+    places = Place.parse_all(given)
+    refuse_bundles(places)
+    return places
 
 
-def refuse_bundles(patterns: Sequence[str]) -> None:
+def refuse_bundles(places: Sequence[Place]) -> None:
     """Refuse model bundles among the transactions.
 
     Raises:
       UsageError: a directory is a model bundle.
       FraudError: the file system reports an error.
     """
-    for name in patterns:
-        path = Place.parse(name).local
-        if path is not None and _is_bundle(path):
+    for place in places:
+        if place.local is not None and _is_bundle(place.local):
             raise UsageError(
-                f"{name}: is a model bundle, not transactions; give it as --model",
+                f"{place.shown}: is a model bundle, not transactions; give it as --model",
                 Code.INPUT_FORMAT,
             )
 
@@ -54,11 +48,11 @@ def _is_bundle(path: Path) -> bool:
         ) from None
 
 
-def refuse_own_outputs(patterns: Sequence[str], out: Path | str) -> None:
+def refuse_own_outputs(places: Sequence[Place], out: Path | str) -> None:
     """Refuse inputs that are outputs of this or an earlier run.
 
     Args:
-      patterns: paths, directories or globs.
+      places: files, directories or globs.
       out: the directory of the outputs, absolute, or its URL.
 
     Raises:
@@ -67,31 +61,29 @@ def refuse_own_outputs(patterns: Sequence[str], out: Path | str) -> None:
       FraudError: the file system reports an error.
     """
     if isinstance(out, str):
-        for name in patterns:
-            read = name.rstrip("/")
+        for place in places:
+            read = place.name.rstrip("/")
             if f"{out}/".startswith(f"{read}/") or read.startswith(f"{out}/"):
-                raise UsageError(_inside(out, name), Code.PLACE_SHARED)
+                raise UsageError(_inside(out, place), Code.PLACE_SHARED)
         return
     if out.is_file():
         raise UsageError(f"--out {out}: is a file, give a directory", Code.OUTPUT_NAME)
-    place = Path(realpath(out))
-    for name in patterns:
-        path = Place.parse(name).local
-        directory = None if path is None else Path(realpath(path))
-        if directory and place.is_relative_to(directory) and not _hidden(place, directory):
-            raise UsageError(_inside(out, name), Code.PLACE_SHARED)
-        if any(Path(realpath(file)).is_relative_to(place) for file in _matches(name)):
-            raise UsageError(_inside(out, name), Code.PLACE_SHARED)
+    real = Path(realpath(out))
+    for place in places:
+        directory = None if place.local is None else Path(realpath(place.local))
+        if directory and real.is_relative_to(directory) and not _hidden(real, directory):
+            raise UsageError(_inside(out, place), Code.PLACE_SHARED)
+        if any(Path(realpath(file)).is_relative_to(real) for file in _matches(place)):
+            raise UsageError(_inside(out, place), Code.PLACE_SHARED)
 
 
 def _hidden(place: Path, directory: Path) -> bool:
     return any(part.startswith((".", "_")) for part in place.relative_to(directory).parts)
 
 
-def _matches(pattern: str) -> list[str]:
+def _matches(pattern: Place) -> list[str]:
     # Only globs remain; paths that match nothing fail on reading.
-    path = Place.parse(pattern).local
-    if path is None or path.exists():
+    if pattern.local is None or pattern.local.exists():
         return []
     try:
         return [file.path for file in list_files(pattern)]
@@ -99,8 +91,8 @@ def _matches(pattern: str) -> list[str]:
         return []
 
 
-def _inside(out: Path | str, pattern: str) -> str:
+def _inside(out: Path | str, place: Place) -> str:
     return (
-        f"--out {out}: is among the files to read ({pattern}), so the next run would read the "
-        "outputs of this run; give a directory outside"
+        f"--out {out}: is among the files to read ({place.shown}), so the next run would read "
+        "the outputs of this run; give a directory outside"
     )

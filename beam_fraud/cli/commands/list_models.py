@@ -10,6 +10,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.listing import bundle_bytes, find_bundles
 from beam_fraud.platform.wording import printable
+from beam_fraud.storage.urls import Place
 
 
 def run(options: ListModelsOptions) -> dict[str, object]:
@@ -21,8 +22,9 @@ def run(options: ListModelsOptions) -> dict[str, object]:
     Raises:
       FraudError: the directory does not exist.
     """
-    paths = dict.fromkeys(path for d in options.directories for path in find_bundles(d))
-    lines = [_line(path) for path in paths]
+    directories = Place.parse_all(options.directories)
+    places = dict.fromkeys(place for one in directories for place in find_bundles(one))
+    lines = [_line(place) for place in places]
     good = [line for line in lines if "error" not in line]
     good.sort(key=lambda line: str(line["created"]), reverse=True)
     return {"models": [*good, *(line for line in lines if "error" in line)]}
@@ -46,10 +48,11 @@ def render(result: dict[str, object]) -> str:
     )
 
 
-def _line(path: str) -> dict[str, object]:
+def _line(place: Place) -> dict[str, object]:
+    path = place.shown
     try:
-        bundle = open_bundle(path)
-        size = bundle_bytes(path)
+        bundle = open_bundle(place)
+        size = bundle_bytes(place)
     except FraudError as error:
         return {"path": path, "error": str(error), "code": error.code}
     except OSError as error:

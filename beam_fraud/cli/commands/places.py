@@ -1,16 +1,19 @@
-"""Check that the outputs of a run do not overlap with each other or its inputs."""
+"""Places that the options of a run name, and the check that none overlaps with another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from os.path import realpath
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.runners.dataflow.checks import IN_IMAGE
+from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.storage.urls import Place
@@ -29,6 +32,72 @@ class _Place:
     path: Path
     #: Its purpose, if not obvious from the option.
     holds: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlaces:
+    """The places that the options of a run name."""
+
+    #: Files, directories or globs of the transactions.
+    files: tuple[Place, ...]
+    #: The same of earlier transactions.
+    history: tuple[Place, ...]
+    #: The bundle; None for a run without a model.
+    model: Place | None
+    #: The directory whose new files a stream reads, or None.
+    watch: Place | None
+    #: `--out`.
+    out: Place
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        out: str,
+        files: Sequence[str] = (),
+        history: Sequence[str] = (),
+        model: str | None = None,
+        watch: str | None = None,
+    ) -> RunPlaces:
+        """Parse the options of a run, once a call."""
+        return cls(
+            files=Place.parse_all(files),
+            history=Place.parse_all(history),
+            model=None if model is None else Place.parse(model),
+            watch=None if watch is None else Place.parse(watch),
+            out=Place.parse(out),
+        )
+
+    def of_workers(
+        self, sink: FlaggedSink | None, files: Mapping[str, str] = MappingProxyType({})
+    ) -> list[WorkerPlace]:
+        """Return the places that workers read and write.
+
+        Args:
+          sink: the sink, which says what it writes on a disk and which files it reads.
+          files: further files that every worker reads itself: option to path.
+        """
+        places = [WorkerPlace("", file) for file in self.files]
+        places += [WorkerPlace("--history", file) for file in self.history]
+        if self.watch is not None:
+            places.append(WorkerPlace("--watch", self.watch, on_disk=True, fix="give --kafka"))
+        places.append(WorkerPlace("--out", self.out, written=True))
+        places += [_read_by_all(option, path) for option, path in files.items()]
+        if self.model is not None:
+            fix = f"put it in a bucket, or in the image under {IN_IMAGE}"
+            places.append(WorkerPlace("--model", self.model, fix=fix))
+        if sink is None:
+            return places
+        if sink.disk is not None:
+            place = Place(str(sink.disk), sink.disk, sink.describe())
+            other = "give postgresql:// or bigquery:"
+            places.append(WorkerPlace("--sink", place, on_disk=True, fix=other))
+        return places + [_read_by_all(f"--sink {name}", p) for name, p in sink.worker_files.items()]
+
+
+def _read_by_all(option: str, path: str) -> WorkerPlace:
+    """Return a file that every worker reads itself, so that no job contains secrets."""
+    return WorkerPlace(option, Place.parse(path), fix=f"put it in the image under {IN_IMAGE}")
 
 
 class Outputs(Protocol):
@@ -56,8 +125,8 @@ def refuse_shared_places(
     sink: FlaggedSink | None,
     channels: Sequence[Channel],
     files: Sequence[InputFile],
-    bundle: str,
-    watched: Path | None = None,
+    bundle: Place | None,
+    watched: Place | None = None,
 ) -> None:
     """Refuse outputs that overlap with other outputs or inputs.
 
@@ -66,7 +135,7 @@ def refuse_shared_places(
       sink: sink of flagged rows.
       channels: alert channels.
       files: inputs; URLs are skipped.
-      bundle: directory of the model, or its URL.
+      bundle: directory of the model.
       watched: a directory whose direct files are all read, or None.
 
     Raises:
@@ -80,9 +149,9 @@ def refuse_shared_places(
     )
     outbox = bool(channels) and (sink is None or sink.database is None)
     own = list(_of_outputs(outputs, outbox=outbox))
-    read = map(Place.parse, (*(file.path for file in files), bundle))
+    read = (*(file.place for file in files), *(() if bundle is None else (bundle,)))
     inputs = [_Place(place.name, _followed(place.local)) for place in read if place.local]
-    model = Place.parse(bundle).local
+    model = None if bundle is None else bundle.local
     if out and model and out.path.is_relative_to(_followed(model)):
         raise UsageError(
             f"--out {directory}: is in the model bundle {bundle}; give another place",
@@ -99,11 +168,11 @@ def refuse_shared_places(
                 raise UsageError(
                     f"{place.option}: {other.option} is read; give another place", Code.PLACE_SHARED
                 )
-    if watched is not None:
-        path = _followed(watched)
+    if watched is not None and watched.local is not None:
+        path = _followed(watched.local)
         for place in (*places, *own):
             if path.is_relative_to(place.path) or place.path.parent == path:
-                raise _refusal(_Place(f"--watch {watched}", path), place)
+                raise _refusal(_Place(f"--watch {watched.shown}", path), place)
     for one, other in combinations(places, 2):
         if one.option != other.option and _meet(one, other):
             raise _refusal(other, one)

@@ -13,7 +13,6 @@ import pyarrow as pa
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands import score
 from beam_fraud.cli.commands.dead_letters import choice_of, place, refuse_missed
-from beam_fraud.cli.commands.inputs import kafka_settings
 from beam_fraud.cli.commands.scoring import sink_of
 from beam_fraud.cli.options import ReplayOptions
 from beam_fraud.cli.terminal.columns import fact
@@ -31,6 +30,7 @@ from beam_fraud.sinks.database import DatabaseSink, replay_undelivered
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.csv import read_header
 from beam_fraud.sources.file_format import REPLAY, FileFormat, format_of
+from beam_fraud.sources.kafka.options import broker_settings
 from beam_fraud.sources.replayed import is_csv_source
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import (
@@ -43,7 +43,7 @@ from beam_fraud.storage.batch_outputs import (
     new_run_id,
 )
 from beam_fraud.storage.staging import REPLAYING, Staging
-from beam_fraud.storage.urls import absolute
+from beam_fraud.storage.urls import Place, absolute
 
 
 def call(options: ReplayOptions, *, as_json: bool) -> Outcome:
@@ -79,7 +79,7 @@ def run(options: ReplayOptions) -> dict[str, object]:
             Code.OPTION_MISSING,
         )
     letters = place(options.out, options.from_sink)
-    out, sink = local_directory(options.results), sink_of(options)
+    out, sink = local_directory(Place.parse(options.results)), sink_of(options)
     _refuse_used(out, sink)
     with _workplace(out) as directory:
         staged, counts = stage(options, letters, directory)
@@ -130,7 +130,7 @@ def run_to_topic(options: ReplayOptions) -> dict[str, object]:
     from beam_fraud.sinks.topic import TopicWriter
     from beam_fraud.sources.kafka.check import topic_partitions
 
-    settings = kafka_settings(options.kafka, options)
+    settings = broker_settings(options)
     topic_partitions(settings, options.topic)
     with tempfile.TemporaryDirectory(prefix="beam-fraud-") as directory:
         staged, counts = stage(options, letters, Path(directory))
@@ -195,7 +195,7 @@ def stage(
 def _header(header: str | None) -> str | None:
     if header is None or not Path(header).expanduser().is_file():
         return header
-    return read_header(header, format_of(header) or FileFormat("csv"))
+    return read_header(Place.parse(header), format_of(header) or FileFormat("csv"))
 
 
 def _left_out(counts: StagedCounts) -> dict[str, object]:
@@ -276,7 +276,7 @@ def run_to_database(out: str, sink: str) -> dict[str, object]:
             "--sink: undelivered rows go to a database; or give --model and --out",
             Code.SINK_UNSUITED,
         )
-    directory = local_directory(out) / UNDELIVERED
+    directory = local_directory(Place.parse(out)) / UNDELIVERED
     if not directory.is_dir():
         raise FraudError(f"{out}: no rows wait there for a database", Code.PLACE_EMPTY)
     with doing(f"writing rows to {to.describe()}"):

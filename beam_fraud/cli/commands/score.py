@@ -14,7 +14,7 @@ from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands import batch
 from beam_fraud.cli.commands.batch import BatchPlan
-from beam_fraud.cli.commands.places import refuse_shared_places
+from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
 from beam_fraud.cli.commands.rules import rule_counts, warn_of_wide_rules
 from beam_fraud.cli.commands.scoring import (
     plan_scoring,
@@ -136,17 +136,28 @@ def render(result: dict[str, object]) -> str:
 
 
 def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
-    outputs = batch_outputs(options.out)
+    places = RunPlaces.of(
+        files=options.files, history=options.history, model=options.model, out=options.out
+    )
+    outputs = batch_outputs(places.out)
     refuse_no_outbox(sink, options.alerts, outputs)
-    how = batch.plan(options, sink)
+    how = batch.plan(options, places, sink, alerted=bool(options.alerts))
     here = how.target.runner.local
+    assert places.model is not None
     planned = plan_scoring(
-        options, sink, outputs, how.submission.options, sys.stderr, here=here, streaming=False
+        options,
+        places.model,
+        sink,
+        outputs,
+        how.submission.options,
+        sys.stderr,
+        here=here,
+        streaming=False,
     )
     scoring, channels = planned.scoring, planned.channels
     inputs = batch.find(how, planned.features, outputs)
     read = (*inputs.files, *inputs.history)
-    refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.path)
+    refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.place)
     outputs.check()
     planned.check()
     batch.warn_of_windows(inputs)

@@ -30,6 +30,7 @@ from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import UNDELIVERED
 from beam_fraud.storage.database.connection import sqlite_url
+from beam_fraud.storage.urls import Place
 
 
 def undelivered_rows(sink: FlaggedSink | None, counted: dict[str, int]) -> dict[str, object]:
@@ -128,6 +129,7 @@ def refuse_no_outbox(sink: FlaggedSink | None, alerts: Sequence[str], outputs: O
 
 def plan_scoring(
     options: ScoringOptions,
+    model: Place,
     sink: FlaggedSink | None,
     outputs: Outputs,
     beam_options: PipelineOptions,
@@ -140,6 +142,7 @@ def plan_scoring(
 
     Args:
       options: options of the call.
+      model: the bundle's directory.
       sink: the sink of `--sink`.
       outputs: outputs under `--out`.
       beam_options: Beam's options.
@@ -151,7 +154,7 @@ def plan_scoring(
       UsageError: an option is invalid.
       FraudError: the bundle, or a file of an option, cannot be used.
     """
-    bundle = open_bundle(options.model)
+    bundle = open_bundle(model)
     if here:
         # On a remote runner, the workers need it, not this machine.
         check_packages(bundle)

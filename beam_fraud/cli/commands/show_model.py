@@ -12,6 +12,7 @@ from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.models.bundle import open_bundle, read_card
 from beam_fraud.models.listing import bundle_bytes
 from beam_fraud.platform.wording import printable
+from beam_fraud.storage.urls import Place
 
 #: Figures of a manifest and their names.
 FIGURES = {
@@ -31,11 +32,12 @@ def run(options: ShowModelOptions) -> dict[str, object]:
     Raises:
       FraudError: it is no bundle, or damaged.
     """
-    bundle = open_bundle(options.bundle)
+    place = Place.parse(options.bundle)
+    bundle = open_bundle(place)
     return {
         "model_id": bundle.model_id,
         "path": bundle.path,
-        "bytes": bundle_bytes(bundle.path),
+        "bytes": bundle_bytes(place),
         "manifest": msgspec.to_builtins(bundle.manifest),
         "card": read_card(bundle),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,15 +19,17 @@ from beam_fraud.errors import Code, UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.simulate.files import file_format, whole_file, write_transactions
 from beam_fraud.simulate.fraud import MIX
+from beam_fraud.simulate.messages import Sender, handbook_messages
 from beam_fraud.simulate.simulation import FRAUD_RATE, Simulation, simulate
+from beam_fraud.sources.kafka.options import broker_settings
 from beam_fraud.storage.lock import sole_writer
+from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
 #: Type: write transactions and return their part of the result.
 Write = Callable[[pa.Table], dict[str, object]]
 
 
-@sole_writer("--out", "out")
 def run(options: SimulateOptions) -> dict[str, object]:
     """Simulate and write the file, or send messages in the order of their event times.
 
@@ -39,6 +42,12 @@ def run(options: SimulateOptions) -> dict[str, object]:
       UsageError: an option is invalid.
       FraudError: the file or the messages cannot be written.
     """
+    out = () if options.out is None else (Place.parse(options.out),)
+    with sole_writer("--out", *out):
+        return _simulate(options)
+
+
+def _simulate(options: SimulateOptions) -> dict[str, object]:
     began = time.perf_counter()
     place = _place(options)
     spec = _specification(options)
@@ -96,9 +105,7 @@ def _place(options: SimulateOptions) -> AbstractContextManager[Write]:
     if options.out is not None and options.kafka is not None:
         raise UsageError("--out and --kafka: give one of them", Code.OPTION_CONFLICT)
     if options.kafka is not None:
-        from beam_fraud.cli.commands.simulate_topic import to_topic
-
-        return nullcontext(to_topic(options))
+        return nullcontext(_to_topic(options))
     for_topics = {
         "--topic": options.topic,
         "--rate": options.rate,
@@ -127,6 +134,55 @@ def _to_file(out: str) -> Iterator[Write]:
             return {"out": out}
 
         yield write
+
+
+def _to_topic(options: SimulateOptions) -> Write:
+    """Check the topic of `options`, and return a function that sends transactions to it.
+
+    Its result has the topic's part of the result of `run`. Interrupted, it waits
+    until queued messages are written; a second interruption ends that, too.
+
+    Raises:
+      UsageError: an option is missing or invalid.
+      FraudError: the topic does not exist, or no broker answers.
+    """
+    # Imported here: a file needs no client library.
+    from beam_fraud.sinks.topic import TopicWriter
+    from beam_fraud.sources.kafka.check import topic_partitions
+
+    if not options.topic or options.kafka is None:
+        raise UsageError("--topic: missing; name the topic to send to", Code.OPTION_MISSING)
+    if options.rate is not None and not 0 < options.rate < math.inf:
+        raise UsageError(
+            f"--rate {options.rate:g}: must be above 0, in messages a second", Code.OPTION_VALUE
+        )
+    settings = broker_settings(options)
+    topic_partitions(settings, options.topic)
+    topic, rate = options.topic, options.rate
+
+    def send(transactions: pa.Table) -> dict[str, object]:
+        writer = TopicWriter(settings, topic)
+        sender = Sender(writer, rate)
+        began = time.perf_counter()
+        total = transactions.num_rows
+        try:
+            with doing(f"sending to {topic}", lambda: f"{sender.sent:,} of {total:,} messages"):
+                sender.send(handbook_messages(transactions))
+        except KeyboardInterrupt:
+            writer.flush()
+            _LOG.info("stopped after %d messages, all of them written", sender.sent)
+            raise
+        with doing(f"waiting for the broker of {topic}"):
+            writer.flush()
+        seconds = time.perf_counter() - began
+        return {
+            "topic": topic,
+            "messages": sender.sent,
+            "sending_seconds": round(seconds, 3),
+            "messages_per_second": round(sender.sent / seconds, 1),
+        }
+
+    return send
 
 
 def _specification(options: SimulateOptions) -> Simulation:

@@ -7,20 +7,17 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from apache_beam.options.pipeline_options import (
-    DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
 )
 
 from beam_fraud.alerts.channels.channel import Channel
-from beam_fraud.cli.commands.inputs import kafka_settings, refuse_bundles
-from beam_fraud.cli.commands.places import refuse_shared_places
+from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
 from beam_fraud.cli.commands.scoring import plan_scoring, refuse_no_outbox, sink_of
-from beam_fraud.cli.commands.target import target_of_stream
 from beam_fraud.cli.commands.times import parse_duration
 from beam_fraud.cli.options import StreamOptions
 from beam_fraud.errors import Code, UsageError
@@ -29,21 +26,18 @@ from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.pipeline.stream import Stream
 from beam_fraud.records.event_span import event_span
-from beam_fraud.runners.dataflow.job import refuse_update_without_job
+from beam_fraud.runners.call import Call
+from beam_fraud.runners.checks import enforce
 from beam_fraud.runners.runner import Runner
 from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.duration import SECOND
-from beam_fraud.schema.schema import Labels
-from beam_fraud.sources.kafka.settings import KafkaSettings
+from beam_fraud.sources.kafka.options import StreamTopics, refuse_topic_options
 from beam_fraud.sources.source import find_history
-from beam_fraud.sources.watch.source import WatchSource
+from beam_fraud.sources.watch.source import WatchedFiles
 from beam_fraud.storage.batch_outputs import new_run_id
 from beam_fraud.storage.database.connection import sqlite_url
 from beam_fraud.storage.stream_outputs import StreamOutputs, object_stream_outputs
 from beam_fraud.storage.urls import Place
-
-if TYPE_CHECKING:
-    from beam_fraud.sources.kafka.source import KafkaSource
 
 _LOG = logging.getLogger(__name__)
 #: Shards of the state on a cluster; here one worker has all.
@@ -85,31 +79,57 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
       UsageError: an option is invalid.
       FraudError: the broker, the bundle, a sink or a channel cannot be used.
     """
-    _refuse_contradictions(options)
+    places = RunPlaces.of(
+        history=options.history, model=options.model, watch=options.watch, out=options.out
+    )
+    assert places.model is not None
+    declared = _declared(options, places)
     if not 0 <= options.rule_limit <= 1:
         raise UsageError(
             f"--rule-limit {options.rule_limit:g}: must be from 0 to 1", Code.OPTION_VALUE
         )
     submission = Submission.of(options.beam_args, workers=1, streaming=True)
     beam_options = submission.options
-    outputs = _outputs(options, beam_options)
+    outputs = _outputs(places.out, beam_options)
     sink = sink_of(options)
     refuse_no_outbox(sink, options.alerts, outputs)
-    runner = target_of_stream(options, sink, submission).runner
+    call = Call(
+        submission,
+        streaming=True,
+        places=places.of_workers(sink, declared.worker_files),
+        until_idle=options.until_idle is not None,
+        attended=["--alert"] * bool(options.alerts),
+    )
+    runner = enforce(call).runner
     here = runner.local
-    _refuse_workers(beam_options, here)
-    refuse_bundles(options.history)
-    planned = plan_scoring(options, sink, outputs, beam_options, console, here=here, streaming=True)
+    refuse_bundles(places.history)
+    planned = plan_scoring(
+        options,
+        places.model,
+        sink,
+        outputs,
+        beam_options,
+        console,
+        here=here,
+        streaming=True,
+    )
     features, sink = planned.features, planned.scoring.sink
     labels_database = None
     if options.labels_topic is not None:
         database = None if sink is None else sink.database
         labels_database = database or _beside(outputs)
         _warn_of_keys(features)
-    settings = _kafka(options)
     lateness = parse_duration("--lateness", options.lateness)
     stream = Stream(
-        source=_source(options, settings, features, outputs, here=here, lateness=lateness),
+        source=declared.source(
+            features.schema,
+            "known" if any(spec.needs_labels for spec in features.velocity) else "ignored",
+            outputs,
+            here=here,
+            reordered=options.reorder is not None,
+            until_idle=_until_idle(options),
+            lateness=lateness,
+        ),
         features=features,
         outputs=outputs,
         run_id=new_run_id(),
@@ -125,44 +145,36 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         roll_rows=options.roll_rows,
         roll_seconds=options.roll_seconds,
         labels_database=labels_database,
-        kafka=settings,
+        kafka=declared.kafka,
         out_topic=options.out_topic,
         dead_letter_topic=options.dead_letter_topic,
         rule_limit=options.rule_limit,
     )
-    history = find_history(options.history, (), features.schema, labels=stream.labels)
+    history = find_history(places.history, (), features.schema, labels=stream.labels)
     stream = replace(stream, history=tuple(history))
-    watched = None if options.watch is None else Path(options.watch)
-    bundle = planned.scoring.bundle.path
-    refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, watched)
+    bundle = planned.scoring.bundle.place
+    refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, places.watch)
     outputs.check(here=here, taken_up=submission.from_savepoint)
-    refuse_update_without_job(beam_options)
     planned.check(going_on=here and outputs.checkpoint.exists())
     goes_on = (here and outputs.checkpoint.exists()) or submission.continues
-    about = _about(options, stream)
-    if settings is not None:
-        from beam_fraud.cli.commands.stream_topics import about_read_topics, check_written_topics
-
-        check_written_topics(options, settings)
-        about |= about_read_topics(options, settings)
+    declared.check_written()
     return StreamPlan(
         stream=stream,
         scoring=planned.scoring,
         channels=planned.channels,
         submission=submission,
-        what=f"topic {options.topic}" if options.watch is None else options.watch,
-        about=about,
+        what=declared.shown,
+        about=declared.identity() | _about(stream),
         runner=runner,
         warning=None if goes_on else _windows_warning(stream),
     )
 
 
-def _outputs(options: StreamOptions, beam_options: PipelineOptions) -> StreamOutputs:
-    place = Place.parse(options.out)
-    if place.local is not None:
-        return StreamOutputs(place.local)
+def _outputs(out: Place, beam_options: PipelineOptions) -> StreamOutputs:
+    if out.local is not None:
+        return StreamOutputs(out.local)
     update = beam_options.view_as(GoogleCloudOptions).update
-    return object_stream_outputs(place.name, update=bool(update))
+    return object_stream_outputs(out.name, update=bool(update))
 
 
 def _beside(outputs: StreamOutputs) -> str:
@@ -176,54 +188,18 @@ def _beside(outputs: StreamOutputs) -> str:
     return sqlite_url(outputs.outbox)
 
 
-def _refuse_contradictions(options: StreamOptions) -> None:
-    if options.kafka is None and options.watch is None:
-        raise UsageError("give --kafka HOST:PORT and --topic, or --watch DIR", Code.OPTION_MISSING)
+def _declared(options: StreamOptions, places: RunPlaces) -> StreamTopics | WatchedFiles:
+    """Return what the stream reads, which checks its own options."""
     if options.kafka is not None and options.watch is not None:
         raise UsageError(
             "--watch: not together with --kafka; give one of them", Code.OPTION_CONFLICT
         )
-    if options.kafka is not None and options.topic is None:
-        raise UsageError("--topic: say which topic the transactions are in", Code.OPTION_MISSING)
-    if options.watch is not None:
-        for name, value in (
-            ("--topic", options.topic),
-            ("--labels-topic", options.labels_topic),
-            ("--out-topic", options.out_topic),
-            ("--dead-letter-topic", options.dead_letter_topic),
-            ("--kafka-config", options.kafka_config),
-            ("--kafka-properties", options.kafka_properties),
-            ("--start", options.start != StreamOptions.start),
-        ):
-            if value:
-                raise UsageError(
-                    f"{name}: needs --kafka HOST:PORT, not --watch", Code.OPTION_CONFLICT
-                )
-    topics = [
-        ("--topic", options.topic),
-        ("--labels-topic", options.labels_topic),
-        ("--out-topic", options.out_topic),
-        ("--dead-letter-topic", options.dead_letter_topic),
-    ]
-    owners: dict[str, str] = {}
-    for name, topic in topics:
-        if topic is not None and topic in owners:
-            raise UsageError(
-                f"{name} {topic}: is {owners[topic]} already; give another topic",
-                Code.PLACE_SHARED,
-            )
-        if topic is not None:
-            owners[topic] = name
-
-
-def _refuse_workers(beam_options: PipelineOptions, here: bool) -> None:
-    direct = beam_options.view_as(DirectOptions)
-    if here and (direct.direct_num_workers != 1 or direct.direct_running_mode != "in_memory"):
-        raise UsageError(
-            "--direct_num_workers, --direct_running_mode: a stream on this machine runs in one "
-            "process; leave them out, or give another --runner",
-            Code.RUNNER_OPTION,
-        )
+    if options.kafka is not None:
+        return StreamTopics.of(options)
+    if places.watch is None:
+        raise UsageError("give --kafka HOST:PORT and --topic, or --watch DIR", Code.OPTION_MISSING)
+    refuse_topic_options(options, StreamOptions.start)
+    return WatchedFiles(places.watch)
 
 
 def _warn_of_keys(features: FeatureSet) -> None:
@@ -248,52 +224,6 @@ def _windows_warning(stream: Stream) -> str | None:
     return WindowReach(horizon, bool(stream.history), begin, end).warning()
 
 
-def _kafka(options: StreamOptions) -> KafkaSettings | None:
-    if options.kafka is None:
-        return None
-    return kafka_settings(options.kafka, options)
-
-
-def _source(
-    options: StreamOptions,
-    settings: KafkaSettings | None,
-    features: FeatureSet,
-    outputs: StreamOutputs,
-    *,
-    here: bool,
-    lateness: int,
-) -> KafkaSource | WatchSource:
-    """Return the source; `resume` sets the positions of the last run later."""
-    checkpoint = outputs.checkpoint if here else None
-    until_idle = _until_idle(options)
-    if settings is None:
-        assert options.watch is not None
-        needed = any(v.needs_labels for v in features.velocity)
-        labels: Labels = "known" if needed else "ignored"
-        source = WatchSource(
-            directory=str(Path(options.watch).absolute()),
-            schema=features.schema,
-            labels=labels,
-            stop_file=str(outputs.stop_file),
-            until_idle=until_idle,
-            checkpoint=checkpoint,
-        )
-        source.check()
-        return source
-    # Imported here: watching a directory needs no client library.
-    from beam_fraud.cli.commands.stream_topics import topic_source
-
-    return topic_source(
-        options,
-        settings,
-        features.schema,
-        outputs,
-        here=here,
-        until_idle=until_idle,
-        lateness=lateness,
-    )
-
-
 def _until_idle(options: StreamOptions) -> float | None:
     """Return the idle limit, extended until waiting rows have been emitted."""
     if options.until_idle is None or options.reorder is None:
@@ -301,11 +231,10 @@ def _until_idle(options: StreamOptions) -> float | None:
     return max(options.until_idle, 2 * options.reorder / 1000 + 0.5)
 
 
-def _about(options: StreamOptions, stream: Stream) -> dict[str, str]:
+def _about(stream: Stream) -> dict[str, str]:
     definitions = json.dumps([spec.to_dict() for spec in stream.features.velocity])
     digest = hashlib.sha256(definitions.encode()).hexdigest()[:8]
     return {
-        "source": f"--watch {options.watch}" if options.watch else f"topic {options.topic}",
         "set of velocity definitions": f"{len(stream.features.velocity)}, {digest}",
         "number of shards": str(stream.shards),
         "order": "by event time" if stream.reorder is not None else "of arrival",

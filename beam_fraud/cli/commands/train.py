@@ -8,28 +8,33 @@ from pathlib import Path
 from typing import Any, cast
 
 from beam_fraud.cli.commands.figures import render_metrics
-from beam_fraud.cli.commands.inputs import refuse_bundles
-from beam_fraud.cli.commands.times import parse_moment
-from beam_fraud.cli.commands.validation import check_division, delay_of, remove_own_store, tuning_of
+from beam_fraud.cli.commands.inputs import input_places
+from beam_fraud.cli.commands.times import parse_duration, parse_moment, parse_seconds
 from beam_fraud.cli.options import TrainOptions
 from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.features.velocity.reach import look_back, spoken
 from beam_fraud.models.bundle import MANIFEST_FILE
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
-from beam_fraud.models.class_weight import with_class_weight
+from beam_fraud.models.class_weight import WEIGHT_SETTINGS, with_class_weight
 from beam_fraud.models.fitting import Rows, fit_bundle
 from beam_fraud.models.folds import summary
-from beam_fraud.models.kinds import model_kind
+from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.manifest import model_name
 from beam_fraud.models.resampling import candidates, resampled
 from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe
+from beam_fraud.models.tuning.trial import Tuning, tuned_settings
 from beam_fraud.schema.duration import SECOND
+from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
+from beam_fraud.storage.atomic import check_writable
 from beam_fraud.storage.lock import sole_writer
+from beam_fraud.storage.urls import Place
 
+#: Maximum of folds: each is a training of its own.
+_MOST_FOLDS = 100
 #: Figures of a fold.
 _VALIDATED = ("average_precision", "roc_auc", "card_precision_at_100")
 
@@ -118,15 +123,20 @@ def _figure(value: float | None) -> str:
 _log = logging.getLogger(__name__)
 
 
-@sole_writer("--out", "out")
 def run(options: TrainOptions) -> dict[str, object]:
     """Train, and write the bundle.
 
     Raises:
       FraudError: no model can be fitted with these data and options.
     """
+    out = Place.parse(options.out)
+    with sole_writer("--out", out):
+        return _train(options, out)
+
+
+def _train(options: TrainOptions, out: Place) -> dict[str, object]:
     schema = load_schema(options.schema)
-    check_division(options, schema)
+    _check_division(options, schema)
     if options.calibrate not in (None, "isotonic", "platt"):
         raise UsageError(
             f"{CALIBRATE_OPTION} {options.calibrate}: must be isotonic or platt", Code.OPTION_VALUE
@@ -143,6 +153,8 @@ def run(options: TrainOptions) -> dict[str, object]:
         way.check_packages()
     if options.tune is not None:
         need_extras(["optuna"], "--tune")
+    trials = None if options.tune is None else _trials_of(options, out)
+    tuning = _tuning(options, kind, trials)
     recipe = Recipe(
         kind=kind,
         rule=parse_threshold(options.threshold),
@@ -154,17 +166,17 @@ def run(options: TrainOptions) -> dict[str, object]:
         valid_from=parse_moment("--valid-from", options.valid_from),
         resamplers=candidates(options.resample),
         folds=options.folds,
-        label_delay=delay_of(options),
+        label_delay=_label_delay(options),
         drop_known_cards=options.drop_known_cards,
-        tuning=tuning_of(options, kind),
+        tuning=tuning,
         seed=options.seed,
     )
     name = model_name(options.name, options.out)
-    refuse_bundles((*options.files, *options.history))
-    check_directory(options.out, MANIFEST_FILE)
+    files, history = input_places(options.files), input_places(options.history)
+    check_directory(out, MANIFEST_FILE)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
     fitted = fit_bundle(
-        Rows(options.files, options.history, since, until),
+        Rows(files, history, since, until),
         schema,
         recipe,
         name=name,
@@ -173,8 +185,10 @@ def run(options: TrainOptions) -> dict[str, object]:
         warn=lambda warning: _log.warning("%s", warning),
     )
     trained, dataset = fitted.trained, fitted.dataset
-    bundle = fitted.bundle.save(options.out)
-    remove_own_store(options)
+    bundle = fitted.bundle.save(out)
+    if trials is not None and options.tune_store is None:
+        # The bundle beside it is complete.
+        trials.unlink(missing_ok=True)
     back = look_back(schema.velocity)
     return {
         "model_id": bundle.model_id,
@@ -236,3 +250,98 @@ def _windows(result: dict[str, Any]) -> list[str]:
         f"Its windows look back {back}: give score, evaluate and stream the transactions before as "
         "--history."
     ]
+
+
+def _check_division(options: TrainOptions, schema: Schema) -> None:
+    """Check that the options of the division are consistent.
+
+    Raises:
+      UsageError: they are not.
+    """
+    if options.split not in ("time", "stratified"):
+        raise UsageError(f"--split {options.split}: must be time or stratified", Code.OPTION_VALUE)
+    if options.split == "stratified":
+        in_time = {
+            "--valid-from": options.valid_from is not None,
+            "--label-delay": options.label_delay is not None,
+            "--drop-known-cards": options.drop_known_cards,
+        }
+        for option, value in in_time.items():
+            if value:
+                raise UsageError(
+                    f"{option}: random rows (--split stratified) have no first time, so nothing "
+                    "comes before or after them",
+                    Code.OPTION_CONFLICT,
+                )
+    if options.folds is not None and not 2 <= options.folds <= _MOST_FOLDS:
+        raise UsageError(
+            f"--folds {options.folds}: must be from 2 to {_MOST_FOLDS}", Code.OPTION_VALUE
+        )
+    if options.drop_known_cards and schema.role("account_id") is None:
+        raise UsageError(
+            f"--drop-known-cards: schema {schema.name} gives no column for 'account_id', so cards "
+            "can't be told apart",
+            Code.ROLE_MISSING,
+        )
+
+
+def _label_delay(options: TrainOptions) -> int:
+    """Return the label delay in microseconds.
+
+    Raises:
+      UsageError: it is no duration.
+    """
+    if options.label_delay is None:
+        return 0
+    return parse_duration("--label-delay", options.label_delay)
+
+
+def _tuning(options: TrainOptions, kind: ModelKind, trials: Path | None) -> Tuning | None:
+    """Return the options of tuning, or None.
+
+    Args:
+      options: of the command.
+      kind: the kind to train.
+      trials: the journal of trials; None without tuning.
+
+    Raises:
+      UsageError: an option has no effect here or an invalid value, or the kind has no settings to
+        tune.
+      FraudError: the journal of trials cannot be written.
+    """
+    if options.tune is None or trials is None:
+        for option, value in (
+            ("--tune-budget", options.tune_budget),
+            ("--tune-store", options.tune_store),
+        ):
+            if value is not None:
+                raise UsageError(f"{option} {value}: only with --tune", Code.OPTION_CONFLICT)
+        return None
+    if options.tune < 1:
+        raise UsageError(f"--tune {options.tune}: must be 1 or more", Code.OPTION_VALUE)
+    budget = None
+    if options.tune_budget is not None:
+        budget = parse_seconds("--tune-budget", options.tune_budget)
+    check_writable(trials.parent)
+    fixed = frozenset(setting.partition("=")[0] for setting in options.settings)
+    if options.class_weight is not None:
+        fixed |= WEIGHT_SETTINGS
+    tuned_settings(kind, fixed)
+    return Tuning(options.tune, str(trials), budget, fixed)
+
+
+def _trials_of(options: TrainOptions, out: Place) -> Path:
+    """Return the journal of trials: `--tune-store`, or a file beside the bundle."""
+    if options.tune_store is not None:
+        store = Place.parse(options.tune_store).local
+        if store is None:
+            raise UsageError(
+                f"--tune-store {options.tune_store}: must be a local file", Code.OUTPUT_NAME
+            )
+        return store
+    if out.local is None:
+        raise UsageError(
+            f"--tune: trials can't be kept beside {out.shown}; give a local --tune-store",
+            Code.OUTPUT_NAME,
+        )
+    return out.local.with_name(f"{out.local.name}.trials")

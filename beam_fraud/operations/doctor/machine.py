@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -17,6 +16,7 @@ from beam_fraud import __version__
 from beam_fraud.models.bundle import load_model, open_bundle
 from beam_fraud.operations.doctor.check import Check, failed, ok, tried, warning
 from beam_fraud.sources.kafka.settings import KafkaSettings
+from beam_fraud.storage.atomic import nearest_directory
 from beam_fraud.storage.urls import Place
 
 _PACKAGE = "beam-fraud"
@@ -94,17 +94,11 @@ def _installed(name: str) -> str | None:
 _LITTLE = 2 << 30
 
 
-def nearest_directory(path: Path) -> Path:
-    """Return the nearest existing directory above an absolute path."""
-    return next(place for place in (path, *path.parents) if place.exists())
-
-
-def check_disk(out: str) -> Check:
+def check_disk(out: Place) -> Check:
     """Check the free space at a directory that may not exist yet."""
-    local = Place.parse(out).local
-    if local is None:
+    if out.local is None:
         return ok("--out", f"{out}: no disk of this machine")
-    there = nearest_directory(local)
+    there = nearest_directory(out.local)
     if not there.is_dir():
         return failed("--out", f"{there} is a file", "give a directory")
     if not os.access(there, os.W_OK | os.X_OK):
@@ -116,13 +110,13 @@ def check_disk(out: str) -> Check:
     return ok("--out", finding)
 
 
-def check_bundle(path: str) -> Check:
+def check_bundle(place: Place) -> Check:
     """Check that a bundle is complete, opens, and matches the installed versions.
 
     Raises:
       FraudError: it does not open.
     """
-    bundle = open_bundle(path)
+    bundle = open_bundle(place)
     load_model(bundle)
     finding = f"{bundle.model_id} opens, all digests match"
     other = [

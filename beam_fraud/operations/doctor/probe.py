@@ -31,9 +31,9 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from beam_fraud import __version__
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import open_bundle
-from beam_fraud.operations.doctor.machine import nearest_directory
 from beam_fraud.runners.flink.job import FlinkJob, name_of_own
 from beam_fraud.runners.submission import Submission
+from beam_fraud.storage.atomic import nearest_directory
 from beam_fraud.storage.urls import Place
 
 _NAMESPACE = "beam_fraud.operations.doctor"
@@ -86,7 +86,7 @@ def probe(
     submission: Submission,
     *,
     model: str | None,
-    out: str | None,
+    out: Place | None,
     seconds: float,
 ) -> Report:
     """Run a pipeline and return its worker's report.
@@ -178,9 +178,9 @@ def _finished(
 
 
 @contextmanager
-def _marked(out: str | None) -> Iterator[str | None]:
+def _marked(out: Place | None) -> Iterator[str | None]:
     """Create a file for workers to find, in `--out` or its nearest existing parent."""
-    local = None if out is None else Place.parse(out).local
+    local = None if out is None else out.local
     if local is None:
         yield None
         return

@@ -12,7 +12,7 @@ from beam_fraud.storage.urls import Place
 
 
 def check_workers(
-    submission: Submission, *, model: str | None, out: str | None, seconds: float
+    submission: Submission, *, model: Place | None, out: Place | None, seconds: float
 ) -> list[Check]:
     """Run a pipeline and compare its worker's report with this process.
 
@@ -22,7 +22,7 @@ def check_workers(
       out: a directory that must match, or None.
       seconds: time limit.
     """
-    bundle = None if model is None else str(Place.parse(model))
+    bundle = None if model is None else model.name
     try:
         full = _without_a_slot(submission)
         if full is not None:
@@ -31,7 +31,7 @@ def check_workers(
             there = probe(submission, model=bundle, out=out, seconds=seconds)
     except FraudError as error:
         return [refused("workers", error)]
-    return compared(report(bundle), there, model, out)
+    return compared(report(bundle), there, bundle, None if out is None else out.shown)
 
 
 def _without_a_slot(submission: Submission) -> Check | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,9 +16,12 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from beam_fraud.errors import Code, UsageError, install
+from beam_fraud.errors import Code, FraudError, UsageError, install
+from beam_fraud.platform.beam_internals import dataflow_jobs
+from beam_fraud.platform.wording import first_line
+from beam_fraud.runners.call import Call
+from beam_fraud.runners.check import Caution, Finding, RunnerCheck
 from beam_fraud.runners.submission import Submission
-from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.storage.urls import Place
 
 #: Directory in images of `deploy/dataflow/Dockerfile` for files without a URL, such as the bundle.
@@ -27,36 +30,70 @@ _BUCKET = re.compile(r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9](/|$)")
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
-def dataflow_problems(options: PipelineOptions, places: Sequence[WorkerPlace] = ()) -> list[str]:
-    """Return the obstacles of a job on Dataflow, a line each with its fix, without requests.
+def _attended(call: Call) -> Iterable[Finding]:
+    """Refuse options that need the command at the job's end: a template's has exited by then."""
+    if call.submission.template_location and call.attended:
+        raise UsageError(
+            f"{call.attended[0]}: needs this command to be there when the job ends, and that of a "
+            "template is not; leave it out, or launch without --template_location",
+            Code.RUNNER_OPTION,
+        )
+    return ()
 
-    Args:
-      options: Beam's options.
-      places: files that workers read and write.
-    """
-    return [*_missing(options), *_unseen(places)]
 
-
-def refuse_in_template(submission: Submission, values: Mapping[str, object]) -> None:
-    """Refuse options that need the command at the job's end: a template's has exited by then.
-
-    Args:
-      submission: Beam's options and the runner.
-      values: values of such options by name; unset ones are fine.
-
-    Raises:
-      UsageError: one is set, and the call creates a template.
-    """
-    for option in (name for name, value in values.items() if value):
-        if submission.template_location:
-            raise UsageError(
-                f"{option}: needs this command to be there when the job ends, and that of a "
-                "template is not; leave it out, or launch without --template_location",
-                Code.RUNNER_OPTION,
+def _credentials(call: Call) -> Iterator[Finding]:
+    """Check where Google's libraries find a login, without using it."""
+    file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if file is not None:
+        if not Path(file).is_file():
+            raise FraudError(
+                f"{file} is not there; mend GOOGLE_APPLICATION_CREDENTIALS", Code.RUNNER_OPTION
             )
+        yield f"of {file}"
+        return
+    home = os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config/gcloud"
+    login = Path(home) / "application_default_credentials.json"
+    if login.is_file():
+        yield f"of {login}"
+        return
+    yield Caution(
+        "none on this machine, unless it is one of Google's",
+        "gcloud auth application-default login",
+    )
 
 
-def _missing(options: PipelineOptions) -> Iterator[str]:
+def _job(call: Call) -> Iterator[Finding]:
+    """Yield the obstacles of a job, without requests."""
+    for problem in _missing(call.submission):
+        yield UsageError(problem, Code.RUNNER_OPTION)
+
+
+def _updated(call: Call) -> Iterator[Finding]:
+    """Check that the job to update exists; Beam would search it without end."""
+    cloud = call.options.view_as(GoogleCloudOptions)
+    if not cloud.update:
+        return
+    from google.cloud import dataflow
+
+    request = dataflow.ListJobsRequest(project_id=cloud.project, location=cloud.region)
+    running = (dataflow.JobState.JOB_STATE_RUNNING, dataflow.JobState.JOB_STATE_DRAINING)
+    try:
+        jobs = dataflow_jobs(call.options, request)
+        found = any(job.name == cloud.job_name and job.current_state in running for job in jobs)
+    except Exception as error:  # the client and the network may raise anything
+        raise FraudError(
+            f"--update: the jobs cannot be listed ({first_line(error)})", Code.RUNNER_OPTION
+        ) from None
+    if not found:
+        raise FraudError(
+            f"--update: no job {cloud.job_name} runs in {cloud.region}; leave it out to start it",
+            Code.RUNNER_OPTION,
+        )
+    yield f"{cloud.job_name} runs in {cloud.region}"
+
+
+def _missing(submission: Submission) -> Iterator[str]:
+    options = submission.options
     cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
     if not _installed():
         yield f"--runner DataflowRunner: needs Google's libraries: {install('gcp')}"
@@ -70,7 +107,7 @@ def _missing(options: PipelineOptions) -> Iterator[str]:
     for name in ("temp_location", "staging_location", "template_location"):
         place = getattr(cloud, name)
         # A template may be stored on a disk, to be copied elsewhere.
-        on_disk = name == "template_location" and place and Place.parse(place).local
+        on_disk = name == "template_location" and (there := submission.place(name)) and there.local
         if place and not _BUCKET.match(place) and not on_disk:
             yield f"--{name} {place}: Dataflow sees Cloud Storage alone; write gs://BUCKET/DIR"
     if not _package_goes_along(options, worker):
@@ -101,13 +138,24 @@ def _installed() -> bool:
         return False
 
 
-def _unseen(places: Sequence[WorkerPlace]) -> Iterator[str]:
+def _unseen(call: Call) -> Iterator[Finding]:
     """Yield the places that only this machine sees."""
-    for each in places:
+    for each in call.places:
         there = not each.written and not each.on_disk and _in_image(each.place)
         if each.local and not there:
-            yield f"{each}: Dataflow's workers do not see this machine's disk; {each.fix}"
+            problem = f"{each}: Dataflow's workers do not see this machine's disk; {each.fix}"
+            yield UsageError(problem, Code.RUNNER_OPTION)
 
 
-def _in_image(place: str) -> bool:
-    return Path(place).is_relative_to(IN_IMAGE)
+def _in_image(place: Place) -> bool:
+    return Path(place.name).is_relative_to(IN_IMAGE)
+
+
+#: The checks of a job.
+CHECKS = (
+    RunnerCheck("template", _attended),
+    RunnerCheck("credentials", _credentials, launch="skip"),
+    RunnerCheck("job", _job),
+    RunnerCheck("places", _unseen),
+    RunnerCheck("update", _updated, needs=("options", "job")),
+)

@@ -14,7 +14,8 @@ from beam_fraud.schema.text_file import read_text_file
 #: Properties whose values are secret.
 _SECRET = re.compile(r"(password|passphrase|secret|ssl\.key\.pem|private\.key\.pem)$")
 #: Prefixes of values that are read where they are used.
-_REFERENCES = ("env:", "file:")
+_FILE = "file:"
+_REFERENCES = ("env:", _FILE)
 #: Replacement of a secret in messages.
 MASK = "***"
 
@@ -185,10 +186,10 @@ class KafkaSettings:
                 )
 
     @classmethod
-    def of(
+    def parse(
         cls, bootstrap: str, config: Sequence[str] = (), properties_file: Path | None = None
     ) -> KafkaSettings:
-        """Return the settings of the options.
+        """Return the settings of the options; `check` reads the file.
 
         Args:
           bootstrap: value of `--kafka`.
@@ -197,16 +198,42 @@ class KafkaSettings:
 
         Raises:
           UsageError: as in the class, or a property has another form.
+        """
+        path = None if properties_file is None else str(properties_file.expanduser().absolute())
+        return cls(bootstrap, parse_properties("--kafka-config", config), path)
+
+    @classmethod
+    def of(
+        cls, bootstrap: str, config: Sequence[str] = (), properties_file: Path | None = None
+    ) -> KafkaSettings:
+        """Return the checked settings of the options.
+
+        Raises:
+          UsageError: as `parse` and `check`.
           FraudError: the file cannot be read.
         """
-        path = None if properties_file is None else properties_file.expanduser().absolute()
-        if path is not None:
-            read_properties(path)
-        return cls(
-            bootstrap,
-            parse_properties("--kafka-config", config),
-            None if path is None else str(path),
-        )
+        settings = cls.parse(bootstrap, config, properties_file)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Check that the file of properties can be read here.
+
+        Raises:
+          UsageError: a line is no property.
+          FraudError: it cannot be read.
+        """
+        if self.properties_file is not None:
+            read_properties(Path(self.properties_file))
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Names of properties to the files that hold their values."""
+        return {
+            name: value.removeprefix(_FILE)
+            for name, value in self.properties
+            if value.startswith(_FILE)
+        }
 
     def group(self, default: str) -> str:
         """Return the consumer group: `group.id` of the properties, or `default`.

@@ -25,6 +25,8 @@ from beam_fraud.sources.watch.directory import WatchedDirectory
 from beam_fraud.sources.watch.dropped import DroppedFile
 from beam_fraud.sources.watch.position import WATCH, WatchMark, WatchMarkCoder, WatchPosition
 from beam_fraud.storage.checkpoint import LocalCheckpoint
+from beam_fraud.storage.stream_outputs import StreamOutputs
+from beam_fraud.storage.urls import Place
 
 _RAW = pa.schema(
     [
@@ -195,7 +197,9 @@ class WatchReader(UnboundedReader):
         _refuse_changed(file)
         if format_of(file.name) is None:
             raise FraudError(str(unknown_format(file.shown)), Code.INPUT_FORMAT)
-        (input_file,) = find_inputs([file.path], source.schema, labels=source.labels)
+        (input_file,) = find_inputs(
+            [Place.at(Path(file.path))], source.schema, labels=source.labels
+        )
         row = 0
         for segment in split_file(input_file, None):
             for batch in read_segment(
@@ -224,6 +228,69 @@ def _refuse_changed(file: DroppedFile) -> None:
 
 def _milliseconds(file: DroppedFile) -> int:
     return file.modified // 1_000_000
+
+
+@dataclass(frozen=True)
+class WatchedFiles:
+    """The files of a directory as `--watch` names it."""
+
+    place: Place
+
+    @property
+    def kafka(self) -> None:
+        """Connection settings of the topics to write: there are none."""
+
+    @property
+    def worker_files(self) -> Mapping[str, str]:
+        """Files that every worker reads itself: there are none."""
+        return {}
+
+    @property
+    def shown(self) -> str:
+        """Name of the source, for messages."""
+        return self.place.shown
+
+    def source(
+        self,
+        schema: Schema,
+        labels: Labels,
+        outputs: StreamOutputs,
+        *,
+        here: bool,
+        reordered: bool,
+        until_idle: float | None,
+        lateness: int,
+    ) -> WatchSource:
+        """Return the source of the files.
+
+        Args:
+          schema: schema of the files.
+          labels: treatment of labels.
+          outputs: outputs of the stream, with its state.
+          here: whether it runs in this process, and keeps its state there.
+          reordered, lateness: of topics alone.
+          until_idle: idle seconds after which it ends; None for never.
+
+        Raises:
+          FraudError: the directory cannot be listed.
+        """
+        source = WatchSource(
+            directory=self.place.name,
+            schema=schema,
+            labels=labels,
+            stop_file=str(outputs.stop_file),
+            until_idle=until_idle,
+            checkpoint=outputs.checkpoint if here else None,
+        )
+        source.check()
+        return source
+
+    def check_written(self) -> None:
+        """Do nothing: there are no topics to write."""
+
+    def identity(self) -> dict[str, str]:
+        """Return the part of the source in the identity of a stream."""
+        return {"source": f"--watch {self.shown}"}
 
 
 @dataclass(frozen=True)
