@@ -9,8 +9,8 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.columns import lacks_column, required_columns
 from beam_fraud.sources.file_format import FileFormat
+from beam_fraud.sources.filesystem import TextStream
 from beam_fraud.sources.segment import CsvLayout
-from beam_fraud.sources.text_stream import TextStream
 from beam_fraud.storage.urls import Place
 
 DELIMITERS = ",;\t|"

@@ -1,4 +1,4 @@
-"""Open and list files: local ones directly, others by Beam's file systems.
+"""Open and list files, and read their text: local ones directly, others by Beam's file systems.
 
 Beam's file systems support local files as well, but importing Beam takes seconds, which training
 and evaluation on local files need not pay.
@@ -13,16 +13,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
+from types import TracebackType
 
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
+from beam_fraud.platform.wording import first_line, reason_of
+from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
 _WILDCARD = re.compile(r"[*?\[]")
+_SKIP_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -163,3 +166,55 @@ def _fixed_part(pattern: str) -> str:
 
 def _hidden(parts: tuple[str, ...]) -> bool:
     return any(part.startswith((".", "_")) for part in parts)
+
+
+class TextStream:
+    """Read the bytes `[start, stop)` of a file's text.
+
+    Raises:
+      FraudError: the file cannot be opened, or its compressed data are damaged or truncated.
+    """
+
+    def __init__(
+        self, place: Place, file_format: FileFormat, start: int = 0, stop: int | None = None
+    ) -> None:
+        self._place = place
+        self._file = open_file(place)
+        self._stream = self._file
+        if file_format.compression:
+            self._stream = pa.CompressedInputStream(self._file, file_format.compression)
+        self._left = None if stop is None else stop - start
+        if start and not file_format.compression:
+            self._stream.seek(start)
+        elif start:
+            self._skip(start)
+
+    def __enter__(self) -> TextStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes; none at the end."""
+        if self._left is not None:
+            size = min(size, self._left)
+        try:
+            # Buffers of `read` leak if the compressed data are damaged.
+            data: bytes = self._stream.read_buffer(size).to_pybytes()
+        except OSError as error:
+            raise FraudError(
+                f"{self._place}: is damaged or cut off: {first_line(error)}", Code.INPUT_DAMAGED
+            ) from None
+        if self._left is not None:
+            self._left -= len(data)
+        return data
+
+    def _skip(self, size: int) -> None:
+        while size and (data := self.read(min(size, _SKIP_BYTES))):
+            size -= len(data)

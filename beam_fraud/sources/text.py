@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from beam_fraud.sources.csv_text import is_csv_record
+from beam_fraud.sources.filesystem import TextStream
 from beam_fraud.sources.lines import IsRecord, RecordBlock, read_records
 from beam_fraud.sources.raw import DETAIL, LINE, PAYLOAD, POSITION, REASON, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
-from beam_fraud.sources.text_stream import TextStream
 
 _RAW = pa.schema(
     [

@@ -14,6 +14,7 @@ import pytest
 
 from beam_fraud import __version__
 from beam_fraud.cli import main
+from beam_fraud.cli.app import COMMANDS
 from beam_fraud.errors import Code, FraudError, UsageError
 
 MINIMAL = {
@@ -51,10 +52,14 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     stand_in = Calls()
-    for name in MINIMAL:
+    for args in MINIMAL.values():
+        words = " ".join(args[:2])
+        _, target = COMMANDS[words if words in COMMANDS else args[0]]
+        name, _, which = target.partition(":")
         module = importlib.import_module(f"beam_fraud.cli.commands.{name}")
-        monkeypatch.setattr(module, "run", stand_in.run)
-        monkeypatch.setattr(module, "render", stand_in.render)
+        ending = f"_{which}" if which else ""
+        monkeypatch.setattr(module, f"run{ending}", stand_in.run)
+        monkeypatch.setattr(module, f"render{ending}", stand_in.render)
     return stand_in
 
 

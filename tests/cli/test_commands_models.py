@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli import main
-from beam_fraud.cli.commands import compare_models, list_models, show_model, train
+from beam_fraud.cli.commands import compare_models, train
+from beam_fraud.cli.commands import models as command
 from beam_fraud.cli.options import (
     CompareModelsOptions,
     ListModelsOptions,
@@ -79,7 +80,7 @@ def copied(bundle: Path, to: Path) -> Path:
 
 
 def models_of(*directories: Path) -> list[dict[str, Any]]:
-    result = list_models.run(ListModelsOptions(directories=tuple(map(str, directories))))
+    result = command.run_list(ListModelsOptions(directories=tuple(map(str, directories))))
     json.dumps(result)
     return result["models"]  # type: ignore[return-value]
 
@@ -94,7 +95,7 @@ def test_bundles_are_found_in_directories_and_listed(shop: Path) -> None:
     assert one["average_precision"] == bundle.manifest.metrics["average_precision"]
     files = (shop / "models" / "one").iterdir()
     assert one["bytes"] == sum(file.stat().st_size for file in files)
-    text = list_models.render({"models": models})
+    text = command.render_list({"models": models})
     assert len(text.splitlines()) == 3
     assert bundle.model_id in text
     assert "2024-01-01 to 2024-01-03" in text
@@ -113,7 +114,7 @@ def test_a_damaged_bundle_is_one_line_of_the_list(shop: Path, tmp_path: Path) ->
     copied(good, tmp_path / ".hidden" / "one")
     models = models_of(tmp_path)
     assert [Path(model["path"]) for model in models] == [good, broken, changed]
-    text = list_models.render({"models": models})
+    text = command.render_list({"models": models})
     assert text.count("damaged: ") == 2
     assert "card.md is not the file that" in text
     assert "\x1b" not in text
@@ -121,15 +122,15 @@ def test_a_damaged_bundle_is_one_line_of_the_list(shop: Path, tmp_path: Path) ->
 
 def test_an_empty_list_is_reported(tmp_path: Path) -> None:
     assert models_of(tmp_path) == []
-    assert list_models.render({"models": []}) == "There are no model bundles."
+    assert command.render_list({"models": []}) == "There are no model bundles."
     with fails(Code.BUNDLE_MISSING, "absent: "):
         models_of(tmp_path / "absent")
 
 
 def test_a_bundle_is_shown_with_its_card(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = show_model.run(ShowModelOptions(bundle=str(shop / "models" / "two")))
+    result = command.run_show(ShowModelOptions(bundle=str(shop / "models" / "two")))
     json.dumps(result)
-    text = show_model.render(result)
+    text = command.render_show(result)
     for message in (str(result["model_id"]), "c=0.01", "account_count_1h", "## Intended use"):
         assert message in text
     assert main(["models", "show", str(shop / "models" / "two"), "--card"]) == 0
@@ -139,7 +140,7 @@ def test_a_bundle_is_shown_with_its_card(shop: Path, capsys: pytest.CaptureFixtu
 
 
 def test_output_is_safe_on_a_terminal() -> None:
-    shown = show_model.render_card({"card": "# a\x1b[2J\n\\_b\u202e\n"})
+    shown = command.render_card({"card": "# a\x1b[2J\n\\_b\u202e\n"})
     assert shown == "# a\\x1b[2J\n\\_b\\u202e"
 
 

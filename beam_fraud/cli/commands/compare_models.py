@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from beam_fraud.cli.commands.inputs import input_places
-from beam_fraud.cli.commands.show_model import FIGURES
+from beam_fraud.cli.commands.models import FIGURES
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CompareModelsOptions
 from beam_fraud.cli.terminal.columns import table

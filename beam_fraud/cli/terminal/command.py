@@ -95,8 +95,8 @@ def command(
       name: name of the command.
       options: the dataclass that declares its options.
       target: the module that runs it, imported by the call, so that help need not wait for Beam. It
-        has `run(options)` and `render(result)`; `run_x` and `render_x` for a suffix `:x`; or
-        `call(options, as_json=...)`, which returns an `Outcome`.
+        has `run(options)` and `render(result)`, or `call(options, as_json=...)`, which returns an
+        `Outcome`; for a suffix `:x`, `run_x` and `render_x`, or `call_x`.
       cls: class that parses the arguments.
       shows_activities: whether the terminal shows its activities; it may do so itself.
     """
@@ -129,10 +129,10 @@ def command(
 
 
 def _outcome(module: ModuleType, which: str, options: object, *, as_json: bool) -> Outcome:
-    if hasattr(module, "call"):
-        outcome: Outcome = module.call(options, as_json=as_json)
-        return outcome
     ending = f"_{which}" if which else ""
+    if (call := getattr(module, f"call{ending}", None)) is not None:
+        outcome: Outcome = call(options, as_json=as_json)
+        return outcome
     run, render = getattr(module, f"run{ending}"), getattr(module, f"render{ending}")
     return Outcome(run(options), render)
 
