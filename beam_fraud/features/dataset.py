@@ -19,6 +19,7 @@ from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
+from beam_fraud.records.doubts import Doubt, warnings_of
 from beam_fraud.records.faults import missing_columns
 from beam_fraud.records.read import ReadBlock, read_transactions
 from beam_fraud.schema.event_time import event_micros, micros_of
@@ -118,6 +119,8 @@ def load_dataset(
         rows.read(inputs)
     past.refuse_if_all_are_dead("--history: ")
     rows.refuse_if_all_are_dead()
+    for warning in warnings_of(past.doubts + rows.doubts, schema):
+        _log.warning("%s", warning)
     if past.rows_left_out:
         _log.warning("%d rows of the history are left out", past.rows_left_out)
     table = pa.Table.from_batches(past.batches + rows.batches, past.described)
@@ -198,6 +201,7 @@ class _Rows:
         self.earliest: int | None = None
         self.reasons = Counter[str]()
         self.missing = Counter[str]()
+        self.doubts = Counter[Doubt]()
         self.first_dead: tuple[str, int, str] | None = None
 
     @property
@@ -223,6 +227,7 @@ class _Rows:
         """Add a block of a source that starts after `before` rows."""
         self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
         self.duplicates += block.duplicates
+        self.doubts += block.doubts
         self.reasons.update(block.dead_letters.column("reason").to_pylist())
         if self.first_dead is None:
             self.first_dead = first_dead_letter([block.dead_letters])

@@ -23,6 +23,8 @@ EARLIEST_ROW = "earliest_row"
 EARLIEST_HISTORY_ROW = "earliest_history_row"
 #: Prefix of counters of dead letters by reason.
 DEAD_PREFIX = "dead_"
+#: Prefix of the number of rows that were read by an assumption.
+DOUBT_PREFIX = "doubt_"
 #: Prefix of counters of rows by rule.
 RULE_PREFIX = "rule:"
 #: Muted rules, once per window and shard; repeated work counts again.

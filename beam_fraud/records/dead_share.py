@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from beam_fraud.records.faults import line_of
+from beam_fraud.records.faults import SETTINGS, line_of
 
 #: Share of dead letters from which a run warns.
 WARNING_SHARE = 0.05
+#: Share of numbers in another notation from which a run fails: such numbers are the large ones.
+NOTATION_SHARE = 0.001
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class DeadShare:
             return f"{self.dead:,} of {self.rows:,} records are dead letters, {more} {self.why}"
         if self.rows and self.dead == self.rows:
             return f"none of {self.rows:,} records is a transaction {self.why}"
+        written = self.reasons.get("number_notation", 0)
+        if most is None and written > NOTATION_SHARE * self.rows:
+            return (
+                f"{written:,} of {self.rows:,} records have a number in another notation than the "
+                f"schema's, which are often the large ones; --max-dead allows them {self.why}"
+            )
         return None
 
     def warning(self) -> str:
@@ -75,6 +83,8 @@ class DeadShare:
         """Return the number per reason, and the first dead letter."""
         most_first = sorted(self.reasons.items(), key=lambda item: (-item[1], item[0]))
         why = ", ".join(f"{rows:,} {reason}" for reason, rows in most_first)
+        if setting := next((SETTINGS[r] for r, _ in most_first if r in SETTINGS), None):
+            why += f"; {setting}"
         if self.first is None:
             return f"({why})"
         source, position, detail = self.first

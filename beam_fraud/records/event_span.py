@@ -28,14 +28,14 @@ def event_span(files: Sequence[InputFile], schema: Schema) -> tuple[int, int] | 
       number column.
     """
     column = schema.role("event_time")
-    spans = [_span(file, column, schema.time_origin) for file in files]
+    spans = [_span(file, column, schema) for file in files]
     known = [span for span in spans if span is not None]
     if not spans or len(known) < len(spans):
         return None
     return min(first for first, _ in known), max(last for _, last in known)
 
 
-def _span(file: InputFile, column: str | None, origin: str | None) -> tuple[int, int] | None:
+def _span(file: InputFile, column: str | None, schema: Schema) -> tuple[int, int] | None:
     if file.format.name != "parquet" or column is None:
         return None
     try:
@@ -46,7 +46,7 @@ def _span(file: InputFile, column: str | None, origin: str | None) -> tuple[int,
         return None
     if ends is None:
         return None
-    times = as_times(ends, origin)
+    times = as_times(ends, schema.time, schema.timezone)
     if (times.absent | times.unreadable | times.impossible).any():
         return None
     return int(times.micros.min()), int(times.micros.max())

@@ -17,6 +17,7 @@ REASONS = {
     "malformed": "the record cannot be read",
     "wrong_column_count": "the record has another number of columns than the header",
     "too_long": "longer than allowed",
+    "number_notation": "a number in another notation than the schema's",
     "wrong_type": "not of the type it should be",
     "missing_id": "no identifier",
     "missing_time": "no time",
@@ -30,6 +31,17 @@ REASONS = {
     "missing_feature": "no value, which the schema does not allow",
     "non_finite_feature": "not finite",
     "invalid_label": "neither 0 nor 1",
+}
+#: Settings of a schema that may read what was refused for a reason.
+SETTINGS = {
+    "unparseable_time": "format or unit under [time] says how times are written",
+    "impossible_time": "unit, origin or format under [time] says how times are written",
+    "number_notation": (
+        "decimal, thousands, symbol or negative under [amount] or [numbers] says how numbers are "
+        "written"
+    ),
+    "invalid_label": "positive under [label] says how labels are spelled",
+    "missing_id": 'missing = "allow" in the role lets rows lack it',
 }
 _NAMES = tuple(REASONS)
 _AT_LINE = re.compile(r"line ([0-9]+), ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from array import array
 from collections.abc import Callable, Sequence
@@ -14,15 +15,19 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import astuple
 
+from beam_fraud.records.composites import composite_times
+from beam_fraud.records.json_members import Members, members, value_at
 from beam_fraud.records.times import as_times
+from beam_fraud.schema.notation import TimeNotation
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv import BYTE_ORDER_MARK
 
 _TEXT = pa.string()
 #: JSON types of an identifier, an amount or time, and a feature or label.
-Kind = Literal["identifier", "measure", "number", "category"]
+Kind = Literal["identifier", "exact", "measure", "number", "category"]
 _KINDS: dict[Kind, Any] = {
-    "identifier": str | int | None,
+    "identifier": str | int | float | None,
+    "exact": str | int | None,
     "measure": float | int | str | None,
     "number": float | int | bool | str | None,
     "category": str | int | bool | None,
@@ -31,6 +36,11 @@ _MEASURES = ("event_time", "amount", "labelled_at")
 #: Records converted together: their values stay in the processor's cache, and an invalid one causes
 #: only these to be decoded one by one.
 _AT_A_TIME = 256
+#: Whole numbers from which a float has lost digits.
+_EXACT = 2.0**53
+_NO_NUMBER = re.compile(rb"\b(?:NaN|Infinity)\b")
+#: Text that validation refuses as an id: it is not UTF-8.
+_NO_ID = "\udcff"
 _PATH = re.compile(r" - at `\$\.([^`]+)`$")
 
 
@@ -66,7 +76,8 @@ def decode_json(
       The columns, in the order of `kinds`, of the m valid records; and for each of the others its
       position in `payload`, a reason and a detail.
     """
-    decode = _decoder(kinds).decode
+    decoder, known = _decoder(kinds)
+    decode = decoder.decode
     faults: list[tuple[int, str, str]] = []
     columns: list[list[Any]] = [[] for _ in kinds]
     for start in range(0, len(payload), _AT_A_TIME):
@@ -74,15 +85,25 @@ def decode_json(
         try:
             records = [decode(message) for message in some]
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            records = _decode_each(some, decode, faults, start)
+            records = _decode_each(some, decoder, faults, start)
         for column, values in zip(columns, zip(*map(astuple, records), strict=True), strict=False):
             column.extend(values)
+        for place, steps in known.nested:
+            _add_nested(columns[place], [value_at(record, steps) for record in records])
     return [_column(values, kind) for values, (_, kind) in zip(columns, kinds, strict=True)], faults
+
+
+def _add_nested(column: list[Any], nested: Sequence[Any]) -> None:
+    """Replace absent values at a column's end by those at its path."""
+    start = len(column) - len(nested)
+    for place, value in enumerate(nested, start):
+        if column[place] is None:
+            column[place] = value
 
 
 def _decode_each(
     payload: Sequence[bytes],
-    decode: Callable[[bytes], Any],
+    decoder: msgspec.json.Decoder[Any],
     faults: list[tuple[int, str, str]],
     start: int,
 ) -> list[Any]:
@@ -91,12 +112,28 @@ def _decode_each(
     for position, message in enumerate(payload, start):
         try:
             # A byte order mark of a file or message is not part of the record.
-            records.append(decode(message.removeprefix(BYTE_ORDER_MARK)))
+            records.append(_decode(message.removeprefix(BYTE_ORDER_MARK), decoder))
         except msgspec.ValidationError as error:
             faults.append((position, "wrong_type", _explain(str(error))))
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             faults.append((position, "malformed", f"not a JSON object: {error}"))
     return records
+
+
+def _decode(message: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """Decode a record; NaN and Infinity, which are no JSON but frequent, are numbers in it."""
+    try:
+        return decoder.decode(message)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if not _NO_NUMBER.search(message):
+            raise
+        try:
+            return msgspec.convert(json.loads(message), decoder.type)
+        except ValueError:
+            pass
+        raise
 
 
 def _explain(error: str) -> str:
@@ -110,19 +147,21 @@ def _kinds(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
     kinds: dict[str, Kind] = dict.fromkeys(schema.key_columns, "category")
     kinds |= {f.column: "number" if f.kind == "numeric" else "category" for f in schema.features}
     for role, column in schema.roles.items():
-        if role == "label":
-            kinds[column] = "number"
-        else:
-            kinds[column] = "measure" if role in _MEASURES else "identifier"
+        for part in schema.parts(column):
+            if role == "label":
+                kinds[part] = "number"
+            elif role in _MEASURES:
+                kinds[part] = "measure"
+            else:
+                kinds[part] = "identifier" if schema.reading == 2 else "exact"
     return tuple((column, kinds[column]) for column in schema.columns(labels=labels))
 
 
 @lru_cache(maxsize=16)
-def _decoder(kinds: tuple[tuple[str, Kind], ...]) -> msgspec.json.Decoder[Any]:
+def _decoder(kinds: tuple[tuple[str, Kind], ...]) -> tuple[msgspec.json.Decoder[Any], Members]:
     """Return a decoder of objects with these members, all optional."""
-    fields = [(f"f{i}", _KINDS[kind], None) for i, (_, kind) in enumerate(kinds)]
-    names = {f"f{i}": column for i, (column, _) in enumerate(kinds)}
-    return msgspec.json.Decoder(msgspec.defstruct("Record", fields, rename=names, gc=False))
+    known = members(tuple(name for name, _ in kinds), tuple(_KINDS[kind] for _, kind in kinds))
+    return msgspec.json.Decoder(known.type), known
 
 
 def _column(values: list[Any], kind: Kind) -> pa.Array:
@@ -132,7 +171,16 @@ def _column(values: list[Any], kind: Kind) -> pa.Array:
         except (pa.ArrowException, TypeError, OverflowError, UnicodeError):
             pass
     numeric = kind in ("measure", "number")
+    if kind == "identifier":
+        values = [_exact(value) for value in values]
     return pa.array([_spell(value, numeric) for value in values], pa.binary())
+
+
+def _exact(value: Any) -> Any:
+    """Return a whole float as an integer, and any other as text that is no id."""
+    if not isinstance(value, float):
+        return value
+    return int(value) if value.is_integer() and abs(value) < _EXACT else _NO_ID
 
 
 def _floats(values: list[Any]) -> pa.Array:
@@ -156,6 +204,7 @@ def _numbers(values: list[Any]) -> pa.Array:
 #: Conversions to try in order; each refuses at the first value of another type.
 _CONVERSIONS: dict[Kind, tuple[Callable[[list[Any]], pa.Array], ...]] = {
     "identifier": (_text, _integers),
+    "exact": (_text, _integers),
     "category": (_text,),
     "measure": (_floats, _numbers, _text),
     "number": (_floats, _numbers),
@@ -178,13 +227,28 @@ class NewestEvent:
 
     #: Column of the event time.
     column: str
-    #: As in `Schema`: if set, times are seconds after this time.
+    #: Time from which numbers count; only in what an earlier version left.
     time_origin: str | None = None
+    #: The schema of the records; None in what an earlier version left.
+    schema: Schema | None = None
 
     @classmethod
     def of(cls, schema: Schema) -> NewestEvent:
         """Return the finder for records of `schema`."""
-        return cls(schema.roles["event_time"], schema.time_origin)
+        # A schema requires an amount; it is unused here, so it may be the same column.
+        column = schema.roles["event_time"]
+        roles = {"event_time": column, "amount": column}
+        composites = {name: parts for name, parts in schema.composites.items() if name == column}
+        return cls(
+            column,
+            schema=Schema(
+                "event time",
+                roles,
+                timezone=schema.timezone,
+                time=schema.time,
+                composites=composites,
+            ),
+        )
 
     def __call__(self, payloads: Sequence[bytes]) -> int | None:
         """Return the newest time in n JSON records, in microseconds; None if none can be read.
@@ -193,9 +257,12 @@ class NewestEvent:
           >>> NewestEvent("at")([b'{"at": 1, "x": 2}', b"rubbish", b'{"at": 3}'])
           3000000
         """
-        # A schema requires an amount; it is unused here, so it may be the same column.
-        roles = {"event_time": self.column, "amount": self.column}
-        (times,), _ = parse_json(payloads, Schema("event time", roles), labels="ignored")
-        read = as_times(times, self.time_origin)
+        schema = self.schema
+        if schema is None:
+            roles = {"event_time": self.column, "amount": self.column}
+            schema = Schema("event time", roles, time=TimeNotation(origin=self.time_origin))
+        parts, _ = parse_json(payloads, schema, labels="ignored")
+        times = parts[0] if len(parts) == 1 else composite_times(parts)
+        read = as_times(times, schema.time, schema.timezone)
         good = ~(read.absent | read.unreadable | read.impossible)
         return int(read.micros[good].max()) if good.any() else None

@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from beam_fraud.records.dead_letters import dead_letters, no_dead_letters
 from beam_fraud.records.faults import Faults, faults_of_parsing
+from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.json_records import Kind, decode_json
+from beam_fraud.records.numbers import as_numbers
 from beam_fraud.records.parse import parsed_batch
-from beam_fraud.records.text import as_identifiers, as_numbers
 from beam_fraud.records.times import as_times
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.stages import LABEL

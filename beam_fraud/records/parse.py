@@ -92,13 +92,14 @@ def _parse_csv(
         payload = payload.filter(pa.array(sound))
     text = dict.fromkeys(names, pa.string())
     numeric = {f.column for f in schema.features if f.kind == "numeric"} | {schema.roles["amount"]}
-    numeric -= {schema.roles["event_time"]}
+    numeric -= {*schema.parts(schema.roles["event_time"])}
+    numeric = {column for column in numeric if schema.notation_of(column).plain}
     try:
         types = {c: pa.float64() if c in numeric else pa.string() for c in names}
-        fields = parse_csv(payload, layout, types)
+        fields = parse_csv(payload, layout, types, schema.absent)
     except pa.ArrowInvalid:
         # A field is no number: read all as text, and validation names the rows.
-        fields = parse_csv(payload, layout, text)
+        fields = parse_csv(payload, layout, text, schema.absent)
     rows = np.flatnonzero(sound)[~fields.whole]
     wrong = f"not one record of {len(layout.columns)} columns"
     faults += [(int(row), "wrong_column_count", wrong) for row in rows]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.duplicates import SeenIds
 from beam_fraud.records.parse import parse
-from beam_fraud.records.validate import validate
+from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import read_segment, split_file
@@ -26,6 +28,8 @@ class ReadBlock:
     dead_letters: pa.RecordBatch
     #: Number of rows that repeat an id of the file.
     duplicates: int
+    #: Rows that were read by an assumption.
+    doubts: Counter[Doubt] = field(default_factory=Counter)
 
 
 def read_transactions(
@@ -44,8 +48,8 @@ def read_transactions(
         seen = SeenIds() if schema.role("transaction_id") else None
         for raw in _raw_batches(file, schema, labels, block_rows):
             parsed = parse(raw, schema, labels=labels)
-            transactions, dead = validate(parsed, schema, labels=labels)
-            yield _without_repeated(transactions, dead, seen)
+            checked = validate_arrivals(parsed, schema, labels=labels, ahead=None, now=None)
+            yield _without_repeated(checked, seen)
 
 
 def _raw_batches(
@@ -58,12 +62,12 @@ def _raw_batches(
         yield from read_segment(segment, schema, block_rows, labels=labels)
 
 
-def _without_repeated(
-    transactions: pa.RecordBatch, dead: pa.RecordBatch, seen: SeenIds | None
-) -> ReadBlock:
-    if seen is None or not len(transactions):
-        return ReadBlock(transactions, dead, 0)
-    first = seen.first_time(transactions.column("transaction_id"))
+def _without_repeated(checked: Arrived, seen: SeenIds | None) -> ReadBlock:
+    block = ReadBlock(checked.transactions, checked.dead, 0, checked.doubts)
+    if seen is None or not len(block.transactions):
+        return block
+    first = seen.first_time(block.transactions.column("transaction_id"))
     if first.all():
-        return ReadBlock(transactions, dead, 0)
-    return ReadBlock(transactions.filter(pa.array(first)), dead, int((~first).sum()))
+        return block
+    kept = block.transactions.filter(pa.array(first))
+    return replace(block, transactions=kept, duplicates=int((~first).sum()))

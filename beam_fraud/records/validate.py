@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.features.velocity.fixed_point import amount_too_large
+from beam_fraud.records.composites import composite_identifiers, composite_times
 from beam_fraud.records.dead_letters import dead_letters, no_dead_letters
+from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.faults import Faults, faults_of_parsing
-from beam_fraud.records.text import as_identifiers, as_numbers
+from beam_fraud.records.identifiers import as_identifiers
+from beam_fraud.records.label_values import as_labels
+from beam_fraud.records.numbers import Numbers, as_numbers, in_major_units
 from beam_fraud.records.times import Times, as_times
+from beam_fraud.schema.notation import AS_WRITTEN, IdNotation
 from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Labels, Schema
 from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, sources_of, with_origin
 
@@ -61,6 +67,8 @@ class Arrived:
     ahead: npt.NDArray[np.int64] | None
     #: bool[n]: which rows are dead.
     faulty: npt.NDArray[np.bool_]
+    #: Rows that were read by an assumption, dead letters included.
+    doubts: Counter[Doubt] = field(default_factory=Counter)
 
 
 def validate_arrivals(
@@ -85,10 +93,10 @@ def validate_arrivals(
     arrays = [*(columns[name] for name in described.names[:-1]), parsed.column(POSITION)]
     if not faulty.any():
         transactions = pa.RecordBatch.from_arrays(arrays, schema=described)
-        return Arrived(transactions, no_dead_letters(), early, faulty)
+        return Arrived(transactions, no_dead_letters(), early, faulty, reading.doubts)
     good = pa.array(~faulty)
     transactions = pa.RecordBatch.from_arrays([a.filter(good) for a in arrays], schema=described)
-    return Arrived(transactions, dead_letters(parsed, faults), early, faulty)
+    return Arrived(transactions, dead_letters(parsed, faults), early, faulty, reading.doubts)
 
 
 class _Columns:
@@ -107,6 +115,8 @@ class _Columns:
         self._latest = latest
         #: int64[n], microseconds; 0 for rows without a valid time.
         self.event_times = np.zeros(0, dtype=np.int64)
+        #: Rows of each doubt.
+        self.doubts = Counter[Doubt]()
 
     def read(self, *, labels: Labels) -> dict[str, pa.Array]:
         """Return the columns of `Schema.transactions`, undefined in faulty rows."""
@@ -144,10 +154,22 @@ class _Columns:
         column = self._schema.role(role)
         if column is None:
             return pa.nulls(len(self._parsed), pa.string())
-        return self._text(column, missing="missing_id")
+        missing = "allow" if role in self._schema.optional else "missing_id"
+        notation = self._schema.ids.get(role, AS_WRITTEN)
+        return self._text(column, missing=missing, notation=notation)
 
-    def _text(self, column: str, *, missing: str) -> pa.Array:
-        identifiers = as_identifiers(self._values(column))
+    def _text(self, column: str, *, missing: str, notation: IdNotation = AS_WRITTEN) -> pa.Array:
+        schema = self._schema
+        if column in schema.composites:
+            parts = [self._values(part) for part in schema.composites[column]]
+            identifiers = composite_identifiers(parts, notation, schema.absent_ids)
+        else:
+            identifiers = as_identifiers(
+                self._values(column),
+                notation,
+                absent=schema.absent_ids,
+                whole_floats=schema.reading == 2,
+            )
         self._faults.add("wrong_type", column, identifiers.unreadable)
         self._faults.add("too_long", column, identifiers.too_long)
         if missing != "allow":
@@ -162,35 +184,58 @@ class _Columns:
         self._faults.add("missing_time", column, times.absent)
         self._faults.add("unparseable_time", column, times.unreadable)
         self._faults.add("impossible_time", column, times.impossible)
+        if self._schema.time.naive is None and self._schema.timezone != "UTC":
+            self.doubts[Doubt.ZONE] += int(np.count_nonzero(times.naive))
         if self._latest is not None:
             self._faults.add("future_time", column, times.micros > self._latest)
         return pa.array(times.micros).cast(EVENT_TIME)
 
     def _amount(self) -> pa.Array:
         column = self._schema.roles["amount"]
-        amounts = as_numbers(self._values(column))
+        amounts = self._numbers(column)
+        values = amounts.values
+        if self._schema.notation_of(column).unit == "minor":
+            currency = self._schema.role("currency")
+            codes = None if currency is None else as_identifiers(self._values(currency)).values
+            values = in_major_units(values, codes)
         self._faults.add("missing_amount", column, amounts.absent)
-        self._faults.add("wrong_type", column, amounts.unreadable)
-        self._faults.add("non_finite_amount", column, ~np.isfinite(amounts.values))
+        self._add_unreadable(column, amounts)
+        self._faults.add("non_finite_amount", column, ~np.isfinite(values))
         if not self._schema.allow_negative:
-            self._faults.add("negative_amount", column, amounts.values < 0)
-        self._faults.add("too_large", column, self._too_large(amounts.values))
-        return pa.array(amounts.values)
+            self._faults.add("negative_amount", column, values < 0)
+        self._faults.add("too_large", column, self._too_large(values))
+        return pa.array(values)
+
+    def _numbers(self, column: str) -> Numbers:
+        return as_numbers(
+            self._values(column), self._schema.notation_of(column), self._schema.absent
+        )
+
+    def _add_unreadable(self, column: str, numbers: Numbers) -> None:
+        self._faults.add("number_notation", column, numbers.foreign)
+        self._faults.add("wrong_type", column, numbers.unreadable)
 
     def _too_large(self, amounts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         # Windows sum amounts in fixed point, whose range is smaller than a model's.
         return amount_too_large(amounts) if self._schema.velocity else np.abs(amounts) > _LARGEST
 
     def _times(self, column: str) -> Times:
-        return as_times(self._values(column), self._schema.time_origin)
+        schema = self._schema
+        if column in schema.composites:
+            values = composite_times([self._values(part) for part in schema.composites[column]])
+        else:
+            values = self._values(column)
+        return as_times(values, schema.time, schema.timezone)
 
     def _labels(self, *, required: bool) -> dict[str, pa.Array]:
         """Return labels and label times; an unreadable label is null."""
         column = self._schema.roles["label"]
-        labels = as_numbers(self._values(column)).values
-        wrong = ~((labels == 0) | (labels == 1))
+        spelled = as_labels(self._values(column), self._schema.labels, self._schema.absent)
+        wrong = spelled.unknown | spelled.unreadable
         if required:
             self._faults.add("invalid_label", column, wrong)
+        else:
+            self.doubts[Doubt.LABEL] += int(np.count_nonzero(spelled.unreadable))
         columns = {}
         if "labelled_at" in self._schema.roles:
             column = self._schema.roles["labelled_at"]
@@ -201,16 +246,15 @@ class _Columns:
             wrong |= unknown
             if required:
                 self._faults.add("unparseable_time", column, unknown)
-        values = np.where(wrong, 0, labels).astype(np.int8)
-        columns["label"] = pa.array(values, mask=None if required else wrong)
+        columns["label"] = pa.array(spelled.values, mask=None if required else wrong)
         return columns
 
     def _feature(self, feature: FeatureColumn) -> pa.Array:
         missing = "allow" if feature.missing == "allow" else "missing_feature"
         if feature.kind == "categorical":
             return self._text(feature.column, missing=missing)
-        numbers = as_numbers(self._values(feature.column))
-        self._faults.add("wrong_type", feature.column, numbers.unreadable)
+        numbers = self._numbers(feature.column)
+        self._add_unreadable(feature.column, numbers)
         not_a_number = np.isnan(numbers.values) & ~numbers.absent & ~numbers.unreadable
         if missing != "allow":
             self._faults.add(missing, feature.column, numbers.absent)

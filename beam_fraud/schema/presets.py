@@ -1,5 +1,6 @@
 """Schemas of well-known data sets."""
 
+from beam_fraud.schema.notation import TimeNotation
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from beam_fraud.schema.velocity import Velocity
 
@@ -11,7 +12,7 @@ ULB = Schema(
     roles={"event_time": "Time", "amount": "Amount", "label": "Class"},
     features=tuple(FeatureColumn(name) for name in ("Time", *(f"V{i}" for i in range(1, 29)))),
     calendar=False,
-    time_origin="2013-09-01T00:00:00+00:00",
+    time=TimeNotation(origin="2013-09-01T00:00:00+00:00"),
 )
 
 #: The transactions of the fraud-detection handbook, and of `beam-fraud simulate`.

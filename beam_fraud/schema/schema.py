@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,6 +11,16 @@ import pyarrow as pa
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.platform.wording import did_you_mean
+from beam_fraud.schema.notation import (
+    ABSENT,
+    ANY_TIME,
+    PLAIN,
+    ZERO_OR_ONE,
+    IdNotation,
+    LabelNotation,
+    NumberNotation,
+    TimeNotation,
+)
 from beam_fraud.schema.velocity import Velocity
 
 Kind = Literal["numeric", "categorical"]
@@ -35,6 +44,13 @@ ROLES = (
 ID_ROLES = ("transaction_id", "account_id", "merchant_id")
 #: Roles that every schema must assign.
 REQUIRED_ROLES = ("event_time", "amount")
+#: Roles whose values may be joined from several columns.
+COMPOSITE_ROLES = (*ID_ROLES, "event_time", "labelled_at")
+#: Roles that can be absent in a row, if the schema says so.
+OPTIONAL_ROLES = ("account_id", "merchant_id")
+#: Rules by which values are read that no notation describes. By 1 the schemas of bundles without a
+#: number are read: `12.0` is an id, and `nan` as well. By 2 they are the id 12 and no id.
+Reading = Literal[1, 2]
 #: Roles of the label and its time.
 LABEL_ROLES = ("label", "labelled_at")
 #: Time of an event everywhere in the graph: microseconds, UTC.
@@ -59,6 +75,10 @@ _RAW_NAMES = frozenset(
 _CATEGORICAL_ROLES = ("account_id", "merchant_id", "currency")
 #: Roles that can be keys of velocity features; so can any other column but a numeric feature.
 _KEY_ROLES = _CATEGORICAL_ROLES
+
+
+#: Fields of a schema that are notations in a manifest.
+_NOTATIONS = ("time", "numbers", "ids", "labels", "absent", "optional", "composites")
 
 
 @dataclass(frozen=True)
@@ -94,10 +114,24 @@ class Schema:
     timezone: str = "UTC"
     #: Whether a negative amount (a refund) is a transaction or a dead letter.
     allow_negative: bool = False
-    #: If set, event times are seconds after this time (ISO 8601), not epoch seconds.
-    time_origin: str | None = None
     #: Definitions of velocity features.
     velocity: tuple[Velocity, ...] = ()
+    #: How times are written.
+    time: TimeNotation = ANY_TIME
+    #: Column to how it writes numbers, where not plainly.
+    numbers: dict[str, NumberNotation] = field(default_factory=dict)
+    #: Role to how its identifiers are written, where not plainly.
+    ids: dict[str, IdNotation] = field(default_factory=dict)
+    #: How labels are spelled.
+    labels: LabelNotation = ZERO_OR_ONE
+    #: Spellings of an absent value.
+    absent: tuple[str, ...] = ABSENT
+    #: Roles that a row may lack.
+    optional: tuple[str, ...] = ()
+    #: Name of a role's column to the columns that are joined to it.
+    composites: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Rules for what no notation describes.
+    reading: Reading = 2
 
     def __post_init__(self) -> None:
         """Check the schema."""
@@ -113,12 +147,15 @@ class Schema:
                     f"schema {self.name}: no column is given for the role {role!r}",
                     Code.ROLE_MISSING,
                 )
-        for column in (*self.roles.values(), *(feature.column for feature in self.features)):
+        parts = (part for parts in self.composites.values() for part in parts)
+        features = (feature.column for feature in self.features)
+        for column in (*self.roles.values(), *features, *parts):
             if column in _RAW_NAMES or not column.isprintable() or set(column) & set('"\\'):
                 raise UsageError(
                     f"schema {self.name}: {column!r} cannot be the name of a column",
                     Code.SCHEMA_VALUE,
                 )
+        self._check_notation()
         self._check_features()
         self._check_velocity()
         try:
@@ -128,14 +165,23 @@ class Schema:
                 f"schema {self.name}: unknown timezone {self.timezone!r} (as in 'Europe/Brussels')",
                 Code.SCHEMA_VALUE,
             ) from None
-        if self.time_origin is not None:
-            try:
-                datetime.fromisoformat(self.time_origin)
-            except ValueError:
+
+    def _check_notation(self) -> None:
+        for role in self.optional:
+            if role not in OPTIONAL_ROLES or role not in self.roles:
                 raise UsageError(
-                    f"schema {self.name}: time_origin {self.time_origin!r} is not an ISO 8601 time",
+                    f"schema {self.name}: the role {role!r} cannot be missing "
+                    f"(roles that can: {', '.join(OPTIONAL_ROLES)})",
                     Code.SCHEMA_VALUE,
-                ) from None
+                )
+        for column in self.composites:
+            (role,) = [role for role, named in self.roles.items() if named == column]
+            if role not in COMPOSITE_ROLES:
+                raise UsageError(
+                    f"schema {self.name}: the role {role!r} is one column, not several "
+                    f"(roles of several: {', '.join(COMPOSITE_ROLES)})",
+                    Code.SCHEMA_VALUE,
+                )
 
     def _check_features(self) -> None:
         names = [feature.column for feature in self.features]
@@ -228,9 +274,23 @@ class Schema:
           labels: treatment of labels.
         """
         left_out = LABEL_ROLES if labels == "ignored" else ()
-        roles = [self.roles[r] for r in ROLES if r in self.roles and r not in left_out]
+        played = [self.roles[r] for r in ROLES if r in self.roles and r not in left_out]
+        roles = (part for column in played for part in self.parts(column))
         features = (feature.column for feature in self.features)
         return tuple(dict.fromkeys((*roles, *features, *self.key_columns)))
+
+    def parts(self, column: str) -> tuple[str, ...]:
+        """Return the input columns of a role's column: itself, or those that are joined to it."""
+        return self.composites.get(column, (column,))
+
+    def notation_of(self, column: str) -> NumberNotation:
+        """Return how a column writes numbers."""
+        return self.numbers.get(column, PLAIN)
+
+    @property
+    def absent_ids(self) -> tuple[str, ...]:
+        """Spellings of an absent id or category, beside the empty text."""
+        return self.absent if self.reading == 2 else ()
 
     def transactions(self, *, labels: Labels) -> pa.Schema:
         """Return the Arrow schema of validated transactions: roles, then feature columns.
@@ -264,9 +324,16 @@ class Schema:
     def to_dict(self) -> dict[str, Any]:
         """Return the schema as JSON-compatible values, the form in a manifest."""
         values = asdict(self)
+        if self.reading == 1:
+            # What a schema of that time held.
+            for name in ("time", "numbers", "ids", "labels", "absent", "optional", "composites"):
+                del values[name]
+            del values["reading"]
+            values["time_origin"] = self.time.origin
         values["features"] = [asdict(feature) for feature in self.features]
         values["velocity"] = [spec.to_dict() for spec in self.velocity]
-        return values
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(values))
+        return plain
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
@@ -284,9 +351,16 @@ class Schema:
             # Schemas of earlier versions have none.
             specs = cast(list[Any], fields.pop("velocity", []))
             velocity = tuple(Velocity.from_dict(spec) for spec in specs)
-            _check_types(cls, fields)
+            if "reading" not in fields:
+                fields["time"] = {"origin": fields.pop("time_origin", None)}
+                fields["reading"] = 1
+            types = get_type_hints(cls)
+            for name in _NOTATIONS:
+                if name in fields:
+                    fields[name] = msgspec.convert(fields[name], types[name])
+            _check_types(cls, {n: v for n, v in fields.items() if n not in _NOTATIONS})
             return cls(features=features, velocity=velocity, **fields)
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, msgspec.ValidationError) as error:
             raise UsageError(
                 f"schema: not one of this version's ({error})", Code.SCHEMA_VALUE
             ) from None

@@ -21,7 +21,13 @@ _COMPARED, _LONG = 1_000, 100
 def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
     """Return the required columns: roles, and features that reject NaN."""
     optional_roles = {"currency", "labelled_at"} | (set() if labels == "required" else {"label"})
-    needed = {column for role, column in schema.roles.items() if role not in optional_roles}
+    optional_roles |= set(schema.optional)
+    needed = {
+        part
+        for role, column in schema.roles.items()
+        if role not in optional_roles
+        for part in schema.parts(column)
+    }
     needed |= {f.column for f in schema.features if f.missing == "reject"}
     needed |= set(schema.key_columns)
     return tuple(column for column in schema.columns(labels=labels) if column in needed)
@@ -48,7 +54,10 @@ def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) 
     if pat.is_null(type):
         return None
     for role, role_column in schema.roles.items():
-        if role_column == column and (labels != "ignored" or role not in LABEL_ROLES):
+        if role_column in schema.composites:
+            if column in schema.composites[role_column] and not _is_part(type):
+                return "text, a number, a date or a clock's time"
+        elif role_column == column and (labels != "ignored" or role not in LABEL_ROLES):
             expected, accepts = _BY_ROLE[role]
             if not accepts(type):
                 return expected
@@ -112,11 +121,16 @@ def is_number(type: pa.DataType) -> bool:
 
 
 def _is_identifier(type: pa.DataType) -> bool:
-    return bool(pat.is_integer(type)) or is_text(type)
+    # Integers of a column with gaps are floats in many programs.
+    return is_number(type)
 
 
 def _is_time(type: pa.DataType) -> bool:
     return bool(pat.is_timestamp(type) or pat.is_date(type)) or is_number(type)
+
+
+def _is_part(type: pa.DataType) -> bool:
+    return _is_time(type) or bool(pat.is_time(type))
 
 
 def _is_flag(type: pa.DataType) -> bool:
@@ -127,7 +141,7 @@ def _is_category(type: pa.DataType) -> bool:
     return bool(pat.is_boolean(type)) or _is_identifier(type)
 
 
-_IDENTIFIER = ("an identifier (string or integer)", _is_identifier)
+_IDENTIFIER = ("an identifier (string or whole number)", _is_identifier)
 _BY_ROLE: dict[str, tuple[str, TypeTest]] = {
     **dict.fromkeys(ID_ROLES, _IDENTIFIER),
     "currency": _IDENTIFIER,
@@ -138,5 +152,5 @@ _BY_ROLE: dict[str, tuple[str, TypeTest]] = {
 }
 _BY_KIND: dict[str, tuple[str, TypeTest]] = {
     "numeric": ("a number", _is_flag),
-    "categorical": ("a category (string or integer)", _is_category),
+    "categorical": ("a category (string or whole number)", _is_category),
 }

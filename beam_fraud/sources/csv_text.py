@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,11 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
+from beam_fraud.schema.notation import ABSENT
 from beam_fraud.sources.lines import MAX_RECORD_BYTES
 from beam_fraud.sources.segment import CsvLayout
 
-#: Spellings of a null number beside the empty field.
-NULL_SPELLINGS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 # Arrow's parser has no field size limit; Python's has one of 128 KB, for the whole process.
 csv.field_size_limit(MAX_RECORD_BYTES)
 
@@ -36,7 +35,10 @@ class CsvFields:
 
 
 def parse_csv(
-    records: pa.BinaryArray, layout: CsvLayout, types: Mapping[str, pa.DataType]
+    records: pa.BinaryArray,
+    layout: CsvLayout,
+    types: Mapping[str, pa.DataType],
+    absent: Sequence[str] = ABSENT,
 ) -> CsvFields:
     """Parse consecutive records in memory.
 
@@ -44,6 +46,7 @@ def parse_csv(
       records: binary[n], UTF-8, each with its line end; no nulls.
       layout: what the header says.
       types: the requested columns and their types.
+      absent: spellings of an absent number.
 
     Returns:
       The fields. A record with another number of columns or an unclosed quote is invalid, and
@@ -55,11 +58,11 @@ def parse_csv(
     text, bounds = _text(records)
     certain = are_certain_records(text, bounds, layout.delimiter)
     if certain.all():
-        fields = _parse(text, len(records), layout, types)
+        fields = _parse(text, len(records), layout, types, absent)
         if fields is not None:
             return fields
         certain[:] = False
-    return _parse_apart(records, certain, layout, types)
+    return _parse_apart(records, certain, layout, types, absent)
 
 
 def _parse_apart(
@@ -67,6 +70,7 @@ def _parse_apart(
     certain: npt.NDArray[np.bool_],
     layout: CsvLayout,
     types: Mapping[str, pa.DataType],
+    absent: Sequence[str],
 ) -> CsvFields:
     """Parse records of which some may reach into the next: quote those again first."""
     anew = io.StringIO()
@@ -80,11 +84,11 @@ def _parse_apart(
             write(fields)
             split[place] = True
     rows = [doubtful[split]]
-    parsed = _parse(anew.getvalue().encode(), int(split.sum()), layout, types)
+    parsed = _parse(anew.getvalue().encode(), int(split.sum()), layout, types, absent)
     assert parsed is not None
     tables = [parsed.columns]
     if certain.any():
-        together = parse_csv(records.filter(pa.array(certain)), layout, types)
+        together = parse_csv(records.filter(pa.array(certain)), layout, types, absent)
         tables.append(together.columns)
         rows.append(np.flatnonzero(certain)[together.whole])
     whole = np.zeros(len(records), dtype=bool)
@@ -104,7 +108,11 @@ def _text(records: pa.BinaryArray) -> tuple[bytes, npt.NDArray[np.int64]]:
 
 
 def _parse(
-    text: bytes, count: int, layout: CsvLayout, types: Mapping[str, pa.DataType]
+    text: bytes,
+    count: int,
+    layout: CsvLayout,
+    types: Mapping[str, pa.DataType],
+    absent: Sequence[str],
 ) -> CsvFields | None:
     """Parse `count` records at once; return None if they do not parse one by one.
 
@@ -133,7 +141,7 @@ def _parse(
         pyarrow.csv.ConvertOptions(
             include_columns=selected or fields[:1],
             column_types={field_of[name]: type for name, type in types.items()},
-            null_values=list(NULL_SPELLINGS),
+            null_values=list(absent),
             strings_can_be_null=False,
             quoted_strings_can_be_null=False,
         ),

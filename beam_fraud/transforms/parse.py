@@ -15,7 +15,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.monitoring.counters import DEAD_PREFIX, LABELS_DEAD, ROWS_AHEAD, ROWS_DEAD
+from beam_fraud.monitoring.counters import (
+    DEAD_PREFIX,
+    DOUBT_PREFIX,
+    LABELS_DEAD,
+    ROWS_AHEAD,
+    ROWS_DEAD,
+)
+from beam_fraud.records.doubts import Doubt, warnings_of
 from beam_fraud.records.labels import read_labels
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import Arrived, validate_arrivals
@@ -88,6 +95,7 @@ class _Validate(beam.DoFn):
         self._ahead = ahead
         #: Whether the warning about rows ahead of their arrival was logged.
         self._told = False
+        self._doubted = set[Doubt]()
 
     def process(
         self, parsed: pa.RecordBatch
@@ -105,12 +113,25 @@ class _Validate(beam.DoFn):
             )
             valid, dead = checked.transactions, checked.dead
             self._tell_of_rows_ahead(parsed, checked)
+            self._note_doubts(checked)
             count(ROWS_DEAD, len(dead))
             for reason, rows in Counter(dead.column("reason").to_pylist()).items():
                 count(DEAD_PREFIX + reason, rows)
         if len(dead):
             yield beam.pvalue.TaggedOutput(DEAD, dead)
         yield valid
+
+    def _note_doubts(self, checked: Arrived) -> None:
+        """Count rows that were read by an assumption; in a stream, warn once of each."""
+        for doubt, rows in checked.doubts.items():
+            count(DOUBT_PREFIX + doubt, rows)
+        if self._ahead is None:
+            # The run's summary warns.
+            return
+        new = {doubt: rows for doubt, rows in checked.doubts.items() if doubt not in self._doubted}
+        self._doubted |= {doubt for doubt, rows in new.items() if rows}
+        for warning in warnings_of(new, self._schema):
+            _LOG.warning("%s", warning)
 
     def _tell_of_rows_ahead(self, parsed: pa.RecordBatch, checked: Arrived) -> None:
         """Count transactions that are ahead; warn once, dead ones included."""

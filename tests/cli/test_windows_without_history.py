@@ -30,6 +30,7 @@ from beam_fraud.models.manifest import Manifest, Thresholds
 from beam_fraud.models.reference import Reference
 from beam_fraud.records.event_span import event_span
 from beam_fraud.schema.duration import DAY, HOUR
+from beam_fraud.schema.notation import TimeNotation
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_inputs
@@ -265,7 +266,7 @@ def test_times_of_files_are_those_of_their_rows(
     table = pa.table({"id": ["1", "2"], "t": times, "a": [1.0, 2.0]})
     pq.write_table(table, tmp_path / "t.parquet")
     roles = {name: ROLES[name] for name in ("transaction_id", "event_time", "amount")}
-    read = Schema(name="s", roles=roles, time_origin=origin)
+    read = Schema(name="s", roles=roles, time=TimeNotation(origin=origin))
     files = find_inputs([Place.of(tmp_path / "t.parquet")], read, labels="ignored")
     begin = int(START.timestamp()) * 1_000_000
     assert event_span(files, read) == ((begin, begin + DAY) if known else None)

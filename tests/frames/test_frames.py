@@ -235,7 +235,7 @@ def test_training_warns_of_rows_left_out(case: Case) -> None:
     ("wrong", "error"),
     [
         (lambda c: bf.score(c.today.drop(columns="TX_AMOUNT"), c.model), "'TX_AMOUNT'"),
-        (lambda c: bf.score(c.today.astype({"CUSTOMER_ID": float}), c.model), "is double"),
+        (lambda c: bf.score(c.today.astype({"CUSTOMER_ID": bool}), c.model), "is bool"),
         (lambda c: bf.score(c.today, c.model, on_invalid="ignore"), "on_invalid"),
         (lambda c: bf.score(c.today, c.model, reasons=-1), "reasons=-1"),
         (lambda c: bf.evaluate(c.today, c.model, threshold=2.0), "threshold=2"),

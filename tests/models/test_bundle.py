@@ -184,7 +184,7 @@ def test_an_invalid_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
         ({"schema": {"features": 3}}, "not one of this version's"),
         ({"schema": {"calendar": "x"}}, "calendar: "),
         ({"schema": {"name": 5}}, "name: "),
-        ({"schema": {"time_origin": 5}}, "time_origin: "),
+        ({"schema": {"timezone": 5}}, "timezone: "),
         ({"schema": {"colour": "blue"}}, "colour"),
         ({"velocity": [{"key": 5}]}, "velocity"),
         ({"velocity": [{"key": [5], "windows": ["1d"], "aggregates": ["count"]}]}, "velocity"),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.records.times import as_times
+from beam_fraud.schema.notation import TimeNotation
 
 NOON = int(datetime(2024, 2, 29, 12, tzinfo=UTC).timestamp()) * 1_000_000
 
@@ -71,8 +72,13 @@ def test_epoch_numbers_of_every_unit(unit: int, type: pa.DataType) -> None:
 def test_numbers_count_from_the_origin() -> None:
     origin = "2013-09-01T02:00:00+02:00"
     start = int(datetime(2013, 9, 1, tzinfo=UTC).timestamp()) * 10**6
-    assert as_times(pa.array([0.0, 1.5]), origin).micros.tolist() == [start, start + 1_500_000]
-    assert as_times(pa.array(["0", "2024-02-29T12:00"]), origin).micros.tolist() == [start, NOON]
+    assert as_times(pa.array([0.0, 1.5]), TimeNotation(origin=origin)).micros.tolist() == [
+        start,
+        start + 1_500_000,
+    ]
+    assert as_times(
+        pa.array(["0", "2024-02-29T12:00"]), TimeNotation(origin=origin)
+    ).micros.tolist() == [start, NOON]
 
 
 def test_timestamps_and_dates() -> None:

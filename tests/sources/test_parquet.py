@@ -19,7 +19,6 @@ ODD = [
 ]
 REFUSED = [
     *((column, type) for column in COLUMNS for type in ODD),
-    *((column, pa.float64()) for column in ("id", "account", "shop", "currency", "mcc", "channel")),
     *((column, pa.bool_()) for column in ("id", "account", "when", "amount")),
     *((column, pa.timestamp("us")) for column in COLUMNS if column != "when"),
 ]

@@ -24,12 +24,14 @@ from beam_fraud.monitoring.recorder import rows_done
 from beam_fraud.operations.dead_letters.directory import note_headers
 from beam_fraud.pipeline.batch import Inputs
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
+from beam_fraud.records.doubts import Doubt, warnings_of
 from beam_fraud.records.event_span import event_span
 from beam_fraud.runners import launch
 from beam_fraud.runners.call import Call, Target
 from beam_fraud.runners.checks import enforce
 from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.duration import SECOND
+from beam_fraud.schema.schema import Schema
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile
@@ -249,8 +251,15 @@ def row_counts(counted: dict[str, int]) -> dict[str, object]:
     return counts
 
 
+def _warn_of_doubts(counted: Mapping[str, int], schema: Schema) -> None:
+    """Warn of rows that were read by an assumption."""
+    doubts = {doubt: counted.get(counters.DOUBT_PREFIX + doubt, 0) for doubt in Doubt}
+    for warning in warnings_of(doubts, schema):
+        _LOG.warning("%s", warning)
+
+
 def check_dead_letters(counted: Mapping[str, int], inputs: Inputs) -> None:
-    """Fail on too many dead letters, and warn of many.
+    """Fail on too many dead letters; warn of many, and of rows read by an assumption.
 
     Called before publication: outputs of an earlier run stay.
 
@@ -258,6 +267,7 @@ def check_dead_letters(counted: Mapping[str, int], inputs: Inputs) -> None:
       FraudError: all are dead letters, as with another file's schema, or more than `--max-dead`
         allows.
     """
+    _warn_of_doubts(counted, inputs.features.schema)
     share = counted_share(counted)
     if not share.remarkable and share.refusal(inputs.max_dead) is None:
         return

@@ -1,0 +1,126 @@
+"""Read columns of ids and categories: UTF-8 strings, or integers in decimal form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from beam_fraud.records.text import as_mask, as_utf8, flat, may_contain
+from beam_fraud.schema.notation import AS_WRITTEN, IdNotation
+from beam_fraud.sources.columns import is_text
+
+#: Maximum bytes of an identifier.
+MAX_BYTES = 256
+#: Whole numbers from which a float has lost digits, by its type.
+_EXACT = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
+_WHOLE_FLOAT = r"^-?[0-9]+\.0$"
+
+
+@dataclass(frozen=True)
+class Identifiers:
+    """A column of identifiers."""
+
+    #: string[n]; null where absent or unreadable.
+    values: pa.StringArray
+    #: bool[n]: where it is null or empty.
+    absent: npt.NDArray[np.bool_]
+    #: bool[n]: where it is not UTF-8, has a NUL, which databases refuse, or is a number with a
+    #: fraction or too large to be exact.
+    unreadable: npt.NDArray[np.bool_]
+    #: bool[n]: where it exceeds `MAX_BYTES`.
+    too_long: npt.NDArray[np.bool_]
+
+
+def as_identifiers(
+    values: pa.Array,
+    notation: IdNotation = AS_WRITTEN,
+    *,
+    absent: Sequence[str] = (),
+    whole_floats: bool = False,
+) -> Identifiers:
+    """Read a column of identifiers.
+
+    Args:
+      values: strings, bytes, integers, floats, decimals, booleans or nulls [n].
+      notation: how they are written.
+      absent: spellings of an absent one, beside the empty text.
+      whole_floats: whether text such as `12.0` is the integer 12, as programs write integers of
+        columns with gaps; a column of floats is read so in any case.
+    """
+    values = flat(values)
+    unreadable = np.zeros(len(values), dtype=bool)
+    if is_text(values.type):
+        values, unreadable = as_utf8(values)
+        with_nul = pc.match_substring(values, "\0").fill_null(False)
+        if pc.any(with_nul).as_py():
+            unreadable = unreadable | as_mask(with_nul)
+        if whole_floats:
+            values = _without_fraction(values)
+    elif pat.is_floating(values.type) or pat.is_decimal(values.type):
+        values, unreadable = _whole_numbers(values)
+    else:
+        values = values.cast(pa.string())
+    if not notation.plain:
+        values = _bare(values, notation)
+    length = pc.binary_length(values).fill_null(0)
+    if absent:
+        values, length = _without_absent(values, length, absent)
+    too_long = as_mask(pc.greater(length, MAX_BYTES))
+    missing = as_mask(pc.equal(length, 0)) & ~unreadable
+    good = pa.array(~(missing | unreadable | too_long))
+    if not pc.all(good).as_py():
+        values = pc.if_else(good, values, pa.scalar(None, pa.string()))
+    return Identifiers(values, missing, unreadable, too_long)
+
+
+def _without_fraction(values: pa.StringArray) -> pa.StringArray:
+    if not may_contain(values, (".0",)):
+        return values
+    whole = pc.match_substring_regex(values, _WHOLE_FLOAT)
+    return pc.if_else(whole, pc.utf8_slice_codeunits(values, 0, -2), values)
+
+
+def _whole_numbers(values: pa.Array) -> tuple[pa.StringArray, npt.NDArray[np.bool_]]:
+    """Return whole numbers in decimal form, and where a number is not whole or not exact."""
+    if pat.is_decimal(values.type):
+        text = pc.replace_substring_regex(values.cast(pa.string()), r"\.0+$", "")
+        return text, as_mask(pc.match_substring(text, ".").fill_null(False))
+    numbers = np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    known = ~np.isnan(numbers)
+    exact = known & (np.abs(np.where(known, numbers, 0)) < _EXACT[values.type])
+    whole = exact & (np.floor(np.where(exact, numbers, 0)) == np.where(exact, numbers, 0))
+    integers = pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole)
+    return integers.cast(pa.string()), known & ~whole
+
+
+def _bare(values: pa.StringArray, notation: IdNotation) -> pa.StringArray:
+    if notation.trim:
+        values = pc.utf8_trim_whitespace(values)
+    if notation.prefix:
+        rest = pc.utf8_slice_codeunits(values, len(notation.prefix), 2**31 - 1)
+        values = pc.if_else(pc.starts_with(values, notation.prefix), rest, values)
+    if notation.strip:
+        rest = pc.utf8_ltrim(values, notation.strip)
+        last = pc.utf8_slice_codeunits(values, -1, 2**31 - 1)
+        values = pc.if_else(pc.equal(rest, ""), last, rest)
+    if notation.pad:
+        padded = pc.utf8_lpad(values, notation.pad, "0")
+        values = pc.if_else(pc.equal(values, ""), values, padded)
+    return values
+
+
+def _without_absent(
+    values: pa.StringArray, length: pa.Array, absent: Sequence[str]
+) -> tuple[pa.StringArray, pa.Array]:
+    """Return the values with null for spellings of an absent one, and their lengths."""
+    if not may_contain(values, filter(None, absent)):
+        return values, length
+    spelled = pc.is_in(values, value_set=pa.array(absent, pa.string()))
+    values = pc.if_else(spelled, pa.scalar(None, pa.string()), values)
+    return values, pc.if_else(spelled, 0, length)

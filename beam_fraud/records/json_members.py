@@ -1,0 +1,102 @@
+"""Members of JSON objects by name, or by the path to a nested one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import msgspec
+
+#: A name between dots, or an index in brackets.
+_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
+_PATH = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[[0-9]+\])+")
+_Tree: TypeAlias = dict[str | int, Any]
+
+
+@dataclass(frozen=True)
+class Members:
+    """The type of an object with some members, all optional, and the way to nested ones."""
+
+    #: A struct whose first fields are the members, in order.
+    type: type[msgspec.Struct]
+    #: Place of each member with a path, and its attributes and indices.
+    nested: tuple[tuple[int, tuple[str | int, ...]], ...]
+
+
+def members(names: tuple[str, ...], types: tuple[Any, ...]) -> Members:
+    """Return the type of objects with these members.
+
+    Args:
+      names: a name each, or the path to a nested member, as in `card.number` or `items[0].id`;
+        a member that has the path as its name comes first.
+      types: types of their values.
+    """
+    paths = {name: _steps(name) for name in names if _PATH.fullmatch(name)}
+    # A name that is read as a value has no members.
+    paths = {name: steps for name, steps in paths.items() if steps[0] not in names}
+    tree: _Tree = {}
+    for name, type in zip(names, types, strict=True):
+        if name in paths:
+            *inner, last = paths[name]
+            node = tree
+            for step in inner:
+                node = node.setdefault(step, {})
+            node[last] = type
+    roots = list(tree)
+    fields: list[tuple[str, Any, None]] = [(f"f{i}", type, None) for i, type in enumerate(types)]
+    fields += [(f"n{i}", _type(tree[root]), None) for i, root in enumerate(roots)]
+    rename = {f"f{i}": name for i, name in enumerate(names)}
+    rename |= {f"n{i}": str(root) for i, root in enumerate(roots)}
+    nested = tuple(
+        (names.index(name), (f"n{roots.index(steps[0])}", *map(_step, steps[1:])))
+        for name, steps in paths.items()
+    )
+    return Members(msgspec.defstruct("Record", fields, rename=rename, gc=False), nested)
+
+
+def _steps(path: str) -> tuple[str | int, ...]:
+    return tuple(name or int(index) for name, index in _STEP.findall(path))
+
+
+def _type(tree: Any) -> Any:
+    """Return the type of a nested value: a list if its members are indices."""
+    if not isinstance(tree, dict):
+        return tree
+    if all(isinstance(step, int) for step in tree):
+        together: _Tree = {}
+        for inner in tree.values():
+            if not isinstance(inner, dict):
+                return _list_of(inner)
+            together |= inner
+        return _list_of(_type(together))
+    names = [step for step in tree if isinstance(step, str)]
+    fields = [(_attribute_of(name), _type(tree[name]), None) for name in names]
+    rename = {_attribute_of(name): name for name in names}
+    return msgspec.defstruct("Member", fields, rename=rename, gc=False) | None
+
+
+def _list_of(item: Any) -> Any:
+    return list.__class_getitem__(item) | None
+
+
+def _attribute_of(name: str) -> str:
+    """Return the attribute of a member, whose name may be no identifier."""
+    return "m" + name.encode().hex()
+
+
+def _step(step: str | int) -> str | int:
+    return step if isinstance(step, int) else _attribute_of(step)
+
+
+def value_at(value: Any, steps: Sequence[str | int]) -> Any:
+    """Return the value at the end of a way through structs and lists; None if there is none."""
+    for step in steps:
+        if value is None:
+            return None
+        if isinstance(step, str):
+            value = getattr(value, step)
+        else:
+            value = value[step] if step < len(value) else None
+    return value

@@ -1,0 +1,201 @@
+"""How the columns of a source write times, numbers, identifiers and labels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, get_args
+
+#: Spellings of an absent value in text, unless a schema lists others.
+ABSENT = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+#: Units of numbers that are times, and microseconds in each.
+TimeUnit = Literal["s", "ms", "us", "hour", "day"]
+MICROS = {"us": 1, "ms": 1_000, "s": 1_000_000, "hour": 3_600_000_000, "day": 86_400_000_000}
+#: Zone of times without one: UTC, or the schema's `timezone`.
+Naive = Literal["utc", "local"]
+#: How a number below zero is marked: `-5`, `(5)` or `5-`.
+Negative = Literal["minus", "brackets", "trailing"]
+#: Unit of an amount: of its currency (12.34 euros), or the smallest of it (1234 cents).
+AmountUnit = Literal["major", "minor"]
+
+#: Forms of times with a name. ISO 8601 is what a schema without a form reads; Excel counts days.
+ISO_8601, RFC_2822, EXCEL = "iso8601", "rfc2822", "excel"
+NAMED_FORMS = (ISO_8601, RFC_2822, EXCEL)
+#: Day 0 of Excel's serial numbers from March 1900 on.
+EXCEL_ORIGIN = "1899-12-30"
+#: Decimal places of a currency's amounts, where not two (ISO 4217, list one).
+MINOR_PLACES = {
+    **dict.fromkeys(
+        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI"), 0
+    ),
+    **dict.fromkeys(("VND", "VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
+}
+#: A day of which no part can be taken for another: a form that reads it back says which day it is.
+_PROBE = datetime(2019, 11, 28, 13, 45, 52, tzinfo=UTC)
+_DIRECTIVE = re.compile(r"%(.)")
+#: Directives of `strptime` that depend on no language but English.
+_DIRECTIVES = frozenset("aAwdbBmyYHIpMSfzZjUW%")
+
+
+@dataclass(frozen=True)
+class TimeNotation:
+    """How times are written.
+
+    Raises:
+      ValueError: a form is none, or does not say which day it is; an origin is no time.
+    """
+
+    #: Forms of text to try in order: `strptime` directives, or `iso8601`, `rfc2822`, `excel`; empty
+    #: for ISO 8601 and numbers.
+    forms: tuple[str, ...] = ()
+    #: Unit of numbers; None for seconds to nanoseconds by their magnitude, seconds with an origin.
+    unit: TimeUnit | None = None
+    #: ISO 8601 time from which numbers count; None for 1970.
+    origin: str | None = None
+    #: Zone of times without one; None for UTC, with a warning if the schema has another `timezone`.
+    naive: Naive | None = None
+
+    def __post_init__(self) -> None:
+        """Check forms and origin."""
+        for form in self.forms:
+            if form not in NAMED_FORMS:
+                _check_form(form)
+        if self.origin is not None:
+            try:
+                datetime.fromisoformat(self.origin)
+            except ValueError:
+                raise ValueError(f"origin {self.origin!r} is not an ISO 8601 time") from None
+
+    @property
+    def origin_micros(self) -> int:
+        """Microseconds of the epoch at the origin; a time without a zone is UTC."""
+        if self.origin is None:
+            return 0
+        start = datetime.fromisoformat(self.origin)
+        start = start if start.tzinfo else start.replace(tzinfo=UTC)
+        return (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class NumberNotation:
+    """How text writes numbers.
+
+    Raises:
+      ValueError: decimal and thousands separator are the same, or one of them is no single
+        character or a digit.
+    """
+
+    #: Character before the fraction.
+    decimal: str = "."
+    #: Character between groups of three digits; empty for none.
+    thousands: str = ""
+    #: Texts beside the digits that mean nothing: currencies.
+    symbols: tuple[str, ...] = ()
+    #: How a number below zero is marked.
+    negative: Negative = "minus"
+    #: Unit of amounts.
+    unit: AmountUnit = "major"
+
+    def __post_init__(self) -> None:
+        """Check the separators."""
+        for name, mark in (("decimal", self.decimal), ("thousands", self.thousands)):
+            if len(mark) != 1 and not (name == "thousands" and not mark):
+                raise ValueError(f"{name} must be one character, not {mark!r}")
+            if mark.isdigit() or (mark and mark in "+-()eE"):
+                raise ValueError(f"{name} cannot be {mark!r}")
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}")
+        for symbol in self.symbols:
+            if not symbol.strip() or any(c.isdigit() for c in symbol) or set(symbol) & set("+-()"):
+                raise ValueError(f"{symbol!r} cannot be a symbol")
+
+    @property
+    def plain(self) -> bool:
+        """Whether text is written as Arrow reads it."""
+        return self in (NumberNotation(), NumberNotation(unit="minor"))
+
+
+@dataclass(frozen=True)
+class IdNotation:
+    """How identifiers are written; steps in the order of the fields.
+
+    Raises:
+      ValueError: `pad` is negative, or `strip` and `pad` undo each other.
+    """
+
+    #: Whether white space at both ends is removed.
+    trim: bool = False
+    #: Text removed from the start.
+    prefix: str = ""
+    #: Characters removed from the start, however many; the last character stays.
+    strip: str = ""
+    #: Length up to which zeros are put before it.
+    pad: int = 0
+
+    def __post_init__(self) -> None:
+        """Check `pad`."""
+        if not 0 <= self.pad <= 64:
+            raise ValueError(f"pad must be 0 to 64, not {self.pad}")
+
+    @property
+    def plain(self) -> bool:
+        """Whether identifiers stay as they are."""
+        return self == IdNotation()
+
+
+@dataclass(frozen=True)
+class LabelNotation:
+    """Spellings of labels, in any case; numbers and booleans are compared as text.
+
+    With one of `positive` and `negative` every other value is the opposite. Without both, 1 and
+    true are fraud, 0 and false genuine.
+
+    Raises:
+      ValueError: a spelling has two meanings.
+    """
+
+    #: Spellings of fraud.
+    positive: tuple[str, ...] = ()
+    #: Spellings of genuine.
+    negative: tuple[str, ...] = ()
+    #: Spellings of an unknown label.
+    unknown: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that each spelling has one meaning."""
+        spellings = [s.strip().casefold() for s in (*self.positive, *self.negative, *self.unknown)]
+        for spelling in spellings:
+            if spellings.count(spelling) > 1:
+                raise ValueError(f"{spelling!r} is listed twice")
+
+
+#: What a schema without settings says.
+ANY_TIME, PLAIN, AS_WRITTEN, ZERO_OR_ONE = (
+    TimeNotation(),
+    NumberNotation(),
+    IdNotation(),
+    LabelNotation(),
+)
+
+
+def _check_form(form: str) -> None:
+    """Raise ValueError for a form that is no `strptime` format, or does not name a day."""
+    named = ", ".join(NAMED_FORMS)
+    for directive in _DIRECTIVE.findall(form):
+        if directive not in _DIRECTIVES:
+            raise ValueError(f"format {form!r}: %{directive} is no directive of strptime")
+    try:
+        read = datetime.strptime(_PROBE.strftime(form), form)
+    except (ValueError, re.error):
+        read = None
+    if read is None or read.date() != _PROBE.date():
+        raise ValueError(
+            f"format {form!r} does not say year, month and day: write one as in '%d/%m/%Y %H:%M', "
+            f"or one of {named}"
+        )
+
+
+assert set(MICROS) == set(get_args(TimeUnit))
