@@ -188,6 +188,9 @@ def _walk(source: pa.NativeFile, chunk: ColumnChunk) -> _Pages:
     while start < end and left > 0:
         header = _page_header(source, start, end - start)
         if header.type == _DICTIONARY_PAGE:
+            # Arrow makes room for as many values as the header says.
+            if header.values > header.unfolded:
+                raise ValueError("a dictionary has more values than bytes")
             pages.dictionary = max(pages.dictionary, header.unfolded)
         else:
             left -= header.values

@@ -72,6 +72,16 @@ def test_an_index_out_of_a_dictionary_is_damage(tmp_path: Path) -> None:
         read(path)
 
 
+def test_a_dictionary_that_claims_more_values_than_bytes_is_damage(tmp_path: Path) -> None:
+    data = written(table(100))
+    # Thrift: a struct with a number first, 200 for 100 values and 16,382 for 8,191.
+    claims = b"\x4c\x15\xc8\x01", b"\x4c\x15\xfe\x7f"
+    path = tmp_path / "a.parquet"
+    path.write_bytes(data.replace(*claims, 1))
+    with fails(Code.INPUT_DAMAGED, "after row 0: .* more values than bytes"):
+        read(path)
+
+
 def test_a_name_of_a_column_that_is_not_utf8_is_damage(tmp_path: Path) -> None:
     plain = table(5)
     data = written(plain.append_column("café", plain["id"]))
