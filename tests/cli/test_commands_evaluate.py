@@ -404,7 +404,7 @@ def test_a_segment_column_must_exist_and_be_text_or_whole_numbers(shop: Shop) ->
         evaluate.run(replace(shop.options, segments=("scnario",)))
     with fails(Code.OPTION_VALUE, "--segment fraud: ", kind=UsageError):
         evaluate.run(replace(shop.options, segments=("fraud",)))
-    with fails(Code.COLUMN_TYPE, "ratio"):
+    with fails(Code.ROWS_INVALID, "ratio: not of the type"):
         evaluate.run(replace(shop.options, segments=("ratio",)))
 
 
