@@ -74,6 +74,7 @@ def test_any_url_is_a_channel_or_one_line(scheme, parts):
     [
         ("kafka://h:9092/", "no brokers and topic"),
         ("kafka://h/topic", "brokers are written HOST:PORT"),
+        ("kafka://\nh/topic", r"kafka://\nh/topic: brokers are written HOST:PORT"),
         ("kafka://h:9092/to pic", "no brokers and topic"),
         ("kafka://h:9092/t?config=sasl.password=hunter2", "config sasl.password: other users"),
         ("kafka://h:9092/t?confg=a=b", "did you mean config?"),

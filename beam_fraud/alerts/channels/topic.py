@@ -13,6 +13,7 @@ from beam_fraud.alerts.channels.options import parse_options
 from beam_fraud.alerts.message import FIELDS, Message, message_records
 from beam_fraud.alerts.policy import AS_THEY_COME, Policy
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.platform.wording import printable
 from beam_fraud.sources.kafka.check import topic_partitions
 from beam_fraud.sources.kafka.client import Reports, new_producer
 from beam_fraud.sources.kafka.failure import (
@@ -146,7 +147,7 @@ def topic_channel(rest: str) -> TopicChannel:
         raise UsageError(
             f"--alert: no brokers and topic can be read, write {FORM}", Code.CHANNEL_URL
         )
-    where = f"--alert kafka://{parts[1].rpartition('@')[2]}/{topic}"
+    where = f"--alert kafka://{printable(parts[1].rpartition('@')[2])}/{topic}"
     options = parse_options(where, parts[3] or "", ("config",))
     try:
         properties = dict([_PATIENCE, *parse_properties("--kafka-config", options.config)])
