@@ -17,6 +17,7 @@ from beam_fraud.cli.app import app
 from beam_fraud.cli.beam_options import beam_options
 from beam_fraud.cli.options import WorkersOptions
 from deploy.flink.cluster import FlinkCluster
+from tests.requirements import need_flink
 
 ROOT = Path(__file__).resolve().parents[2]
 FLINK = ROOT / "deploy/flink"
@@ -162,6 +163,7 @@ def test_a_worker_shares_the_network_of_its_task_manager() -> None:
 
 
 def test_the_job_server_knows_its_own_address(tmp_path: Path) -> None:
+    need_flink()
     here = flags(FlinkCluster(tmp_path)._server())
     service = manifest("Service")
     ports = {port["port"] for port in service["spec"]["ports"]}
