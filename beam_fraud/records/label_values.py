@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.numbers import as_numbers
-from beam_fraud.records.text import flat
+from beam_fraud.records.text import as_mask, flat
 from beam_fraud.schema.notation import ABSENT, ZERO_OR_ONE, LabelNotation
 from beam_fraud.sources.columns import is_text
 
@@ -49,7 +49,7 @@ def as_labels(
     fraud, genuine = numbers.values == 1, numbers.values == 0
     unknown, unreadable = numbers.absent, ~(fraud | genuine | numbers.absent)
     if is_text(values.type) and unreadable.any():
-        words = pa.array(_words(values))
+        words = _words(values)
         fraud = fraud | _is_in(words, (_TRUE,))
         genuine = genuine | _is_in(words, (_FALSE,))
         unknown = unknown | _is_in(words, notation.unknown)
@@ -59,14 +59,12 @@ def as_labels(
 
 def _spelled(values: pa.Array, notation: LabelNotation, absent: Sequence[str]) -> LabelValues:
     words = _words(values)
-    unknown = ~np.asarray(words.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
-    unknown |= _is_in(words, (*absent, *notation.unknown))
+    unknown = as_mask(words.is_null()) | _is_in(words, (*absent, *notation.unknown))
     fraud, genuine = _is_in(words, notation.positive), _is_in(words, notation.negative)
     if not notation.negative:
         genuine = ~(fraud | unknown)
     if not notation.positive:
         fraud = ~(genuine | unknown)
-    unknown &= ~(fraud & genuine)
     return LabelValues(fraud.astype(np.int8), unknown, ~(fraud | genuine | unknown))
 
 
@@ -78,5 +76,4 @@ def _words(values: pa.Array) -> pa.StringArray:
 
 def _is_in(words: pa.StringArray, spellings: Sequence[str]) -> npt.NDArray[np.bool_]:
     lower = pa.array([spelling.strip().lower() for spelling in spellings], pa.string())
-    there = pc.is_in(words, value_set=lower, skip_nulls=True)
-    return np.asarray(there.to_numpy(zero_copy_only=False), dtype=bool)
+    return as_mask(pc.is_in(words, value_set=lower, skip_nulls=True))

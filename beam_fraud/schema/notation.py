@@ -114,7 +114,7 @@ class NumberNotation:
 
     @property
     def plain(self) -> bool:
-        """Whether text is written as Arrow reads it."""
+        """Whether Arrow reads the numbers as they are written."""
         return self in (NumberNotation(), NumberNotation(unit="minor"))
 
 
@@ -142,7 +142,7 @@ class IdNotation:
 
     @property
     def plain(self) -> bool:
-        """Whether identifiers stay as they are."""
+        """Whether identifiers need no change."""
         return self == IdNotation()
 
 

@@ -326,9 +326,8 @@ class Schema:
         values = asdict(self)
         if self.reading == 1:
             # What a schema of that time held.
-            for name in ("time", "numbers", "ids", "labels", "absent", "optional", "composites"):
+            for name in (*_NOTATIONS, "reading"):
                 del values[name]
-            del values["reading"]
             values["time_origin"] = self.time.origin
         values["features"] = [asdict(feature) for feature in self.features]
         values["velocity"] = [spec.to_dict() for spec in self.velocity]
