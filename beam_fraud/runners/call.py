@@ -28,7 +28,7 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """What a runner is to run; each service is parsed and asked once."""
+    """A run of a pipeline; its addresses are parsed once, and each service is asked once."""
 
     #: Beam's options and the runner.
     submission: Submission
@@ -58,7 +58,7 @@ class Call:
 
     @property
     def what(self) -> str:
-        """What it runs, for messages."""
+        """Kind of the input, for messages."""
         return "a stream" if self.streaming else "files"
 
     @cached_property
