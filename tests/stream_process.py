@@ -78,14 +78,27 @@ class Stream:
         try:
             self.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
-            # It writes down what every thread does.
-            self.process.send_signal(signal.SIGABRT)
-            self.process.wait()
+            self._abort()
         assert self.process.returncode == 0, self.said()
 
     def wait_for_progress(self, since: dict[str, str]) -> bool:
         """Wait until the stream has committed more than `since`; return False if it ended."""
-        return wait_until(lambda: self.positions() != since or not self.runs) and self.runs
+        return self.wait_until(lambda: self.positions() != since)
+
+    def wait_until(self, condition: Callable[[], bool]) -> bool:
+        """Wait until a condition holds; return False if the stream ends before."""
+        try:
+            wait_until(lambda: condition() or not self.runs)
+        except AssertionError:
+            self._abort()
+            raise AssertionError(f"it takes too long; the stream said: {self.said()}") from None
+        return condition()
+
+    def _abort(self) -> None:
+        """End the process, which first writes down what every thread does."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGABRT)
+        self.process.wait()
 
     def positions(self) -> dict[str, str]:
         """Return the committed positions by source."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Any
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.waiting import Wait
+from beam_fraud.sources.kafka.check import is_lost
 from beam_fraud.sources.kafka.client import Reports, new_producer
 from beam_fraud.sources.kafka.failure import (
     KafkaError,
@@ -51,10 +53,14 @@ class Patience:
         self._wait.over(f"{self._where}: the broker has taken all messages")
 
 
+_Headers = list[tuple[str, str]]
 #: Seconds for which a refused login may come from a broker that starts or stops.
 _REFUSAL_SECONDS = 1.0
 #: Seconds between two polls of a wait.
 _SLICE = 0.2
+#: Time limit in seconds of a request on a connection in doubt: more than a reconnection takes.
+_COMPARE_SECONDS = 3.0
+_RETURNED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 
 
@@ -67,6 +73,11 @@ class TopicProducer:
         self._kafka = new_producer(settings, self._reports)
         #: The first error of a refused message.
         self._refusal: FraudError | None = None
+        #: Messages that a lost connection has returned: topic, value, key and headers.
+        self._returned: list[tuple[str, bytes | None, bytes | None, _Headers]] = []
+        #: The topic of the last message.
+        self._topic = ""
+        self._compare_next = 0.0
 
     def write_all(self, topic: str, messages: list[dict[str, Any]]) -> None:
         """Send messages, each with `value` and `key`; wait while the queue is full.
@@ -74,6 +85,7 @@ class TopicProducer:
         Raises:
           FraudError: as in `flush`.
         """
+        self._topic = topic
         patience = Patience(self._settings)
         while True:
             queued = self._kafka.produce_batch(topic, messages, on_delivery=self._delivered)
@@ -94,10 +106,13 @@ class TopicProducer:
         Raises:
           FraudError: as in `flush`.
         """
+        self._topic = topic
         patience = Patience(self._settings)
+        # A delivery report has no headers.
+        delivered = partial(self._delivered, headers=[*headers])
         while True:
             try:
-                self._kafka.produce(topic, value, headers=[*headers], on_delivery=self._delivered)
+                self._kafka.produce(topic, value, headers=[*headers], on_delivery=delivered)
                 break
             except BufferError:
                 self._make_room(patience)
@@ -143,14 +158,36 @@ class TopicProducer:
         errors = [e for e in reports if e.code() != KafkaError._ALL_BROKERS_DOWN]
         if errors and is_hopeless(errors[-1]) and silence >= _REFUSAL_SECONDS:
             raise no_connection(self._settings, reports)
+        if silence >= SILENT_SECONDS and monotonic() >= self._compare_next:
+            if is_lost(self._kafka, self._settings, self._topic, _COMPARE_SECONDS):
+                self._reconnect()
+            self._compare_next = monotonic() + SILENT_SECONDS
+
+    def _reconnect(self) -> None:
+        """Send all pending messages on a new connection, in their order; some may come twice."""
+        self._kafka.purge()
+        self._kafka.flush(_SLICE)
+        returned, self._returned = self._returned, []
+        self._reports.clear()
+        self._kafka = new_producer(self._settings, self._reports)
+        for topic, value, key, headers in returned:
+            delivered = partial(self._delivered, headers=headers)
+            self._kafka.produce(topic, value, key, headers=[*headers], on_delivery=delivered)
 
     def _refuse_refused(self) -> None:
         if self._refusal is not None:
             raise self._refusal
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self._refuse(error, message.topic() or "", len(message))
+    def _delivered(
+        self, error: KafkaError | None, message: Message, headers: _Headers | None = None
+    ) -> None:
+        if error is None:
+            return
+        topic = message.topic() or ""
+        if error.code() in _RETURNED:
+            self._returned.append((topic, message.value(), message.key(), headers or []))
+        else:
+            self._refuse(error, topic, len(message))
 
     def _refuse(self, error: KafkaError, topic: str, size: int) -> None:
         if self._refusal is not None:

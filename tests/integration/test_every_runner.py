@@ -282,7 +282,7 @@ def test_an_interrupted_run_ends_on_the_cluster_as_well(
     one = Stream([*command, *flink_cluster.beam_options], tmp_path / "out")
     one.start()
     try:
-        assert wait_until(lambda: "RUNNING" in jobs(flink_cluster).values() or not one.runs)
+        assert one.wait_until(lambda: "RUNNING" in jobs(flink_cluster).values())
         one.stop()
         assert one.process is not None
         assert one.process.wait(60) == 128 + signal.SIGTERM, one.said()
@@ -379,7 +379,7 @@ def test_a_stopped_stream_leaves_the_same_rows_and_alerts(
 ) -> None:
     out = tmp_path / "out"
     one = make_stream(out, *options_of(name, request), "--shards=3")
-    assert wait_until(lambda: archived(out) >= ROWS + len(COLLIDING) + BAD or not one.runs)
+    assert one.wait_until(lambda: archived(out) >= ROWS + len(COLLIDING) + BAD)
     one.stop()
     one.wait_for_end()
     assert_same(left(out), streamed)

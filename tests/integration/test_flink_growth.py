@@ -49,7 +49,7 @@ def test_residuals_of_the_source_share_a_state(
     part = len(scored.traffic.keys) // LOOKS
     try:
         stream.start()
-        assert wait_until(lambda: bool(residuals(cluster)) or not stream.runs), stream.said()
+        assert stream.wait_until(lambda: bool(residuals(cluster))), stream.said()
         # The source ends some bundles a second, each with a residual of each partition.
         await_checkpoints(cluster, LOOKS)
         assert len(residuals(cluster)) == 1
@@ -118,7 +118,7 @@ def _watched(name: str, broker: Broker, bundle: Path, directory: Path, rate: int
         stream.start()
         load: subprocess.Popen[bytes] | None = None
         try:
-            assert wait_until(lambda: bool(residuals(cluster)) or not stream.runs), stream.said()
+            assert stream.wait_until(lambda: bool(residuals(cluster))), stream.said()
             if rate:
                 load = subprocess.Popen(
                     [

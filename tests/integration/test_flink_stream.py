@@ -116,7 +116,7 @@ def survive(
             kill(cluster)
             assert stream.runs, stream.said()
         scored.feed.finish()
-        assert wait_until(lambda: archived(out) >= scored.rows() or not stream.runs)
+        assert stream.wait_until(lambda: archived(out) >= scored.rows())
         stream.stop()
         stream.wait_for_end()
     finally:
@@ -172,13 +172,13 @@ def score_in_two_parts(
     try:
         first.start()
         scored.feed.send(len(scored.traffic.keys) // 2)
-        assert wait_until(lambda: archived(out) > 100 or not first.runs), first.said()
+        assert first.wait_until(lambda: archived(out) > 100), first.said()
         savepoint = stop()
         scored.feed.finish()
         second = then(savepoint)
         streams.append(second)
         second.start()
-        assert wait_until(lambda: archived(out) >= scored.rows() or not second.runs), second.said()
+        assert second.wait_until(lambda: archived(out) >= scored.rows()), second.said()
         second.stop()
         second.wait_for_end()
     finally:

@@ -8,27 +8,36 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread, Timer
 from typing import Any
 
 import pytest
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
-from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from beam_fraud.errors import FraudError, fraud_error_in
 from beam_fraud.records.json_records import NewestEvent
-from beam_fraud.sources.kafka import batches, feed
+from beam_fraud.sources.kafka import assignment, batches, feed
 from beam_fraud.sources.kafka import source as source_module
+from beam_fraud.sources.kafka.client import Reports, new_consumer
 from beam_fraud.sources.kafka.feed import Feed
-from beam_fraud.sources.kafka.position import lags
+from beam_fraud.sources.kafka.position import Reading, lags
 from beam_fraud.sources.kafka.reader import POOL
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.kafka.source import KafkaSource
-from beam_fraud.sources.kafka.topic import KafkaTopic, Start
+from beam_fraud.sources.kafka.topic import EARLIEST, KafkaTopic, Partition, Start
 from beam_fraud.sources.raw import PAYLOAD
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.transforms.counters import read_counters
 from deploy.kafka.broker import Broker
+from deploy.ports import free_port
 from tests.integration.kafka import produce
 from tests.requirements import need_kafka
 from tests.streaming import collected, payloads, read_stream, streaming, wait_until
@@ -314,6 +323,88 @@ def test_a_broker_restart_loses_nothing(
     assert away == f"Kafka {own_broker.bootstrap}: the broker is not reachable"
     assert back.startswith(f"Kafka {own_broker.bootstrap}: the broker is back after ")
     assert payloads(tmp_path / "out") == sorted(numbers(0, 200))
+
+
+def test_a_consumer_that_has_lost_its_brokers_is_replaced(
+    broker: Broker,
+    topic: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "beam_fraud.sources.kafka")
+    monkeypatch.setattr(assignment, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(assignment, "LOST_SECONDS", 0.5)
+    name, nowhere = topic(partitions=2), KafkaSettings(f"127.0.0.1:{free_port()}")
+    produce(broker, name, numbers(0, 100))
+    reader = replace(source_of(broker, name), until_idle=None).create_reader(None, None)
+    payload: list[bytes] = []
+
+    def read() -> int:
+        if reader.advance():
+            payload.extend(reader.get_current().column(PAYLOAD).to_pylist())
+        reader.get_checkpoint_mark().finalize_checkpoint()
+        return len(payload)
+
+    wait_until(lambda: read() == 100, "the first messages")
+    # librdkafka's own loss of all brokers is a race of microseconds.
+    reader._feed._consumer = new_consumer(nowhere, "g", Reports())
+    produce(broker, name, numbers(100, 200))
+    wait_until(lambda: read() == 200, "the messages after the loss")
+    assert sorted(payload) == sorted(numbers(0, 200))
+    assert "the broker is back after" in caplog.messages[-1]
+    reader._feed.close()
+
+
+@pytest.mark.soak
+def test_consumers_read_on_after_every_restart_of_the_broker(own_broker: Broker) -> None:
+    own_broker.create_topic("t", 4)
+    topics = (KafkaTopic("t"),)
+    reading = Reading(KafkaSettings(own_broker.bootstrap), topics, "g", EARLIEST, 100, 30.0)
+    consumers, restarts, read = 12, 15, Event()
+    positions: list[dict[str, int]] = [{} for _ in range(consumers)]
+
+    def consume(number: int) -> None:
+        consumer = Feed(reading, None, {})
+        while not read.is_set():
+            consumer.next(0.1)
+            positions[number] = consumer.positions
+        consumer.close()
+
+    threads = [Thread(target=consume, args=(number,)) for number in range(consumers)]
+    for thread in threads:
+        thread.start()
+    try:
+        for sent in range(100, 100 * restarts + 1, 100):
+            produce(own_broker, "t", numbers(0, 100))
+            wait_until(lambda: {sum(each.values()) for each in positions} == {sent}, "all")  # noqa: B023
+            own_broker.stop()
+            own_broker.start()
+    finally:
+        read.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_broker_that_does_not_know_its_topics_yet_is_asked_again(
+    own_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_offsets, failures = assignment.first_offsets, [KafkaError.UNKNOWN_TOPIC_OR_PART] * 2
+
+    def fail_first(*request: Any) -> dict[Partition, int]:
+        if failures:
+            raise KafkaException(KafkaError(failures.pop()))
+        return first_offsets(*request)
+
+    monkeypatch.setattr(assignment, "first_offsets", fail_first)
+    creation = Timer(0.5, own_broker.create_topic, ["t"])
+    creation.start()
+    try:
+        reader = source_of(own_broker, "t").create_reader(None, None)
+    finally:
+        creation.join()
+    produce(own_broker, "t", numbers(0, 1))
+    wait_until(reader.advance, "the first message")
+    reader.close()
 
 
 def test_messages_that_the_broker_has_deleted_are_reported_once(

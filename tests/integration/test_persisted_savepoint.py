@@ -22,7 +22,7 @@ from tests.persisted.savepoint import (
     stream,
 )
 from tests.persisted.sets import SETS, unpack
-from tests.stream_process import archived, wait_until
+from tests.stream_process import archived
 
 PART = "flink.tar.xz"
 #: What a stream leaves, and by which column it is sorted.
@@ -67,7 +67,7 @@ def go_on(root: Path, broker: Broker, topic: str, cluster: FlinkCluster) -> None
     second = stream(root, broker, topic, "out", *options)
     try:
         second.start()
-        assert wait_until(lambda: archived(root / "out") >= rows or not second.runs)
+        assert second.wait_until(lambda: archived(root / "out") >= rows)
         assert second.runs, second.said()
         # What the sources in the savepoint would stop by is a file elsewhere.
         (job,) = cluster.jobs("RUNNING")

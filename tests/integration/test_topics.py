@@ -21,12 +21,14 @@ from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sinks import topic as patience
 from beam_fraud.sinks import topic as topic_module
 from beam_fraud.sinks.records import write_labels
-from beam_fraud.sinks.topic import TopicWriter
+from beam_fraud.sinks.topic import TopicProducer, TopicWriter
+from beam_fraud.sources.kafka.client import Reports, new_producer
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores
 from deploy.kafka.broker import Broker
+from deploy.ports import free_port
 from tests.flagged import flagged_batch
 from tests.integration.kafka import produce, read_all
 from tests.requirements import need_kafka
@@ -168,6 +170,24 @@ def test_while_the_broker_is_down_a_writer_waits_and_reports_it_once(
     away, back = caplog.messages
     assert away == f"Kafka {own_broker.bootstrap}: no answer; 1,000 messages wait for the broker"
     assert back.startswith(f"Kafka {own_broker.bootstrap}: the broker has taken all messages after")
+
+
+def test_a_producer_that_has_lost_its_brokers_is_replaced(
+    broker: Broker, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, nowhere = topic(partitions=3), KafkaSettings(f"127.0.0.1:{free_port()}")
+    monkeypatch.setattr(patience, "SILENT_SECONDS", 0.5)
+    producer = TopicProducer(KafkaSettings(broker.bootstrap))
+    # librdkafka's own loss of all brokers is a race of microseconds.
+    producer._kafka = new_producer(nowhere, Reports())
+    values = [b"%d" % number for number in range(1_000)]
+    producer.write_all(name, [{"value": value, "key": b"key"} for value in values])
+    producer.write(name, b"last", [("about", "this")])
+    producer.flush()
+    records = read_all(broker, name)
+    assert [record.value() for record in records if record.key()] == values
+    (last,) = (record for record in records if not record.key())
+    assert (last.value(), last.headers()) == (b"last", [("about", b"this")])
 
 
 def test_the_graph_writes_scores_and_dead_letters(

@@ -24,7 +24,7 @@ from beam_fraud.sources.kafka.check import topic_ids
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
-from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
+from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command
 
 #: Characters of the directory that a stream runs in, here and there.
 LENGTH = 200
@@ -115,7 +115,7 @@ def make_savepoint(root: Path) -> None:
         first = stream(root, broker, topic, "out", *on_flink(cluster))
         first.start()
         send(broker, topic, parts[0])
-        assert wait_until(lambda: archived(root / "out") >= 151 or not first.runs), first.said()
+        assert first.wait_until(lambda: archived(root / "out") >= 151), first.said()
         (job,) = cluster.jobs("RUNNING")
         savepoint = cluster.stop_with_savepoint(job)
         first.wait_for_end()

@@ -8,7 +8,7 @@ from time import monotonic
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.waiting import Wait
-from beam_fraud.sources.kafka.check import PATIENCE, topic_partitions
+from beam_fraud.sources.kafka.check import PATIENCE, is_lost, topic_partitions
 from beam_fraud.sources.kafka.client import Reports
 from beam_fraud.sources.kafka.failure import (
     Consumer,
@@ -16,6 +16,7 @@ from beam_fraud.sources.kafka.failure import (
     KafkaException,
     TopicPartition,
     about_topic,
+    is_absent,
     is_hopeless,
     is_passing,
     no_connection,
@@ -30,19 +31,26 @@ _LOG = logging.getLogger(__name__)
 QUICKLY = 1.0
 #: Seconds between two requests.
 _EVERY = 1.0
+#: Seconds without an answer before a check.
+SILENT_SECONDS = 5.0
+#: Seconds of an outage before, and between, comparisons with a new client.
+LOST_SECONDS = 3.0
 
 
 class Outage:
     """The state of a consumer's connection.
 
     Connections break for harmless reasons (one of several brokers restarts, one was idle), so a
-    client's report only triggers a check.
+    client's report only triggers a check, and so does silence: a client that knows no broker
+    reports nothing.
     """
 
     def __init__(self, settings: KafkaSettings, reports: Reports) -> None:
         self._settings, self._reports = settings, reports
         self._wait = Wait(_LOG)
         self._ask_next = 0.0
+        self._compare_next = 0.0
+        self._answered_at = monotonic()
 
     @property
     def lasts(self) -> bool:
@@ -50,12 +58,15 @@ class Outage:
         return self._wait.lasts
 
     def over(self) -> None:
-        """Record that a message arrived."""
+        """Record that a broker answered."""
+        self._answered_at = monotonic()
         self._reports.clear()
         self._wait.over(f"Kafka {self._settings.bootstrap}: the broker is back")
 
-    def look(self, consumer: Consumer, topic: str, *, doubt: bool = False) -> None:
+    def look(self, consumer: Consumer, topic: str, *, doubt: bool = False) -> bool:
         """Check, without messages, whether no broker answers.
+
+        Return whether a new consumer is needed, because only this one reaches no broker.
 
         Args:
           consumer: the consumer that sends the request.
@@ -65,9 +76,10 @@ class Outage:
         Raises:
           FraudError: the login is refused, or there is no TLS.
         """
-        doubt = doubt or self.lasts or bool(self._reports.errors)
+        silent = monotonic() - self._answered_at >= SILENT_SECONDS
+        doubt = doubt or silent or self.lasts or bool(self._reports.errors)
         if not doubt or monotonic() < self._ask_next:
-            return
+            return False
         try:
             consumer.list_topics(topic, timeout=QUICKLY)
         except KafkaException:
@@ -75,8 +87,13 @@ class Outage:
             if any(map(is_hopeless, self._reports.errors)):
                 raise no_connection(self._settings, self._reports.errors) from None
             self._wait.goes_on(f"Kafka {self._settings.bootstrap}: the broker is not reachable")
-        else:
-            self.over()
+            if self._wait.seconds < LOST_SECONDS or monotonic() < self._compare_next:
+                return False
+            lost = is_lost(consumer, self._settings, topic, QUICKLY)
+            self._compare_next = monotonic() + LOST_SECONDS
+            return lost
+        self.over()
+        return False
 
 
 #: A broker that has just started may not know a topic yet, so retry.
@@ -148,9 +165,7 @@ class Assignment:
                 # `Outage` reports an absent broker.
                 self._discover_next = monotonic() + min(1.0, self._reading.discover_seconds)
                 continue
-            absent = entry.error is not None and (
-                entry.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-            )
+            absent = entry.error is not None and is_absent(entry.error)
             self._absent[topic.name] = self._absent[topic.name] + 1 if absent else 0
             if absent:
                 self._discover_next = monotonic() + min(1.0, self._reading.discover_seconds)
@@ -161,6 +176,15 @@ class Assignment:
                 if partition not in self.positions and self._reading.owns(partition):
                     _LOG.info("Kafka topic %s: reading its new partition %d", topic.name, number)
                     self._add(partition)
+
+    def move(self, consumer: Consumer) -> None:
+        """Continue with another consumer, at the positions."""
+        self._consumer = consumer
+        self._assign(dict(self.positions))
+
+    def doubt(self) -> None:
+        """Check soon whether the topics still exist."""
+        self._discover_next = min(self._discover_next, monotonic() + _EVERY)
 
     def gone(self, partition: Partition) -> None:
         """Record that the broker has no message at the position of a partition."""
@@ -208,9 +232,9 @@ class Assignment:
                 return first_offsets(self._consumer, partitions, self._reading.start, PATIENCE)
             except KafkaException as raised:
                 error = raised.args[0]
-                if not is_passing(error) or monotonic() > until:
+                if not (is_passing(error) or is_absent(error)) or monotonic() > until:
                     raise self._refused(error, partitions, reports) from None
-                # A broker that has just started needs a moment to load a group.
+                # A broker that has just started needs a moment to load its groups and topics.
                 self._consumer.poll(0.1)
 
     def _refused(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from shlex import quote
-from time import monotonic
+from time import monotonic, sleep
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import did_you_mean
@@ -15,8 +15,10 @@ from beam_fraud.sources.kafka.failure import (
     Consumer,
     KafkaError,
     KafkaException,
+    Producer,
     TopicCollection,
     about_topic,
+    is_absent,
     is_hopeless,
     is_passing,
     no_connection,
@@ -25,6 +27,8 @@ from beam_fraud.sources.kafka.settings import KafkaSettings
 
 #: Time limit of a broker's response in seconds.
 PATIENCE = 10.0
+#: Maximum wait in seconds for the topics of a broker that has none: it may have just started.
+_LOADING_SECONDS = 2.0
 #: Seconds of a request between two checks of the client's reports.
 _ATTEMPT = 1.0
 #: Message about brokers without topic ids.
@@ -45,19 +49,24 @@ def topic_partitions(settings: KafkaSettings, topic: str, seconds: float = PATIE
       UsageError: a property is wrong.
       FraudError: no broker answers, the login is refused, or it sees no such topic.
     """
+    until = monotonic() + min(_LOADING_SECONDS, seconds)
     with _asking(settings, seconds) as ask:
-        metadata = ask.metadata(topic).topics[topic]
-        if metadata.error is None and metadata.partitions:
-            return sorted(metadata.partitions)
-        if metadata.error is None or metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        while True:
+            metadata = ask.metadata(topic).topics[topic]
+            if metadata.error is None and metadata.partitions:
+                return sorted(metadata.partitions)
+            if metadata.error is not None and not is_absent(metadata.error):
+                raise about_topic(settings, topic, metadata.error)
             known = sorted(name for name in ask.metadata().topics if not name.startswith("__"))
-            raise FraudError(
-                f"Kafka {settings.bootstrap}: there is no topic {topic!r} "
-                f"({_others(topic, known)}); to create it: kafka-topics.sh --create "
-                f"--bootstrap-server {settings.bootstrap} --topic {quote(topic)}",
-                Code.TOPIC_MISSING,
-            )
-        raise about_topic(settings, topic, metadata.error)
+            if known or monotonic() > until:
+                break
+            sleep(0.2)
+    raise FraudError(
+        f"Kafka {settings.bootstrap}: there is no topic {topic!r} "
+        f"({_others(topic, known)}); to create it: kafka-topics.sh --create "
+        f"--bootstrap-server {settings.bootstrap} --topic {quote(topic)}",
+        Code.TOPIC_MISSING,
+    )
 
 
 def topic_ids(
@@ -93,6 +102,32 @@ def topic_ids(
         if number.get_most_significant_bits() or number.get_least_significant_bits():
             ids[topic] = str(number)
     return ids
+
+
+def is_lost(
+    client: Consumer | Producer, settings: KafkaSettings, topic: str, seconds: float
+) -> bool:
+    """Return whether a client reaches no broker, but a new client does.
+
+    A broker that stops may report a cluster without brokers; librdkafka (2.10 to 2.16 at least)
+    then forgets all of them for ever: github.com/confluentinc/librdkafka/issues/5301.
+
+    Args:
+      client: the client.
+      settings: its connection settings.
+      topic: a topic that exists.
+      seconds: time limit of each of the two requests.
+    """
+    try:
+        client.list_topics(topic, timeout=seconds)
+    except KafkaException:
+        pass
+    else:
+        return False
+    try:
+        return bool(topic_partitions(settings, topic, seconds))
+    except FraudError:
+        return False
 
 
 def brokers(settings: KafkaSettings) -> int:

@@ -63,6 +63,12 @@ _PASSING = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
 )
+#: Errors about a topic that a broker does not know.
+_ABSENT = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+)
 
 
 def reason_of(error: KafkaError) -> str:
@@ -79,6 +85,11 @@ def is_hopeless(error: KafkaError) -> bool:
 def is_passing(error: KafkaError) -> bool:
     """Return whether a retry may help."""
     return error.code() in _PASSING or error.retriable()
+
+
+def is_absent(error: KafkaError) -> bool:
+    """Return whether the broker knows no such topic; a broker that has just started knows none."""
+    return bool(error.code() in _ABSENT)
 
 
 def no_connection(settings: KafkaSettings, reports: Iterable[KafkaError]) -> FraudError:
@@ -131,8 +142,7 @@ def about_topic(settings: KafkaSettings, topic: str, error: KafkaError) -> Fraud
             f"{where}: this login is not allowed to use it; ask for access to it",
             Code.TOPIC_FORBIDDEN,
         )
-    unknown = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
-    if code in (*unknown, KafkaError._UNKNOWN_PARTITION):
+    if is_absent(error):
         return FraudError(
             f"{where}: it is not there, or no longer; create it, or name another one",
             Code.TOPIC_MISSING,

@@ -12,11 +12,13 @@ from beam_fraud.sources.kafka.assignment import Assignment, Outage
 from beam_fraud.sources.kafka.batches import LARGE, Chunk, chunks_of, joined
 from beam_fraud.sources.kafka.client import Reports, new_consumer
 from beam_fraud.sources.kafka.failure import (
+    Consumer,
     KafkaError,
     KafkaException,
     Message,
     TopicPartition,
     about_topic,
+    is_absent,
     is_passing,
 )
 from beam_fraud.sources.kafka.position import Reading
@@ -56,9 +58,7 @@ class Feed:
         self._contents = {topic.name: topic.content for topic in reading.topics}
         self._reports = Reports()
         self._outage = Outage(reading.settings, self._reports)
-        self._consumer = new_consumer(
-            reading.settings, reading.group, self._reports, self._on_commit
-        )
+        self._consumer = self._connect()
         self._assignment = Assignment(reading, self._consumer)
         self._ahead: deque[Chunk] = deque()
         #: Offsets of the partition ends that the consumer has reached.
@@ -109,7 +109,7 @@ class Feed:
         if not self._answered:
             self._answered = len(self.lag()) == len(self._assignment.positions)
         if self._answered:
-            self._outage.look(self._consumer, self.reading.topics[0].name, doubt=True)
+            self._look(doubt=True)
         return self._answered and not self._outage.lasts
 
     def lag(self) -> dict[str, tuple[int, int]]:
@@ -157,7 +157,7 @@ class Feed:
         self._assignment.replace_gone()
         first = self._poll(wait)
         if first is None:
-            self._outage.look(self._consumer, self.reading.topics[0].name)
+            self._look()
             return
         failed: list[Message] = []
         chunks = chunks_of(self._blocks(first, failed), self._contents)
@@ -166,6 +166,21 @@ class Feed:
             self._outage.over()
         for message in failed:
             self._take_error(message)
+
+    def _connect(self) -> Consumer:
+        reading = self.reading
+        return new_consumer(reading.settings, reading.group, self._reports, self._on_commit)
+
+    def _look(self, *, doubt: bool = False) -> None:
+        """Check for an outage, without messages; replace a consumer that has lost the brokers."""
+        if not self._outage.look(self._consumer, self.reading.topics[0].name, doubt=doubt):
+            return
+        with self._lock:
+            if self.closed:
+                return
+            lost, self._consumer = self._consumer, self._connect()
+        self._assignment.move(self._consumer)
+        Thread(target=lost.close, daemon=True).start()
 
     def _poll(self, wait: float) -> Message | None:
         """Return the first message within `wait` seconds, skipping partition ends."""
@@ -214,6 +229,8 @@ class Feed:
             self._assignment.gone(partition)
         elif is_passing(error):
             self._reports(error)
+        elif is_absent(error):
+            self._assignment.doubt()
         else:
             raise about_topic(self.reading.settings, topic or "?", error)
 
