@@ -20,6 +20,7 @@ from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.records.doubts import Doubt, warnings_of
+from beam_fraud.records.event_times import EventTimes
 from beam_fraud.records.faults import missing_columns
 from beam_fraud.records.read import ReadBlock, read_transactions
 from beam_fraud.schema.event_time import event_micros, micros_of
@@ -99,7 +100,8 @@ def load_dataset(
 
     Raises:
       UsageError: labels are required and the schema has no label, or a file is its own history.
-      FraudError: a file cannot be read or lacks a column, or each of its rows is a dead letter.
+      FraudError: a file cannot be read or lacks a column, each of its rows is a dead letter, or
+        most times cannot be those of card payments.
     """
     if labels == "required" and schema.role("label") is None:
         raise UsageError(
@@ -119,6 +121,8 @@ def load_dataset(
         rows.read(inputs)
     past.refuse_if_all_are_dead("--history: ")
     rows.refuse_if_all_are_dead()
+    past.refuse_if_implausible("--history: ")
+    rows.refuse_if_implausible()
     for warning in warnings_of(past.doubts + rows.doubts, schema):
         _log.warning("%s", warning)
     if past.rows_left_out:
@@ -139,6 +143,7 @@ def load_dataset(
             chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen
         )
     table = table.combine_chunks()
+    _log_span(table)
     reach = None
     if horizon and table.num_rows:
         # Include the files themselves: rows before `since` fill windows.
@@ -155,6 +160,19 @@ def load_dataset(
         reach,
         rows.places[np.asarray(order, dtype=np.int64) - past.rows_kept],
         pa.Table.from_batches(rows.dead_letters, DEAD_LETTER),
+    )
+
+
+def _log_span(transactions: pa.Table) -> None:
+    if not len(transactions):
+        return
+    times = transactions["event_time"]
+    accounts = pc.count_distinct(transactions["account_id"]).as_py()
+    _log.info(
+        "%s transactions from %s to %s%s",
+        f"{len(transactions):,}",
+        *(times[row].as_py().isoformat(timespec="seconds") for row in (0, -1)),
+        f" of {accounts:,} accounts" if accounts else "",
     )
 
 
@@ -197,8 +215,9 @@ class _Rows:
         self._keep_dead_letters = keep_dead_letters
         self.rows_in = 0
         self.duplicates = 0
-        #: Earliest event time of all rows read, kept or not.
+        #: Earliest and latest event time of all rows read, kept or not.
         self.earliest: int | None = None
+        self.latest: int | None = None
         self.reasons = Counter[str]()
         self.missing = Counter[str]()
         self.doubts = Counter[Doubt]()
@@ -243,11 +262,20 @@ class _Rows:
         if refusal is not None:
             raise FraudError(f"{whose}{refusal}", Code.ROWS_INVALID)
 
+    def refuse_if_implausible(self, whose: str = "") -> None:
+        times = EventTimes(
+            self.rows_in - self.reasons.total(), self.earliest, self.latest, self.doubts
+        )
+        refusal = times.refusal(self._schema.roles["event_time"])
+        if refusal is not None:
+            raise FraudError(f"{whose}{refusal}", Code.TIMES_IMPLAUSIBLE)
+
     def _between(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         times = event_micros(batch)
         if len(times):
-            here = int(times.min())
-            self.earliest = here if self.earliest is None else min(self.earliest, here)
+            first, last = int(times.min()), int(times.max())
+            self.earliest = first if self.earliest is None else min(self.earliest, first)
+            self.latest = last if self.latest is None else max(self.latest, last)
         selected = np.ones(len(batch), dtype=bool)
         if self._first is not None:
             selected &= times >= self._first

@@ -21,6 +21,9 @@ HISTORY_ROWS_LEFT_OUT = "history_rows_left_out"
 #: Earliest event time of rows and of their history, seconds of the epoch; no counts.
 EARLIEST_ROW = "earliest_row"
 EARLIEST_HISTORY_ROW = "earliest_history_row"
+#: Earliest and latest event time of valid rows, seconds of the epoch; no counts.
+FIRST_EVENT = "first_event"
+LAST_EVENT = "last_event"
 #: Prefix of counters of dead letters by reason.
 DEAD_PREFIX = "dead_"
 #: Prefix of the number of rows that were read by an assumption.

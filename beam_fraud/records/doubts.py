@@ -7,6 +7,12 @@ from enum import StrEnum
 
 from beam_fraud.schema.schema import Schema
 
+#: What to do about implausible times.
+TIME_SETTING = (
+    "write format = [...] or unit under [time] if they are written otherwise, or plausible = false "
+    "if they are right"
+)
+
 
 class Doubt(StrEnum):
     """An assumption."""
@@ -15,10 +21,17 @@ class Doubt(StrEnum):
     ZONE = "zone"
     #: A label that cannot be read is unknown.
     LABEL = "label"
+    #: A time before 1990.
+    EARLY = "early"
+    #: A time that is still to come.
+    LATE = "late"
+    #: A number is a time in the unit that its magnitude suggests.
+    UNIT = "unit"
 
 
 def warnings_of(doubts: Mapping[Doubt, int], schema: Schema) -> list[str]:
     """Return a warning for each doubt, with its rows and the setting that answers it."""
+    column = schema.roles["event_time"]
     words = {
         Doubt.ZONE: (
             f"times have no zone and are read as UTC, though the schema has timezone "
@@ -28,5 +41,7 @@ def warnings_of(doubts: Mapping[Doubt, int], schema: Schema) -> list[str]:
             f"labels of column {schema.role('label')} cannot be read and are taken for unknown: "
             "write positive = [...] under [label]"
         ),
+        Doubt.EARLY: f"times of column {column} are before 1990: {TIME_SETTING}",
+        Doubt.LATE: f"times of column {column} are still to come: {TIME_SETTING}",
     }
-    return [f"{doubts[doubt]:,} {words[doubt]}" for doubt in Doubt if doubts.get(doubt)]
+    return [f"{doubts[doubt]:,} {word}" for doubt, word in words.items() if doubts.get(doubt)]

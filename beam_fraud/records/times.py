@@ -62,6 +62,8 @@ class Times:
     impossible: npt.NDArray[np.bool_]
     #: bool[n]: where it is a clock's time without a zone.
     naive: npt.NDArray[np.bool_]
+    #: Number of values that are numbers of an assumed unit.
+    assumed: int = 0
 
 
 def as_times(values: pa.Array, notation: TimeNotation = ANY_TIME, timezone: str = "UTC") -> Times:
@@ -115,15 +117,18 @@ def _of_numbers(values: pa.Array, notation: TimeNotation) -> Times:
     unreadable = numbers.unreadable | (~np.isfinite(numbers.values) & ~numbers.absent)
     amounts = np.where(unreadable | numbers.absent, 0.0, numbers.values)
     scale: float | npt.NDArray[np.float64]
+    assumed = 0
     if notation.unit is not None or notation.origin is not None:
         scale = float(MICROS[notation.unit or "s"])
     else:
+        assumed = len(amounts) - int(np.count_nonzero(unreadable | numbers.absent))
         size = np.abs(amounts)
         scale = np.select([size < bound for bound, _ in _UNITS], [s for _, s in _UNITS])
     # Past 2**63 microseconds the conversion to integers would wrap around.
     micros = np.clip(np.rint(amounts * scale) + notation.origin_micros, -1.0, float(LATEST))
     zoned = np.zeros(len(amounts), dtype=bool)
-    return _within(micros.astype(np.int64), numbers.absent, unreadable, zoned)
+    times = _within(micros.astype(np.int64), numbers.absent, unreadable, zoned)
+    return replace(times, assumed=assumed)
 
 
 def _of_strings(values: pa.Array, notation: TimeNotation) -> Times:
@@ -146,6 +151,7 @@ def _of_strings(values: pa.Array, notation: TimeNotation) -> Times:
         np.where(is_number, counted.unreadable, times.unreadable),
         np.where(is_number, counted.impossible, times.impossible),
         times.naive & ~is_number,
+        counted.assumed,
     )
 
 

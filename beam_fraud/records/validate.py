@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from time import time_ns
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,13 @@ from beam_fraud.features.velocity.fixed_point import amount_too_large
 from beam_fraud.records.composites import composite_identifiers, composite_times
 from beam_fraud.records.dead_letters import dead_letters, no_dead_letters
 from beam_fraud.records.doubts import Doubt
+from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
 from beam_fraud.records.faults import Faults, faults_of_parsing
 from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.label_values import as_labels
 from beam_fraud.records.numbers import Numbers, as_numbers, in_major_units
 from beam_fraud.records.times import Times, as_times
+from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.notation import AS_WRITTEN, IdNotation
 from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Labels, Schema
 from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, sources_of, with_origin
@@ -186,9 +189,23 @@ class _Columns:
         self._faults.add("impossible_time", column, times.impossible)
         if self._schema.time.naive is None and self._schema.timezone != "UTC":
             self.doubts[Doubt.ZONE] += int(np.count_nonzero(times.naive))
+        if self._schema.reading == 2 and self._schema.time.doubted:
+            self._doubt(self.event_times[~unknown], times.assumed)
         if self._latest is not None:
             self._faults.add("future_time", column, times.micros > self._latest)
         return pa.array(times.micros).cast(EVENT_TIME)
+
+    def _doubt(self, micros: npt.NDArray[np.int64], assumed: int) -> None:
+        """Count implausible event times."""
+        self.doubts[Doubt.UNIT] += assumed
+        if not len(micros):
+            return
+        if micros.min() < EARLIEST_PLAUSIBLE:
+            self.doubts[Doubt.EARLY] += int(np.count_nonzero(micros < EARLIEST_PLAUSIBLE))
+        # A stream has its own limit, and counts rows that are ahead of their arrival.
+        latest = time_ns() // 1_000 + DAY
+        if self._latest is None and micros.max() > latest:
+            self.doubts[Doubt.LATE] += int(np.count_nonzero(micros > latest))
 
     def _amount(self) -> pa.Array:
         column = self._schema.roles["amount"]

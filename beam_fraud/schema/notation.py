@@ -57,6 +57,8 @@ class TimeNotation:
     origin: str | None = None
     #: Zone of times without one; None for UTC, with a warning if the schema has another `timezone`.
     naive: Naive | None = None
+    #: Whether times that cannot be those of card payments are refused.
+    plausible: bool = True
 
     def __post_init__(self) -> None:
         """Check forms and origin."""
@@ -68,6 +70,11 @@ class TimeNotation:
                 datetime.fromisoformat(self.origin)
             except ValueError:
                 raise ValueError(f"origin {self.origin!r} is not an ISO 8601 time") from None
+
+    @property
+    def doubted(self) -> bool:
+        """Whether implausible times may be a misunderstanding."""
+        return self.plausible and self.unit is None and self.origin is None
 
     @property
     def origin_micros(self) -> int:

@@ -60,6 +60,7 @@ class _Time(_Table):
     unit: Annotated[TimeUnit | None, must_be("one of s, ms, us, hour, day")] = None
     origin: Annotated[str | None, must_be("text, an ISO 8601 time")] = None
     naive: Annotated[Naive | None, must_be("one of utc, local")] = None
+    plausible: Annotated[bool, must_be("true or false")] = True
 
 
 class _Label(_Table):
@@ -193,7 +194,7 @@ def _time(document: _Document, where: str) -> TimeNotation:
         )
     origin = document.time_origin if table.origin is None else table.origin
     with _placed(f"{where}: [time]"):
-        return TimeNotation(_texts(table.format), table.unit, origin, table.naive)
+        return TimeNotation(_texts(table.format), table.unit, origin, table.naive, table.plausible)
 
 
 def _numbers(

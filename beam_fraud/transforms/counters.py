@@ -12,6 +12,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
+from beam_fraud.monitoring.counters import FIRST_EVENT, LAST_EVENT
 from beam_fraud.monitoring.recorder import count_everywhere, recorder
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.event_time import event_micros
@@ -36,13 +37,22 @@ def note_earliest(name: str, transactions: pa.RecordBatch) -> None:
         Metrics.distribution(NAMESPACE, name).update(earliest)
 
 
+def note_span(transactions: pa.RecordBatch) -> None:
+    """Record the earliest and the latest event time of valid rows, in whole seconds."""
+    if len(transactions):
+        micros = event_micros(transactions)
+        Metrics.distribution(NAMESPACE, FIRST_EVENT).update(int(micros.min()) // SECOND)
+        Metrics.distribution(NAMESPACE, LAST_EVENT).update(int(micros.max()) // SECOND)
+
+
 def read_counters(result: PipelineResult) -> dict[str, int]:
-    """Return every counter by name, including those of `note_earliest`."""
+    """Return every counter by name, including those of `note_earliest` and `note_span`."""
     metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     totals: dict[str, int] = {}
-    for earliest in metrics["distributions"]:
-        name, least = earliest.key.metric.name, earliest.result.min
-        totals[name] = min(totals.get(name, least), least)
+    for times in metrics["distributions"]:
+        name = times.key.metric.name
+        choose, end = (max, times.result.max) if name == LAST_EVENT else (min, times.result.min)
+        totals[name] = choose(totals.get(name, end), end)
     for counter in metrics["counters"]:
         name = counter.key.metric.name
         totals[name] = totals.get(name, 0) + counter.result

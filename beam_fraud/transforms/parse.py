@@ -29,7 +29,7 @@ from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources.raw import POSITION, is_of_labels, sources_of
-from beam_fraud.transforms.counters import count
+from beam_fraud.transforms.counters import count, note_span
 from beam_fraud.transforms.records import (
     GatherRecords,
     Output,
@@ -127,6 +127,7 @@ class _Validate(beam.DoFn):
             count(DOUBT_PREFIX + doubt, rows)
         if self._ahead is None:
             # The run's summary warns.
+            note_span(checked.transactions)
             return
         new = {doubt: rows for doubt, rows in checked.doubts.items() if doubt not in self._doubted}
         self._doubted |= {doubt for doubt, rows in new.items() if rows}

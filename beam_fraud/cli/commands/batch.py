@@ -26,6 +26,7 @@ from beam_fraud.pipeline.batch import Inputs
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.records.doubts import Doubt, warnings_of
 from beam_fraud.records.event_span import event_span
+from beam_fraud.records.event_times import EventTimes
 from beam_fraud.runners import launch
 from beam_fraud.runners.call import Call, Target
 from beam_fraud.runners.checks import enforce
@@ -245,6 +246,7 @@ def row_counts(counted: dict[str, int]) -> dict[str, object]:
         for name in (counters.ROWS_IN, counters.ROWS_DEAD, counters.ROWS_DUPLICATE)
     }
     counts["dead_reasons"] = _dead_reasons(counted)
+    counts["event_times"] = event_times(counted).to_dict()
     if counters.HISTORY_ROWS in counted or counters.HISTORY_ROWS_LEFT_OUT in counted:
         names = (counters.HISTORY_ROWS, counters.HISTORY_ROWS_LEFT_OUT)
         counts |= {name: counted.get(name, 0) for name in names}
@@ -253,21 +255,41 @@ def row_counts(counted: dict[str, int]) -> dict[str, object]:
 
 def _warn_of_doubts(counted: Mapping[str, int], schema: Schema) -> None:
     """Warn of rows that were read by an assumption."""
-    doubts = {doubt: counted.get(counters.DOUBT_PREFIX + doubt, 0) for doubt in Doubt}
-    for warning in warnings_of(doubts, schema):
+    for warning in warnings_of(_doubts(counted), schema):
         _LOG.warning("%s", warning)
 
 
-def check_dead_letters(counted: Mapping[str, int], inputs: Inputs) -> None:
-    """Fail on too many dead letters; warn of many, and of rows read by an assumption.
+def event_times(counted: Mapping[str, int]) -> EventTimes:
+    """Return the event times of a run by its counters."""
+    first, last = (counted.get(name) for name in (counters.FIRST_EVENT, counters.LAST_EVENT))
+    return EventTimes(
+        counted.get(counters.ROWS_IN, 0) - counted.get(counters.ROWS_DEAD, 0),
+        None if first is None else first * SECOND,
+        None if last is None else last * SECOND,
+        _doubts(counted),
+    )
+
+
+def _doubts(counted: Mapping[str, int]) -> dict[Doubt, int]:
+    return {doubt: counted.get(counters.DOUBT_PREFIX + doubt, 0) for doubt in Doubt}
+
+
+def check_rows(counted: Mapping[str, int], inputs: Inputs) -> None:
+    """Fail on implausible times or too many dead letters; warn of many, and of assumptions.
 
     Called before publication: outputs of an earlier run stay.
 
     Raises:
       FraudError: all are dead letters, as with another file's schema, or more than `--max-dead`
-        allows.
+        allows; or most times cannot be those of card payments.
     """
-    _warn_of_doubts(counted, inputs.features.schema)
+    schema = inputs.features.schema
+    implausible = event_times(counted).refusal(schema.roles["event_time"])
+    if implausible is not None:
+        raise FraudError(
+            f"{implausible}; nothing was written, and --out is unchanged", Code.TIMES_IMPLAUSIBLE
+        )
+    _warn_of_doubts(counted, schema)
     share = counted_share(counted)
     if not share.remarkable and share.refusal(inputs.max_dead) is None:
         return

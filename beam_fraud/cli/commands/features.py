@@ -41,7 +41,7 @@ def run(options: FeaturesOptions) -> dict[str, object]:
         return batch.leave_template(plan, inputs, build_features)
     try:
         counted = batch.run(plan, inputs, build_features, "computing")
-        batch.check_dead_letters(counted, inputs)
+        batch.check_rows(counted, inputs)
         outputs.publish()
     except BaseException:
         outputs.abandon()

@@ -95,7 +95,7 @@ def score_files(options: ScoreOptions, sink: FlaggedSink | None) -> dict[str, ob
             plan.scoring.outbox.begin()
         with safe_meanwhile(lambda: f"{plan.outputs.directory} stays as it was until the end"):
             counted = batch.run(plan.batch, plan.inputs, build, "scoring")
-        batch.check_dead_letters(counted, plan.inputs)
+        batch.check_rows(counted, plan.inputs)
         warn_of_wide_rules(plan.scoring.rules, counted)
         plan.outputs.publish()
         if plan.sink is not None:
