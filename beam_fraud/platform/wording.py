@@ -37,7 +37,8 @@ def did_you_mean(
       >>> did_you_mean("scor", ["score", "amount"]), did_you_mean("x", ["score"], "known: score")
       ("did you mean 'score'?", 'known: score')
     """
-    near = get_close_matches(name, list(known), most, likeness)
+    named = {one.casefold(): one for one in known}
+    near = [named[one] for one in get_close_matches(name.casefold(), named, most, likeness)]
     return f"did you mean {' or '.join(map(form, near))}?" if near else otherwise
 
 

@@ -112,7 +112,7 @@ def _not_utf8(payload: pa.BinaryArray) -> list[Fault]:
         payload.cast(pa.string())
     except pa.ArrowInvalid:
         return [
-            (row, "malformed", "not UTF-8")
+            (row, "malformed", "not UTF-8; encoding under [source] says how text is encoded")
             for row, record in enumerate(payload.to_pylist())
             if not _is_utf8(record)
         ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
+UTF_8 = "utf-8"
 #: Spellings of an absent value in text, unless a schema lists others.
 ABSENT = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 #: Units of numbers that are times, and microseconds in each.
@@ -179,12 +181,54 @@ class LabelNotation:
                 raise ValueError(f"{spelling!r} is listed twice")
 
 
+@dataclass(frozen=True)
+class SourceNotation:
+    """How files of text, CSV and JSON lines, are written.
+
+    Raises:
+      ValueError: an encoding is unknown, or a mark is no single ASCII character.
+    """
+
+    #: Encoding of the text, by Python's name.
+    encoding: str = UTF_8
+    #: Character between the fields of CSV; None for the one of `,`, `;`, tab and `|` that fits.
+    delimiter: str | None = None
+    #: Character around fields of CSV that hold others; empty for none.
+    quote: str = '"'
+    #: Names of the columns of CSV files without a header; empty if files have one.
+    header: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the encoding, the marks and the header."""
+        try:
+            "a".encode(self.encoding)
+        except LookupError:
+            raise ValueError(
+                f"encoding {self.encoding!r} is none, write one like latin-1, cp1252 or utf-16"
+            ) from None
+        for name, mark in (("delimiter", self.delimiter), ("quote", self.quote or None)):
+            if mark is not None and not (len(mark) == 1 and mark.isascii() and mark not in "\r\n"):
+                raise ValueError(f"{name} must be one ASCII character, not {mark!r}")
+        if self.delimiter is not None and self.delimiter == self.quote:
+            raise ValueError(f"delimiter and quote are both {self.quote!r}")
+        for column in self.header:
+            if self.header.count(column) > 1:
+                raise ValueError(f"header names {column!r} twice")
+
+    @property
+    def decoder(self) -> str | None:
+        """Name of the encoding that text is decoded from; None if it is UTF-8 already."""
+        name = codecs.lookup(self.encoding).name
+        return None if name in (UTF_8, "utf-8-sig", "ascii") else name
+
+
 #: What a schema without settings says.
-ANY_TIME, PLAIN, AS_WRITTEN, ZERO_OR_ONE = (
+ANY_TIME, PLAIN, AS_WRITTEN, ZERO_OR_ONE, PLAIN_TEXT = (
     TimeNotation(),
     NumberNotation(),
     IdNotation(),
     LabelNotation(),
+    SourceNotation(),
 )
 
 

@@ -15,10 +15,12 @@ from beam_fraud.schema.notation import (
     ABSENT,
     ANY_TIME,
     PLAIN,
+    PLAIN_TEXT,
     ZERO_OR_ONE,
     IdNotation,
     LabelNotation,
     NumberNotation,
+    SourceNotation,
     TimeNotation,
 )
 from beam_fraud.schema.velocity import Velocity
@@ -78,7 +80,7 @@ _KEY_ROLES = _CATEGORICAL_ROLES
 
 
 #: Fields of a schema that are notations in a manifest.
-_NOTATIONS = ("time", "numbers", "ids", "labels", "absent", "optional", "composites")
+_NOTATIONS = ("time", "numbers", "ids", "labels", "absent", "optional", "composites", "source")
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ class Schema:
     optional: tuple[str, ...] = ()
     #: Name of a role's column to the columns that are joined to it.
     composites: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: How files of text are written.
+    source: SourceNotation = PLAIN_TEXT
     #: Rules for what no notation describes.
     reading: Reading = 2
 

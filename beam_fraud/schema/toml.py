@@ -12,12 +12,14 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.notation import (
     ABSENT,
     PLAIN,
+    UTF_8,
     AmountUnit,
     IdNotation,
     LabelNotation,
     Naive,
     Negative,
     NumberNotation,
+    SourceNotation,
     TimeNotation,
     TimeUnit,
 )
@@ -85,6 +87,13 @@ class _Missing(_Table):
     spellings: Annotated[list[str], must_be('a list, as in spellings = ["", "NA", "-"]')]
 
 
+class _Source(_Table):
+    encoding: Annotated[str, must_be('text, as in encoding = "latin-1"')] = UTF_8
+    delimiter: Annotated[str | None, must_be('one character, as in delimiter = ";"')] = None
+    quote: Annotated[str, must_be('one character, as in quote = "\'", or none: ""')] = '"'
+    header: Annotated[list[str], must_be('a list, as in header = ["id", "at", "value"]')] = []
+
+
 class _Velocity(_Table):
     key: Annotated[_Texts, must_be('as in key = "account_id" or ["account_id", "merchant_id"]')]
     windows: Annotated[_Texts, must_be('as in windows = ["1d", "7d"]')]
@@ -104,6 +113,7 @@ class _Document(_Table):
     label: Annotated[dict[str, Any], must_be("written as [label]")] = {}
     missing: Annotated[dict[str, Any] | None, must_be("written as [missing]")] = None
     amount: Annotated[dict[str, Any], must_be("written as [amount]")] = {}
+    source: Annotated[dict[str, Any], must_be("written as [source]")] = {}
     feature: Annotated[Sequence[Any], must_be("written as [[feature]]")] = ()
     velocity: Annotated[Sequence[Any], must_be("written as [[velocity]]")] = ()
 
@@ -165,6 +175,7 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
         labels=_labels(document, where),
         absent=_absent(document, where),
         optional=tuple(role for role, one in roles.items() if one.missing == "allow"),
+        source=_source(document, where),
         composites={" + ".join(parts): parts for parts in columns.values() if len(parts) > 1},
     )
 
@@ -264,6 +275,12 @@ def _absent(document: _Document, where: str) -> tuple[str, ...]:
         return ABSENT
     table = read_table(document.missing, _Missing, f"{where}: [missing]")
     return tuple(dict.fromkeys(("", *table.spellings)))
+
+
+def _source(document: _Document, where: str) -> SourceNotation:
+    table = read_table(document.source, _Source, f"{where}: [source]")
+    with _placed(f"{where}: [source]"):
+        return SourceNotation(table.encoding, table.delimiter, table.quote, tuple(table.header))
 
 
 def _keys(table: _Table, kind: type[_Table]) -> dict[str, Any]:

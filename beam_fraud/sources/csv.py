@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.schema import Labels, Schema
@@ -15,6 +16,7 @@ from beam_fraud.storage.urls import Place
 
 DELIMITERS = ",;\t|"
 _MAX_HEADER_BYTES = 1 << 20
+_ENCODING = 'write its encoding under [source] of the schema, as in encoding = "latin-1"'
 #: Byte order mark, which some programs write before UTF-8 text.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -30,8 +32,21 @@ def read_layout(
     Raises:
       FraudError: the header is missing, lacks a column or repeats one.
     """
-    header, length = _header(place, file_format)
-    return layout_of(place.name, header, schema, labels=labels, data_start=length)
+    first, length, mark = _first_line(place, file_format)
+    if not schema.source.header:
+        return layout_of(place.name, first, schema, labels=labels, data_start=length)
+    columns, quote = schema.source.header, schema.source.quote
+    fields = {d: split_header(first, d, quote) for d in _delimiters(schema)}
+    delimiter = max(fields, key=lambda d: len(fields[d]) == len(columns))
+    if len(fields[delimiter]) != len(columns):
+        raise FraudError(
+            f"{place}: its first line has {max(map(len, fields.values())):,} fields, but header "
+            f"under [source] of schema {schema.name} names {len(columns):,} columns",
+            Code.HEADER_UNUSABLE,
+        )
+    layout = CsvLayout(columns, delimiter, mark, quote, header_lines=0)
+    _check_columns(place.name, layout, schema, labels=labels)
+    return layout
 
 
 def layout_of(
@@ -46,10 +61,20 @@ def layout_of(
       labels: treatment of labels.
       data_start: byte offset of the first record.
     """
-    required = schema.columns(labels=labels)
-    headers = {d: split_header(header, d) for d in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda d: len(set(required) & set(headers[d])))
-    columns = headers[delimiter]
+    required, quote = schema.columns(labels=labels), schema.source.quote
+    headers = {d: split_header(header, d, quote) for d in _delimiters(schema)}
+    delimiter = max(headers, key=lambda d: len(set(required) & set(headers[d])))
+    layout = CsvLayout(headers[delimiter], delimiter, data_start, quote)
+    _check_columns(path, layout, schema, labels=labels)
+    return layout
+
+
+def _delimiters(schema: Schema) -> str:
+    return DELIMITERS if schema.source.delimiter is None else schema.source.delimiter
+
+
+def _check_columns(path: str, layout: CsvLayout, schema: Schema, *, labels: Labels) -> None:
+    columns, required = layout.columns, schema.columns(labels=labels)
     for column in required_columns(schema, labels=labels):
         if column not in columns:
             raise lacks_column(path, column, columns, schema)
@@ -58,7 +83,6 @@ def layout_of(
             raise FraudError(
                 f"{path}: column {column!r} is there twice; rename one of them", Code.COLUMN_TWICE
             )
-    return CsvLayout(columns, delimiter, data_start)
 
 
 def read_header(place: Place, file_format: FileFormat) -> str:
@@ -67,7 +91,7 @@ def read_header(place: Place, file_format: FileFormat) -> str:
     Raises:
       FraudError: the file cannot be read, or its first line is no header.
     """
-    return _header(place, file_format)[0]
+    return _first_line(place, file_format)[0]
 
 
 def header_of(layout: CsvLayout) -> str:
@@ -82,8 +106,8 @@ def header_of(layout: CsvLayout) -> str:
     return text.getvalue()
 
 
-def _header(place: Place, file_format: FileFormat) -> tuple[str, int]:
-    """Return the header's text and its length in bytes."""
+def _first_line(place: Place, file_format: FileFormat) -> tuple[str, int, int]:
+    """Return the first line's text, its length and that of a byte order mark, both in bytes."""
     with TextStream(place, file_format) as stream:
         data = b""
         while b"\n" not in data and len(data) <= _MAX_HEADER_BYTES:
@@ -99,14 +123,14 @@ def _header(place: Place, file_format: FileFormat) -> tuple[str, int]:
         )
     if b"\0" in line:
         raise FraudError(
-            f"{place}: is not CSV in UTF-8 (it has NUL bytes); save it as UTF-8",
+            f"{place}: is not CSV in UTF-8 (it has NUL bytes); {_ENCODING}",
             Code.HEADER_UNUSABLE,
         )
     try:
         text = line.removeprefix(BYTE_ORDER_MARK).decode("utf-8").rstrip("\r")
     except UnicodeDecodeError:
         raise FraudError(
-            f"{place}: the header is not UTF-8; save the file as UTF-8", Code.HEADER_UNUSABLE
+            f"{place}: the header is not UTF-8; {_ENCODING}", Code.HEADER_UNUSABLE
         ) from None
     if "\r" in text:
         raise FraudError(
@@ -117,13 +141,15 @@ def _header(place: Place, file_format: FileFormat) -> tuple[str, int]:
             f"{place}: is empty or begins with an empty line where a header should be",
             Code.HEADER_UNUSABLE,
         )
-    return text, len(line) + len(end)
+    return text, len(line) + len(end), len(BYTE_ORDER_MARK) * line.startswith(BYTE_ORDER_MARK)
 
 
-def split_header(header: str, delimiter: str) -> tuple[str, ...]:
+def split_header(header: str, delimiter: str, quote: str = '"') -> tuple[str, ...]:
     """Return the column names of a header's text; empty if it is no line of CSV."""
+    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    marks: dict[str, Any] = {"delimiter": delimiter, "quotechar": quote or None, "quoting": quoting}
     try:
-        names = next(csv.reader([header], delimiter=delimiter), [])
+        names = next(csv.reader([header], **marks), [])
     except csv.Error:
         return ()
     return tuple(name.strip() for name in names)

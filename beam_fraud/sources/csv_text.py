@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from beam_fraud.sources.segment import CsvLayout
 # Arrow's parser has no field size limit; Python's has one of 128 KB, for the whole process.
 csv.field_size_limit(MAX_RECORD_BYTES)
 
-_NEWLINE, _RETURN, _QUOTE = b'\n\r"'
+_NEWLINE, _RETURN = b"\n\r"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def parse_csv(
       pyarrow.ArrowInvalid: a field cannot be converted to its column's type.
     """
     text, bounds = _text(records)
-    certain = are_certain_records(text, bounds, layout.delimiter)
+    certain = are_certain_records(text, bounds, layout.delimiter, layout.quote)
     if certain.all():
         fields = _parse(text, len(records), layout, types, absent)
         if fields is not None:
@@ -75,7 +76,7 @@ def _parse_apart(
     """Parse records of which some may reach into the next: quote those again first."""
     anew = io.StringIO()
     # Python 3.11 quotes a carriage return only if it is part of the line end.
-    write = csv.writer(anew, delimiter=layout.delimiter, lineterminator="\r\n").writerow
+    write = csv.writer(anew, lineterminator="\r\n", **_dialect(layout)).writerow
     doubtful = np.flatnonzero(~certain)
     split = np.zeros(len(doubtful), dtype=bool)
     for place, record in enumerate(records.take(pa.array(doubtful)).to_pylist()):
@@ -136,7 +137,10 @@ def _parse(
             column_names=fields, use_threads=False, block_size=max(len(text) + 1, 1024)
         ),
         pyarrow.csv.ParseOptions(
-            delimiter=layout.delimiter, newlines_in_values=True, invalid_row_handler=note
+            delimiter=layout.delimiter,
+            quote_char=layout.quote or False,
+            newlines_in_values=bool(layout.quote),
+            invalid_row_handler=note,
         ),
         pyarrow.csv.ConvertOptions(
             include_columns=selected or fields[:1],
@@ -165,14 +169,15 @@ def is_csv_record(text: bytes, layout: CsvLayout) -> bool:
       >>> [is_csv_record(text, layout) for text in (b'"Joe\\nbar",3\\n', b'"Joe,1\\n3" pipe,2\\n')]
       [True, False]
     """
-    return _record_pattern(layout.delimiter, len(layout.columns)).fullmatch(text) is not None
+    pattern = _record_pattern(layout.delimiter, layout.quote, len(layout.columns))
+    return pattern.fullmatch(text) is not None
 
 
 @lru_cache
-def _record_pattern(delimiter: str, columns: int) -> re.Pattern[bytes]:
-    between = re.escape(delimiter.encode())
-    quoted = rb'"[^"]*+(?:""[^"]*+)*+"'
-    plain = rb'[^"\r\n%b][^\r\n%b]*+' % (between, between)
+def _record_pattern(delimiter: str, quote: str, columns: int) -> re.Pattern[bytes]:
+    between, q = re.escape(delimiter.encode()), re.escape(quote.encode())
+    quoted = rb"%b[^%b]*+(?:%b%b[^%b]*+)*+%b" % ((q,) * 6)
+    plain = rb"[^%b\r\n%b][^\r\n%b]*+" % (q, between, between)
     field = rb"(?:%b|%b|)" % (quoted, plain)
     return re.compile(rb"%b(?:%b%b){%d}\r*+\n" % (field, between, field, columns - 1))
 
@@ -194,7 +199,7 @@ def split_record(text: str, layout: CsvLayout) -> list[str] | None:
     # A following record parses as its own row only if no quote is left open.
     behind = layout.delimiter.join("0" * len(layout.columns))
     try:
-        rows = list(csv.reader([text.lstrip("\r"), behind], delimiter=layout.delimiter))
+        rows = list(csv.reader([text.lstrip("\r"), behind], **_dialect(layout)))
     except csv.Error:
         return None
     if [len(row) for row in rows] != [len(layout.columns)] * 2:
@@ -202,8 +207,14 @@ def split_record(text: str, layout: CsvLayout) -> list[str] | None:
     return rows[0]
 
 
+def _dialect(layout: CsvLayout) -> dict[str, Any]:
+    """Return the marks of a layout for Python's reader and writer of CSV."""
+    marks: dict[str, Any] = {"delimiter": layout.delimiter, "quotechar": layout.quote or None}
+    return marks if layout.quote else {**marks, "quoting": csv.QUOTE_NONE}
+
+
 def are_certain_records(
-    text: bytes, bounds: npt.NDArray[np.int64], delimiter: str
+    text: bytes, bounds: npt.NDArray[np.int64], delimiter: str, quote: str = '"'
 ) -> npt.NDArray[np.bool_]:
     """Return which records any parser reads as one row each, alone or among others.
 
@@ -216,12 +227,14 @@ def are_certain_records(
       text: n consecutive records.
       bounds: int64[n + 1]: start of each in `text`, and end of the last.
       delimiter: the character between fields.
+      quote: the character around fields; empty for none.
 
     Returns:
       bool[n].
     """
     certain = np.ones(len(bounds) - 1, dtype=bool)
-    if b'"' not in text and text.count(b"\r") == text.count(b"\r\n"):
+    quoted = bool(quote) and quote.encode() in text
+    if not quoted and text.count(b"\r") == text.count(b"\r\n"):
         return certain
     padded = np.frombuffer(text + b"\n\n", dtype=np.uint8)
     here, after, second_after = padded[:-2], padded[1:-1], padded[2:]
@@ -231,7 +244,7 @@ def are_certain_records(
     starts_field[1:] = here == ord(delimiter)
     starts_field[bounds] = True
 
-    quotes = np.flatnonzero(here == _QUOTE)
+    quotes = np.flatnonzero(here == ord(quote)) if quoted else np.zeros(0, dtype=np.int64)
     first = np.searchsorted(quotes, bounds)
     record = np.repeat(np.arange(len(certain)), np.diff(first))
     opens = (np.arange(len(quotes)) - first[record]) % 2 == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from dataclasses import dataclass
 
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -10,27 +12,45 @@ from beam_fraud.errors import Code, FraudError, UsageError
 FORMATS = {
     ".parquet": "parquet",
     ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
+    ".zip": "zip",
 }
 #: File name endings of compressions of text.
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 #: Ending of the files that `dead-letters replay` writes and reads; no other input has it.
 REPLAY = ".replay"
 
-_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "parquet": b"PAR1", "replay": b"SQLi"}
+_MAGIC = {
+    "gzip": b"\x1f\x8b",
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "bz2": b"BZh",
+    "zip": b"PK\x03\x04",
+    "parquet": b"PAR1",
+    "replay": b"SQLi",
+}
 
 
 @dataclass(frozen=True)
 class FileFormat:
     """A format and, for text, a compression."""
 
-    #: `parquet`, `csv` or `jsonl`; `replay` for replayed dead letters.
+    #: `parquet`, `csv` or `jsonl`; `replay` for replayed dead letters; `zip` for an archive of one
+    #: file, whose name says the format.
     name: str
-    #: `gzip`, `zstd` or None.
+    #: `gzip`, `zstd`, `bz2`, `zip` or None.
     compression: str | None = None
+    #: Encoding that text is decoded from, or None for UTF-8.
+    encoding: str | None = None
+
+    @property
+    def sequential(self) -> bool:
+        """Whether text is read from its beginning on, as offsets are not those of stored bytes."""
+        return self.compression is not None or self.encoding is not None
 
 
 def format_of(file_name: str) -> FileFormat | None:
@@ -46,9 +66,14 @@ def format_of(file_name: str) -> FileFormat | None:
         if stem.endswith(ending):
             stem, compression = stem.removesuffix(ending), kind
     for ending, name in FORMATS.items():
-        if stem.endswith(ending) and not (name == "parquet" and compression):
+        if stem.endswith(ending) and not (name in ("parquet", "zip") and compression):
             return FileFormat(name, compression)
     return None
+
+
+def is_note(name: str) -> bool:
+    """Return whether a file is text of any kind by its name: in directories it is left out."""
+    return re.search(r"\.txt(\.[a-z0-9]+)?$", name.lower()) is not None
 
 
 def unknown_format(file_name: str) -> UsageError:
@@ -87,3 +112,11 @@ def check_first_bytes(path: str, file_format: FileFormat, first: bytes) -> None:
                 raise FraudError(
                     f"{path}: is a {other} file, not CSV; rename it to say so", Code.INPUT_FORMAT
                 )
+        if (
+            first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            and not file_format.encoding
+        ):
+            raise FraudError(
+                f'{path}: is UTF-16; write encoding = "utf-16" under [source] of the schema',
+                Code.INPUT_FORMAT,
+            )

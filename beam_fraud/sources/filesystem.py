@@ -6,19 +6,23 @@ and evaluation on local files need not pay.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
 from types import TracebackType
+from zipfile import BadZipFile, ZipFile
 
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import first_line, reason_of
+from beam_fraud.schema.notation import UTF_8
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
 from beam_fraud.storage.urls import Place
@@ -26,6 +30,8 @@ from beam_fraud.storage.urls import Place
 _LOG = logging.getLogger(__name__)
 _WILDCARD = re.compile(r"[*?\[]")
 _SKIP_BYTES = 1 << 20
+#: Errors of damaged compressed data, or of an encrypted archive.
+_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zlib.error, BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -168,8 +174,28 @@ def _hidden(parts: tuple[str, ...]) -> bool:
     return any(part.startswith((".", "_")) for part in parts)
 
 
+def sole_member(place: Place) -> str:
+    """Return the name of the one file in a ZIP archive.
+
+    Raises:
+      FraudError: the archive cannot be read, or holds none or several files.
+    """
+    try:
+        with ZipFile(open_file(place)) as archive:
+            names = [one.filename for one in archive.infolist() if not one.is_dir()]
+    except _DAMAGE as error:
+        raise _damaged(place, error) from None
+    if len(names) != 1:
+        raise FraudError(
+            f"{place}: is a ZIP archive of {len(names):,} files; unpack it", Code.INPUT_FORMAT
+        )
+    return names[0]
+
+
 class TextStream:
-    """Read the bytes `[start, stop)` of a file's text.
+    """Read the bytes `[start, stop)` of a file's text, as UTF-8.
+
+    Bytes that are not of the file's encoding stay as they are, so that their records are no UTF-8.
 
     Raises:
       FraudError: the file cannot be opened, or its compressed data are damaged or truncated.
@@ -181,10 +207,22 @@ class TextStream:
         self._place = place
         self._file = open_file(place)
         self._stream = self._file
-        if file_format.compression:
+        if file_format.compression == "zip":
+            try:
+                archive = ZipFile(self._file)
+                (member,) = (one for one in archive.infolist() if not one.is_dir())
+                self._stream = pa.PythonFile(archive.open(member), "r")
+            except _DAMAGE as error:
+                raise _damaged(place, error) from None
+        elif file_format.compression:
             self._stream = pa.CompressedInputStream(self._file, file_format.compression)
+        self._decoder = None
+        if file_format.encoding is not None:
+            self._decoder = codecs.getincrementaldecoder(file_format.encoding)("surrogateescape")
+        #: Decoded bytes that were not returned yet.
+        self._decoded, self._ended = bytearray(), False
         self._left = None if stop is None else stop - start
-        if start and not file_format.compression:
+        if start and not file_format.sequential:
             self._stream.seek(start)
         elif start:
             self._skip(start)
@@ -204,17 +242,40 @@ class TextStream:
         """Return at most `size` bytes; none at the end."""
         if self._left is not None:
             size = min(size, self._left)
+        data = self._stored(size) if self._decoder is None else self._recoded(size)
+        if self._left is not None:
+            self._left -= len(data)
+        return data
+
+    def _stored(self, size: int) -> bytes:
         try:
             # Buffers of `read` leak if the compressed data are damaged.
             data: bytes = self._stream.read_buffer(size).to_pybytes()
-        except OSError as error:
-            raise FraudError(
-                f"{self._place}: is damaged or cut off: {first_line(error)}", Code.INPUT_DAMAGED
-            ) from None
-        if self._left is not None:
-            self._left -= len(data)
+        except _DAMAGE as error:
+            raise _damaged(self._place, error) from None
+        return data
+
+    def _recoded(self, size: int) -> bytes:
+        assert self._decoder is not None
+        while len(self._decoded) < size and not self._ended:
+            stored = self._stored(_SKIP_BYTES)
+            self._ended = not stored
+            try:
+                text = self._decoder.decode(stored, self._ended)
+            except UnicodeDecodeError as error:
+                raise FraudError(
+                    f"{self._place}: is not {error.encoding}, as [source] of the schema says",
+                    Code.INPUT_DAMAGED,
+                ) from None
+            self._decoded += text.encode(UTF_8, "surrogateescape")
+        data = bytes(self._decoded[:size])
+        del self._decoded[:size]
         return data
 
     def _skip(self, size: int) -> None:
         while size and (data := self.read(min(size, _SKIP_BYTES))):
             size -= len(data)
+
+
+def _damaged(place: Place, error: Exception) -> FraudError:
+    return FraudError(f"{place}: is damaged or cut off: {first_line(error)}", Code.INPUT_DAMAGED)

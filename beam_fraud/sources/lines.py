@@ -19,7 +19,6 @@ MAX_QUOTED_BYTES = 64 << 10
 
 _NEWLINE = 10
 _RETURN = 13
-_QUOTE = 34
 
 Offsets = npt.NDArray[np.int64]
 #: Type: test whether some lines are one complete record.
@@ -55,7 +54,7 @@ class RecordBlock:
 
 
 def read_records(
-    read: Callable[[int], bytes], is_record: IsRecord | None = None
+    read: Callable[[int], bytes], is_record: IsRecord | None = None, quote: str = '"'
 ) -> Iterator[RecordBlock]:
     """Split a stream into records at line ends; empty lines are no records.
 
@@ -65,6 +64,7 @@ def read_records(
       read: returns at most so many bytes from the start of a record on, none at the end.
       is_record: if not None, a line with an odd number of quotes may begin a record of several
         lines, if this accepts them; else it is a record of its own.
+      quote: the quote, an ASCII character.
 
     Yields:
       Blocks of one record or more, about `CHUNK_BYTES` each.
@@ -83,7 +83,7 @@ def read_records(
         data = rest + chunk
         if ended and data and not data.endswith(b"\n"):
             data += b"\n"
-        records = _records(data, is_record, ended)
+        records = _records(data, is_record, quote, ended)
         yield from _blocks(data, records, base, line)
         rest, base = data[records.used :], base + records.used
         line += records.lines_before(records.used)
@@ -145,13 +145,13 @@ def _cut_off(beginning: bytes, end: int, line: int) -> RecordBlock:
     return RecordBlock(beginning, offsets, lines, end, line + 1, cut_off=True)
 
 
-def _records(data: bytes, is_record: IsRecord | None, ended: bool) -> _Records:
+def _records(data: bytes, is_record: IsRecord | None, quote: str, ended: bool) -> _Records:
     text = np.frombuffer(data, dtype=np.uint8)
     line_ends = ends = np.flatnonzero(text == _NEWLINE) + 1
     starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
     used = int(ends[-1]) if len(ends) else 0
-    if is_record is not None and b'"' in data:
-        starts, ends, used = _join_quoted(data, starts, ends, is_record, ended)
+    if is_record is not None and quote.encode() in data:
+        starts, ends, used = _join_quoted(data, starts, ends, is_record, ord(quote), ended)
     lengths = ends - starts
     empty = (lengths == 1) | ((lengths == 2) & (text[starts] == _RETURN))
     return _Records(starts[~empty], ends[~empty], used, line_ends)
@@ -162,6 +162,7 @@ def _join_quoted(
     starts: Offsets,
     ends: Offsets,
     is_record: IsRecord,
+    quote: int,
     ended: bool,
 ) -> tuple[Offsets, Offsets, int]:
     """Join lines into records where a quoted field reaches over line ends.
@@ -169,7 +170,7 @@ def _join_quoted(
     Only lines with an odd number of quotes can open or close such a field, so only they need a
     check. A quote that nothing closes nearby affects its own line alone.
     """
-    quotes = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == _QUOTE)
+    quotes = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == quote)
     counts = np.searchsorted(quotes, ends) - np.searchsorted(quotes, starts)
     odd = np.flatnonzero(counts % 2)
     keep = np.ones(len(starts), dtype=bool)

@@ -18,6 +18,10 @@ class CsvLayout:
     delimiter: str
     #: Byte offset of the first record, after decompression.
     data_start: int
+    #: The character around fields that hold others; empty for none.
+    quote: str = '"'
+    #: Lines before the first record.
+    header_lines: int = 1
 
 
 @dataclass(frozen=True)

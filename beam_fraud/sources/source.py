@@ -18,9 +18,10 @@ from beam_fraud.sources.file_format import (
     FileFormat,
     check_first_bytes,
     format_of,
+    is_note,
     unknown_format,
 )
-from beam_fraud.sources.filesystem import FoundFile, list_files, open_file
+from beam_fraud.sources.filesystem import FoundFile, list_files, open_file, sole_member
 from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parquet
 from beam_fraud.sources.replayed import find_replayed, read_replayed
 from beam_fraud.sources.segment import InputFile, Segment
@@ -146,9 +147,13 @@ def _check_name(path: str) -> None:
 
 
 def _format(file: FoundFile, pattern: Place) -> FileFormat | None:
-    """Return the format by the name; replay files count only if named explicitly."""
-    replayed = pattern.name.endswith(REPLAY) and file.path == pattern.name
-    return FileFormat("replay") if replayed else format_of(file.path)
+    """Return the format by the name; replay and .txt files count only if named explicitly."""
+    if pattern.name.endswith(REPLAY) and file.path == pattern.name:
+        return FileFormat("replay")
+    form = format_of(file.path)
+    if is_note(file.path) and not is_note(pattern.name):
+        return None
+    return form
 
 
 def _inspect(
@@ -157,10 +162,21 @@ def _inspect(
     """Return the inputs in a file: itself, or the sources of a replay file."""
     try:
         with open_file(listed.place) as file:
-            check_first_bytes(listed.path, file_format, file.read(4))
+            encoding = schema.source.decoder
+            check_first_bytes(listed.path, replace(file_format, encoding=encoding), file.read(4))
     except OSError as error:
         raise FraudError(f"{listed.path}: cannot be read: {error}", Code.INPUT_UNREADABLE) from None
     layout, rows = None, None
+    if file_format.name == "zip":
+        member = sole_member(listed.place)
+        inner = format_of(member)
+        if inner is None or inner.compression or inner.name in ("parquet", "zip"):
+            raise FraudError(
+                f"{listed.path}: its file {member} is read only unpacked", Code.INPUT_FORMAT
+            )
+        file_format, name = FileFormat(inner.name, "zip"), f"{name}/{member}"
+    if file_format.name in ("csv", "jsonl"):
+        file_format = replace(file_format, encoding=schema.source.decoder)
     if file_format.name == "replay":
         return find_replayed(listed.place, listed.size, schema, labels=labels)
     if file_format.name == "parquet":

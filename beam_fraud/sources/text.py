@@ -48,13 +48,13 @@ def read_text(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]:
 
 
 def split_text(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
-    """Split a file into segments of about `bytes_each`; compressed files stay whole.
+    """Split a file into segments of about `bytes_each`; compressed and decoded files stay whole.
 
     The file is read once to find record starts, because row numbers must be known and a quoted
     field may contain line ends; that takes a fraction of the time of parsing.
     """
-    begin, header = (file.csv.data_start, 1) if file.csv else (0, 0)
-    if bytes_each is None or file.format.compression or file.size - begin <= bytes_each:
+    begin, header = (file.csv.data_start, file.csv.header_lines) if file.csv else (0, 0)
+    if bytes_each is None or file.format.sequential or file.size - begin <= bytes_each:
         yield Segment(file, begin, first_line=header)
         return
     start, first_row, first_line, row = begin, 0, header, 0
@@ -80,10 +80,11 @@ def count_records(file: InputFile, at_most: int) -> int:
 
 def _blocks(file: InputFile, start: int, stop: int | None) -> Iterator[RecordBlock]:
     is_record: IsRecord | None = None
-    if file.csv:
+    quote = file.csv.quote if file.csv else ""
+    if file.csv and quote:
         is_record = partial(is_csv_record, layout=file.csv)
     with TextStream(file.place, file.format, start, stop) as stream:
-        yield from read_records(stream.read, is_record)
+        yield from read_records(stream.read, is_record, quote)
 
 
 def _raw(
