@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from beam_fraud.records.read import ReadBlock, read_transactions
 from beam_fraud.schema.event_time import event_micros, micros_of
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
 from beam_fraud.schema.stages import DEAD_LETTER
+from beam_fraud.sources.columns import absence, absent_columns
 from beam_fraud.sources.raw import POSITION
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs
@@ -84,6 +85,7 @@ def load_dataset(
     history: Source = (),
     labels: Labels = "required",
     keep_dead_letters: bool = False,
+    absent: Literal["warn", "refuse"] = "warn",
 ) -> Dataset:
     """Read the transactions of files or a table in `[since, until)`.
 
@@ -97,17 +99,23 @@ def load_dataset(
       history: the same for earlier transactions.
       labels: whether labels are required or optional.
       keep_dead_letters: whether to keep invalid rows.
+      absent: what to do about a column of a feature or an optional role that no source has.
 
     Raises:
       UsageError: labels are required and the schema has no label, or a file is its own history.
-      FraudError: a file cannot be read or lacks a column, each of its rows is a dead letter, or
-        most times cannot be those of card payments.
+      FraudError: a file cannot be read or lacks a column, none has a column of the schema, each of
+        the rows is a dead letter, or most times cannot be those of card payments.
     """
     if labels == "required" and schema.role("label") is None:
         raise UsageError(
             f"schema {schema.name}: no column is given for the role 'label'", Code.ROLE_MISSING
         )
     inputs = _inputs(files, schema, labels)
+    columns = [f.columns if isinstance(f, InputFile) else f.rows.column_names for f in inputs]
+    if lacking := absent_columns(columns, schema):
+        if absent == "refuse":
+            raise FraudError(absence(lacking, schema), Code.COLUMN_MISSING)
+        _log.warning("%s", absence(lacking, schema))
     earlier = _history(history, inputs, schema, labels)
     first, last = _micros(since), _micros(until)
     # No feature looks further back than the longest window.

@@ -162,6 +162,7 @@ class Rows:
             until=self.until,
             history=self.history,
             labels="required" if supervised else "known",
+            absent="refuse",
         )
         unlabelled = not supervised and has_both_classes(dataset.transactions)
         if unlabelled and dataset.transactions.column("label").null_count:

@@ -107,7 +107,7 @@ _log = logging.getLogger(__name__)
 #: The option of the decline threshold.
 DECLINE_OPTION = "--decline"
 #: With fewer frauds to choose or measure by, warn.
-FEW_FRAUDS = 10
+FEW_FRAUDS = 20
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.types as pat
@@ -31,6 +31,31 @@ def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
     needed |= {f.column for f in schema.features if f.missing == "reject"}
     needed |= set(schema.key_columns)
     return tuple(column for column in schema.columns(labels=labels) if column in needed)
+
+
+def absent_columns(there: Iterable[Collection[str] | None], schema: Schema) -> tuple[str, ...]:
+    """Return the columns of features and optional roles that no source has.
+
+    Args:
+      there: names of each source's columns; None where unknown.
+      schema: the schema.
+    """
+    known = list(there)
+    if not known or any(names is None for names in known):
+        return ()
+    everywhere = {name for names in known for name in names or ()}
+    roles = [schema.roles[role] for role in ("currency", *schema.optional) if role in schema.roles]
+    wanted = [*(feature.column for feature in schema.features), *roles]
+    return tuple(c for c in wanted if not {*schema.parts(c)} & everywhere)
+
+
+def absence(columns: Sequence[str], schema: Schema) -> str:
+    """Return what it means that no source has some columns, and the fix."""
+    names = " and ".join(map(repr, columns))
+    return (
+        f"no file has column {names} of schema {schema.name}: every value is missing; "
+        "name the column as the files do, or take it out of the schema"
+    )
 
 
 def lacks_column(path: str, column: str, there: Sequence[str], schema: Schema) -> FraudError:

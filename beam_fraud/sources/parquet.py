@@ -28,11 +28,11 @@ _BUFFER_BYTES = 1 << 20
 _MAX_FOOTER_ITEMS = 1_000_000
 
 
-def check_parquet(place: Place, schema: Schema, *, labels: Labels) -> int:
+def check_parquet(place: Place, schema: Schema, *, labels: Labels) -> tuple[int, tuple[str, ...]]:
     """Refuse a file that lacks or mistypes a column.
 
     Returns:
-      Number of its rows.
+      Number of its rows, and names of its columns.
 
     Raises:
       FraudError: a column is missing or mistyped; the message names file and column.
@@ -42,7 +42,7 @@ def check_parquet(place: Place, schema: Schema, *, labels: Labels) -> int:
         rows, grouped = int(file.metadata.num_rows), sum(g.rows for g in row_groups(source))
         if rows != grouped:
             raise ValueError(f"it promises {rows} rows, and {grouped} in row groups")
-        return rows
+        return rows, tuple(file.schema_arrow.names)
 
 
 def read_parquet(

@@ -39,6 +39,8 @@ class InputFile:
     csv: CsvLayout | None = None
     #: Number of rows, if known without reading (Parquet).
     rows: int | None = None
+    #: Names of its columns; None if not known without reading (JSON).
+    columns: frozenset[str] | None = None
 
     @property
     def path(self) -> str:

@@ -166,7 +166,7 @@ def _inspect(
             check_first_bytes(listed.path, replace(file_format, encoding=encoding), file.read(4))
     except OSError as error:
         raise FraudError(f"{listed.path}: cannot be read: {error}", Code.INPUT_UNREADABLE) from None
-    layout, rows = None, None
+    layout, rows, names = None, None, None
     if file_format.name == "zip":
         member = sole_member(listed.place)
         inner = format_of(member)
@@ -180,10 +180,12 @@ def _inspect(
     if file_format.name == "replay":
         return find_replayed(listed.place, listed.size, schema, labels=labels)
     if file_format.name == "parquet":
-        rows = check_parquet(listed.place, schema, labels=labels)
+        rows, names = check_parquet(listed.place, schema, labels=labels)
     elif file_format.name == "csv":
         layout = read_layout(listed.place, file_format, schema, labels=labels)
-    return [InputFile(listed.place, name, listed.size, file_format, layout, rows)]
+        names = layout.columns
+    there = None if names is None else frozenset(schema.columns(labels="known")) & set(names)
+    return [InputFile(listed.place, name, listed.size, file_format, layout, rows, there)]
 
 
 def _distinct_names(files: Sequence[FoundFile]) -> dict[str, str]:

@@ -177,3 +177,20 @@ def test_a_note_beside_the_files_is_left_out_unless_it_is_named(tmp_path: Path) 
     (tmp_path / "rows.tsv").write_text(csv_of([ROW], "\t"), "utf-8")
     (tmp_path / "README.txt").write_text(csv_of([ROW], "\t"), "utf-8")
     assert load(tmp_path).rows_in == load(tmp_path / "README.txt").rows_in == 1
+
+
+def test_a_column_that_no_file_has_is_warned_of_and_not_learned_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    feature = '[[feature]]\ncolumn = "mcc"\nkind = "categorical"\nmissing = "allow"\n'
+    schema = schema_from_toml(ROLES + feature, "mine")
+    (tmp_path / "rows.csv").write_text(csv_of([ROW]), "utf-8")
+    places = [Place.at(tmp_path)]
+    load_dataset(places, schema, labels="ignored")
+    assert "no file has column 'mcc' of schema mine: every value is missing" in caplog.text
+    with pytest.raises(FraudError, match="no file has column 'mcc'") as refused:
+        load_dataset(places, schema, labels="ignored", absent="refuse")
+    assert refused.value.code == Code.COLUMN_MISSING
+    # Another file has it.
+    (tmp_path / "more.csv").write_text("id,at,shop,value,mcc\n", "utf-8")
+    load_dataset(places, schema, labels="ignored", absent="refuse")

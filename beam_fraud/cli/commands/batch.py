@@ -34,6 +34,7 @@ from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.schema import Schema
 from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sources.columns import absence, absent_columns
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs, limit_files
@@ -115,6 +116,8 @@ def find(planned: BatchPlan, features: FeatureSet, outputs: RunOutputs) -> Input
     refuse_own_outputs((*places.files, *places.history), outputs.directory)
     inputs = Inputs((), features, outputs)
     files = tuple(find_inputs(places.files, features.schema, labels=inputs.labels))
+    if absent := absent_columns([file.columns for file in files], features.schema):
+        _LOG.warning("%s", absence(absent, features.schema))
     history = find_history(places.history, files, features.schema, labels=inputs.labels)
     return replace(
         inputs,
