@@ -19,7 +19,7 @@ from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
-from beam_fraud.records.doubts import Doubt, warnings_of
+from beam_fraud.records.doubts import Doubt, strange_accounts, warnings_of
 from beam_fraud.records.event_times import EventTimes
 from beam_fraud.records.faults import missing_columns
 from beam_fraud.records.read import ReadBlock, read_transactions
@@ -152,6 +152,11 @@ def load_dataset(
         )
     table = table.combine_chunks()
     _log_span(table)
+    if earlier and schema.role("account_id"):
+        accounts = table["account_id"].unique().drop_null()
+        known = pc.is_in(accounts, value_set=past.accounts())
+        if (strange := strange_accounts(len(accounts), known.true_count)) is not None:
+            _log.warning("%s", strange)
     reach = None
     if horizon and table.num_rows:
         # Include the files themselves: rows before `since` fill windows.
@@ -234,6 +239,11 @@ class _Rows:
     @property
     def rows_kept(self) -> int:
         return sum(len(batch) for batch in self.batches)
+
+    def accounts(self) -> pa.Array:
+        """Return the distinct accounts of the kept rows."""
+        columns = [batch.column("account_id") for batch in self.batches]
+        return pa.chunked_array(columns, pa.string()).unique()
 
     @property
     def rows_left_out(self) -> int:

@@ -24,6 +24,9 @@ EARLIEST_HISTORY_ROW = "earliest_history_row"
 #: Earliest and latest event time of valid rows, seconds of the epoch; no counts.
 FIRST_EVENT = "first_event"
 LAST_EVENT = "last_event"
+#: Accounts of the rows, and those that the history has too; only with windows of accounts.
+ACCOUNTS = "accounts"
+ACCOUNTS_KNOWN = "accounts_known"
 #: Prefix of counters of dead letters by reason.
 DEAD_PREFIX = "dead_"
 #: Prefix of the number of rows that were read by an assumption.

@@ -205,7 +205,7 @@ def _with_velocity(
         names = [file.name for file in inputs.history]
         order = Order(names, earliest=EARLIEST_HISTORY_ROW)
         ordered.append(root | "History" >> read | "OrderHistory" >> order)
-    add = AddVelocity(inputs.features.velocity, inputs.block_rows, inputs.spill)
+    add = AddVelocity(inputs.features.velocity, inputs.block_rows, inputs.spill, earlier)
     return tuple(ordered) | "Velocity" >> add | "FromFile" >> FromFile(earlier, inputs.progress)
 
 

@@ -13,6 +13,9 @@ TIME_SETTING = (
     "if they are right"
 )
 
+#: Accounts from which a history should have some, and the share of them.
+_MANY_ACCOUNTS, _KNOWN_SHARE = 20, 0.05
+
 
 class Doubt(StrEnum):
     """An assumption."""
@@ -27,6 +30,21 @@ class Doubt(StrEnum):
     LATE = "late"
     #: A number is a time in the unit that its magnitude suggests.
     UNIT = "unit"
+
+
+def strange_accounts(accounts: int, known: int) -> str | None:
+    """Return a warning if the history has hardly an account of the rows, else None.
+
+    Args:
+      accounts: number of accounts of the rows.
+      known: number of those that the history has.
+    """
+    if accounts < _MANY_ACCOUNTS or known >= _KNOWN_SHARE * accounts:
+        return None
+    return (
+        f"{known:,} of {accounts:,} accounts are in the history, so most windows are empty: if it "
+        "writes ids otherwise, set strip, pad or prefix under [ids]"
+    )
 
 
 def warnings_of(doubts: Mapping[Doubt, int], schema: Schema) -> list[str]:

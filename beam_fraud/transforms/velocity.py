@@ -23,14 +23,19 @@ from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key, part_of
 from beam_fraud.features.velocity.reach import WindowReach, look_back
-from beam_fraud.monitoring.counters import EARLIEST_HISTORY_ROW, EARLIEST_ROW
+from beam_fraud.monitoring.counters import (
+    ACCOUNTS,
+    ACCOUNTS_KNOWN,
+    EARLIEST_HISTORY_ROW,
+    EARLIEST_ROW,
+)
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_history
 from beam_fraud.storage.urls import Place
-from beam_fraud.transforms.counters import note_earliest
-from beam_fraud.transforms.order import ORDER, FromFile, Order, order_of
+from beam_fraud.transforms.counters import count, note_earliest
+from beam_fraud.transforms.order import ORDER, FromFile, Order, file_of, order_of
 from beam_fraud.transforms.read import ReadHistory
 from beam_fraud.transforms.shuffle import SpilledPart, SpillWriter, split, velocity_of_part
 
@@ -56,6 +61,8 @@ class AddVelocity(beam.PTransform):
     block_rows: int
     #: A directory that all workers share, or None.
     spill: Path | None
+    #: Number of the first file that is no history.
+    first: int = 0
     #: Key of the hashes, one per run.
     hashing: IdHash = field(default_factory=IdHash.random)
 
@@ -71,7 +78,8 @@ class AddVelocity(beam.PTransform):
             )
             grouped = parts | f"All {label}" >> beam.Flatten() | f"By {label}" >> beam.GroupByKey()
             compute = _OfFiles if self.spill else _OfBatches
-            step = beam.ParDo(compute(definitions, self.block_rows, self.spill))
+            first = self.first if key == ("account_id",) else None
+            step = beam.ParDo(compute(definitions, self.block_rows, self.spill, first))
             inputs = (grouped | f"Of {label}" >> step.with_output_types(pa.RecordBatch),)
         return inputs[0]
 
@@ -129,7 +137,7 @@ class VelocityOfRecords(beam.PTransform):
             order = Order([file.name for file in files], earliest=EARLIEST_HISTORY_ROW)
             root = transactions.pipeline
             ordered.append(root | "History" >> read | "OrderHistory" >> order)
-        add = AddVelocity(self.features.velocity, self.block_rows, None)
+        add = AddVelocity(self.features.velocity, self.block_rows, None, len(files))
         return tuple(ordered) | "Velocity" >> add | "Given" >> FromFile(len(files))
 
     def _refuse_open(self, transactions: beam.PCollection[pa.RecordBatch]) -> None:
@@ -206,21 +214,46 @@ class _OfFiles(beam.DoFn):
     """Compute the features of a part from its files."""
 
     def __init__(
-        self, definitions: tuple[Velocity, ...], block_rows: int, scratch: Path | None
+        self,
+        definitions: tuple[Velocity, ...],
+        block_rows: int,
+        scratch: Path | None,
+        first: int | None,
     ) -> None:
         self._definitions = definitions
         self._block_rows = block_rows
         self._scratch = scratch
+        #: Number of the first file that is no history, to count accounts; None if they are no key.
+        self._first = first
 
     def process(self, part: tuple[int, Iterable[SpilledPart]]) -> Iterator[pa.RecordBatch]:
         assert self._scratch is not None
         with _spilling_to(self._scratch):
-            yield from velocity_of_part(
-                sorted(part[1], key=lambda spilled: spilled.path),
-                self._definitions,
-                scratch=self._scratch,
-                block_rows=self._block_rows,
+            yield from self._counted(
+                velocity_of_part(
+                    sorted(part[1], key=lambda spilled: spilled.path),
+                    self._definitions,
+                    scratch=self._scratch,
+                    block_rows=self._block_rows,
+                )
             )
+
+    def _counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass on the batches of a part, and count its accounts."""
+        if self._first is None:
+            yield from batches
+            return
+        here, before = [], []
+        for batch in batches:
+            new = pa.array(file_of(batch.column(ORDER)) >= self._first)
+            ids = batch.column("account_id")
+            here.append(ids.filter(new).unique())
+            before.append(ids.filter(pc.invert(new)).unique())
+            yield batch
+        accounts = pa.chunked_array(here, pa.string()).unique().drop_null()
+        known = pc.is_in(accounts, value_set=pa.chunked_array(before, pa.string()).unique())
+        count(ACCOUNTS, len(accounts))
+        count(ACCOUNTS_KNOWN, known.true_count)
 
 
 class _OfBatches(_OfFiles):
@@ -234,9 +267,11 @@ class _OfBatches(_OfFiles):
             writer = SpillWriter(Path(directory), "part")
             for batch in part[1]:
                 writer.write(part[0], batch)
-            yield from velocity_of_part(
-                writer.close(),
-                self._definitions,
-                scratch=Path(directory),
-                block_rows=self._block_rows,
+            yield from self._counted(
+                velocity_of_part(
+                    writer.close(),
+                    self._definitions,
+                    scratch=Path(directory),
+                    block_rows=self._block_rows,
+                )
             )

@@ -18,7 +18,8 @@ from beam_fraud.features.dataset import load_dataset
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.event_times import EventTimes
 from beam_fraud.schema.schema import Schema
-from beam_fraud.schema.toml import schema_from_toml
+from beam_fraud.schema.toml import load_schema, schema_from_toml
+from beam_fraud.storage.urls import Place
 
 START = datetime(2024, 2, 8, 6, tzinfo=UTC)
 
@@ -108,6 +109,40 @@ def test_a_run_says_the_span_and_leaves_its_outputs_when_times_are_implausible(
         features.run(options)
     assert e.value.code == Code.TIMES_IMPLAUSIBLE
     assert json.loads((out / "summary.json").read_text("utf-8"))["event_times"] == span
+
+
+def test_a_history_of_other_accounts_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema = tmp_path / "mine.toml"
+    schema.write_text(
+        '[roles]\nevent_time = "at"\namount = "value"\naccount_id = "card"\n[[velocity]]\n'
+        'key = "account_id"\nwindows = ["1d"]\naggregates = ["count"]\n',
+        "utf-8",
+    )
+    lines = [f"2024-02-09T07:00:{n:02}Z,1,{n}" for n in range(30)]
+    (tmp_path / "rows.csv").write_text("\n".join(["at,value,card", *lines]), "utf-8")
+    padded = [line.replace("02-09", "02-08").replace("Z,1,", "Z,1,000") for line in lines]
+    (tmp_path / "before.csv").write_text("\n".join(["at,value,card", *padded]), "utf-8")
+    options = FeaturesOptions(
+        files=(str(tmp_path / "rows.csv"),),
+        history=(str(tmp_path / "before.csv"),),
+        schema=str(schema),
+        out=str(tmp_path / "out"),
+    )
+    warning = "0 of 30 accounts are in the history"
+    assert features.run(options)["accounts"] == 30
+    assert warning in caplog.text
+    caplog.clear()
+    places = [Place.at(tmp_path / name) for name in ("rows.csv", "before.csv")]
+    load_dataset(places[:1], load_schema(schema), history=places[1:], labels="ignored")
+    assert warning in caplog.text
+    caplog.clear()
+    with schema.open("a", encoding="utf-8") as file:
+        file.write('[ids]\nstrip = "0"\n')
+    assert features.run(options)["accounts"] == 30
+    load_dataset(places[:1], load_schema(schema), history=places[1:], labels="ignored")
+    assert warning not in caplog.text
 
 
 @given(

@@ -24,7 +24,7 @@ from beam_fraud.monitoring.recorder import rows_done
 from beam_fraud.operations.dead_letters.directory import note_headers
 from beam_fraud.pipeline.batch import Inputs
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
-from beam_fraud.records.doubts import Doubt, warnings_of
+from beam_fraud.records.doubts import Doubt, strange_accounts, warnings_of
 from beam_fraud.records.event_span import event_span
 from beam_fraud.records.event_times import EventTimes
 from beam_fraud.runners import launch
@@ -250,6 +250,8 @@ def row_counts(counted: dict[str, int]) -> dict[str, object]:
     }
     counts["dead_reasons"] = _dead_reasons(counted)
     counts["event_times"] = event_times(counted).to_dict()
+    if counters.ACCOUNTS in counted:
+        counts["accounts"] = counted[counters.ACCOUNTS]
     if counters.HISTORY_ROWS in counted or counters.HISTORY_ROWS_LEFT_OUT in counted:
         names = (counters.HISTORY_ROWS, counters.HISTORY_ROWS_LEFT_OUT)
         counts |= {name: counted.get(name, 0) for name in names}
@@ -293,6 +295,10 @@ def check_rows(counted: Mapping[str, int], inputs: Inputs) -> None:
             f"{implausible}; nothing was written, and --out is unchanged", Code.TIMES_IMPLAUSIBLE
         )
     _warn_of_doubts(counted, schema)
+    if inputs.history and counters.ACCOUNTS in counted:
+        known = counted.get(counters.ACCOUNTS_KNOWN, 0)
+        if warning := strange_accounts(counted[counters.ACCOUNTS], known):
+            _LOG.warning("%s", warning)
     share = counted_share(counted)
     if not share.remarkable and share.refusal(inputs.max_dead) is None:
         return

@@ -39,8 +39,10 @@ def _run(result: Mapping[str, Any]) -> str:
     reasons = [(reason, f"{rows:,}") for reason, rows in result["dead_reasons"].items()]
     lines += table(reasons, margin=4)
     lines.append(fact("  duplicate", result["rows_duplicate"]))
+    if "accounts" in result:
+        lines.append(fact("accounts", result["accounts"]))
     if times := result.get("event_times"):
-        lines.append(fact("times from", times["first"], f"to {times['last']}"))
+        lines.append(fact("times", f"{times['first']} to {times['last']}"))
     if "history_rows" in result:
         left_out = result["history_rows_left_out"]
         lines.append(fact("history", result["history_rows"], f"({left_out:,} left out)"))
