@@ -72,8 +72,13 @@ def format_of(file_name: str) -> FileFormat | None:
 
 
 def is_note(name: str) -> bool:
-    """Return whether a file is text of any kind by its name: in directories it is left out."""
+    """Return whether a file is text of any kind by its name."""
     return re.search(r"\.txt(\.[a-z0-9]+)?$", name.lower()) is not None
+
+
+def format_in_directory(file_name: str) -> FileFormat | None:
+    """Return the format of a file in a directory, where notes are left out; None if unknown."""
+    return None if is_note(file_name) else format_of(file_name)
 
 
 def unknown_format(file_name: str) -> UsageError:

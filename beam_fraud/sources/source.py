@@ -17,6 +17,7 @@ from beam_fraud.sources.file_format import (
     REPLAY,
     FileFormat,
     check_first_bytes,
+    format_in_directory,
     format_of,
     is_note,
     unknown_format,
@@ -150,10 +151,8 @@ def _format(file: FoundFile, pattern: Place) -> FileFormat | None:
     """Return the format by the name; replay and .txt files count only if named explicitly."""
     if pattern.name.endswith(REPLAY) and file.path == pattern.name:
         return FileFormat("replay")
-    form = format_of(file.path)
-    if is_note(file.path) and not is_note(pattern.name):
-        return None
-    return form
+    named = is_note(pattern.name)
+    return format_of(file.path) if named else format_in_directory(file.path)
 
 
 def _inspect(

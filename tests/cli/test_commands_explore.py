@@ -44,7 +44,16 @@ def explored(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def schema(directory: Path, features: list[tuple[str, str]], roles: str = "") -> str:
     """Write a schema with any names to a file."""
-    lines = ['name = "bank"', "[roles]", 'event_time = "t"', 'amount = "a"', 'label = "y"', roles]
+    lines = [
+        'name = "bank"',
+        "[roles]",
+        'event_time = "t"',
+        'amount = "a"',
+        'label = "y"',
+        roles,
+        "[time]",
+        'unit = "s"',
+    ]
     for column, kind in features:
         lines += ["[[feature]]", f"column = {json.dumps(column)}", f'kind = "{kind}"']
         lines.append('missing = "allow"')

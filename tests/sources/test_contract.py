@@ -214,7 +214,7 @@ def test_files_of_the_same_name_are_distinguished_by_their_folders(tmp_path: Pat
         ("x.csv", b"\n\n", FraudError, "empty line where a header"),
         ("x.csv", b"PAR1", FraudError, "is a parquet file"),
         ("x.csv", b"\x1f\x8b\x08", FraudError, "is a gzip file"),
-        ("x.csv", "id,when\n".encode("utf-16"), FraudError, "UTF-8"),
+        ("x.csv", "id,when\n".encode("utf-16"), FraudError, "UTF-16"),
         ("x.csv", b"\xe9t\xe9,id\n", FraudError, "UTF-8"),
         ("x.csv", csv_of(GOOD).replace(b"\n", b"\r"), FraudError, "CR alone"),
         ("x.csv", b"x" * 200_000, FraudError, "column 'id'"),

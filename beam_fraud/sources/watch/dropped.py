@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from beam_fraud.sources.file_format import format_of
+from beam_fraud.sources.file_format import format_in_directory
 
 #: Prefixes of names to skip: hidden files, and markers such as `_SUCCESS`.
 _HIDDEN = (".", "_")
@@ -124,5 +124,5 @@ def _look(place: os.DirEntry[str] | Path) -> DroppedFile | str | None:
     if stat.S_ISREG(status.st_mode):
         return DroppedFile(os.fspath(place), status.st_size, status.st_mtime_ns)
     if stat.S_ISDIR(status.st_mode):
-        return "is a folder" if format_of(place.name) else None
+        return "is a folder" if format_in_directory(place.name) else None
     return "is a pipe, socket or device"

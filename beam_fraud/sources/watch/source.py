@@ -19,7 +19,7 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.schema import Labels, Schema
-from beam_fraud.sources.file_format import format_of, unknown_format
+from beam_fraud.sources.file_format import format_in_directory, unknown_format
 from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, Origin, origin_of, with_origin
 from beam_fraud.sources.source import find_inputs, read_segment, split_file
 from beam_fraud.sources.watch.dropped import DroppedFile, Settling, list_directory, shown
@@ -93,7 +93,7 @@ class WatchedDirectory:
         return listing.files
 
     def _is_new(self, file: DroppedFile, position: WatchPosition) -> bool:
-        if format_of(file.name) is None:
+        if format_in_directory(file.name) is None:
             self._warn(file.name, f"{unknown_format(file.shown)}; left out")
             return False
         if position.is_changed(file):
@@ -262,7 +262,7 @@ class WatchReader(UnboundedReader):
                 f"{file.shown}: was removed before it was read to the end", Code.INPUT_CHANGED
             )
         _refuse_changed(file)
-        if format_of(file.name) is None:
+        if format_in_directory(file.name) is None:
             raise FraudError(str(unknown_format(file.shown)), Code.INPUT_FORMAT)
         (input_file,) = find_inputs(
             [Place.at(Path(file.path))], source.schema, labels=source.labels
