@@ -60,7 +60,7 @@ class EventClock:
         self._open = np.zeros(0, dtype=np.int64)
         self._reached = np.zeros(0, dtype=np.int64)
         #: Result of `after`, for rows that are likely observed next.
-        self._asked: tuple[Micros, tuple[Micros, Micros, Micros]] | None = None
+        self._computed: tuple[Micros, tuple[Micros, Micros, Micros]] | None = None
         #: Its time, microseconds; `NEVER` before the first block.
         self.at = NEVER
 
@@ -71,26 +71,26 @@ class EventClock:
 
     def resume(self, state: ClockState) -> None:
         """Continue from a state."""
-        self.at, self._asked = state.at, None
+        self.at, self._computed = state.at, None
         self._reached = np.array(state.reached, dtype=np.int64)
         self._open = np.array(state.open, dtype=np.int64)
 
     def after(self, times: Micros) -> int:
         """Return the clock's time after n more rows in order of arrival."""
-        if self._asked is None or self._asked[0] is not times:
-            self._asked = (times, self._advance(times))
-        return int(self._asked[1][2][-1])
+        if self._computed is None or self._computed[0] is not times:
+            self._computed = (times, self._advance(times))
+        return int(self._computed[1][2][-1])
 
     def observe(self, times: Micros) -> None:
         """Add n rows in order of arrival, int64[n] microseconds."""
-        cached, self._asked = self._asked, None
+        cached, self._computed = self._computed, None
         advanced = self._advance(times) if cached is None or cached[0] is not times else cached[1]
         self._open, self._reached, stood = advanced
         self.at = int(stood[-1])
 
     def along(self, times: Micros) -> Micros:
         """Add rows; return the clock's time at each, int64[n]."""
-        filled, self._asked = len(self._open) + 1, None
+        filled, self._computed = len(self._open) + 1, None
         self._open, self._reached, stood = self._advance(times)
         self.at = int(stood[-1])
         along: Micros = stood[np.arange(filled, filled + len(times)) // self._block]

@@ -33,7 +33,7 @@ class Wait:
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = monotonic) -> None:
         self._log = log
         self._clock = clock
-        self._since = self._told_at = 0.0
+        self._since = self._logged_at = 0.0
         #: Whether a wait is on.
         self.lasts = False
 
@@ -50,10 +50,10 @@ class Wait:
         """
         now = self._clock()
         if not self.lasts:
-            self.lasts, self._since, self._told_at = True, now, now
+            self.lasts, self._since, self._logged_at = True, now, now
             self._log.warning("%s%s", why, _meanwhile())
-        elif now - self._told_at >= EVERY_SECONDS:
-            self._told_at = now
+        elif now - self._logged_at >= EVERY_SECONDS:
+            self._logged_at = now
             self._log.warning(
                 "%s; waiting for %.0f seconds by now%s", why, now - self._since, _meanwhile()
             )

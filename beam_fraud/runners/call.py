@@ -62,7 +62,7 @@ class Call:
         return "a stream" if self.streaming else "files"
 
     @cached_property
-    def given(self) -> dict[str, Any]:
+    def beam_options(self) -> dict[str, Any]:
         """Beam's options that differ from their defaults."""
         return dict(self.options.get_all_options(drop_default=True))
 

@@ -231,7 +231,7 @@ def _stream(call: Call) -> Iterator[Finding]:
     """Check that the runner behind a job server runs a stream, and how the stream ends there."""
     if not call.streaming:
         return
-    runner, given = call.target.runner, call.given
+    runner, given = call.target.runner, call.beam_options
     _refuse_incapable_of_streams(runner)
     of_flink = runner.name == "FlinkRunner"
     if of_flink and call.until_idle and "shutdown_sources_after_idle_ms" not in given:

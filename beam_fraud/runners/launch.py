@@ -152,7 +152,7 @@ class Draining:
         self._keep = keep
         self._progress = progress
         self._patience = patience
-        self._asked = threading.Event()
+        self._end_requested = threading.Event()
         self._ended = threading.Event()
         self._cancelled = False
 
@@ -160,7 +160,7 @@ class Draining:
         """Signal the sources to end; safe to call from a signal handler."""
         if self._keep is None:
             self._stop()
-        self._asked.set()
+        self._end_requested.set()
 
     def wait(self, result: PipelineResult) -> None:
         """Wait for the end of a started pipeline; a cancellation from here is a success.
@@ -179,11 +179,11 @@ class Draining:
                 raise
         finally:
             self._ended.set()
-            self._asked.set()
+            self._end_requested.set()
         watch.join()
 
     def _cancel(self, result: PipelineResult) -> None:
-        self._asked.wait()
+        self._end_requested.wait()
         if self._keep is not None and not self._ended.is_set():
             self._keep(result)
             self._stop()

@@ -94,8 +94,8 @@ class _Validate(beam.DoFn):
         self._labels = labels
         self._ahead = ahead
         #: Whether the warning about rows ahead of their arrival was logged.
-        self._told = False
-        self._doubted = set[Doubt]()
+        self._warned_of_rows_ahead = False
+        self._warned_of = set[Doubt]()
 
     def process(
         self, parsed: pa.RecordBatch
@@ -129,8 +129,10 @@ class _Validate(beam.DoFn):
             # The run's summary warns.
             note_span(checked.transactions)
             return
-        new = {doubt: rows for doubt, rows in checked.doubts.items() if doubt not in self._doubted}
-        self._doubted |= {doubt for doubt, rows in new.items() if rows}
+        new = {
+            doubt: rows for doubt, rows in checked.doubts.items() if doubt not in self._warned_of
+        }
+        self._warned_of |= {doubt for doubt, rows in new.items() if rows}
         for warning in warnings_of(new, self._schema):
             _LOG.warning("%s", warning)
 
@@ -141,9 +143,9 @@ class _Validate(beam.DoFn):
         scored = early & ~checked.faulty
         count(ROWS_AHEAD, int(np.count_nonzero(scored)))
         dead = int(np.count_nonzero(np.array(checked.dead.column("reason")) == "future_time"))
-        if self._told or not (scored.any() or dead):
+        if self._warned_of_rows_ahead or not (scored.any() or dead):
             return
-        self._told = True
+        self._warned_of_rows_ahead = True
         row = int(np.argmax(early))
         _LOG.warning(
             "%s:%d is dated %s after its arrival, and %d more rows of its batch are ahead (%d are "

@@ -285,7 +285,7 @@ class _Epochs:
     ) -> None:
         self.history: list[Epoch] = []
         self._model, self._watched, self._learning_rate = model, watched, learning_rate
-        self._batch, self._told = batch, time.monotonic()
+        self._batch, self._logged_at = batch, time.monotonic()
 
     def after(self, epoch: int, logs: dict[str, float]) -> None:
         """Add an epoch, from 0, to the history, and its average precision to Keras' logs.
@@ -309,9 +309,9 @@ class _Epochs:
             logs[_MONITORED] = precision
             this = Epoch(number, this.training, count(labels, scores), precision)
         self.history.append(this)
-        if time.monotonic() - self._told >= _SECONDS_BETWEEN_LINES:
+        if time.monotonic() - self._logged_at >= _SECONDS_BETWEEN_LINES:
             _log.info("%s", this)
-            self._told = time.monotonic()
+            self._logged_at = time.monotonic()
 
 
 def _scores(model: Any, matrix: Floats, batch: int) -> Floats:

@@ -22,12 +22,12 @@ class DataflowDraining:
     """Wait for a job; `ask` makes the service drain it, so that pending results are written."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._drain_requested = threading.Event()
         self._ended = threading.Event()
 
     def ask(self) -> None:
         """Drain the job; safe to call from a signal handler."""
-        self._asked.set()
+        self._drain_requested.set()
 
     def wait(self, result: PipelineResult) -> None:
         """Wait for the end of a started job.
@@ -52,11 +52,11 @@ class DataflowDraining:
             yield
         finally:
             self._ended.set()
-            self._asked.set()
+            self._drain_requested.set()
             watch.join()
 
     def _drain(self, result: Any) -> None:
-        self._asked.wait()
+        self._drain_requested.wait()
         if self._ended.is_set():
             return
         _LOG.info("draining job %s; that takes minutes", result.job_id())

@@ -97,7 +97,7 @@ def _slots(call: Call) -> Iterator[Finding]:
 def _checkpoints(call: Call) -> Iterator[Finding]:
     if (flink := call.flink) is not None:
         config = _config(flink)
-        place = call.given.get("state_backend_storage_path") or _first(config, _DIRECTORY)
+        place = call.beam_options.get("state_backend_storage_path") or _first(config, _DIRECTORY)
         here = flink.address.here
         yield checkpoints_at(place, config, streaming=call.streaming, here=here)
 
@@ -197,7 +197,7 @@ def _grows(jar: str) -> bool | None:
 
 def _savepoint(call: Call) -> Iterator[Finding]:
     """Check that only a stream names a savepoint, and that it exists where that is known."""
-    location = call.given.get("savepoint_path")
+    location = call.beam_options.get("savepoint_path")
     if location is None:
         return
     if not call.streaming:

@@ -79,8 +79,8 @@ class FlinkJob(PipelineResult):
         self._flink = flink
         self._name = name
         self._endless = bool(options.view_as(StandardOptions).streaming)
-        self._given_up = ""
-        self._ends, self._kept = False, ""
+        self._final_failure = ""
+        self._ends, self._savepoint_path = False, ""
         self._begun = False
         #: Phase of Flink before the job runs, or between two runs; "" while it runs.
         self.phase = ""
@@ -102,14 +102,14 @@ class FlinkJob(PipelineResult):
             state = str(self._result.wait_until_finish(duration))
         except Exception:
             # Beam only knows the pipeline as cancelled.
-            if not self._given_up:
+            if not self._final_failure:
                 raise
         finally:
             ended.set()
             if self._endless:
                 self._log_savepoint()
-        if self._given_up:
-            raise RuntimeError(self._given_up)
+        if self._final_failure:
+            raise RuntimeError(self._final_failure)
         return state
 
     def metrics(self) -> Any:
@@ -155,7 +155,7 @@ class FlinkJob(PipelineResult):
         try:
             jobs = self._running()
             for job in jobs:
-                self._kept = self._savepoint(job)
+                self._savepoint_path = self._savepoint(job)
             if jobs:
                 return
             error: object = "the job has not begun"
@@ -224,7 +224,7 @@ class FlinkJob(PipelineResult):
     def _log_savepoint(self) -> None:
         """Log how another call resumes; Flink knows it for an hour after the end."""
         try:
-            savepoint = self._kept if self._ends else self._newest_savepoint()
+            savepoint = self._savepoint_path if self._ends else self._newest_savepoint()
         except (OSError, KeyError):
             # Only this request failed; the state stays where it was.
             return
@@ -245,7 +245,7 @@ class FlinkJob(PipelineResult):
         return max(stored, default=(0, ""))[1]
 
     def _give_up(self, failure: str) -> None:
-        self._given_up = failure
+        self._final_failure = failure
         _LOG.warning("the job failed %d times and is given up", MOST_FAILURES)
         try:
             self.cancel()

@@ -113,7 +113,7 @@ class KafkaReader(UnboundedReader):
         self._until: float | None = None
         self._ended = False
         self._look_next = self._note_next = self._ask_next = 0.0
-        self._kept: dict[str, int] = {}
+        self._committed: dict[str, int] = {}
 
     def start(self) -> bool:
         return self.advance()
@@ -176,9 +176,11 @@ class KafkaReader(UnboundedReader):
 
     def _finish(self, positions: dict[str, int], *, last: bool) -> None:
         if self._checkpoint is not None:
-            changed = {name: at for name, at in positions.items() if self._kept.get(name) != at}
+            changed = {
+                name: at for name, at in positions.items() if self._committed.get(name) != at
+            }
             self._checkpoint.commit({name: str(at) for name, at in changed.items()})
-            self._kept |= changed
+            self._committed |= changed
         self._feed.commit(positions)
         if last:
             # No reader follows; closing waits for the commit.
