@@ -20,7 +20,7 @@ from beam_fraud.records.json_members import Members, members, value_at
 from beam_fraud.records.times import as_times
 from beam_fraud.schema.notation import TimeNotation
 from beam_fraud.schema.schema import Labels, Schema
-from beam_fraud.sources.csv import BYTE_ORDER_MARK
+from beam_fraud.sources.file_format import BYTE_ORDER_MARK
 
 _TEXT = pa.string()
 #: JSON types of an identifier, an amount or time, and a feature or label.

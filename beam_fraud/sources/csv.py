@@ -9,7 +9,7 @@ from typing import Any
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.columns import lacks_column, required_columns
-from beam_fraud.sources.file_format import FileFormat
+from beam_fraud.sources.file_format import BYTE_ORDER_MARK, FileFormat
 from beam_fraud.sources.filesystem import TextStream
 from beam_fraud.sources.segment import CsvLayout
 from beam_fraud.storage.urls import Place
@@ -17,8 +17,6 @@ from beam_fraud.storage.urls import Place
 DELIMITERS = ",;\t|"
 _MAX_HEADER_BYTES = 1 << 20
 _ENCODING = 'write its encoding under [source] of the schema, as in encoding = "latin-1"'
-#: Byte order mark, which some programs write before UTF-8 text.
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_layout(

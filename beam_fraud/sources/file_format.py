@@ -22,6 +22,8 @@ FORMATS = {
 #: File name endings of compressions of text.
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
+#: Byte order mark, which some programs write before UTF-8 text.
+BYTE_ORDER_MARK = codecs.BOM_UTF8
 #: Ending of the files that `dead-letters replay` writes and reads; no other input has it.
 REPLAY = ".replay"
 
@@ -46,11 +48,13 @@ class FileFormat:
     compression: str | None = None
     #: Encoding that text is decoded from, or None for UTF-8.
     encoding: str | None = None
+    #: Whether JSON is an array of records, not one record per line.
+    array: bool = False
 
     @property
     def sequential(self) -> bool:
         """Whether text is read from its beginning on, as offsets are not those of stored bytes."""
-        return self.compression is not None or self.encoding is not None
+        return bool(self.compression or self.encoding or self.array)
 
 
 def format_of(file_name: str) -> FileFormat | None:

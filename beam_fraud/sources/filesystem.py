@@ -24,6 +24,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import first_line, reason_of
 from beam_fraud.schema.notation import UTF_8
 from beam_fraud.sources.file_format import FileFormat
+from beam_fraud.sources.json_array import ArrayLines
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
 from beam_fraud.storage.urls import Place
 
@@ -219,6 +220,7 @@ class TextStream:
         self._decoder = None
         if file_format.encoding is not None:
             self._decoder = codecs.getincrementaldecoder(file_format.encoding)("surrogateescape")
+        self._array = ArrayLines() if file_format.array else None
         #: Decoded bytes that were not returned yet.
         self._decoded, self._ended = bytearray(), False
         self._left = None if stop is None else stop - start
@@ -243,6 +245,8 @@ class TextStream:
         if self._left is not None:
             size = min(size, self._left)
         data = self._stored(size) if self._decoder is None else self._recoded(size)
+        if self._array is not None:
+            data = self._array.convert(data)
         if self._left is not None:
             self._left -= len(data)
         return data

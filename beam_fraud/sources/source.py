@@ -22,7 +22,8 @@ from beam_fraud.sources.file_format import (
     is_note,
     unknown_format,
 )
-from beam_fraud.sources.filesystem import FoundFile, list_files, open_file, sole_member
+from beam_fraud.sources.filesystem import FoundFile, TextStream, list_files, open_file, sole_member
+from beam_fraud.sources.json_array import is_array
 from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parquet
 from beam_fraud.sources.replayed import find_replayed, read_replayed
 from beam_fraud.sources.segment import InputFile, Segment
@@ -30,6 +31,8 @@ from beam_fraud.sources.text import count_records, read_text, split_text
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
+#: Bytes of a JSON file that tell an array from lines.
+_BEGINNING = 256
 
 
 def find_inputs(places: Sequence[Place], schema: Schema, *, labels: Labels) -> list[InputFile]:
@@ -176,6 +179,9 @@ def _inspect(
         file_format, name = FileFormat(inner.name, "zip"), f"{name}/{member}"
     if file_format.name in ("csv", "jsonl"):
         file_format = replace(file_format, encoding=schema.source.decoder)
+    if file_format.name == "jsonl":
+        with TextStream(listed.place, file_format) as text:
+            file_format = replace(file_format, array=is_array(text.read(_BEGINNING)))
     if file_format.name == "replay":
         return find_replayed(listed.place, listed.size, schema, labels=labels)
     if file_format.name == "parquet":

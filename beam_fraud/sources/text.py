@@ -41,7 +41,9 @@ def read_text(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]:
                 part = part[: end - row]
             if len(part):
                 at = lines[first : first + len(part)]
-                yield _raw(part, at, row, segment, block, cut_off=records.cut_off)
+                batch = _raw(part, at, row, segment, block, cut_off=records.cut_off)
+                # The lines of an array's elements are not those of the file.
+                yield batch.drop_columns([LINE]) if segment.file.format.array else batch
             row, block = row + len(part), block + 1
         if end is not None and row >= end:
             return
