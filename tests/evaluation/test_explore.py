@@ -21,6 +21,7 @@ from beam_fraud.evaluation.explore.exploration import Exploration, explore
 from beam_fraud.evaluation.explore.features import separation
 from beam_fraud.evaluation.explore.rows import wilson
 from beam_fraud.features.dataset import load_dataset
+from beam_fraud.schema.notation import TimeNotation
 from beam_fraud.schema.presets import ULB
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from beam_fraud.schema.velocity import Velocity
@@ -32,6 +33,7 @@ DAY = 86_400
 
 def bank(*features: FeatureColumn, **more: Any) -> Schema:
     roles = {"event_time": "t", "amount": "a", "label": "y"} | more.pop("roles", {})
+    more.setdefault("time", TimeNotation(unit="s"))
     return Schema("bank", roles, features, calendar=False, **more)
 
 
@@ -316,7 +318,8 @@ class TestOdd:
         assert message.holders[0].distinct == 2
 
     def test_without_a_label_in_the_schema(self, tmp_path: Path) -> None:
-        schema = Schema("bare", {"event_time": "t", "amount": "a"})
+        roles = {"event_time": "t", "amount": "a"}
+        schema = Schema("bare", roles, time=TimeNotation(unit="s"))
         message = found(tmp_path, schema, t=[0, DAY])
         assert message.balance.unlabelled == 2
         assert message.correlation.names == ("amount", "is_weekend", "is_night", "event time")

@@ -320,7 +320,8 @@ def test_an_unreadable_label_is_counted() -> None:
 def test_a_schema_of_before_reads_the_same_values() -> None:
     schema = schema_from_toml(ROLES)
     values = schema.to_dict()
-    for name in ("time", "numbers", "ids", "labels", "absent", "optional", "composites", "reading"):
+    later = ("time", "numbers", "ids", "labels", "absent", "optional", "composites", "source")
+    for name in (*later, "reading"):
         del values[name]
     before = Schema.from_dict(values)
     rows = [(datetime(2024, 1, 1, tzinfo=UTC), Decimal(1), "1", "1", False)] * 2
