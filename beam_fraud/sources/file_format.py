@@ -61,8 +61,9 @@ def format_of(file_name: str) -> FileFormat | None:
     """Return the format of `file_name`'s ending; None if it is unknown.
 
     Example:
-      >>> format_of("day.CSV.gz")
-      FileFormat(name='csv', compression='gzip')
+      >>> form = format_of("day.CSV.gz")
+      >>> form.name, form.compression
+      ('csv', 'gzip')
     """
     stem = file_name.lower()
     compression = None

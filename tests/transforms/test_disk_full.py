@@ -68,6 +68,6 @@ def test_rows_that_wait_for_others_of_their_key(tmp_path: Path) -> None:
 
 
 def test_rows_that_wait_on_a_worker(tmp_path: Path) -> None:
-    step = _OfBatches((Velocity(("account_id",), ("1d",), ("count",)),), 1_000, None)
+    step = _OfBatches((Velocity(("account_id",), ("1d",), ("count",)),), 1_000, None, None)
     with full_disk(), pytest.raises(FraudError, match=r"\(File too large\)"):
         list(step.process((0, [TRANSACTIONS])))
