@@ -76,6 +76,16 @@ def format_of(file_name: str) -> FileFormat | None:
     return None
 
 
+def may_be_array(file_name: str) -> bool:
+    """Return whether JSON of this name may be one array; other names promise a record per line.
+
+    Example:
+      >>> may_be_array("day.JSON.gz"), may_be_array("day.jsonl")
+      (True, False)
+    """
+    return re.search(r"\.json(\.[a-z0-9]+)?$", file_name.lower()) is not None
+
+
 def is_note(name: str) -> bool:
     """Return whether a file is text of any kind by its name."""
     return re.search(r"\.txt(\.[a-z0-9]+)?$", name.lower()) is not None

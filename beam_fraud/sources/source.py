@@ -20,6 +20,7 @@ from beam_fraud.sources.file_format import (
     format_in_directory,
     format_of,
     is_note,
+    may_be_array,
     unknown_format,
 )
 from beam_fraud.sources.filesystem import FoundFile, TextStream, list_files, open_file, sole_member
@@ -179,7 +180,7 @@ def _inspect(
         file_format, name = FileFormat(inner.name, "zip"), f"{name}/{member}"
     if file_format.name in ("csv", "jsonl"):
         file_format = replace(file_format, encoding=schema.source.decoder)
-    if file_format.name == "jsonl":
+    if file_format.name == "jsonl" and may_be_array(name):
         with TextStream(listed.place, file_format) as text:
             file_format = replace(file_format, array=is_array(text.read(_BEGINNING)))
     if file_format.name == "replay":
