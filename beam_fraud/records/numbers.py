@@ -61,7 +61,9 @@ def as_numbers(
         values = values.cast(pa.int8()).cast(pa.float64())
     elif not pat.is_float64(values.type):
         values = values.cast(pa.float64(), safe=False)
-    null = as_mask(values.is_null()) & ~unreadable
+    null = np.zeros(len(values), dtype=bool)
+    if values.null_count:
+        null = as_mask(values.is_null()) & ~unreadable
     numbers = np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
     return Numbers(numbers, null, unreadable, foreign)
 
