@@ -151,9 +151,9 @@ def load_dataset(
             chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen
         )
     table = table.combine_chunks()
-    _log_span(table)
+    accounts = table["account_id"].unique().drop_null()
+    _log_span(table, len(accounts))
     if earlier and schema.role("account_id"):
-        accounts = table["account_id"].unique().drop_null()
         known = pc.is_in(accounts, value_set=past.accounts())
         if (strange := strange_accounts(len(accounts), known.true_count)) is not None:
             _log.warning("%s", strange)
@@ -176,11 +176,10 @@ def load_dataset(
     )
 
 
-def _log_span(transactions: pa.Table) -> None:
+def _log_span(transactions: pa.Table, accounts: int) -> None:
     if not len(transactions):
         return
     times = transactions["event_time"]
-    accounts = pc.count_distinct(transactions["account_id"]).as_py()
     _log.info(
         "%s transactions from %s to %s%s",
         f"{len(transactions):,}",

@@ -75,7 +75,7 @@ class TimeNotation:
 
     @property
     def doubted(self) -> bool:
-        """Whether implausible times may be a misunderstanding."""
+        """Whether to check that times are plausible."""
         return self.plausible and self.unit is None and self.origin is None
 
     @property
@@ -123,7 +123,7 @@ class NumberNotation:
 
     @property
     def plain(self) -> bool:
-        """Whether Arrow reads the numbers as they are written."""
+        """Whether Arrow can parse the numbers."""
         return self in (NumberNotation(), NumberNotation(unit="minor"))
 
 
@@ -151,7 +151,7 @@ class IdNotation:
 
     @property
     def plain(self) -> bool:
-        """Whether identifiers need no change."""
+        """Whether identifiers are used unchanged."""
         return self == IdNotation()
 
 

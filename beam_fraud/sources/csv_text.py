@@ -74,9 +74,9 @@ def _parse_apart(
     absent: Sequence[str],
 ) -> CsvFields:
     """Parse records of which some may reach into the next: quote those again first."""
-    anew = io.StringIO()
+    requoted = io.StringIO()
     # Python 3.11 quotes a carriage return only if it is part of the line end.
-    write = csv.writer(anew, lineterminator="\r\n", **_dialect(layout)).writerow
+    write = csv.writer(requoted, lineterminator="\r\n", **_dialect(layout)).writerow
     doubtful = np.flatnonzero(~certain)
     split = np.zeros(len(doubtful), dtype=bool)
     for place, record in enumerate(records.take(pa.array(doubtful)).to_pylist()):
@@ -85,7 +85,7 @@ def _parse_apart(
             write(fields)
             split[place] = True
     rows = [doubtful[split]]
-    parsed = _parse(anew.getvalue().encode(), int(split.sum()), layout, types, absent)
+    parsed = _parse(requoted.getvalue().encode(), int(split.sum()), layout, types, absent)
     assert parsed is not None
     tables = [parsed.columns]
     if certain.any():

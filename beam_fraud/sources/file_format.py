@@ -53,7 +53,7 @@ class FileFormat:
 
     @property
     def sequential(self) -> bool:
-        """Whether text is read from its beginning on, as offsets are not those of stored bytes."""
+        """Whether reading must start at the beginning: offsets count decoded bytes."""
         return bool(self.compression or self.encoding or self.array)
 
 
@@ -83,12 +83,17 @@ def may_be_array(file_name: str) -> bool:
       >>> may_be_array("day.JSON.gz"), may_be_array("day.jsonl")
       (True, False)
     """
-    return re.search(r"\.json(\.[a-z0-9]+)?$", file_name.lower()) is not None
+    return _has_ending(file_name, "json")
 
 
 def is_note(name: str) -> bool:
     """Return whether a file is text of any kind by its name."""
-    return re.search(r"\.txt(\.[a-z0-9]+)?$", name.lower()) is not None
+    return _has_ending(name, "txt")
+
+
+def _has_ending(name: str, ending: str) -> bool:
+    """Return whether a name has this ending, perhaps with a compression's behind it."""
+    return re.search(rf"\.{ending}(\.[a-z0-9]+)?$", name.lower()) is not None
 
 
 def format_in_directory(file_name: str) -> FileFormat | None:

@@ -181,16 +181,22 @@ def sole_member(place: Place) -> str:
     Raises:
       FraudError: the archive cannot be read, or holds none or several files.
     """
+    with open_file(place) as file:
+        return _opened(place, file)[1]
+
+
+def _opened(place: Place, file: pa.NativeFile) -> tuple[ZipFile, str]:
+    """Open a ZIP archive; return it and the name of its one file; errors as in `sole_member`."""
     try:
-        with ZipFile(open_file(place)) as archive:
-            names = [one.filename for one in archive.infolist() if not one.is_dir()]
+        archive = ZipFile(file)
     except _DAMAGE as error:
         raise _damaged(place, error) from None
+    names = [one.filename for one in archive.infolist() if not one.is_dir()]
     if len(names) != 1:
         raise FraudError(
             f"{place}: is a ZIP archive of {len(names):,} files; unpack it", Code.INPUT_FORMAT
         )
-    return names[0]
+    return archive, names[0]
 
 
 class TextStream:
@@ -209,9 +215,8 @@ class TextStream:
         self._file = open_file(place)
         self._stream = self._file
         if file_format.compression == "zip":
+            archive, member = _opened(place, self._file)
             try:
-                archive = ZipFile(self._file)
-                (member,) = (one for one in archive.infolist() if not one.is_dir())
                 self._stream = pa.PythonFile(archive.open(member), "r")
             except _DAMAGE as error:
                 raise _damaged(place, error) from None

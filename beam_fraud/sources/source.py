@@ -163,10 +163,11 @@ def _inspect(
     listed: FoundFile, file_format: FileFormat, name: str, schema: Schema, labels: Labels
 ) -> list[InputFile]:
     """Return the inputs in a file: itself, or the sources of a replay file."""
+    if file_format.name in ("csv", "jsonl", "zip"):
+        file_format = replace(file_format, encoding=schema.source.decoder)
     try:
         with open_file(listed.place) as file:
-            encoding = schema.source.decoder
-            check_first_bytes(listed.path, replace(file_format, encoding=encoding), file.read(4))
+            check_first_bytes(listed.path, file_format, file.read(4))
     except OSError as error:
         raise FraudError(f"{listed.path}: cannot be read: {error}", Code.INPUT_UNREADABLE) from None
     layout, rows, names = None, None, None
@@ -177,9 +178,10 @@ def _inspect(
             raise FraudError(
                 f"{listed.path}: its file {member} is read only unpacked", Code.INPUT_FORMAT
             )
-        file_format, name = FileFormat(inner.name, "zip"), f"{name}/{member}"
-    if file_format.name in ("csv", "jsonl"):
-        file_format = replace(file_format, encoding=schema.source.decoder)
+        file_format, name = (
+            replace(file_format, name=inner.name, compression="zip"),
+            f"{name}/{member}",
+        )
     if file_format.name == "jsonl" and may_be_array(name):
         with TextStream(listed.place, file_format) as text:
             file_format = replace(file_format, array=is_array(text.read(_BEGINNING)))

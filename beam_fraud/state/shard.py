@@ -88,7 +88,7 @@ class Unaged:
 
     def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Never called: deltas of `FOREVER` are not merged."""
-        raise NotImplementedError("what this shard keeps does not age, so it is not merged")
+        raise NotImplementedError("deltas that never expire are not merged")
 
 
 def rows_to_bytes(batch: pa.RecordBatch) -> bytes:
