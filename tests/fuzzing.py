@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.orc as orc
 import pyarrow.parquet as pq
 
 from beam_fraud.errors import FraudError
@@ -31,7 +32,7 @@ from beam_fraud.sources import csv, lines
 from tests.reading import GOOD, csv_of, read
 
 #: How the names of inputs end.
-KINDS = ("parquet", "csv", "jsonl", "csv.gz", "jsonl.gz", "csv.zst", "jsonl.zst")
+KINDS = ("parquet", "orc", "csv", "jsonl", "csv.gz", "jsonl.gz", "csv.zst", "jsonl.zst")
 #: Seconds that an input may take, and bytes that it may take beside what a child has at its start.
 SECONDS = 20.0
 MEMORY = 1 << 30
@@ -123,6 +124,9 @@ def damaged(kind: str, number: int) -> bytes:
     form, _, compression = kind.partition(".")
     if form == "parquet":
         return _parquet_mutated(chance.choice(_parquet_seeds()), chance)
+    if form == "orc":
+        gently = chance.random() < 0.8
+        return _mutated(chance.choice(_orc_seeds()), chance, gently=gently)
     text = chance.choice(_text_seeds(form))
     if not compression:
         return _mutated(text, chance)
@@ -267,6 +271,36 @@ def _parquet_seeds() -> tuple[bytes, ...]:
         _parquet(large, compression="none", dictionary_pagesize_limit=64, write_batch_size=8),
         _parquet(nested, compression="snappy"),
     )
+
+
+@cache
+def _orc_seeds() -> tuple[bytes, ...]:
+    text = pa.Table.from_pylist(_rows())
+    typed = text.set_column(4, "amount", text["amount"].cast(pa.float64()))
+    typed = typed.set_column(7, "age", text["age"].cast(pa.int32()))
+    times = pa.array(range(10**9, 10**9 + _ROWS)).cast(pa.timestamp("s")).cast(pa.timestamp("us"))
+    typed = typed.set_column(1, "when", times)
+    decimals = pa.array([Decimal(i) / 10 for i in range(_ROWS)], pa.decimal128(9, 1))
+    typed = typed.set_column(9, "risk", decimals)
+    nested = pa.table({"inner": typed.to_struct_array(), "more": [[1, 2], [], None] * (_ROWS // 3)})
+    nested = typed.append_column("inner", nested["inner"]).append_column("more", nested["more"])
+    return (
+        _orc(text, compression="uncompressed"),
+        _orc(text, compression="snappy", dictionary_key_size_threshold=1.0),
+        _orc(typed, compression="uncompressed"),
+        _orc(typed, compression="zlib"),
+        _orc(typed, compression="zstd", compression_block_size=65536),
+        _orc(typed, compression="lz4", file_version="0.11"),
+        _orc(nested, compression="uncompressed"),
+    )
+
+
+def _orc(table: pa.Table, **options: Any) -> bytes:
+    out = io.BytesIO()
+    with orc.ORCWriter(out, stripe_size=1, batch_size=10, **options) as writer:
+        for start in range(0, len(table), 10):
+            writer.write(table.slice(start, 10))
+    return out.getvalue()
 
 
 def _parquet(table: pa.Table, **options: Any) -> bytes:

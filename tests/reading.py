@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.orc as orc
+import pyarrow.parquet as pq
 
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import validate
@@ -112,4 +114,18 @@ def write_text(path: Path, text: bytes) -> Path:
     if path.suffix == ".zst":
         text = pa.compress(text, codec="zstd", asbytes=True)
     path.write_bytes(text)
+    return path
+
+
+def write_columns(path: Path, table: pa.Table, rows: int = 70) -> Path:
+    """Write a table as the format of the name, in parts of about `rows`."""
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=rows)
+    elif path.suffix == ".orc":
+        with orc.ORCWriter(path, stripe_size=1, batch_size=rows) as writer:
+            for start in range(0, max(len(table), 1), rows):
+                # Of a sliced struct with nulls, Arrow writes other rows.
+                writer.write(table.take(pa.array(range(start, min(start + rows, len(table))))))
+    else:
+        raise ValueError(path)
     return path

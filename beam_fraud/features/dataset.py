@@ -111,7 +111,7 @@ def load_dataset(
             f"schema {schema.name}: no column is given for the role 'label'", Code.ROLE_MISSING
         )
     inputs = _inputs(files, schema, labels)
-    columns = [f.columns if isinstance(f, InputFile) else f.rows.column_names for f in inputs]
+    columns = [f.columns for f in inputs]
     if lacking := absent_columns(columns, schema):
         if absent == "refuse":
             raise FraudError(absence(lacking, schema), Code.COLUMN_MISSING)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
 
-#: A name between dots, or an index in brackets.
-_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
-_PATH = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[[0-9]+\])+")
+from beam_fraud.sources.nested import steps_of
+
 _Tree: TypeAlias = dict[str | int, Any]
 
 
@@ -33,7 +31,7 @@ def members(names: tuple[str, ...], types: tuple[Any, ...]) -> Members:
         a member that has the path as its name comes first.
       types: types of their values.
     """
-    paths = {name: _steps(name) for name in names if _PATH.fullmatch(name)}
+    paths = {name: steps for name in names if (steps := steps_of(name)) is not None}
     # A name that is read as a value has no members.
     paths = {name: steps for name, steps in paths.items() if steps[0] not in names}
     tree: _Tree = {}
@@ -54,10 +52,6 @@ def members(names: tuple[str, ...], types: tuple[Any, ...]) -> Members:
         for name, steps in paths.items()
     )
     return Members(msgspec.defstruct("Record", fields, rename=rename, gc=False), nested)
-
-
-def _steps(path: str) -> tuple[str | int, ...]:
-    return tuple(name or int(index) for name, index in _STEP.findall(path))
 
 
 def _type(tree: Any) -> Any:

@@ -43,7 +43,7 @@ def parse(raw: pa.RecordBatch, schema: Schema, *, labels: Labels) -> pa.RecordBa
       The parsed batch: n rows in the same order, the origin in its metadata.
     """
     origin = origin_of(raw)
-    if origin.format == "parquet" or REASON in raw.schema.names:
+    if PAYLOAD not in raw.schema.names or REASON in raw.schema.names:
         return raw
     payload = raw.column(PAYLOAD)
     if origin.csv:

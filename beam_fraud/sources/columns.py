@@ -10,6 +10,7 @@ import pyarrow.types as pat
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.schema.schema import ID_ROLES, LABEL_ROLES, Labels, Schema
+from beam_fraud.sources.nested import names_within, with_nested
 
 TypeTest = Callable[[pa.DataType], bool]
 #: Maximum of columns named in a message.
@@ -97,7 +98,9 @@ def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) 
     return None
 
 
-def check_columns(where: str, arrow: pa.Schema, schema: Schema, *, labels: Labels) -> None:
+def check_columns(
+    where: str, arrow: pa.Schema, schema: Schema, *, labels: Labels
+) -> tuple[str, ...]:
     """Check that a schema can read columns of these names and types.
 
     Args:
@@ -106,12 +109,17 @@ def check_columns(where: str, arrow: pa.Schema, schema: Schema, *, labels: Label
       schema: the schema.
       labels: whether labels are read as well.
 
+    Returns:
+      Names of its columns, and the paths to values in them that `schema` reads.
+
     Raises:
       FraudError: a column is missing, repeated or of the wrong type.
     """
+    columns = schema.columns(labels="known")
+    outer, arrow = arrow, with_nested(arrow, columns)
     for column in required_columns(schema, labels=labels):
         if column not in arrow.names:
-            raise lacks_column(where, column, arrow.names, schema)
+            raise lacks_column(where, column, names_within(outer), schema)
     for column in schema.columns(labels=labels):
         if arrow.names.count(column) > 1:
             raise FraudError(
@@ -124,6 +132,7 @@ def check_columns(where: str, arrow: pa.Schema, schema: Schema, *, labels: Label
                 raise FraudError(
                     f"{where}: column {column!r} is {type}, should be {expected}", Code.COLUMN_TYPE
                 )
+    return tuple(arrow.names)
 
 
 def is_text(type: pa.DataType) -> bool:

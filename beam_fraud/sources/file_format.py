@@ -11,6 +11,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 #: File name endings of each format.
 FORMATS = {
     ".parquet": "parquet",
+    ".orc": "orc",
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "csv",
@@ -27,12 +28,16 @@ BYTE_ORDER_MARK = codecs.BOM_UTF8
 #: Ending of the files that `dead-letters replay` writes and reads; no other input has it.
 REPLAY = ".replay"
 
+#: Formats of columns; all others are text.
+COLUMNAR = ("parquet", "orc")
+
 _MAGIC = {
     "gzip": b"\x1f\x8b",
     "zstd": b"\x28\xb5\x2f\xfd",
     "bz2": b"BZh",
     "zip": b"PK\x03\x04",
     "parquet": b"PAR1",
+    "orc": b"ORC",
     "replay": b"SQLi",
 }
 
@@ -41,8 +46,8 @@ _MAGIC = {
 class FileFormat:
     """A format and, for text, a compression."""
 
-    #: `parquet`, `csv` or `jsonl`; `replay` for replayed dead letters; `zip` for an archive of one
-    #: file, whose name says the format.
+    #: One of `COLUMNAR`, `csv` or `jsonl`; `replay` for replayed dead letters; `zip` for an archive
+    #: of one file, whose name says the format.
     name: str
     #: `gzip`, `zstd`, `bz2`, `zip` or None.
     compression: str | None = None
@@ -71,7 +76,7 @@ def format_of(file_name: str) -> FileFormat | None:
         if stem.endswith(ending):
             stem, compression = stem.removesuffix(ending), kind
     for ending, name in FORMATS.items():
-        if stem.endswith(ending) and not (name in ("parquet", "zip") and compression):
+        if stem.endswith(ending) and not (name in (*COLUMNAR, "zip") and compression):
             return FileFormat(name, compression)
     return None
 

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
+from beam_fraud.sources.columnar import BATCH_BYTES
 from beam_fraud.sources.lines import MAX_RECORD_BYTES
 from beam_fraud.sources.parquet_metadata import (
     ColumnChunk,
@@ -32,8 +33,6 @@ from beam_fraud.sources.parquet_metadata import (
 MAX_UNFOLDED_BYTES = 512 << 20
 #: Maximum ratio to the file's size for large files.
 _UNFOLDED_TIMES = 32
-#: Maximum bytes of a batch's values that refer to a dictionary or to the previous value.
-BATCH_BYTES = 64 << 20
 #: Bytes of a page header: first read, and maximum.
 _HEADER_BYTES, _MAX_HEADER_BYTES = 256, 16 << 20
 
@@ -54,9 +53,9 @@ class _Pages:
     referring: int = 0
 
 
-def _most_unfolded(source: pa.NativeFile) -> int:
-    """Return the maximum bytes that repeated values of a file of this size may decode to."""
-    return max(MAX_UNFOLDED_BYTES, _UNFOLDED_TIMES * int(source.size()))
+def most_unfolded(size: int) -> int:
+    """Return the maximum bytes that repeated values of a file of `size` bytes may decode to."""
+    return max(MAX_UNFOLDED_BYTES, _UNFOLDED_TIMES * size)
 
 
 @dataclass
@@ -124,7 +123,7 @@ def _longest_row(
     Raises:
       ValueError: a page is damaged, or values decode to more than memory allows.
     """
-    most = _most_unfolded(source)
+    most = most_unfolded(source.size())
     unfolded = longest = 0
     for place, leaf in leaves:
         pages = _walk(source, described.chunks[place])
@@ -135,18 +134,21 @@ def _longest_row(
                 f"{source.size():,} bytes"
             )
         longest += pages.referring + max(0, leaf.length)
-        if pages.dictionary * min(block_rows, described.rows) > BATCH_BYTES:
-            longest += _longest(file, source, group, described.rows, leaf)
+        values = described.chunks[place].values
+        if pages.dictionary * min(block_rows, values) > BATCH_BYTES:
+            # A row of a list has several values.
+            each = -(-values // max(described.rows, 1))
+            longest += each * _longest(file, source, group, values, leaf)
     return longest
 
 
 def _longest(
-    file: pq.ParquetFile, source: pa.NativeFile, group: int, rows: int, leaf: pq.ColumnSchema
+    file: pq.ParquetFile, source: pa.NativeFile, group: int, values: int, leaf: pq.ColumnSchema
 ) -> int:
     """Return the bytes of the longest value in a dictionary.
 
     Raises:
-      ValueError: it is too long, or rows refer to it so often that they decode to too much.
+      ValueError: it is too long, or values refer to it so often that they decode to too much.
     """
     if leaf.physical_type != "BYTE_ARRAY":
         return 0
@@ -154,14 +156,18 @@ def _longest(
 
     def columns(at_once: int) -> Iterator[pa.DictionaryArray]:
         for batch in coded.iter_batches(at_once, row_groups=[group], columns=[leaf.path]):
-            yield from (column for column in batch.columns if pat.is_dictionary(column.type))
+            for column in batch.columns:
+                while pat.is_nested(column.type):
+                    column = column.field(0) if pat.is_struct(column.type) else column.values
+                if pat.is_dictionary(column.type):
+                    yield column
 
-    most = _most_unfolded(source)
+    most = most_unfolded(source.size())
     longest = max((int(_lengths(c).max(initial=0)) for c in islice(columns(1), 1)), default=0)
     if longest > MAX_RECORD_BYTES:
         raise ValueError(f"column {leaf.path!r} has a value of {longest:,} bytes")
-    if longest * rows > most:
-        # A long value is harmless if few rows refer to it.
+    if longest * values > most:
+        # A long value is harmless if few values refer to it.
         unfolded = 0
         for column in columns(1 << 16):
             unfolded += int(_lengths(column)[column.indices.drop_null().to_numpy()].sum())

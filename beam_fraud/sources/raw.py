@@ -41,7 +41,7 @@ class Origin:
 
     #: Name of the source in dead letters and derived ids.
     source: str
-    #: `parquet`, `csv` or `jsonl`; messages of a broker are `jsonl` too.
+    #: Name of the format (`sources.file_format`); messages of a broker are `jsonl` too.
     format: str
     #: Number of the block in its segment, from 0.
     block: int = 0

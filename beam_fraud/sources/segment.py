@@ -37,7 +37,7 @@ class InputFile:
     format: FileFormat
     #: Only for CSV: the layout.
     csv: CsvLayout | None = None
-    #: Number of rows, if known without reading (Parquet).
+    #: Number of rows, if known without reading (formats of columns).
     rows: int | None = None
     #: Names of its columns; None if not known without reading (JSON).
     columns: frozenset[str] | None = None
@@ -50,13 +50,13 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Segment:
-    """A range of `file`: row groups for Parquet, bytes for text."""
+    """A range of `file`: its parts (row groups, stripes) if it has columns, bytes if it is text."""
 
     #: The file.
     file: InputFile
-    #: First row group or byte.
+    #: First part or byte.
     start: int = 0
-    #: Row group or byte after the last; None for the end.
+    #: Part or byte after the last; None for the end.
     stop: int | None = None
     #: Number of the first row in its file, from 0.
     first_row: int = 0

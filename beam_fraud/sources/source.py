@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from os.path import commonpath, realpath
 from pathlib import PurePosixPath
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -14,6 +15,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv import read_layout
 from beam_fraud.sources.file_format import (
+    COLUMNAR,
     REPLAY,
     FileFormat,
     check_first_bytes,
@@ -25,12 +27,38 @@ from beam_fraud.sources.file_format import (
 )
 from beam_fraud.sources.filesystem import FoundFile, TextStream, list_files, open_file, sole_member
 from beam_fraud.sources.json_array import is_array
+from beam_fraud.sources.orc import check_orc, read_orc, split_orc
 from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parquet
 from beam_fraud.sources.replayed import find_replayed, read_replayed
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.text import count_records, read_text, split_text
 from beam_fraud.storage.urls import Place
 
+
+class _Check(Protocol):
+    def __call__(
+        self, place: Place, schema: Schema, *, labels: Labels
+    ) -> tuple[int, tuple[str, ...]]: ...
+
+
+class _Read(Protocol):
+    def __call__(
+        self, segment: Segment, schema: Schema, block_rows: int, *, labels: Labels
+    ) -> Iterator[pa.RecordBatch]: ...
+
+
+class _Columnar(NamedTuple):
+    """How to read a format of columns: check the schema, cut into segments, read one."""
+
+    check: _Check
+    split: Callable[[InputFile, int], Iterator[Segment]]
+    read: _Read
+
+
+_COLUMNAR = {
+    "parquet": _Columnar(check_parquet, split_parquet, read_parquet),
+    "orc": _Columnar(check_orc, split_orc, read_orc),
+}
 _LOG = logging.getLogger(__name__)
 #: Bytes of a JSON file that tell an array from lines.
 _BEGINNING = 256
@@ -73,8 +101,9 @@ def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
     """Cut a file into segments of about `bytes_each`; into a single one if that is None."""
     if file.format.name == "replay":
         yield Segment(file)
-    elif file.format.name == "parquet":
-        yield from [Segment(file)] if bytes_each is None else split_parquet(file, bytes_each)
+    elif file.format.name in COLUMNAR:
+        split = _COLUMNAR[file.format.name].split
+        yield from [Segment(file)] if bytes_each is None else split(file, bytes_each)
     else:
         yield from split_text(file, bytes_each)
 
@@ -134,8 +163,9 @@ def read_segment(
     Raises:
       FraudError: the file cannot be read further.
     """
-    if segment.file.format.name == "parquet":
-        return read_parquet(segment, schema, block_rows, labels=labels)
+    if segment.file.format.name in COLUMNAR:
+        read = _COLUMNAR[segment.file.format.name].read
+        return read(segment, schema, block_rows, labels=labels)
     if segment.file.format.name == "replay":
         return read_replayed(segment, block_rows)
     return read_text(segment, block_rows)
@@ -174,7 +204,7 @@ def _inspect(
     if file_format.name == "zip":
         member = sole_member(listed.place)
         inner = format_of(member)
-        if inner is None or inner.compression or inner.name in ("parquet", "zip"):
+        if inner is None or inner.compression or inner.name in (*COLUMNAR, "zip"):
             raise FraudError(
                 f"{listed.path}: its file {member} is read only unpacked", Code.INPUT_FORMAT
             )
@@ -187,8 +217,9 @@ def _inspect(
             file_format = replace(file_format, array=is_array(text.read(_BEGINNING)))
     if file_format.name == "replay":
         return find_replayed(listed.place, listed.size, schema, labels=labels)
-    if file_format.name == "parquet":
-        rows, names = check_parquet(listed.place, schema, labels=labels)
+    if file_format.name in COLUMNAR:
+        check = _COLUMNAR[file_format.name].check
+        rows, names = check(listed.place, schema, labels=labels)
     elif file_format.name == "csv":
         layout = read_layout(listed.place, file_format, schema, labels=labels)
         names = layout.columns

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.sources.columnar import columns_read, selected
 from beam_fraud.sources.columns import check_columns
-from beam_fraud.sources.parquet import checked
+from beam_fraud.sources.nested import steps_of
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
 
 
@@ -20,8 +21,10 @@ class InputTable:
 
     #: Name, the prefix of derived ids and the source of dead letters.
     name: str
-    #: The rows, with just the columns that the schema reads.
+    #: The rows, with just the columns that the schema reads anything of.
     rows: pa.Table
+    #: Names of the columns that the schema reads, and paths to values in them.
+    columns: tuple[str, ...]
 
 
 def check_table(name: str, rows: pa.Table, schema: Schema, *, labels: Labels) -> InputTable:
@@ -37,9 +40,13 @@ def check_table(name: str, rows: pa.Table, schema: Schema, *, labels: Labels) ->
       FraudError: a column is missing, repeated or of the wrong type.
     """
     check_columns(name, rows.schema, schema, labels=labels)
-    there = set(rows.schema.names)
-    columns = [column for column in schema.columns(labels=labels) if column in there]
-    return InputTable(name, rows.select(columns))
+    columns = tuple(columns_read(rows.schema, schema, labels=labels))
+    there = [name for name in rows.schema.names if name in {*columns, *map(_root, columns)}]
+    return InputTable(name, rows.select(there), columns)
+
+
+def _root(column: str) -> str | int:
+    return (steps_of(column) or (column,))[0]
 
 
 def read_table(table: InputTable, block_rows: int) -> Iterator[pa.RecordBatch]:
@@ -47,7 +54,8 @@ def read_table(table: InputTable, block_rows: int) -> Iterator[pa.RecordBatch]:
     for block, start in enumerate(range(0, len(table.rows), block_rows)):
         rows = table.rows.slice(start, block_rows).combine_chunks()
         [batch] = rows.to_batches()
-        columns = zip(batch.schema.names, map(checked, batch.columns), strict=True)
+        batch = selected(batch, table.columns)
+        columns = zip(batch.schema.names, batch.columns, strict=True)
         yield raw_batch(dict(columns), table.name, start, block)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystem import FileMetadata, MatchResult
 from apache_beam.io.filesystems import FileSystems
@@ -21,7 +20,7 @@ from beam_fraud.sources.filesystem import list_files
 from beam_fraud.sources.source import find_inputs, limit_files, read_segment, split_file
 from beam_fraud.storage.urls import Place
 from tests.failing import fails
-from tests.reading import BANK, COLUMNS, GOOD, csv_of, read, write_text
+from tests.reading import BANK, COLUMNS, GOOD, csv_of, read, write_columns, write_text
 
 COUNT = 300
 ROWS = [{**GOOD, "id": f"t{i}", "amount": str(i / 4), "mcc": f"m{i % 9}"} for i in range(COUNT)]
@@ -42,6 +41,7 @@ def jsonl() -> bytes:
 
 KINDS = {
     "a.parquet": None,
+    "a.orc": None,
     "a.csv": csv_of(*ROWS),
     "odd.csv": odd_csv(),
     "a.csv.gz": csv_of(*ROWS),
@@ -52,12 +52,14 @@ KINDS = {
     "a.jsonl.zst": jsonl(),
 }
 
+#: Endings of formats of columns.
+COLUMNAR = (".parquet", ".orc")
+
 
 def make(path: Path, text: bytes | None) -> Path:
     if text is not None:
         return write_text(path, text)
-    pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=70)
-    return path
+    return write_columns(path, pa.Table.from_pylist(ROWS))
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
@@ -132,7 +134,7 @@ def test_the_first_rows_of_two_files(path: Path, rows: int) -> None:
 def test_a_truncated_file_is_refused_or_costs_one_line(path: Path, tmp_path: Path) -> None:
     short = tmp_path / path.name
     short.write_bytes(path.read_bytes()[:-9])
-    if path.suffix in (".gz", ".zst", ".parquet"):
+    if path.suffix in (".gz", ".zst", *COLUMNAR):
         with fails(Code.INPUT_DAMAGED, str(short)) as error:
             read(short)
         assert "\n" not in str(error.value)
@@ -154,10 +156,10 @@ def test_a_file_with_garbage_in_the_middle_is_refused_or_costs_few_lines(
     except FraudError as error:
         message = str(error)
         assert (str(damaged) in message, "\n" in message) == (True, False)
-        assert path.suffix in (".gz", ".zst", ".parquet")
+        assert path.suffix in (".gz", ".zst", *COLUMNAR)
     else:
         assert result.rows_in in (COUNT, COUNT - 1)
-        assert path.suffix == ".parquet" or 1 <= len(result.dead) <= 2
+        assert path.suffix in COLUMNAR or 1 <= len(result.dead) <= 2
 
 
 def test_a_directory_is_read_by_names_relative_to_it(tmp_path: Path, caplog) -> None:
@@ -210,6 +212,8 @@ def test_files_of_the_same_name_are_distinguished_by_their_folders(tmp_path: Pat
         ("x.parquet", b"", FraudError, "not a parquet file"),
         ("x.parquet", b"id,when\n", FraudError, "not a parquet file"),
         ("x.parquet", b"PAR1 and no more PAR1", FraudError, "not a readable Parquet file"),
+        ("x.orc", b"", FraudError, "not a orc file"),
+        ("x.orc", b"ORC and no more ORC", FraudError, "not a readable ORC file"),
         ("x.csv", b"", FraudError, "is empty"),
         ("x.csv", b"\n\n", FraudError, "empty line where a header"),
         ("x.csv", b"PAR1", FraudError, "is a parquet file"),
@@ -270,11 +274,13 @@ def test_linked_folders_are_followed_and_each_is_read_once(
     ]
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "orc"])
 def test_a_foreign_file_is_refused_with_its_columns(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"x.{kind}"
     table = pa.table({f"zz{number}": [1] for number in range(10)})
-    (pq.write_table if kind == "parquet" else pa.csv.write_csv)(table, path)
+    (pa.csv.write_csv if kind == "csv" else write_columns)(
+        *((table, path) if kind == "csv" else (path, table))
+    )
     with fails(Code.COLUMN_MISSING, "'id' of schema bank .* zz0, "):
         find_inputs([Place.of(path)], BANK, labels="required")
     with fails(Code.COLUMN_MISSING, r"zz7 and 2 more$"):

@@ -1,0 +1,147 @@
+"""Record batches of columnar files: columns by name or path, validated, numbered and joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.platform.wording import first_line
+from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.sources.nested import column_of, with_nested
+from beam_fraud.sources.raw import POSITION, Origin, with_origin
+from beam_fraud.sources.segment import InputFile, Segment
+
+#: Maximum bytes of a batch of many small ones.
+BATCH_BYTES = 64 << 20
+
+
+@contextmanager
+def damage(what: str) -> Iterator[None]:
+    """Convert any error on a file's bytes to `what`."""
+    try:
+        yield
+    except FraudError:
+        raise
+    except Exception as error:
+        raise FraudError(f"{what}: {first_line(error)}", Code.INPUT_DAMAGED) from None
+
+
+def columns_read(arrow: pa.Schema, schema: Schema, *, labels: Labels) -> list[str]:
+    """Return the columns and paths that `schema` reads of a file with these columns."""
+    wanted = schema.columns(labels=labels)
+    there = set(with_nested(arrow, wanted).names)
+    return [column for column in wanted if column in there]
+
+
+def selected(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    """Return these columns and paths of a batch, validated where later steps do not.
+
+    Raises:
+      ValueError: a column is damaged.
+    """
+    batch.validate()
+    arrays = [checked(column_of(batch, column)) for column in columns]
+    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+def checked(column: pa.Array) -> pa.Array:
+    """Validate a column for kernels: Arrow trusts a file's indices, and filters no views."""
+    if pat.is_dictionary(column.type):
+        indices, size = pc.min_max(column.indices), len(column.dictionary)
+        least, most = indices["min"].as_py(), indices["max"].as_py()
+        if least is not None and not 0 <= least <= most < size:
+            raise ValueError(f"index {most if least >= 0 else least} of {size} values")
+        column.dictionary.validate()
+    if pat.is_string_view(column.type) or pat.is_binary_view(column.type):
+        return column.cast(pa.binary_view()).cast(pa.large_binary())
+    return column
+
+
+def limited(
+    batches: Iterator[pa.RecordBatch], block_rows: int, row_limit: int | None
+) -> Iterator[pa.RecordBatch]:
+    """Cut batches to `block_rows` rows each, and `row_limit` together; drop empty ones."""
+    left = row_limit
+    while left is None or left > 0:
+        if (batch := next(batches, None)) is None:
+            return
+        if left is not None:
+            batch = batch.slice(0, left)
+            left -= len(batch)
+        for start in range(0, len(batch), block_rows):
+            yield batch.slice(start, block_rows)
+
+
+def joined(batches: Iterator[pa.RecordBatch], block_rows: int) -> Iterator[pa.RecordBatch]:
+    """Join small batches to larger ones within a memory limit."""
+    some: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        if some and (rows + len(batch) > block_rows or size + batch.nbytes > BATCH_BYTES):
+            yield pa.concat_batches(some)
+            some, rows, size = [], 0, 0
+        some.append(batch)
+        rows, size = rows + len(batch), size + batch.nbytes
+    if some:
+        yield pa.concat_batches(some)
+
+
+def raw_batches(
+    segment: Segment, batches: Iterator[pa.RecordBatch], *, promised: int | None
+) -> Iterator[pa.RecordBatch]:
+    """Number the rows of a segment's batches: yield raw batches (`sources.raw`).
+
+    Args:
+      segment: what is read.
+      batches: the rows in order, with the columns that the schema reads.
+      promised: number of rows by the file's metadata, or None.
+
+    Raises:
+      FraudError: other rows came than were promised.
+    """
+    file, row = segment.file, segment.first_row
+    for block, batch in enumerate(batches):
+        origin = Origin(file.name, file.format.name, block, segment.whole)
+        positions = pa.array(np.arange(row, row + len(batch), dtype=np.int64))
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        named = {POSITION: positions, **columns}
+        described = pa.schema([pa.field(name, column.type) for name, column in named.items()])
+        yield pa.RecordBatch.from_arrays(
+            list(named.values()), schema=with_origin(described, origin)
+        )
+        row += len(batch)
+    came = row - segment.first_row
+    if segment.row_limit is None and promised is not None and came != promised:
+        raise FraudError(
+            f"{file.place}: is damaged after row {row}: "
+            f"its footer promises {promised} rows where {came} came",
+            Code.INPUT_DAMAGED,
+        )
+
+
+def split_parts(
+    file: InputFile, parts: Sequence[tuple[int, int]], bytes_each: int
+) -> Iterator[Segment]:
+    """Cut a file into segments of whole parts, about `bytes_each` each.
+
+    Args:
+      file: the file.
+      parts: rows and stored bytes of each row group, stripe or block.
+      bytes_each: stored bytes of a segment.
+    """
+    start, first_row, row, size = 0, 0, 0, 0
+    for part, (rows, stored) in enumerate(parts):
+        row += rows
+        size += stored
+        last = part == len(parts) - 1
+        if size >= bytes_each or last:
+            yield Segment(file, start, None if last and not start else part + 1, first_row)
+            start, first_row, size = part + 1, row, 0
+    if not parts:
+        yield Segment(file)
