@@ -125,7 +125,8 @@ def write_columns(path: Path, table: pa.Table, rows: int = 70) -> Path:
         with orc.ORCWriter(path, stripe_size=1, batch_size=rows) as writer:
             for start in range(0, max(len(table), 1), rows):
                 # Of a sliced struct with nulls, Arrow writes other rows.
-                writer.write(table.take(pa.array(range(start, min(start + rows, len(table))))))
+                there = range(start, min(start + rows, len(table)))
+                writer.write(table.take(pa.array(there, pa.int64())))
     else:
         raise ValueError(path)
     return path
