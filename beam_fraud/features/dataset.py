@@ -20,6 +20,7 @@ from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.records.doubts import Doubt, strange_accounts, warnings_of
+from beam_fraud.records.envelopes import CORRECTION, TOMBSTONE
 from beam_fraud.records.event_times import EventTimes
 from beam_fraud.records.faults import missing_columns
 from beam_fraud.records.read import ReadBlock, read_transactions
@@ -63,11 +64,25 @@ class Dataset:
     places: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     #: Rows of `stages.DEAD_LETTER` in order of reading; empty unless kept.
     dead_letters: pa.Table = field(default_factory=DEAD_LETTER.empty_table)
+    #: Records of deleted rows, and of rows that were changed after their insertion.
+    rows_tombstone: int = 0
+    rows_correction: int = 0
 
     @property
     def rows_dead(self) -> int:
         """Number of dead letters."""
         return sum(self.dead_reasons.values())
+
+    @property
+    def rows_by_outcome(self) -> dict[str, int]:
+        """Number of rows read, and of those left out, by their names in summaries."""
+        return {
+            "rows_in": self.rows_in,
+            "rows_dead": self.rows_dead,
+            "rows_duplicate": self.rows_duplicate,
+            "rows_tombstone": self.rows_tombstone,
+            "rows_correction": self.rows_correction,
+        }
 
     @property
     def left_out(self) -> str:
@@ -173,6 +188,8 @@ def load_dataset(
         reach,
         rows.places[np.asarray(order, dtype=np.int64) - past.rows_kept],
         pa.Table.from_batches(rows.dead_letters, DEAD_LETTER),
+        rows.skipped[TOMBSTONE],
+        rows.skipped[CORRECTION],
     )
 
 
@@ -233,6 +250,7 @@ class _Rows:
         self.reasons = Counter[str]()
         self.missing = Counter[str]()
         self.doubts = Counter[Doubt]()
+        self.skipped = Counter[str]()
         self.first_dead: tuple[str, int, str] | None = None
 
     @property
@@ -246,7 +264,7 @@ class _Rows:
 
     @property
     def rows_left_out(self) -> int:
-        return self.duplicates + self.reasons.total()
+        return self.duplicates + self.reasons.total() + self.skipped.total()
 
     @property
     def places(self) -> npt.NDArray[np.int64]:
@@ -261,7 +279,8 @@ class _Rows:
 
     def _add(self, block: ReadBlock, before: int) -> None:
         """Add a block of a source that starts after `before` rows."""
-        self.rows_in += len(block.transactions) + len(block.dead_letters) + block.duplicates
+        self.rows_in += len(block.transactions) + block.rows_left_out
+        self.skipped += block.skipped
         self.duplicates += block.duplicates
         self.doubts += block.doubts
         self.reasons.update(block.dead_letters.column("reason").to_pylist())
@@ -281,7 +300,10 @@ class _Rows:
 
     def refuse_if_implausible(self, whose: str = "") -> None:
         times = EventTimes(
-            self.rows_in - self.reasons.total(), self.earliest, self.latest, self.doubts
+            self.rows_in - self.rows_left_out + self.duplicates,
+            self.earliest,
+            self.latest,
+            self.doubts,
         )
         refusal = times.refusal(self._schema.roles["event_time"])
         if refusal is not None:

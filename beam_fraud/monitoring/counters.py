@@ -9,12 +9,18 @@ ROWS_FLAGGED = "rows_flagged"
 ROWS_UNDELIVERED = "rows_undelivered"
 ROWS_DEAD = "rows_dead"
 ROWS_DUPLICATE = "rows_duplicate"
+#: Records that are no transactions: rows that were deleted (or messages without a value), and rows
+#: that were changed after their insertion. Shown where there are any.
+ROWS_TOMBSTONE = "rows_tombstone"
+ROWS_CORRECTION = "rows_correction"
 #: Transactions of a stream dated after their arrival; they are scored.
 ROWS_AHEAD = "rows_ahead"
 #: Labels in a stream.
 LABELS_IN = "labels_in"
 #: Invalid labels; not counted as dead rows.
 LABELS_DEAD = "labels_dead"
+#: Messages of a topic of labels without a value.
+LABELS_TOMBSTONE = "labels_tombstone"
 #: Rows of `--history` that fill windows, and invalid or repeated ones.
 HISTORY_ROWS = "history_rows"
 HISTORY_ROWS_LEFT_OUT = "history_rows_left_out"

@@ -121,6 +121,8 @@ def _counts(snapshot: Snapshot) -> Iterator[Metric]:
     done.add_metric(["scored"], snapshot.count(names.ROWS_SCORED))
     done.add_metric(["dead"], snapshot.count(names.ROWS_DEAD))
     done.add_metric(["duplicate"], snapshot.count(names.ROWS_DUPLICATE))
+    done.add_metric(["tombstone"], snapshot.count(names.ROWS_TOMBSTONE))
+    done.add_metric(["correction"], snapshot.count(names.ROWS_CORRECTION))
     yield done
     ahead = snapshot.count(names.ROWS_AHEAD)
     yield CounterMetricFamily(

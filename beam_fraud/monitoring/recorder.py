@@ -50,7 +50,7 @@ class Recorder:
 
     @property
     def done(self) -> int:
-        """Transactions scored, dead or dropped as duplicates."""
+        """Rows with an outcome (`Snapshot.done`)."""
         with self._lock:
             return Snapshot(self._counters).done
 

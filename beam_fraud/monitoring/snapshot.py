@@ -9,12 +9,17 @@ import msgspec
 
 from beam_fraud.monitoring.counters import (
     DEAD_PREFIX,
+    ROWS_CORRECTION,
     ROWS_DEAD,
     ROWS_DUPLICATE,
     ROWS_SCORED,
+    ROWS_TOMBSTONE,
     RULE_PREFIX,
 )
 from beam_fraud.monitoring.latency import LatencyHistogram
+
+#: Counters of rows by outcome.
+_OUTCOMES = (ROWS_SCORED, ROWS_DEAD, ROWS_DUPLICATE, ROWS_TOMBSTONE, ROWS_CORRECTION)
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -64,8 +69,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     @property
     def done(self) -> int:
-        """Transactions scored, dead or dropped as duplicates."""
-        return sum(self.count(name) for name in (ROWS_SCORED, ROWS_DEAD, ROWS_DUPLICATE))
+        """Rows with an outcome: scored, dead, dropped as duplicates or no transactions."""
+        return sum(self.count(name) for name in _OUTCOMES)
 
     @property
     def dead_by_reason(self) -> dict[str, int]:

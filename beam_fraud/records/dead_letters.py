@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -10,12 +11,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
+from beam_fraud.records.envelopes import SKIPPED, unopened
 from beam_fraud.records.faults import Faults, at_line
 from beam_fraud.records.text import flat
+from beam_fraud.schema.notation import Unwrap
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.lines import PREFIX_BYTES
-from beam_fraud.sources.raw import APPENDED, DETAIL, PAYLOAD, POSITION, REASON, sources_of
+from beam_fraud.sources.raw import (
+    APPENDED,
+    DETAIL,
+    PAYLOAD,
+    POSITION,
+    REASON,
+    origin_of,
+    sources_of,
+)
 
 
 def no_dead_letters() -> pa.RecordBatch:
@@ -25,16 +36,21 @@ def no_dead_letters() -> pa.RecordBatch:
     )
 
 
-def dead_letters(parsed: pa.RecordBatch, faults: Faults) -> pa.RecordBatch:
+def dead_letters(
+    parsed: pa.RecordBatch, faults: Faults, unwrap: Unwrap | None = None
+) -> pa.RecordBatch:
     """Return the faulty rows of a parsed batch (`records.parse`) as `stages.DEAD_LETTER`, in order.
 
-    `@reason` and `@detail` of a row take precedence over `faults`.
+    `@reason` and `@detail` of a row take precedence over `faults`. Without `unwrap`, a record in an
+    envelope says so.
     """
     dead = parsed.filter(pa.array(faults.faulty))
     reasons, details = faults.reasons(), faults.details()
     if REASON in dead.schema.names:
         reasons = pc.coalesce(dead.column(REASON), reasons)
         details = pc.coalesce(dead.column(DETAIL), details)
+    if unwrap is None and PAYLOAD in dead.schema.names and not origin_of(parsed).csv:
+        reasons, details = _with_envelopes(dead.column(PAYLOAD), reasons, details)
     return pa.RecordBatch.from_arrays(
         [
             sources_of(dead),
@@ -45,6 +61,33 @@ def dead_letters(parsed: pa.RecordBatch, faults: Faults) -> pa.RecordBatch:
         ],
         schema=DEAD_LETTER,
     )
+
+
+def without_skipped(dead: pa.RecordBatch) -> tuple[pa.RecordBatch, Counter[str]]:
+    """Return the dead letters without tombstones and corrections, and the number of each of these.
+
+    Args:
+      dead: rows of `stages.DEAD_LETTER`.
+    """
+    skipped = pc.is_in(dead.column("reason"), value_set=pa.array(SKIPPED))
+    if not skipped.true_count:
+        return dead, Counter()
+    counts = Counter[str](dead.column("reason").filter(skipped).to_pylist())
+    return dead.filter(pc.invert(skipped)), counts
+
+
+def _with_envelopes(
+    payloads: pa.Array, reasons: pa.Array, details: pa.Array
+) -> tuple[pa.Array, pa.Array]:
+    """Name the envelope of records that lack a value of each transaction."""
+    lacking = pc.starts_with(reasons, "missing_")
+    if not lacking.true_count:
+        return reasons, details
+    reason, detail = reasons.to_pylist(), details.to_pylist()
+    for row in pc.indices_nonzero(lacking).to_pylist():
+        if (why := unopened(payloads[row].as_py() or b"")) is not None:
+            reason[row], detail[row] = why
+    return pa.array(reason, pa.string()), pa.array(detail, pa.string())
 
 
 def _payloads(dead: pa.RecordBatch) -> pa.Array:

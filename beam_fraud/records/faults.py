@@ -15,6 +15,8 @@ from beam_fraud.sources.raw import LINE, REASON
 REASONS = {
     "unreadable_file": "the file cannot be read, or not to its end",
     "malformed": "the record cannot be read",
+    "enveloped": "the record is in an envelope that the schema does not name",
+    "framed": "the message is framed by a schema registry",
     "wrong_column_count": "the record has another number of columns than the header",
     "too_long": "longer than allowed",
     "number_notation": "a number in another notation than the schema's",
@@ -34,6 +36,8 @@ REASONS = {
 }
 #: Settings of a schema that may read what was refused for a reason.
 SETTINGS = {
+    "enveloped": "unwrap under [source] says in which envelope records are",
+    "framed": "--schema-registry URL reads the schemas of messages",
     "unparseable_time": "format or unit under [time] says how times are written",
     "impossible_time": "unit, origin or format under [time] says how times are written",
     "number_notation": (

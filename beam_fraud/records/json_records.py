@@ -7,8 +7,8 @@ import re
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from functools import lru_cache, partial
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -16,13 +16,24 @@ import pyarrow as pa
 from msgspec.structs import astuple
 
 from beam_fraud.records.composites import composite_times
+from beam_fraud.records.envelopes import (
+    FRAME,
+    FRAMED,
+    TOMBSTONE,
+    Opener,
+    Refusal,
+    envelope_type,
+    opener_of,
+)
 from beam_fraud.records.json_members import Members, members, value_at
 from beam_fraud.records.times import as_times
-from beam_fraud.schema.notation import TimeNotation
+from beam_fraud.schema.notation import TimeNotation, Unwrap
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.file_format import BYTE_ORDER_MARK
 
 _TEXT = pa.string()
+#: Type: position of a record, reason and detail.
+Fault: TypeAlias = tuple[int, str, str]
 #: JSON types of an identifier, an amount or time, and a feature or label.
 Kind = Literal["identifier", "exact", "measure", "number", "category"]
 _KINDS: dict[Kind, Any] = {
@@ -45,52 +56,52 @@ _PATH = re.compile(r" - at `\$\.([^`]+)`$")
 
 
 def parse_json(
-    payload: Sequence[bytes], schema: Schema, *, labels: Labels
-) -> tuple[list[pa.Array], list[tuple[int, str, str]]]:
+    payload: Sequence[bytes | None], schema: Schema, *, labels: Labels
+) -> tuple[list[pa.Array], list[Fault]]:
     """Decode one JSON object per record by a schema.
 
     Args:
       payload: n records.
-      schema: names the members to read; others are skipped.
+      schema: names the members to read, and the envelope; others are skipped.
       labels: treatment of labels.
 
     Returns:
       As `decode_json`; the columns are in the order of `schema.columns`.
     """
-    return decode_json(payload, _kinds(schema, labels=labels))
+    return decode_json(payload, kinds_of(schema, labels=labels), schema.source.unwrap)
 
 
 def decode_json(
-    payload: Sequence[bytes], kinds: tuple[tuple[str, Kind], ...]
-) -> tuple[list[pa.Array], list[tuple[int, str, str]]]:
+    payload: Sequence[bytes | None],
+    kinds: tuple[tuple[str, Kind], ...],
+    unwrap: Unwrap | None = None,
+) -> tuple[list[pa.Array], list[Fault]]:
     """Decode one JSON object per record.
 
     Each record is decoded separately: joined to one list they take a fifth less time, but an
     unclosed record could reach into the next.
 
     Args:
-      payload: n records.
+      payload: n records; None for a message without a value.
       kinds: the members to read, with their types; others are skipped.
+      unwrap: envelope of the records.
 
     Returns:
       The columns, in the order of `kinds`, of the m valid records; and for each of the others its
       position in `payload`, a reason and a detail.
     """
-    decoder, known = _decoder(kinds)
-    decode = decoder.decode
-    faults: list[tuple[int, str, str]] = []
+    decoding = _decoding(kinds, unwrap)
+    faults: list[Fault] = []
     columns: list[list[Any]] = [[] for _ in kinds]
     for start in range(0, len(payload), _AT_A_TIME):
-        some = payload[start : start + _AT_A_TIME]
-        try:
-            records = [decode(message) for message in some]
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            records = _decode_each(some, decoder, faults, start)
+        records = _records(payload[start : start + _AT_A_TIME], decoding, faults, start)
         for column, values in zip(columns, zip(*map(astuple, records), strict=True), strict=False):
             column.extend(values)
-        for place, steps in known.nested:
+        for place, steps in decoding.members.nested:
             _add_nested(columns[place], [value_at(record, steps) for record in records])
-    return [_column(values, kind) for values, (_, kind) in zip(columns, kinds, strict=True)], faults
+    return [
+        column_of(values, kind) for values, (_, kind) in zip(columns, kinds, strict=True)
+    ], faults
 
 
 def _add_nested(column: list[Any], nested: Sequence[Any]) -> None:
@@ -101,23 +112,70 @@ def _add_nested(column: list[Any], nested: Sequence[Any]) -> None:
             column[place] = value
 
 
-def _decode_each(
-    payload: Sequence[bytes],
-    decoder: msgspec.json.Decoder[Any],
-    faults: list[tuple[int, str, str]],
-    start: int,
+@dataclass(frozen=True)
+class _Decoding:
+    """How messages are decoded to records with some members."""
+
+    #: Decoder of messages: of records, or of their envelopes.
+    decoder: msgspec.json.Decoder[Any]
+    #: Opens an envelope; None without one.
+    opener: Opener | None
+    #: Type of the records.
+    members: Members
+
+
+@lru_cache(maxsize=16)
+def _decoding(kinds: tuple[tuple[str, Kind], ...], unwrap: Unwrap | None) -> _Decoding:
+    """Return the decoding of objects with these members, all optional."""
+    known = members(tuple(name for name, _ in kinds), tuple(_KINDS[kind] for _, kind in kinds))
+    plain = msgspec.json.Decoder(known.type)
+    if unwrap is None:
+        return _Decoding(plain, None, known)
+    enveloped = msgspec.json.Decoder(envelope_type(unwrap, known.type))
+    return _Decoding(enveloped, opener_of(unwrap, partial(_decode, decoder=plain)), known)
+
+
+def _records(
+    payload: Sequence[bytes | None], decoding: _Decoding, faults: list[Fault], start: int
 ) -> list[Any]:
-    """Return the decodable records from position `start` on."""
-    records = []
-    for position, message in enumerate(payload, start):
-        try:
-            # A byte order mark of a file or message is not part of the record.
-            records.append(_decode(message.removeprefix(BYTE_ORDER_MARK), decoder))
-        except msgspec.ValidationError as error:
-            faults.append((position, "wrong_type", _explain(str(error))))
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            faults.append((position, "malformed", f"not a JSON object: {error}"))
-    return records
+    """Return the valid records from position `start` on; add the faults of the others."""
+    decode, opener = decoding.decoder.decode, decoding.opener
+    read: list[Any]
+    try:
+        if opener is None:
+            return [decode(message) for message in payload]  # type: ignore[arg-type]
+        read = [opener(decode(message), message) for message in payload]  # type: ignore[arg-type]
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError):
+        read = [_record(message, decoding) for message in payload]
+    refused = [row for row, record in enumerate(read) if isinstance(record, tuple)]
+    if not refused:
+        return read
+    faults += [(start + row, *read[row]) for row in refused]
+    return [record for record in read if not isinstance(record, tuple)]
+
+
+def _record(message: bytes | None, decoding: _Decoding) -> Any:
+    """Return the record of a message, or a refusal."""
+    if message is None:
+        return TOMBSTONE, "a message without a value"
+    # A byte order mark of a file or message is not part of the record.
+    message = message.removeprefix(BYTE_ORDER_MARK)
+    try:
+        record = _decode(message, decoding.decoder)
+        return record if decoding.opener is None else decoding.opener(record, message)
+    except msgspec.ValidationError as error:
+        return _no_object(message) or ("wrong_type", _explain(str(error)))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        return _no_object(message) or ("malformed", f"not a JSON object: {error}")
+
+
+def _no_object(message: bytes) -> Refusal | None:
+    """Return why a message is no object by its first character, else None."""
+    if message.startswith(FRAME):
+        return FRAMED, "framed by a schema registry, which --schema-registry URL reads"
+    if message.lstrip().startswith(b'"'):
+        return "wrong_type", "a text, not an object: was the record encoded twice?"
+    return None
 
 
 def _decode(message: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
@@ -127,13 +185,18 @@ def _decode(message: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        if not _NO_NUMBER.search(message):
-            raise
         try:
-            return msgspec.convert(json.loads(message), decoder.type)
+            return msgspec.convert(_tolerant(message), decoder.type)
         except ValueError:
             pass
         raise
+
+
+def _tolerant(message: bytes) -> Any:
+    """Decode JSON with NaN or Infinity in it; ValueError if there is none of them."""
+    if not _NO_NUMBER.search(message):
+        raise ValueError
+    return json.loads(message)
 
 
 def _explain(error: str) -> str:
@@ -142,7 +205,7 @@ def _explain(error: str) -> str:
     return f"{path[1]}: {error[: path.start()]}" if path else error
 
 
-def _kinds(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
+def kinds_of(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
     """Return each column to read with its type."""
     kinds: dict[str, Kind] = dict.fromkeys(schema.key_columns, "category")
     kinds |= {f.column: "number" if f.kind == "numeric" else "category" for f in schema.features}
@@ -157,14 +220,8 @@ def _kinds(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
     return tuple((column, kinds[column]) for column in schema.columns(labels=labels))
 
 
-@lru_cache(maxsize=16)
-def _decoder(kinds: tuple[tuple[str, Kind], ...]) -> tuple[msgspec.json.Decoder[Any], Members]:
-    """Return a decoder of objects with these members, all optional."""
-    known = members(tuple(name for name, _ in kinds), tuple(_KINDS[kind] for _, kind in kinds))
-    return msgspec.json.Decoder(known.type), known
-
-
-def _column(values: list[Any], kind: Kind) -> pa.Array:
+def column_of(values: list[Any], kind: Kind) -> pa.Array:
+    """Return values of JSON as a column; as text if they are of several types."""
     for convert in _CONVERSIONS[kind]:
         try:
             return convert(values)
@@ -221,6 +278,23 @@ def _spell(value: float | str | None, numeric: bool) -> bytes | None:
     return text.encode("utf-8", "surrogatepass")
 
 
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def records_of_array(message: bytes | None) -> list[bytes]:
+    """Return the records of a message that is an array; none of any other message."""
+    if message is None or not message.startswith(b"["):
+        return []
+    try:
+        return [bytes(record) for record in _ARRAY.decode(message)]
+    except msgspec.DecodeError:
+        pass
+    try:
+        return [json.dumps(record).encode() for record in _tolerant(message)]
+    except (ValueError, RecursionError):
+        return []
+
+
 @dataclass(frozen=True)
 class NewestEvent:
     """Find the newest event time of records of a schema."""
@@ -247,10 +321,11 @@ class NewestEvent:
                 timezone=schema.timezone,
                 time=schema.time,
                 composites=composites,
+                source=schema.source,
             ),
         )
 
-    def __call__(self, payloads: Sequence[bytes]) -> int | None:
+    def __call__(self, payloads: Sequence[bytes | None]) -> int | None:
         """Return the newest time in n JSON records, in microseconds; None if none can be read.
 
         Example:

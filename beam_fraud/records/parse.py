@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.records.json_records import parse_json
+from beam_fraud.records.json_records import Fault, parse_json
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv_text import parse_csv
 from beam_fraud.sources.raw import (
@@ -27,8 +27,6 @@ from beam_fraud.sources.raw import (
     origin_of,
 )
 from beam_fraud.sources.segment import CsvLayout
-
-Fault = tuple[int, str, str]
 
 
 def parse(raw: pa.RecordBatch, schema: Schema, *, labels: Labels) -> pa.RecordBatch:

@@ -20,7 +20,7 @@ from beam_fraud.sources.table import InputTable, read_table
 
 @dataclass(frozen=True)
 class ReadBlock:
-    """The rows of a block by outcome; each is in one of the three."""
+    """The rows of a block by outcome; each is in one of the four."""
 
     #: Valid rows with new ids: `Schema.transactions` and `@position`.
     transactions: pa.RecordBatch
@@ -30,6 +30,13 @@ class ReadBlock:
     duplicates: int
     #: Rows that were read by an assumption.
     doubts: Counter[Doubt] = field(default_factory=Counter)
+    #: Records that are no transactions, by reason (`envelopes.SKIPPED`).
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows_left_out(self) -> int:
+        """Number of rows that are no transaction of this block."""
+        return len(self.dead_letters) + self.duplicates + self.skipped.total()
 
 
 def read_transactions(
@@ -63,7 +70,7 @@ def _raw_batches(
 
 
 def _without_repeated(checked: Arrived, seen: SeenIds | None) -> ReadBlock:
-    block = ReadBlock(checked.transactions, checked.dead, 0, checked.doubts)
+    block = ReadBlock(checked.transactions, checked.dead, 0, checked.doubts, checked.skipped)
     if seen is None or not len(block.transactions):
         return block
     first = seen.first_time(block.transactions.column("transaction_id"))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.features.velocity.fixed_point import amount_too_large
 from beam_fraud.records.composites import composite_identifiers, composite_times
-from beam_fraud.records.dead_letters import dead_letters, no_dead_letters
+from beam_fraud.records.dead_letters import dead_letters, no_dead_letters, without_skipped
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
 from beam_fraud.records.faults import Faults, faults_of_parsing
@@ -54,7 +54,8 @@ def validate(
 
     Returns:
       The transactions (`Schema.transactions`, followed by `@position`, the origin in the metadata)
-      and the dead letters (`stages.DEAD_LETTER`); n rows together, each in the order of `parsed`.
+      and the dead letters (`stages.DEAD_LETTER`), each in the order of `parsed`; n rows together
+      with the skipped records.
     """
     checked = validate_arrivals(parsed, schema, labels=labels, ahead=ahead, now=now)
     return checked.transactions, checked.dead
@@ -68,10 +69,12 @@ class Arrived:
     dead: pa.RecordBatch
     #: int64[n] of all rows, microseconds; None without arrival or time.
     ahead: npt.NDArray[np.int64] | None
-    #: bool[n]: which rows are dead.
+    #: bool[n]: which rows are dead or skipped.
     faulty: npt.NDArray[np.bool_]
     #: Rows that were read by an assumption, dead letters included.
     doubts: Counter[Doubt] = field(default_factory=Counter)
+    #: Records that are no transactions, by reason (`envelopes.SKIPPED`).
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def validate_arrivals(
@@ -99,7 +102,8 @@ def validate_arrivals(
         return Arrived(transactions, no_dead_letters(), early, faulty, reading.doubts)
     good = pa.array(~faulty)
     transactions = pa.RecordBatch.from_arrays([a.filter(good) for a in arrays], schema=described)
-    return Arrived(transactions, dead_letters(parsed, faults), early, faulty, reading.doubts)
+    dead, skipped = without_skipped(dead_letters(parsed, faults, schema.source.unwrap))
+    return Arrived(transactions, dead, early, faulty, reading.doubts, skipped)
 
 
 class _Columns:

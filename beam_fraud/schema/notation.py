@@ -20,6 +20,8 @@ Naive = Literal["utc", "local"]
 Negative = Literal["minus", "brackets", "trailing"]
 #: Unit of an amount: of its currency (12.34 euros), or the smallest of it (1234 cents).
 AmountUnit = Literal["major", "minor"]
+#: Envelope of JSON records and messages: a change of a row, or an event.
+Unwrap = Literal["debezium", "cloudevents"]
 
 #: Forms of times with a name. ISO 8601 is what a schema without a form reads; Excel counts days.
 ISO_8601, RFC_2822, EXCEL = "iso8601", "rfc2822", "excel"
@@ -183,7 +185,7 @@ class LabelNotation:
 
 @dataclass(frozen=True)
 class SourceNotation:
-    """How files of text, CSV and JSON lines, are written.
+    """How text, CSV and JSON lines, and messages are written.
 
     Raises:
       ValueError: an encoding is unknown, or a mark is no single ASCII character.
@@ -197,6 +199,8 @@ class SourceNotation:
     quote: str = '"'
     #: Names of the columns of CSV files without a header; empty if files have one.
     header: tuple[str, ...] = ()
+    #: Envelope of records of JSON and of messages; None for none.
+    unwrap: Unwrap | None = None
 
     def __post_init__(self) -> None:
         """Check the encoding, the marks and the header."""

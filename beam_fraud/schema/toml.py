@@ -22,6 +22,7 @@ from beam_fraud.schema.notation import (
     SourceNotation,
     TimeNotation,
     TimeUnit,
+    Unwrap,
 )
 from beam_fraud.schema.presets import PRESETS
 from beam_fraud.schema.schema import ID_ROLES, FeatureColumn, Kind, Missing, Schema
@@ -92,6 +93,7 @@ class _Source(_Table):
     delimiter: Annotated[str | None, must_be('one character, as in delimiter = ";"')] = None
     quote: Annotated[str, must_be('one character, as in quote = "\'", or none: ""')] = '"'
     header: Annotated[list[str], must_be('a list, as in header = ["id", "at", "value"]')] = []
+    unwrap: Annotated[Unwrap | None, must_be('"debezium" or "cloudevents"')] = None
 
 
 class _Velocity(_Table):
@@ -280,7 +282,8 @@ def _absent(document: _Document, where: str) -> tuple[str, ...]:
 def _source(document: _Document, where: str) -> SourceNotation:
     table = read_table(document.source, _Source, f"{where}: [source]")
     with _placed(f"{where}: [source]"):
-        return SourceNotation(table.encoding, table.delimiter, table.quote, tuple(table.header))
+        header = tuple(table.header)
+        return SourceNotation(table.encoding, table.delimiter, table.quote, header, table.unwrap)
 
 
 def _keys(table: _Table, kind: type[_Table]) -> dict[str, Any]:

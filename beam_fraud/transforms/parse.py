@@ -19,10 +19,15 @@ from beam_fraud.monitoring.counters import (
     DEAD_PREFIX,
     DOUBT_PREFIX,
     LABELS_DEAD,
+    LABELS_TOMBSTONE,
     ROWS_AHEAD,
+    ROWS_CORRECTION,
     ROWS_DEAD,
+    ROWS_TOMBSTONE,
 )
+from beam_fraud.records.dead_letters import without_skipped
 from beam_fraud.records.doubts import Doubt, warnings_of
+from beam_fraud.records.envelopes import CORRECTION, TOMBSTONE
 from beam_fraud.records.labels import read_labels
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import Arrived, validate_arrivals
@@ -102,7 +107,9 @@ class _Validate(beam.DoFn):
     ) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
         if is_of_labels(parsed):
             valid, dead = read_labels(parsed)
+            dead, skipped = without_skipped(dead)
             count(LABELS_DEAD, len(dead))
+            count(LABELS_TOMBSTONE, skipped.total())
         else:
             checked = validate_arrivals(
                 parsed,
@@ -115,6 +122,8 @@ class _Validate(beam.DoFn):
             self._tell_of_rows_ahead(parsed, checked)
             self._note_doubts(checked)
             count(ROWS_DEAD, len(dead))
+            count(ROWS_TOMBSTONE, checked.skipped[TOMBSTONE])
+            count(ROWS_CORRECTION, checked.skipped[CORRECTION])
             for reason, rows in Counter(dead.column("reason").to_pylist()).items():
                 count(DEAD_PREFIX + reason, rows)
         if len(dead):

@@ -121,7 +121,7 @@ def earlier_transactions(
     """
     for block in read_transactions(files, schema, labels=labels, block_rows=_BLOCK_ROWS):
         if count_left_out:
-            count(HISTORY_ROWS_LEFT_OUT, len(block.dead_letters) + block.duplicates)
+            count(HISTORY_ROWS_LEFT_OUT, block.rows_left_out)
         yield block.transactions
 
 
@@ -130,5 +130,5 @@ def _transactions(
 ) -> Iterator[pa.RecordBatch]:
     for block in read_transactions([file], schema, labels=labels, block_rows=block_rows):
         count(HISTORY_ROWS, len(block.transactions))
-        count(HISTORY_ROWS_LEFT_OUT, len(block.dead_letters) + block.duplicates)
+        count(HISTORY_ROWS_LEFT_OUT, block.rows_left_out)
         yield block.transactions

@@ -65,6 +65,8 @@ def test_every_figure_is_on_the_page() -> None:
         ("beam_fraud_build_info", ('forest"@abc', "1.2")): 1,
         ("beam_fraud_transactions_total", ("scored",)): 100,
         ("beam_fraud_transactions_total", ("dead",)): 5,
+        ("beam_fraud_transactions_total", ("tombstone",)): 0,
+        ("beam_fraud_transactions_total", ("correction",)): 0,
         ("beam_fraud_transactions_total", ("duplicate",)): 2,
         ("beam_fraud_ahead_total", ()): 8,
         ("beam_fraud_dead_letters_total", ("malformed",)): 4,

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from beam_fraud.storage.checkpoint import LocalCheckpoint
 from tests.failing import fails
 
 SETTINGS = KafkaSettings.of("127.0.0.1:1")
+#: A time of a message, milliseconds.
+AT = 1_700_000_000_000
 
 
 def message(topic: str, partition: int, offset: int, value: bytes | None, at: int = 0) -> Message:
@@ -89,10 +92,10 @@ def test_sub_sources_partition_the_partitions() -> None:
 
 def test_messages_become_a_batch_for_each_partition() -> None:
     messages = [
-        message("t", 0, 5, b"a", 3_000),
-        message("t", 1, 0, None, 7_000),
-        message("t", 0, 9, b"\x00\xff", 2_000),
-        message("u", 0, 1, b"label", 9_000),
+        message("t", 0, 5, b"a", AT + 3_000),
+        message("t", 1, 0, None, AT + 7_000),
+        message("t", 0, 9, b"\x00\xff", AT + 2_000),
+        message("u", 0, 1, b"label", AT + 9_000),
     ]
     first, second, third = chunks_of(
         [messages[:2], messages[2:]], {"t": "transactions", "u": "labels"}
@@ -101,9 +104,9 @@ def test_messages_become_a_batch_for_each_partition() -> None:
     assert first.batch.column(POSITION).to_pylist() == [5, 9]
     assert first.batch.column(PAYLOAD).to_pylist() == [b"a", b"\x00\xff"]
     origin = origin_of(first.batch)
-    assert (origin.source, origin.format, origin.appended) == ("t:0", "jsonl", 2_000)
-    assert first.batch.column(APPENDED).to_pylist() == [3_000, 2_000]
-    assert second.batch.column(PAYLOAD).to_pylist() == [b""]
+    assert (origin.source, origin.format, origin.appended) == ("t:0", "jsonl", AT + 2_000)
+    assert first.batch.column(APPENDED).to_pylist() == [AT + 3_000, AT + 2_000]
+    assert second.batch.column(PAYLOAD).to_pylist() == [None]
     assert (origin_of(third.batch).source, origin_of(third.batch).content) == ("u:0", "labels")
 
 
@@ -129,15 +132,15 @@ def test_batches_of_partitions_are_joined_and_every_row_knows_its_own(
 ) -> None:
     contents: dict[str, Content] = {"t": "transactions", "u": "labels"}
     messages = [
-        message("t", 1, 4, b"rubbish", 7_000),
-        message("t", 0, 9, b"{", 2_000),
-        message("u", 0, 1, b"label", 9_000),
+        message("t", 1, 4, b"rubbish", AT + 7_000),
+        message("t", 0, 9, b"{", AT + 2_000),
+        message("u", 0, 1, b"label", AT + 9_000),
     ]
     transactions, labels = joined(chunks_of([messages], contents))
     assert transactions.next_offsets == {("t", 1): 5, ("t", 0): 10}
-    assert origin_of(transactions.batch).appended == 2_000
+    assert origin_of(transactions.batch).appended == AT + 2_000
     assert sources_of(transactions.batch).to_pylist() == ["t:1", "t:0"]
-    assert transactions.batch.column(APPENDED).to_pylist() == [7_000, 2_000]
+    assert transactions.batch.column(APPENDED).to_pylist() == [AT + 7_000, AT + 2_000]
     parsed = parse(transactions.batch, HANDBOOK, labels="ignored")
     _, dead = validate(parsed, HANDBOOK, labels="ignored")
     assert dead.column("source").to_pylist() == ["t:1", "t:0"]
@@ -167,3 +170,50 @@ def test_an_idle_stream_commits_nothing(tmp_path: Path) -> None:
     again = LocalCheckpoint(tmp_path / "state.db")
     assert again.deltas("step", 0) == [b"kept"]
     again.close()
+
+
+def test_a_message_without_a_value_has_none() -> None:
+    (chunk,) = chunks_of(
+        [[message("tx", 0, 0, None), message("tx", 0, 1, b"")]], {"tx": "transactions"}
+    )
+    assert chunk.batch.column(PAYLOAD).to_pylist() == [None, b""]
+
+
+def test_a_message_that_is_an_array_is_its_records() -> None:
+    values = [b'{"a": 1}', b'[{"a": 2}, {"a": 3}, 4]', b"[]", b"[1, ", None, b'[{"a": NaN}]']
+    messages = [message("tx", 3, 7 + place, value) for place, value in enumerate(values)]
+    (chunk,) = chunks_of([messages], {"tx": "transactions"})
+    rows = zip(
+        *(sources_of(chunk.batch).to_pylist(), chunk.batch.column(POSITION).to_pylist()),
+        chunk.batch.column(PAYLOAD).to_pylist(),
+        strict=True,
+    )
+    assert list(rows) == [
+        ("tx:3", 7, b'{"a": 1}'),
+        ("tx:3:8", 0, b'{"a": 2}'),
+        ("tx:3:8", 1, b'{"a": 3}'),
+        ("tx:3:8", 2, b"4"),
+        ("tx:3", 9, b"[]"),
+        ("tx:3", 10, b"[1, "),
+        ("tx:3", 11, None),
+        ("tx:3:12", 0, b'{"a": NaN}'),
+    ]
+    assert chunk.next_offsets == {("tx", 3): 13}
+    other = chunks_of([[message("tx", 0, 1, b"{}")]], {"tx": "transactions"})
+    both = joined([chunk, *other])
+    assert len(both[0].batch) == 9
+
+
+def test_a_time_in_seconds_is_named_and_counts_as_now(caplog: pytest.LogCaptureFixture) -> None:
+    topic = "times-in-seconds"
+    times = (1_707_372_016, 1_707_372_016_000)
+    sent = [message(topic, 0, place, b"{}", at) for place, at in enumerate(times)]
+    before = time.time()
+    (chunk,) = chunks_of([sent], {topic: "transactions"})
+    chunks_of([sent], {topic: "transactions"})
+    first, second = chunk.batch.column(APPENDED).to_pylist()
+    assert before * 1000 - 1 <= first <= time.time() * 1000
+    assert second == 1_707_372_016_000
+    (record,) = caplog.records
+    assert topic in record.message
+    assert "seconds" in record.message

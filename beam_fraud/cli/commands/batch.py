@@ -242,11 +242,15 @@ def _note_headers(inputs: Inputs) -> None:
         raise inputs.outputs.failure(error) from None
 
 
+#: Counters of records that are no transactions.
+_SKIPPED = (counters.ROWS_TOMBSTONE, counters.ROWS_CORRECTION)
+
+
 def row_counts(counted: dict[str, int]) -> dict[str, object]:
     """Return the counts of rows in the form of `summary.json`."""
     counts: dict[str, object] = {
         name: counted.get(name, 0)
-        for name in (counters.ROWS_IN, counters.ROWS_DEAD, counters.ROWS_DUPLICATE)
+        for name in (counters.ROWS_IN, counters.ROWS_DEAD, counters.ROWS_DUPLICATE, *_SKIPPED)
     }
     counts["dead_reasons"] = _dead_reasons(counted)
     counts["event_times"] = event_times(counted).to_dict()
@@ -268,7 +272,8 @@ def event_times(counted: Mapping[str, int]) -> EventTimes:
     """Return the event times of a run by its counters."""
     first, last = (counted.get(name) for name in (counters.FIRST_EVENT, counters.LAST_EVENT))
     return EventTimes(
-        counted.get(counters.ROWS_IN, 0) - counted.get(counters.ROWS_DEAD, 0),
+        counted.get(counters.ROWS_IN, 0)
+        - sum(counted.get(name, 0) for name in (counters.ROWS_DEAD, *_SKIPPED)),
         None if first is None else first * SECOND,
         None if last is None else last * SECOND,
         _doubts(counted),

@@ -88,9 +88,7 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
         "rules": by_rule,
         "together": figures.together.figures(everything),
         "model": None if bundle is None else figures.model.figures(everything),
-        "rows_in": dataset.rows_in,
-        "rows_dead": dataset.rows_dead,
-        "rows_duplicate": dataset.rows_duplicate,
+        **dataset.rows_by_outcome,
         **({} if reach is None else {"windows": reach.to_dict()}),
     }
 

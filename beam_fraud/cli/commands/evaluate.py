@@ -104,9 +104,7 @@ def _evaluate(options: EvaluateOptions, reports: Sequence[Place]) -> dict[str, o
     comparisons = [asdict(comparison) for comparison in comparisons_of(candidates, resampled)]
     return {
         **(figures[0] if len(figures) == 1 else {"models": figures, "comparisons": comparisons}),
-        "rows_in": dataset.rows_in,
-        "rows_dead": dataset.rows_dead,
-        "rows_duplicate": dataset.rows_duplicate,
+        **dataset.rows_by_outcome,
         "warnings": warnings,
         **({} if reach is None else {"windows": reach.to_dict()}),
         "bootstrap": {

@@ -80,12 +80,14 @@ def render(result: dict[str, object]) -> str:
     fields = cast(dict[str, Any], result)
     counted = fields["balance"]
     dead = sum(fields["dead_reasons"].values())
+    others = fields["rows_tombstone"] + fields["rows_correction"]
+    skipped = f", {others:,} deleted or changed later" if others else ""
     rate = counted["rate"]["rate"]
     lines = [
         fact(
             "rows read",
             fields["rows_in"],
-            f"({dead:,} dead, {fields['rows_duplicate']:,} repeated ids)",
+            f"({dead:,} dead, {fields['rows_duplicate']:,} repeated ids{skipped})",
         ),
         fact("transactions", counted["rows"], f"({fields['span'][0]} to {fields['span'][1]})"),
         fact(

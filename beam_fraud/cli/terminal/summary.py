@@ -17,6 +17,9 @@ _COUNTED = (
     ("  dead", "rows_dead"),
 )
 
+#: The same for records that are no transactions.
+_SKIPPED = (("  tombstone", "rows_tombstone"), ("  correction", "rows_correction"))
+
 
 #: Outcomes of alerts and their names; and those shown only if not zero.
 _ALERTS = {"already_sent": "sent before", "digested": "of them in digests"}
@@ -39,6 +42,7 @@ def _run(result: Mapping[str, Any]) -> str:
     reasons = [(reason, f"{rows:,}") for reason, rows in result["dead_reasons"].items()]
     lines += table(reasons, margin=4)
     lines.append(fact("  duplicate", result["rows_duplicate"]))
+    lines += [fact(shown, result[name]) for shown, name in _SKIPPED if result.get(name)]
     if "accounts" in result:
         lines.append(fact("accounts", result["accounts"]))
     if times := result.get("event_times"):

@@ -49,6 +49,9 @@ class Exploration:
     dead_reasons: dict[str, int]
     #: Rows that repeat an id of the same file.
     rows_duplicate: int
+    #: Records of deleted rows, and of rows that were changed after their insertion.
+    rows_tombstone: int
+    rows_correction: int
     #: First and last event time, ISO 8601, UTC.
     span: tuple[str, str]
     #: Names of the features, in the order of a model's block.
@@ -116,6 +119,8 @@ def explore(dataset: Dataset, schema: Schema) -> Exploration:
         rows_in=dataset.rows_in,
         dead_reasons=dataset.dead_reasons,
         rows_duplicate=dataset.rows_duplicate,
+        rows_tombstone=dataset.rows_tombstone,
+        rows_correction=dataset.rows_correction,
         span=(moment_of(int(times[0])).isoformat(), moment_of(int(times[-1])).isoformat()),
         features=rows.features.names,
         balance=counted,

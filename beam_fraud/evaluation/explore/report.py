@@ -66,6 +66,13 @@ def _advice(exploration: Exploration) -> tuple[Part, ...]:
     )
 
 
+def _skipped(exploration: Exploration) -> tuple[tuple[str, int], ...]:
+    return (
+        ("deleted rows, left out", exploration.rows_tombstone),
+        ("later changes of rows, left out", exploration.rows_correction),
+    )
+
+
 def _overview(exploration: Exploration, files: Sequence[str]) -> tuple[Part, ...]:
     counted = exploration.balance
     rows: list[Cells] = [
@@ -74,6 +81,7 @@ def _overview(exploration: Exploration, files: Sequence[str]) -> tuple[Part, ...
         ("dead letters", sum(exploration.dead_reasons.values())),
         *((f"\N{EM DASH} {reason}", count) for reason, count in exploration.dead_reasons.items()),
         ("repeated ids, left out", exploration.rows_duplicate),
+        *((name, count) for name, count in _skipped(exploration) if count),
         ("transactions looked at", counted.rows),
         ("first", _moment(exploration.span[0])),
         ("last", _moment(exploration.span[1])),
