@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -24,6 +24,7 @@ from beam_fraud.records.envelopes import CORRECTION, TOMBSTONE
 from beam_fraud.records.event_times import EventTimes
 from beam_fraud.records.faults import missing_columns
 from beam_fraud.records.read import ReadBlock, read_transactions
+from beam_fraud.records.time_settlement import SETTLING_ROWS, settled_forms
 from beam_fraud.schema.event_time import event_micros, micros_of
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
 from beam_fraud.schema.stages import DEAD_LETTER
@@ -31,7 +32,7 @@ from beam_fraud.sources.columns import absence, absent_columns
 from beam_fraud.sources.raw import POSITION
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history, find_inputs
-from beam_fraud.sources.table import InputTable, check_table
+from beam_fraud.sources.table import InputTable, check_table, read_table
 from beam_fraud.storage.urls import Place
 
 _log = logging.getLogger(__name__)
@@ -207,7 +208,7 @@ def _log_span(transactions: pa.Table, accounts: int) -> None:
 
 def _inputs(files: Source, schema: Schema, labels: Labels) -> Sequence[InputFile | InputTable]:
     if isinstance(files, pa.Table):
-        return [check_table(TABLE, files, schema, labels=labels)]
+        return [_settled(check_table(TABLE, files, schema, labels=labels), schema, labels)]
     return find_inputs(files, schema, labels=labels)
 
 
@@ -216,10 +217,17 @@ def _history(
 ) -> Sequence[InputFile | InputTable]:
     if isinstance(history, pa.Table):
         if schema.velocity:
-            return [check_table(HISTORY_TABLE, history, schema, labels=labels)]
+            table = check_table(HISTORY_TABLE, history, schema, labels=labels)
+            return [_settled(table, schema, labels)]
         return find_history((Place(HISTORY_TABLE, None),), (), schema, labels=labels)
     files = [file for file in inputs if isinstance(file, InputFile)]
     return find_history(history, files, schema, labels=labels)
+
+
+def _settled(table: InputTable, schema: Schema, labels: Labels) -> InputTable:
+    """Return a table with the forms of its times."""
+    raw = read_table(table, SETTLING_ROWS)
+    return replace(table, forms=settled_forms(raw, schema, table.name, labels=labels))
 
 
 class _Rows:
@@ -305,7 +313,10 @@ class _Rows:
             self.latest,
             self.doubts,
         )
-        refusal = times.refusal(self._schema.roles["event_time"])
+        column = self._schema.roles["event_time"]
+        if (mixture := times.mixture(column)) is not None:
+            raise FraudError(f"{whose}{mixture}", Code.TIMES_AMBIGUOUS)
+        refusal = times.refusal(column)
         if refusal is not None:
             raise FraudError(f"{whose}{refusal}", Code.TIMES_IMPLAUSIBLE)
 

@@ -21,9 +21,16 @@ NEVER = np.iinfo(np.int64).max
 
 
 def card_codes(transactions: pa.Table) -> npt.NDArray[np.int64]:
-    """Return a number for each card: int64[n], equal where the column `account_id` is."""
-    codes = transactions.column("account_id").combine_chunks().dictionary_encode().indices
-    return np.asarray(codes, dtype=np.int64)
+    """Return a number for each card: int64[n], equal where the column `account_id` is.
+
+    Each row without an account is a card of its own.
+    """
+    encoded = transactions.column("account_id").combine_chunks().dictionary_encode()
+    cards = len(encoded.dictionary)
+    codes = np.asarray(encoded.indices.fill_null(cards), dtype=np.int64)
+    absent = np.flatnonzero(codes == cards)
+    codes[absent] = cards + np.arange(len(absent))
+    return codes
 
 
 def known_from(

@@ -30,6 +30,10 @@ class Doubt(StrEnum):
     LATE = "late"
     #: A number is a time in the unit that its magnitude suggests.
     UNIT = "unit"
+    #: A time is of a form of the schema that is not its file's; it is a dead letter.
+    FORM = "form"
+    #: An id is a number in scientific notation, which has lost its last digits.
+    ROUNDED = "rounded"
 
 
 def strange_accounts(accounts: int, known: int) -> str | None:
@@ -47,6 +51,14 @@ def strange_accounts(accounts: int, known: int) -> str | None:
     )
 
 
+def other_form(column: str) -> str:
+    """Return what times are that the file's own form does not read."""
+    return (
+        f"times of column {column} are of a format under [time] that their file is not written in: "
+        "write the file in one format, ISO 8601 if in doubt"
+    )
+
+
 def warnings_of(doubts: Mapping[Doubt, int], schema: Schema) -> list[str]:
     """Return a warning for each doubt, with its rows and the setting that answers it."""
     column = schema.roles["event_time"]
@@ -61,5 +73,10 @@ def warnings_of(doubts: Mapping[Doubt, int], schema: Schema) -> list[str]:
         ),
         Doubt.EARLY: f"times of column {column} are before 1990: {TIME_SETTING}",
         Doubt.LATE: f"times of column {column} are still to come: {TIME_SETTING}",
+        Doubt.FORM: other_form(column),
+        Doubt.ROUNDED: (
+            "ids are numbers in scientific notation (2.70319E+15), as spreadsheets write long "
+            "ones: the last digits are lost and different ids became one; export them as text"
+        ),
     }
     return [f"{doubts[doubt]:,} {word}" for doubt, word in words.items() if doubts.get(doubt)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_fraud.records.time_settlement import settled_notation
 from beam_fraud.records.times import as_times
 from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.columns import is_text
@@ -46,7 +47,8 @@ def _span(file: InputFile, column: str | None, schema: Schema) -> tuple[int, int
         return None
     if ends is None:
         return None
-    times = as_times(ends, schema.time, schema.timezone)
+    notation = settled_notation(schema.time, file.forms, column)
+    times = as_times(ends, notation, schema.timezone)
     if (times.absent | times.unreadable | times.impossible).any():
         return None
     return int(times.micros.min()), int(times.micros.max())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from beam_fraud.records.doubts import TIME_SETTING, Doubt
+from beam_fraud.records.doubts import TIME_SETTING, Doubt, other_form
 from beam_fraud.schema.duration import DAY, SECOND
 from beam_fraud.schema.event_time import moment_of
 
@@ -33,6 +33,11 @@ class EventTimes:
         if self.first is None or self.last is None:
             return None
         return {"first": _iso(self.first), "last": _iso(self.last)}
+
+    def mixture(self, column: str) -> str | None:
+        """Return a message if rows are in another form than their file, else None."""
+        rows = self.doubts.get(Doubt.FORM, 0)
+        return f"{rows:,} {other_form(column)}" if rows else None
 
     def refusal(self, column: str) -> str | None:
         """Return why times are implausible, in one line with the settings; None if they are not.

@@ -19,6 +19,8 @@ from beam_fraud.sources.columns import is_text
 MAX_BYTES = 256
 #: Whole numbers from which a float has lost digits, by its type.
 _EXACT = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
+#: Part of a composed id too.
+_SCIENTIFIC = r"(^|:)[0-9](\.[0-9]+)?[eE]\+[0-9]{2,}(:|$)"
 _WHOLE_FLOAT = r"^-?[0-9]+\.0$"
 
 
@@ -77,6 +79,19 @@ def as_identifiers(
     if not pc.all(good).as_py():
         values = pc.if_else(good, values, pa.scalar(None, pa.string()))
     return Identifiers(values, missing, unreadable, too_long)
+
+
+def rounded(values: pa.StringArray) -> int:
+    """Return how many ids are numbers in scientific notation, which has cut their last digits.
+
+    Example:
+      >>> rounded(pa.array(["2.70319E+15", "2703186189652095", "A2E+15"]))
+      1
+    """
+    if not may_contain(values, ("E+", "e+")):
+        return 0
+    scientific = pc.match_substring_regex(values, _SCIENTIFIC)
+    return int(pc.sum(scientific).as_py() or 0)
 
 
 def _without_fraction(values: pa.StringArray) -> pa.StringArray:

@@ -175,7 +175,9 @@ def _of_forms(values: pa.Array, notation: TimeNotation) -> Times:
 def _by_form(text: pa.StringArray, form: str) -> Iterator[FormedTimes]:
     if form == EXCEL:
         days = _of_numbers(text, _EXCEL_DAYS)
-        yield FormedTimes(days.micros, ~(days.absent | days.unreadable), zoned=False)
+        # A number of days that is impossible must not become the first of January 1970.
+        micros = np.where(days.impossible, -1, days.micros)
+        yield FormedTimes(micros, ~(days.absent | days.unreadable), zoned=False)
     elif form == ISO_8601:
         micros, failed, zoned = _of_iso(text)
         yield FormedTimes(micros, zoned & ~failed, zoned=True)

@@ -17,9 +17,10 @@ from beam_fraud.records.dead_letters import dead_letters, no_dead_letters, witho
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
 from beam_fraud.records.faults import Faults, faults_of_parsing
-from beam_fraud.records.identifiers import as_identifiers
+from beam_fraud.records.identifiers import as_identifiers, rounded
 from beam_fraud.records.label_values import as_labels
 from beam_fraud.records.numbers import Numbers, as_numbers, in_major_units
+from beam_fraud.records.time_settlement import plausibly_read, settled_notation
 from beam_fraud.records.times import Times, as_times
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.notation import AS_WRITTEN, IdNotation
@@ -120,6 +121,7 @@ class _Columns:
         self._schema = schema
         self._faults = faults
         self._latest = latest
+        self._forms = origin_of(parsed).forms
         #: int64[n], microseconds; 0 for rows without a valid time.
         self.event_times = np.zeros(0, dtype=np.int64)
         #: Rows of each doubt.
@@ -163,7 +165,9 @@ class _Columns:
             return pa.nulls(len(self._parsed), pa.string())
         missing = "allow" if role in self._schema.optional else "missing_id"
         notation = self._schema.ids.get(role, AS_WRITTEN)
-        return self._text(column, missing=missing, notation=notation)
+        identifiers = self._text(column, missing=missing, notation=notation)
+        self.doubts[Doubt.ROUNDED] += rounded(identifiers)
+        return identifiers
 
     def _text(self, column: str, *, missing: str, notation: IdNotation = AS_WRITTEN) -> pa.Array:
         schema = self._schema
@@ -246,7 +250,12 @@ class _Columns:
             values = composite_times([self._values(part) for part in schema.composites[column]])
         else:
             values = self._values(column)
-        return as_times(values, schema.time, schema.timezone)
+        forms = settled_notation(schema.time, self._forms, column)
+        times = as_times(values, forms, schema.timezone)
+        if forms is not schema.time and times.unreadable.any():
+            by_any = as_times(values.filter(pa.array(times.unreadable)), schema.time)
+            self.doubts[Doubt.FORM] += int(np.count_nonzero(plausibly_read(by_any)))
+        return times
 
     def _labels(self, *, required: bool) -> dict[str, pa.Array]:
         """Return labels and label times; an unreadable label is null."""

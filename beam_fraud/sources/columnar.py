@@ -107,7 +107,7 @@ def raw_batches(
     """
     file, row = segment.file, segment.first_row
     for block, batch in enumerate(batches):
-        origin = Origin(file.name, file.format.name, block, segment.whole)
+        origin = Origin(file.name, file.format.name, block, segment.whole, forms=file.forms)
         positions = pa.array(np.arange(row, row + len(batch), dtype=np.int64))
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         named = {POSITION: positions, **columns}

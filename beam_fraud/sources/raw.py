@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 import pyarrow as pa
 
-from beam_fraud.sources.segment import CsvLayout
+from beam_fraud.sources.segment import CsvLayout, TimeForms
 
 POSITION = "@position"
 PAYLOAD = "@payload"
@@ -52,6 +52,8 @@ class Origin:
     #: Only in a stream: broker timestamp of the oldest message, or modification time of the file;
     #: milliseconds of the epoch.
     appended: int | None = None
+    #: Forms of columns of times, settled for the file.
+    forms: TimeForms = ()
     #: Content of the records.
     content: Literal["transactions", "labels"] = "transactions"
 

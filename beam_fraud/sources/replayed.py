@@ -79,7 +79,7 @@ def read_replayed(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]
 
     def batch() -> pa.RecordBatch:
         form = "csv" if file.csv else "jsonl"
-        origin = Origin(file.name, form, block, whole=True, csv=file.csv)
+        origin = Origin(file.name, form, block, whole=True, csv=file.csv, forms=file.forms)
         arrays = [pa.array(positions, pa.int64()), pa.array(payloads, pa.binary())]
         return pa.RecordBatch.from_arrays(arrays, schema=with_origin(_RAW, origin))
 

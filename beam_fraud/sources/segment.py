@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.storage.urls import Place
+
+#: Column of times to the forms that its file is read by (`records.time_settlement`).
+TimeForms: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class InputFile:
     rows: int | None = None
     #: Names of its columns; None if not known without reading (JSON).
     columns: frozenset[str] | None = None
+    #: Forms of its times, where the schema's list needs the file to settle them.
+    forms: TimeForms = ()
 
     @property
     def path(self) -> str:

@@ -12,6 +12,13 @@ from typing import NamedTuple, Protocol
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.records.time_settlement import (
+    SETTLING_ROWS,
+    contested,
+    settled_forms,
+    times_alone,
+    uncontested_forms,
+)
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv import read_layout
 from beam_fraud.sources.file_format import (
@@ -216,7 +223,9 @@ def _inspect(
         with TextStream(listed.place, file_format) as text:
             file_format = replace(file_format, array=is_array(text.read(_BEGINNING)))
     if file_format.name == "replay":
-        return find_replayed(listed.place, listed.size, schema, labels=labels)
+        forms = uncontested_forms(schema, "a replay", labels=labels)
+        replayed = find_replayed(listed.place, listed.size, schema, labels=labels)
+        return [replace(file, forms=forms) for file in replayed]
     if file_format.name in COLUMNAR:
         check = _COLUMNAR[file_format.name].check
         rows, names = check(listed.place, schema, labels=labels)
@@ -224,7 +233,13 @@ def _inspect(
         layout = read_layout(listed.place, file_format, schema, labels=labels)
         names = layout.columns
     there = None if names is None else frozenset(schema.columns(labels="known")) & set(names)
-    return [InputFile(listed.place, name, listed.size, file_format, layout, rows, there)]
+    found = InputFile(listed.place, name, listed.size, file_format, layout, rows, there)
+    if not contested(schema.time.forms):
+        return [found]
+    (whole,), times = split_file(found, None), times_alone(schema)
+    raw = read_segment(whole, times, SETTLING_ROWS, labels=labels)
+    forms = settled_forms(raw, times, listed.path, labels=labels)
+    return [replace(found, forms=forms)]
 
 
 def _distinct_names(files: Sequence[FoundFile]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from beam_fraud.sources.columnar import columns_read, selected
 from beam_fraud.sources.columns import check_columns
 from beam_fraud.sources.nested import steps_of
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
+from beam_fraud.sources.segment import TimeForms
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class InputTable:
     rows: pa.Table
     #: Names of the columns that the schema reads, and paths to values in them.
     columns: tuple[str, ...]
+    #: Forms of its times, where the schema's list needs the table to settle them.
+    forms: TimeForms = ()
 
 
 def check_table(name: str, rows: pa.Table, schema: Schema, *, labels: Labels) -> InputTable:
@@ -56,11 +59,15 @@ def read_table(table: InputTable, block_rows: int) -> Iterator[pa.RecordBatch]:
         [batch] = rows.to_batches()
         batch = selected(batch, table.columns)
         columns = zip(batch.schema.names, batch.columns, strict=True)
-        yield raw_batch(dict(columns), table.name, start, block)
+        yield raw_batch(dict(columns), table.name, start, block, table.forms)
 
 
 def raw_batch(
-    columns: dict[str, pa.Array], source: str, first: int = 0, block: int = 0
+    columns: dict[str, pa.Array],
+    source: str,
+    first: int = 0,
+    block: int = 0,
+    forms: TimeForms = (),
 ) -> pa.RecordBatch:
     """Return a raw batch (`sources.raw`) of columns in memory.
 
@@ -69,10 +76,11 @@ def raw_batch(
       source: name of the source.
       first: position of the first row in it.
       block: number of the batch in it.
+      forms: forms of its times, settled.
     """
     rows = len(next(iter(columns.values())))
     positions = pa.array(np.arange(first, first + rows, dtype=np.int64))
     named = {POSITION: positions, **columns}
     described = pa.schema([pa.field(name, column.type) for name, column in named.items()])
-    origin = Origin(source, "parquet", block)
+    origin = Origin(source, "parquet", block, forms=forms)
     return pa.RecordBatch.from_arrays(list(named.values()), schema=with_origin(described, origin))

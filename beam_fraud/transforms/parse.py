@@ -30,6 +30,7 @@ from beam_fraud.records.doubts import Doubt, warnings_of
 from beam_fraud.records.envelopes import CORRECTION, TOMBSTONE
 from beam_fraud.records.labels import read_labels
 from beam_fraud.records.parse import parse
+from beam_fraud.records.time_settlement import refuse_contested
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.schema.toml import load_schema
@@ -234,6 +235,7 @@ class ParseRecords(beam.PTransform):
 
     def expand(self, records: beam.PCollection[Record]) -> Parsed:
         """Gather, parse, validate; drop positions and origin."""
+        refuse_contested(self.schema, "a record of a pipeline")
         checked = (
             records
             | "Records" >> GatherRecords(self.schema, self.labels)

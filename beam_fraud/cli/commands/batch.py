@@ -294,11 +294,13 @@ def check_rows(counted: Mapping[str, int], inputs: Inputs) -> None:
         allows; or most times cannot be those of card payments.
     """
     schema = inputs.features.schema
-    implausible = event_times(counted).refusal(schema.roles["event_time"])
-    if implausible is not None:
-        raise FraudError(
-            f"{implausible}; nothing was written, and --out is unchanged", Code.TIMES_IMPLAUSIBLE
-        )
+    column, times = schema.roles["event_time"], event_times(counted)
+    for refused, code in (
+        (times.mixture(column), Code.TIMES_AMBIGUOUS),
+        (times.refusal(column), Code.TIMES_IMPLAUSIBLE),
+    ):
+        if refused is not None:
+            raise FraudError(f"{refused}; nothing was written, and --out is unchanged", code)
     _warn_of_doubts(counted, schema)
     if inputs.history and counters.ACCOUNTS in counted:
         known = counted.get(counters.ACCOUNTS_KNOWN, 0)

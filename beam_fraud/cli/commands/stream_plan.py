@@ -26,6 +26,7 @@ from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.pipeline.stream import Stream
 from beam_fraud.records.event_span import event_span
+from beam_fraud.records.time_settlement import refuse_contested
 from beam_fraud.runners.call import Call
 from beam_fraud.runners.checks import enforce
 from beam_fraud.runners.runner import Runner
@@ -120,6 +121,8 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         labels_database = database or _beside(outputs)
         _warn_of_keys(features)
     lateness = parse_duration("--lateness", options.lateness)
+    if declared.kafka is not None:
+        refuse_contested(features.schema, "a message")
     stream = Stream(
         source=declared.source(
             features.schema,

@@ -59,7 +59,7 @@ class SchemaOptions:
 
     schema: Annotated[
         str,
-        Option("--schema", metavar="S", help="A preset (ulb, handbook, ledger) or a TOML file."),
+        Option("--schema", metavar="S", help="A preset, such as handbook, or a TOML file."),
     ]
 
 

@@ -246,7 +246,7 @@ class CheckRulesOptions(SpanOptions):
         Option(
             "--schema",
             metavar="S",
-            help="A preset (ulb, handbook, ledger) or a TOML file; the model's own if absent.",
+            help="A preset or a TOML file; the model's own if absent.",
         ),
     ] = None
     model: Annotated[

@@ -10,6 +10,7 @@ import numpy as np
 from beam_fraud.evaluation.charts import visible
 from beam_fraud.evaluation.explore.rows import Floats, Rate, Rows, Whole, rates
 from beam_fraud.evaluation.rows import hours_of, weekdays_of
+from beam_fraud.records.text import as_mask
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.event_time import event_micros
 
@@ -86,15 +87,19 @@ class Holders:
 def holders(rows: Rows) -> tuple[Holders, ...]:
     """Return the figures of accounts and merchants that the schema has."""
     roles: tuple[Literal["account_id", "merchant_id"], ...] = ("account_id", "merchant_id")
-    return tuple(_holders(role, rows) for role in roles if rows.features.schema.role(role))
+    named = (role for role in roles if rows.features.schema.role(role))
+    return tuple(_holders(role, rows) for role in named if rows.texts(role).is_valid().true_count)
 
 
 def _holders(role: Literal["account_id", "merchant_id"], rows: Rows) -> Holders:
-    encoded = rows.texts(role).dictionary_encode()
+    texts = rows.texts(role)
+    there = texts.is_valid()
+    encoded = texts.filter(there).dictionary_encode()
     codes = np.asarray(encoded.indices, dtype=np.int64)
     distinct = len(encoded.dictionary)
     counts = np.bincount(codes, minlength=distinct)
-    frauds = np.sort(np.bincount(codes[rows.fraud], minlength=distinct))
+    fraud = rows.fraud[as_mask(there)]
+    frauds = np.sort(np.bincount(codes[fraud], minlength=distinct))
     total = int(frauds.sum())
     worst = int(frauds[-max(distinct // 100, 1) :].sum())
     return Holders(
