@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -29,6 +30,8 @@ SPECS = (
         delay="2h",
     ),
 )
+#: The same, with amounts by currency.
+SPECS_BY_CURRENCY = tuple(replace(spec, by_currency=True) for spec in SPECS)
 
 
 def reference(
@@ -61,7 +64,12 @@ def reference(
                         known = _known_frauds(rows, frauds, i, end - length, end, arrival)
                         value = known / len(seen) if seen else 0.0
                     elif aggregate != "seconds_since_last":
-                        value = _value(rows, i, seen, aggregate)
+                        among = seen
+                        if spec.name(aggregate, window) in spec.amounts_by_currency:
+                            assert rows.of_currency is not None
+                            own = rows.of_currency[i]
+                            among = [j for j in seen if rows.of_currency[j] == own]
+                        value = _value(rows, i, among, aggregate)
                     elif window == spec.windows[0]:
                         value = _since_last(rows, i, spec.horizon, arrival)
                     else:
@@ -172,3 +180,12 @@ def keyed_rows(draw: st.DrawFn, max_size: int = 40) -> tuple[KeyRows, Frauds]:
     visible = (time + later)[places]
     transaction = np.arange(n, dtype=np.uint64)[places]
     return rows, Frauds(key[places], time[places], visible, places, transaction)
+
+
+@st.composite
+def rows_in_currencies(draw: st.DrawFn, max_size: int = 40) -> tuple[KeyRows, Frauds]:
+    """Return the rows of `keyed_rows` in a few currencies."""
+    rows, frauds = draw(keyed_rows(max_size))
+    currency = draw(st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows)))
+    of_currency = rows.key * np.uint64(7) + np.array(currency, dtype=np.uint64)
+    return replace(rows, of_currency=of_currency), frauds

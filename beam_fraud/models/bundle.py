@@ -122,7 +122,10 @@ class Bundle:
             feature.
         """
         # The model defines its features; only the places of the columns may differ.
-        needed = FeatureSet(self.schema, order=self.manifest.features).velocity
+        needed = tuple(
+            replace(definition, by_currency=bool(definition.by_currency))
+            for definition in FeatureSet(self.schema, order=self.manifest.features).velocity
+        )
         computed = {name for definition in needed for name in definition.names}
         offered = computed.union(FeatureSet(replace(schema, velocity=())).names)
         for name in self.manifest.features:

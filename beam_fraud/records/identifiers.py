@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,25 @@ def rounded(values: pa.StringArray) -> int:
         return 0
     scientific = pc.match_substring_regex(values, _SCIENTIFIC)
     return int(pc.sum(scientific).as_py() or 0)
+
+
+def as_codes(identifiers: Identifiers) -> Identifiers:
+    """Return identifiers of few values as codes: without white space around, in upper case.
+
+    Example:
+      >>> as_codes(as_identifiers(pa.array([" eur", "EUR", " "]))).values.to_pylist()
+      ['EUR', 'EUR', None]
+    """
+    few = identifiers.values.dictionary_encode()
+    codes = pc.utf8_upper(pc.utf8_trim_whitespace(few.dictionary))
+    if codes.equals(few.dictionary):
+        return identifiers
+    blank = pa.array([not code for code in codes.to_pylist()])
+    values = pc.if_else(blank, pa.scalar(None, pa.string()), codes).take(few.indices)
+    absent = identifiers.absent | (
+        as_mask(values.is_null()) & as_mask(identifiers.values.is_valid())
+    )
+    return replace(identifiers, values=values, absent=absent)
 
 
 def _without_fraction(values: pa.StringArray) -> pa.StringArray:

@@ -216,7 +216,7 @@ def kinds_of(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
             elif role in _MEASURES:
                 kinds[part] = "measure"
             else:
-                kinds[part] = "identifier" if schema.reading == 2 else "exact"
+                kinds[part] = "identifier" if schema.reading >= 2 else "exact"
     return tuple((column, kinds[column]) for column in schema.columns(labels=labels))
 
 

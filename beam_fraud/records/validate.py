@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import time_ns
 
 import numpy as np
@@ -17,7 +18,7 @@ from beam_fraud.records.dead_letters import dead_letters, no_dead_letters, witho
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
 from beam_fraud.records.faults import Faults, faults_of_parsing
-from beam_fraud.records.identifiers import as_identifiers, rounded
+from beam_fraud.records.identifiers import Identifiers, as_codes, as_identifiers, rounded
 from beam_fraud.records.label_values import as_labels
 from beam_fraud.records.numbers import Numbers, as_numbers, in_major_units
 from beam_fraud.records.time_settlement import plausibly_read, settled_notation
@@ -144,7 +145,9 @@ class _Columns:
         if "currency" in roles:
             rejected = FeatureColumn("currency", "categorical") in self._schema.features
             missing = "missing_feature" if rejected else "allow"
-            columns["currency"] = self._text(roles["currency"], missing=missing)
+            columns["currency"] = self._recorded(
+                roles["currency"], self._currencies, missing=missing
+            )
         if labels != "ignored" and "label" in roles:
             columns |= self._labels(required=labels == "required")
         for feature in self._schema.features:
@@ -170,17 +173,28 @@ class _Columns:
         return identifiers
 
     def _text(self, column: str, *, missing: str, notation: IdNotation = AS_WRITTEN) -> pa.Array:
+        return self._recorded(column, self._identifiers(column, notation), missing=missing)
+
+    def _identifiers(self, column: str, notation: IdNotation = AS_WRITTEN) -> Identifiers:
         schema = self._schema
         if column in schema.composites:
             parts = [self._values(part) for part in schema.composites[column]]
-            identifiers = composite_identifiers(parts, notation, schema.absent_ids)
-        else:
-            identifiers = as_identifiers(
-                self._values(column),
-                notation,
-                absent=schema.absent_ids,
-                whole_floats=schema.reading == 2,
-            )
+            return composite_identifiers(parts, notation, schema.absent_ids)
+        return as_identifiers(
+            self._values(column),
+            notation,
+            absent=schema.absent_ids,
+            whole_floats=schema.reading >= 2,
+        )
+
+    @cached_property
+    def _currencies(self) -> Identifiers:
+        """The values of the role `currency`."""
+        written = self._identifiers(self._schema.roles["currency"])
+        return as_codes(written) if self._schema.reading >= 3 else written
+
+    def _recorded(self, column: str, identifiers: Identifiers, *, missing: str) -> pa.Array:
+        """Record the faults of identifiers, and return the values."""
         self._faults.add("wrong_type", column, identifiers.unreadable)
         self._faults.add("too_long", column, identifiers.too_long)
         if missing != "allow":
@@ -197,7 +211,7 @@ class _Columns:
         self._faults.add("impossible_time", column, times.impossible)
         if self._schema.time.naive is None and self._schema.timezone != "UTC":
             self.doubts[Doubt.ZONE] += int(np.count_nonzero(times.naive))
-        if self._schema.reading == 2 and self._schema.time.doubted:
+        if self._schema.reading >= 2 and self._schema.time.doubted:
             self._doubt(self.event_times[~unknown], times.assumed)
         if self._latest is not None:
             self._faults.add("future_time", column, times.micros > self._latest)
@@ -220,9 +234,8 @@ class _Columns:
         amounts = self._numbers(column)
         values = amounts.values
         if self._schema.notation_of(column).unit == "minor":
-            currency = self._schema.role("currency")
-            codes = None if currency is None else as_identifiers(self._values(currency)).values
-            values = in_major_units(values, codes)
+            known = "currency" in self._schema.roles
+            values = in_major_units(values, self._currencies.values if known else None)
         self._faults.add("missing_amount", column, amounts.absent)
         self._add_unreadable(column, amounts)
         self._faults.add("non_finite_amount", column, ~np.isfinite(values))

@@ -51,8 +51,9 @@ COMPOSITE_ROLES = (*ID_ROLES, "event_time", "labelled_at")
 #: Roles that can be absent in a row, if the schema says so.
 OPTIONAL_ROLES = ("account_id", "merchant_id")
 #: Rules by which values are read that no notation describes. By 1 the schemas of bundles without a
-#: number are read: `12.0` is an id, and `nan` as well. By 2 they are the id 12 and no id.
-Reading = Literal[1, 2]
+#: number are read: `12.0` is an id, and `nan` as well. By 2 they are the id 12 and no id. By 3
+#: currencies are codes, trimmed and in upper case; before, they are as written.
+Reading = Literal[1, 2, 3]
 #: Roles of the label and its time.
 LABEL_ROLES = ("label", "labelled_at")
 #: Time of an event everywhere in the graph: microseconds, UTC.
@@ -135,10 +136,16 @@ class Schema:
     #: How files of text are written.
     source: SourceNotation = PLAIN_TEXT
     #: Rules for what no notation describes.
-    reading: Reading = 2
+    reading: Reading = 3
 
     def __post_init__(self) -> None:
-        """Check the schema."""
+        """Check the schema, and decide whether amounts are aggregated by currency."""
+        if "currency" in self.roles:
+            decided = (
+                replace(spec, by_currency=True) if spec.by_currency is None else spec
+                for spec in self.velocity
+            )
+            object.__setattr__(self, "velocity", tuple(decided))
         for role in self.roles:
             if role not in ROLES:
                 raise UsageError(
@@ -218,6 +225,11 @@ class Schema:
                     f"{where}: distinct_merchant needs a column for 'merchant_id'",
                     Code.SCHEMA_VELOCITY,
                 )
+            if spec.amounts_by_currency and "currency" not in self.roles:
+                raise UsageError(
+                    f"{where}: amounts by currency need a column for 'currency'",
+                    Code.SCHEMA_VELOCITY,
+                )
             for name in spec.names:
                 if name in names:
                     raise UsageError(
@@ -294,7 +306,7 @@ class Schema:
     @property
     def absent_ids(self) -> tuple[str, ...]:
         """Spellings of an absent id or category, beside the empty text."""
-        return self.absent if self.reading == 2 else ()
+        return self.absent if self.reading >= 2 else ()
 
     def transactions(self, *, labels: Labels) -> pa.Schema:
         """Return the Arrow schema of validated transactions: roles, then feature columns.
@@ -353,7 +365,9 @@ class Schema:
             features = tuple(FeatureColumn(**column) for column in columns)
             # Schemas of earlier versions have none.
             specs = cast(list[Any], fields.pop("velocity", []))
-            velocity = tuple(Velocity.from_dict(spec) for spec in specs)
+            # A definition that does not say so aggregates all currencies together.
+            decided = {"by_currency": False} if "currency" in fields["roles"] else {}
+            velocity = tuple(Velocity.from_dict({**decided, **spec}) for spec in specs)
             if "reading" not in fields:
                 fields["time"] = {"origin": fields.pop("time_origin", None)}
                 fields["reading"] = 1

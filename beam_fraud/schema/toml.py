@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.notation import (
@@ -96,6 +96,12 @@ class _Source(_Table):
     unwrap: Annotated[Unwrap | None, must_be('"debezium" or "cloudevents"')] = None
 
 
+class _Currency(_Table):
+    windows: Annotated[Literal["separate", "together"], must_be("one of separate, together")] = (
+        "separate"
+    )
+
+
 class _Velocity(_Table):
     key: Annotated[_Texts, must_be('as in key = "account_id" or ["account_id", "merchant_id"]')]
     windows: Annotated[_Texts, must_be('as in windows = ["1d", "7d"]')]
@@ -115,6 +121,7 @@ class _Document(_Table):
     label: Annotated[dict[str, Any], must_be("written as [label]")] = {}
     missing: Annotated[dict[str, Any] | None, must_be("written as [missing]")] = None
     amount: Annotated[dict[str, Any], must_be("written as [amount]")] = {}
+    currency: Annotated[dict[str, Any] | None, must_be("written as [currency]")] = None
     source: Annotated[dict[str, Any], must_be("written as [source]")] = {}
     feature: Annotated[Sequence[Any], must_be("written as [[feature]]")] = ()
     velocity: Annotated[Sequence[Any], must_be("written as [[velocity]]")] = ()
@@ -163,6 +170,7 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
     amount = read_table(document.amount, _Amount, f"{where}: [amount]")
     features = list(_entries(document.feature, _Feature, "feature", "column", where))
     velocity = _entries(document.velocity, _Velocity, "velocity", "key", where)
+    together = _currency(document, roles, where).windows == "together"
     return Schema(
         name=Path(where).stem if document.name is None else document.name,
         roles={role: " + ".join(parts) for role, parts in columns.items()},
@@ -170,7 +178,7 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
         calendar=document.calendar,
         timezone=document.timezone,
         allow_negative=amount.allow_negative,
-        velocity=tuple(_velocity(one, at) for at, one in velocity),
+        velocity=tuple(_velocity(one, at, False if together else None) for at, one in velocity),
         time=_time(document, where),
         numbers=_numbers(document, roles, amount, features, where),
         ids=_ids(document, roles, where),
@@ -286,6 +294,13 @@ def _source(document: _Document, where: str) -> SourceNotation:
         return SourceNotation(table.encoding, table.delimiter, table.quote, header, table.unwrap)
 
 
+def _currency(document: _Document, roles: Mapping[str, _Role], where: str) -> _Currency:
+    at = f"{where}: [currency]"
+    if document.currency is not None and "currency" not in roles:
+        raise UsageError(f"{at} needs a column for the role 'currency'", Code.ROLE_MISSING)
+    return read_table(document.currency or {}, _Currency, at)
+
+
 def _keys(table: _Table, kind: type[_Table]) -> dict[str, Any]:
     """Return the keys of `kind` that a table has, with their values."""
     values = ((name, getattr(table, name)) for name in kind.__struct_fields__)
@@ -312,10 +327,14 @@ def _entries(
         yield at, read_table(table, kind, at)
 
 
-def _velocity(table: _Velocity, where: str) -> Velocity:
+def _velocity(table: _Velocity, where: str, by_currency: bool | None) -> Velocity:
     try:
         return Velocity(
-            _texts(table.key), _texts(table.windows), _texts(table.aggregates), table.delay
+            _texts(table.key),
+            _texts(table.windows),
+            _texts(table.aggregates),
+            table.delay,
+            by_currency,
         )
     except UsageError as error:
         raise UsageError(f"{where}: {str(error).partition(': ')[2]}", error.code) from None

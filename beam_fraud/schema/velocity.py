@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ AGGREGATES = (
     "distinct_merchant",
     "risk",
 )
+#: Aggregates of amounts; the others do not depend on the amounts.
+_OF_AMOUNTS = frozenset({"sum", "mean", "max", "min", "std", "ratio"})
 #: Aggregates that can be undefined for a non-empty window.
 _UNDEFINED = frozenset({"std", "ratio", "seconds_since_last"})
 #: Aggregates that are undefined if a window, by its delay, is empty.
@@ -55,6 +57,8 @@ class Velocity:
     aggregates: tuple[str, ...]
     #: Time between the windows' end and now.
     delay: str = "0d"
+    #: Whether amounts are aggregated by key and currency; None until a schema decides.
+    by_currency: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the definition."""
@@ -129,6 +133,14 @@ class Velocity:
         )
 
     @property
+    def amounts_by_currency(self) -> tuple[str, ...]:
+        """Names of the features whose windows hold only transactions in the row's currency."""
+        if not self.by_currency or "currency" in self.key:
+            return ()
+        selected = tuple(a for a in self.aggregates if a in _OF_AMOUNTS)
+        return replace(self, aggregates=selected).names if selected else ()
+
+    @property
     def window_microseconds(self) -> tuple[int, ...]:
         """Lengths of the windows, in their order."""
         return tuple(microseconds(window) for window in self.windows)
@@ -143,7 +155,8 @@ class Velocity:
         """Names of the features that can be NaN, for example for a key's first transaction."""
         undefined = _UNDEFINED_IF_EMPTY if self.delay_microseconds else _UNDEFINED
         selected = tuple(a for a in self.aggregates if a in undefined)
-        return replace(self, aggregates=selected).names if selected else ()
+        names = replace(self, aggregates=selected).names if selected else ()
+        return tuple(dict.fromkeys((*names, *self.amounts_by_currency)))
 
     @property
     def horizon(self) -> int:
@@ -185,7 +198,11 @@ class Velocity:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the definition as JSON-compatible values, the form in a manifest."""
-        return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
+        values = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
+        if not self.by_currency:
+            # The form of definitions before there was a choice.
+            del values["by_currency"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Velocity:
@@ -196,7 +213,7 @@ class Velocity:
         """
         try:
             fields: dict[str, Any] = {
-                name: value if isinstance(value, str) else tuple(value)
+                name: value if isinstance(value, str | bool) else tuple(value)
                 for name, value in values.items()
             }
             return cls(**fields)
@@ -204,3 +221,31 @@ class Velocity:
             raise UsageError(
                 f"velocity: not one of this version's ({error})", Code.SCHEMA_VALUE
             ) from None
+
+
+def by_grouping(
+    definitions: Sequence[Velocity],
+) -> tuple[tuple[Velocity, ...], tuple[Velocity, ...]]:
+    """Divide the features of one key by what their windows hold.
+
+    Returns:
+      Definitions of the features whose windows hold all transactions of the key, and of those whose
+      windows hold only transactions in the row's currency.
+
+    Example:
+      >>> both = Velocity(("account_id",), ("1d",), ("count", "mean"), by_currency=True)
+      >>> [[part.names for part in parts] for parts in by_grouping([both])]
+      [[('account_count_1d',)], [('account_mean_1d',)]]
+    """
+    parts: dict[bool, list[Velocity]] = {False: [], True: []}
+    for definition in definitions:
+        if not definition.amounts_by_currency:
+            parts[False].append(definition)
+            continue
+        for by_currency in (False, True):
+            aggregates = tuple(
+                a for a in definition.aggregates if (a in _OF_AMOUNTS) is by_currency
+            )
+            if aggregates:
+                parts[by_currency].append(replace(definition, aggregates=aggregates))
+    return tuple(parts[False]), tuple(parts[True])

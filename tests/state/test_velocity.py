@@ -22,6 +22,7 @@ HASH = IdHash.random()
 DAY = 86_400_000_000
 DEFINITIONS = (
     Velocity(("account_id",), ("1d", "3d"), ("count", "mean", "std", "distinct_merchant")),
+    Velocity(("account_id",), ("4d",), ("ratio", "sum", "max"), by_currency=True),
     Velocity(("account_id",), ("2d",), ("count", "risk"), delay="1d"),
 )
 UTC = pa.timestamp("us", "UTC")
@@ -38,6 +39,7 @@ def transactions(rows: int, seed: int = 1, *, days: int = 10) -> pa.RecordBatch:
             "account_id": [accounts[i] for i in random.integers(0, 4, rows)],
             "merchant_id": [f"m{i}" for i in random.integers(0, 5, rows)],
             "amount": random.integers(1, 10_000, rows) / 100,
+            "currency": pa.array([("EUR", "JPY", None)[i % 3] for i in range(rows)], pa.string()),
         }
     )
 

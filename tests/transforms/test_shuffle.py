@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,6 +35,7 @@ ACCOUNT = (
 )
 MERCHANT = (Velocity(("merchant_id",), ("1d",), ("count", "risk"), delay="1d"),)
 BOTH = (Velocity(("account_id", "merchant_id"), ("7d",), ("sum",)),)
+BY_CURRENCY = tuple(replace(definition, by_currency=True) for definition in ACCOUNT)
 
 
 def batch_of(values: list[int]) -> pa.RecordBatch:
@@ -112,13 +114,14 @@ def transactions(rows: int = 3_000) -> pa.Table:
             "account_id": pa.array(accounts, pa.string()),
             "merchant_id": merchants,
             "amount": rng.exponential(50, rows).round(2),
+            "currency": pa.array(np.array(["EUR", "JPY", None])[rng.integers(0, 3, rows)]),
             "label": pa.array((rng.random(rows) < 0.1).astype(np.int8)),
             ORDER: rng.permutation(rows),
         }
     )
 
 
-@pytest.mark.parametrize("definitions", [ACCOUNT, MERCHANT, BOTH])
+@pytest.mark.parametrize("definitions", [ACCOUNT, MERCHANT, BOTH, BY_CURRENCY])
 @pytest.mark.parametrize("most_rows", [100_000, 700])
 def test_parts_have_the_features_of_all_rows(
     definitions: tuple[Velocity, ...], most_rows: int, tmp_path: Path

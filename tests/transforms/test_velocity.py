@@ -14,7 +14,7 @@ from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.runners.submission import Submission
 from beam_fraud.transforms.order import ORDER
 from beam_fraud.transforms.velocity import AddVelocity
-from tests.transforms.test_shuffle import ACCOUNT, MERCHANT, nan_equal, transactions
+from tests.transforms.test_shuffle import BY_CURRENCY, MERCHANT, nan_equal, transactions
 
 
 @pytest.mark.parametrize("by_files", [True, False])
@@ -22,7 +22,7 @@ def test_features_are_those_of_all_rows_at_once(
     tmp_path: Path, by_files: bool, beam_args: tuple[str, ...]
 ) -> None:
     value = transactions().sort_by([("event_time", "ascending"), (ORDER, "ascending")])
-    definitions = (*ACCOUNT, *MERCHANT)
+    definitions = (*BY_CURRENCY, *MERCHANT)
     expected = with_velocity(value, definitions).sort_by(ORDER)
     batches = value.combine_chunks().to_batches(max_chunksize=250)
 

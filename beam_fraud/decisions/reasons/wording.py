@@ -97,11 +97,11 @@ def as_span(seconds: float) -> str:
 _ROLES = {"account_id": "account", "merchant_id": "merchant"}
 _WINDOW_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _AMOUNTS = {
-    "sum": "{whose} transactions {when} total",
-    "mean": "{whose} mean amount {when} is",
-    "max": "{whose} largest amount {when} is",
-    "min": "{whose} smallest amount {when} is",
-    "std": "{whose} amounts {when} vary by",
+    "sum": "{whose} transactions{same} {when} total",
+    "mean": "{whose} mean amount{same} {when} is",
+    "max": "{whose} largest amount{same} {when} is",
+    "min": "{whose} smallest amount{same} {when} is",
+    "std": "{whose} amounts{same} {when} vary by",
 }
 
 
@@ -132,6 +132,8 @@ def _velocity_words(definition: Velocity, aggregate: str, window: str) -> Words:
         # It looks back as far as the longest window.
         window = max(definition.windows, key=microseconds)
     when = _when(window, definition)
+    by_currency = definition.name(aggregate, window) in definition.amounts_by_currency
+    same = " in this currency" if by_currency else ""
     match aggregate:
         case "count":
             return _count("transaction", f"{{}} of {key} {when}")
@@ -151,19 +153,19 @@ def _velocity_words(definition: Velocity, aggregate: str, window: str) -> Words:
                 compared_if_absent=False,
             )
         case "ratio":
-            mean = f"{whose} mean amount {when}"
+            mean = f"{whose} mean amount{same} {when}"
             return Words(
                 _times,
                 lambda _, short: f"the amount is {short} {mean}",
                 f"{mean} is not known, so there is nothing to compare the amount with",
                 compared_if_absent=False,
             )
-    what = _AMOUNTS[aggregate].format(whose=whose, when=when)
+    what = _AMOUNTS[aggregate].format(whose=whose, same=same, when=when)
     few = "fewer than two transactions" if aggregate == "std" else "no transaction"
     return Words(
         as_money,
         lambda _, short: f"{what} {short}",
-        f"{few} of {key} {when}",
+        f"{few} of {key}{same} {when}",
         compared_if_absent=False,
     )
 

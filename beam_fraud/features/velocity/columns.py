@@ -43,7 +43,7 @@ def with_velocity(transactions: Rows, definitions: Sequence[Velocity]) -> Rows:
     for same_key in by_key(definitions).values():
         keyed = keyed_rows(transactions, same_key, IdHash.random())
         features = batch_features(keyed.rows, keyed.frauds, same_key)
-        columns |= {name: keyed.spread(values) for name, values in features.items()}
+        columns |= _spread(keyed, same_key, features)
     names = [name for definition in definitions for name in definition.names]
     return _appended(transactions, {name: columns[name] for name in names})
 
@@ -85,8 +85,19 @@ def with_features(
     Returns:
       The n rows, then a float64 column per feature.
     """
-    names = [name for definition in same_key for name in definition.names]
-    return _appended(transactions, {name: keyed.spread(features[name]) for name in names})
+    return _appended(transactions, _spread(keyed, same_key, features))
+
+
+def _spread(
+    keyed: KeyedTransactions,
+    same_key: Sequence[Velocity],
+    features: Mapping[str, npt.NDArray[np.float64]],
+) -> dict[str, npt.NDArray[np.float64]]:
+    return {
+        name: keyed.spread(features[name], by_currency=name in definition.amounts_by_currency)
+        for definition in same_key
+        for name in definition.names
+    }
 
 
 def keyed_rows(
@@ -99,6 +110,7 @@ def keyed_rows(
         hashing,
         merchants=any(definition.needs_merchants for definition in same_key),
         labels=any(definition.needs_labels for definition in same_key),
+        currencies=any(definition.amounts_by_currency for definition in same_key),
     )
 
 

@@ -1,4 +1,4 @@
-"""The input of velocity features: key, time, amount, merchant, known fraud."""
+"""The input of velocity features: key, time, amount, merchant, currency, known fraud."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class KeyRows:
     amount: Units
     #: uint64[n], hash of the merchant, 0 for null; None if no feature needs it.
     merchant: Hashes | None = None
+    #: uint64[n], hash of the key and the currency; None if no feature needs it.
+    of_currency: Hashes | None = None
 
     def __len__(self) -> int:
         return len(self.key)
@@ -36,7 +38,13 @@ class KeyRows:
     def take(self, rows: npt.NDArray[np.int64] | Mask | slice) -> KeyRows:
         """Return some rows, by positions, mask or slice."""
         merchant = None if self.merchant is None else self.merchant[rows]
-        return KeyRows(self.key[rows], self.time[rows], self.amount[rows], merchant)
+        of_currency = None if self.of_currency is None else self.of_currency[rows]
+        return KeyRows(self.key[rows], self.time[rows], self.amount[rows], merchant, of_currency)
+
+    def by_currency(self) -> KeyRows:
+        """Return the rows by key and currency, without merchants, which no amount depends on."""
+        assert self.of_currency is not None
+        return KeyRows(self.of_currency, self.time, self.amount)
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,23 @@ class KeyedTransactions:
     frauds: Frauds | None
     #: bool[n], which transactions have a key; None for all.
     keyed: Mask | None
+    #: bool[len(rows)], which rows lack a currency; None if none does, or no feature needs it.
+    without_currency: Mask | None = None
 
-    def spread(self, feature: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Spread a feature of the rows (float64[len(rows)]) to float64[n], NaN without a key."""
+    def spread(
+        self, feature: npt.NDArray[np.float64], *, by_currency: bool = False
+    ) -> npt.NDArray[np.float64]:
+        """Spread a feature of the rows to all transactions.
+
+        Args:
+          feature: float64[len(rows)].
+          by_currency: whether it is undefined without a currency.
+
+        Returns:
+          float64[n], NaN where it is undefined or the key is absent.
+        """
+        if by_currency and self.without_currency is not None:
+            feature = np.where(self.without_currency, np.nan, feature)
         if self.keyed is None:
             return feature
         spread = np.full(len(self.keyed), np.nan)
@@ -95,6 +117,7 @@ def key_rows(
     *,
     merchants: bool = False,
     labels: bool = False,
+    currencies: bool = False,
 ) -> KeyedTransactions:
     """Return the rows of one key, without transactions with a null in the key.
 
@@ -105,6 +128,7 @@ def key_rows(
       hashing: one hash for all rows processed together.
       merchants: whether a feature counts merchants.
       labels: whether a feature counts frauds; without a column `label` none are known.
+      currencies: whether a feature aggregates amounts by currency.
 
     Raises:
       FraudError: an amount is too large.
@@ -129,13 +153,20 @@ def key_rows(
         # Filter before hashing: rows without a key are not needed.
         transactions = transactions.filter(pa.array(keyed))
         columns = [_array(transactions, name) for name in key]
+    keys, of_currency, without_currency = hashing.of_columns(columns), None, None
+    if currencies:
+        currency = _array(transactions, "currency")
+        of_currency = hashing.of_words([keys, _of_few(currency, hashing)])
+        without_currency = np.asarray(currency.is_null()) if currency.null_count else None
     rows = KeyRows(
-        hashing.of_columns(columns),
+        keys,
         _times(_array(transactions, "event_time")),
         to_units(np.asarray(_array(transactions, "amount"), dtype=np.float64)),
         _merchants(_array(transactions, "merchant_id"), hashing) if merchants else None,
+        of_currency,
     )
-    return KeyedTransactions(rows, _frauds(transactions, rows, hashing) if labels else None, keyed)
+    frauds = _frauds(transactions, rows, hashing) if labels else None
+    return KeyedTransactions(rows, frauds, keyed, without_currency)
 
 
 def _frauds(
@@ -159,6 +190,13 @@ def _frauds(
 def _merchants(ids: pa.StringArray, hashing: IdHash) -> Hashes:
     hashes = np.maximum(hashing.of(ids), np.uint64(1))
     return np.where(np.asarray(ids.is_valid()), hashes, np.uint64(0))
+
+
+def _of_few(texts: pa.StringArray, hashing: IdHash) -> Hashes:
+    """Return the hashes of texts of which there are few; nulls are the empty text."""
+    few = texts.fill_null("").dictionary_encode()
+    hashes: Hashes = hashing.of(few.dictionary)[np.asarray(few.indices)]
+    return hashes
 
 
 def _times(times: pa.Array) -> Times:

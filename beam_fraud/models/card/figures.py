@@ -152,7 +152,9 @@ def _velocity(definition: Velocity, aggregate: str, window: str) -> str:
     when = f"the last {window}"
     if definition.delay_microseconds:
         when = f"the {window} that ended {definition.delay} ago"
-    return f"{_AGGREGATES[aggregate]} of the {key} in {when}"
+    by_currency = definition.name(aggregate, window) in definition.amounts_by_currency
+    same = ", in the transaction's currency" if by_currency else ""
+    return f"{_AGGREGATES[aggregate]} of the {key} in {when}{same}"
 
 
 def _plain(name: str, features: FeatureSet) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_fraud.features.velocity.batch.key_slices import (
     SLICE_ROWS,
@@ -37,7 +39,7 @@ from beam_fraud.features.velocity.window_totals import (
     refuse_too_many,
     seconds_since,
 )
-from beam_fraud.schema.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity, by_grouping
 
 
 def batch_features(
@@ -72,6 +74,32 @@ def batch_features(
       >>> features["account_mean_1h"].tolist()
       [1.0, 2.0]
     """
+    by_key, by_currency = by_grouping(specs)
+    if by_key and by_currency and _grouped_alike(rows):
+        # The windows are the same.
+        by_key, by_currency = tuple(specs), ()
+    features = dict[str, Feature]()
+    if by_key:
+        features |= _features(rows, frauds, by_key, arrival, slice_rows)
+    if by_currency:
+        features |= _features(rows.by_currency(), None, by_currency, arrival, slice_rows)
+    return {name: features[name] for spec in specs for name in spec.names}
+
+
+def _grouped_alike(rows: KeyRows) -> bool:
+    """Return whether every key has one currency."""
+    assert rows.of_currency is not None
+    return len(pc.unique(pa.array(rows.key))) == len(pc.unique(pa.array(rows.of_currency)))
+
+
+def _features(
+    rows: KeyRows,
+    frauds: Frauds | None,
+    specs: Sequence[Velocity],
+    arrival: Places | None,
+    slice_rows: int,
+) -> dict[str, Feature]:
+    """Return the features whose windows hold all rows of a key."""
     features = {name: np.empty(len(rows)) for spec in specs for name in spec.names}
     if arrival is not None and (arrival[1:] < arrival[:-1]).any():
         arrived = np.argsort(arrival)

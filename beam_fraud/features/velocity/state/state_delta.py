@@ -15,10 +15,11 @@ from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 
 Mask = npt.NDArray[np.bool_]
 
-#: Header: version, merchants flag, number of rows, of labels with an id, and without.
+#: Header: version, flags, number of rows, of labels with an id, and without.
 _HEADER = struct.Struct("<BBqqq")
-#: Versions without and with a fingerprint of the id hash after the header.
-_UNKEYED, _KEYED = 1, 2
+#: Versions without and with a fingerprint of the id hash after the header; and with both a
+#: fingerprint and hashes of the currencies.
+_UNKEYED, _KEYED, _CURRENCIES = 1, 2, 3
 _FINGERPRINT = struct.Struct("<q")
 _NO_HASHES = np.zeros(0, dtype=np.uint64)
 _NOTHING = np.zeros(0, dtype=np.int64)
@@ -82,14 +83,15 @@ class StateDelta:
         rows, labels, nameless = self.rows, self.labels.frauds, self.nameless
         assert labels.transaction is not None
         columns: list[npt.NDArray[np.generic]] = [rows.key, rows.time, rows.amount]
-        if rows.merchant is not None:
-            columns.append(rows.merchant)
+        columns += [hashes for hashes in (rows.merchant, rows.of_currency) if hashes is not None]
         columns += [labels.key, labels.time, labels.visible, labels.transaction, self.labels.fraud]
         columns += [nameless.key, nameless.time, nameless.visible]
         sizes = (len(rows), len(labels), len(nameless))
         version = _KEYED if fingerprint else _UNKEYED
+        if rows.of_currency is not None:
+            version = _CURRENCIES
         header = _HEADER.pack(version, rows.merchant is not None, *sizes)
-        if fingerprint:
+        if version != _UNKEYED:
             header += _FINGERPRINT.pack(fingerprint)
         return b"".join((header, *(np.ascontiguousarray(column).data for column in columns)))
 
@@ -102,11 +104,11 @@ class StateDelta:
         """
         try:
             version, merchants, rows, labels, nameless = _HEADER.unpack_from(data)
-            if version not in (_UNKEYED, _KEYED):
+            if version not in (_UNKEYED, _KEYED, _CURRENCIES):
                 raise ValueError(f"version {version}")
             start = _HEADER.size
             kept_under = 0
-            if version == _KEYED:
+            if version != _UNKEYED:
                 (kept_under,) = _FINGERPRINT.unpack_from(data, start)
                 start += _FINGERPRINT.size
             if kept_under != fingerprint:
@@ -118,6 +120,7 @@ class StateDelta:
                     columns.integers(rows),
                     columns.integers(rows),
                     columns.hashes(rows) if merchants else None,
+                    columns.hashes(rows) if version == _CURRENCIES else None,
                 ),
                 _labels(columns, labels),
                 Frauds(
@@ -137,11 +140,13 @@ def joined(deltas: Sequence[StateDelta]) -> StateDelta:
     """Concatenate several deltas."""
     some_rows = [delta.rows for delta in deltas if len(delta.rows)]
     with_merchants = [rows.merchant for rows in some_rows if rows.merchant is not None]
+    of_currencies = [rows.of_currency for rows in some_rows if rows.of_currency is not None]
     rows = KeyRows(
         np.concatenate([_NO_HASHES, *(rows.key for rows in some_rows)]),
         np.concatenate([_NOTHING, *(rows.time for rows in some_rows)]),
         np.concatenate([_NOTHING, *(rows.amount for rows in some_rows)]),
         np.concatenate(with_merchants) if with_merchants else None,
+        np.concatenate(of_currencies) if of_currencies else None,
     )
     labels = [delta.labels for delta in deltas]
     frauds = Frauds(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from itertools import islice
 
@@ -23,7 +24,7 @@ from beam_fraud.features.velocity.window_totals import (
     refuse_too_many,
     seconds_since,
 )
-from beam_fraud.schema.velocity import Velocity
+from beam_fraud.schema.velocity import Velocity, by_grouping
 
 #: Maximum of chains; rows in random order make more, which the caller must avoid.
 MOST_CHAINS = 16
@@ -83,8 +84,8 @@ def seen_of_chain(chain: Integers, slots: Integers, rows: Integers) -> Integers:
     return arrivals[chain].searchsorted(arrivals[rows], "right")
 
 
-class VelocityState:
-    """The state of the velocity features of one key.
+class KeyWindows:
+    """The windows of the rows of one key.
 
     Earlier rows are in `RowRuns`, sorted by key and time with prefix sums: a window is the
     difference of two positions in each run. Each batch becomes a run.
@@ -92,29 +93,19 @@ class VelocityState:
     A row sees the rows that arrived before it. A row that is late by at most `lateness` sees all of
     them in its windows; a later one sees the remaining rows. Lateness refers to the event clock,
     which the bulk of the rows moves: a few rows far ahead make no others late.
-
-    Example:
-      >>> state = VelocityState([Velocity(("account_id",), ("1d",), ("count", "sum"))])
-      >>> rows = KeyRows(
-      ...     np.array([7, 7], dtype=np.uint64), np.array([0, 5]), np.array([10_000, 25_000])
-      ... )
-      >>> {name: feature.tolist() for name, feature in state.update(rows).items()}
-      {'account_count_1d': [1.0, 2.0], 'account_sum_1d': [1.0, 3.5]}
     """
 
-    def __init__(
-        self, specs: Sequence[Velocity], lateness: int = 0, clock: EventClock | None = None
-    ) -> None:
+    def __init__(self, specs: Sequence[Velocity], lateness: int, clock: EventClock) -> None:
         """Start empty.
 
         Args:
-          specs: definitions that share a key.
+          specs: definitions that share a key, whose windows hold all of its rows.
           lateness: microseconds that a row may be late and still see all its windows.
-          clock: the event clock; None for a new one.
+          clock: the event clock.
         """
         self.specs = tuple(specs)
         self._plan = WindowPlan.of(self.specs)
-        self._runs = RowRuns(self._plan, self._plan.horizon + lateness, clock or EventClock())
+        self._runs = RowRuns(self._plan, self._plan.horizon + lateness, clock)
         delay = self._plan.fraud_delay
         self._frauds = None if delay is None else KnownFrauds(delay)
 
@@ -279,6 +270,110 @@ class VelocityState:
     def _forget(self) -> None:
         if self._frauds is not None:
             self._frauds.forget(self._runs.origin - 1)
+
+
+class VelocityState:
+    """The state of the velocity features of one key.
+
+    Amounts by currency have windows of their own, over the same rows.
+
+    Example:
+      >>> state = VelocityState([Velocity(("account_id",), ("1d",), ("count", "sum"))])
+      >>> rows = KeyRows(
+      ...     np.array([7, 7], dtype=np.uint64), np.array([0, 5]), np.array([10_000, 25_000])
+      ... )
+      >>> {name: feature.tolist() for name, feature in state.update(rows).items()}
+      {'account_count_1d': [1.0, 2.0], 'account_sum_1d': [1.0, 3.5]}
+    """
+
+    def __init__(
+        self, specs: Sequence[Velocity], lateness: int = 0, clock: EventClock | None = None
+    ) -> None:
+        """Start empty.
+
+        Args:
+          specs: definitions that share a key.
+          lateness: microseconds that a row may be late and still see all its windows.
+          clock: the event clock; None for a new one.
+        """
+        self.specs = tuple(specs)
+        self._by_key, self._by_currency = (
+            # Each observes all rows.
+            KeyWindows(part, lateness, EventClock() if clock is None else deepcopy(clock))
+            if part
+            else None
+            for part in by_grouping(self.specs)
+        )
+        self._all = [part for part in (self._by_key, self._by_currency) if part is not None]
+
+    @property
+    def rows(self) -> int:
+        """Number of stored rows, each once."""
+        return max(part.rows for part in self._all)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return sum(part.nbytes for part in self._all)
+
+    @property
+    def needed_from(self) -> int:
+        """Event time (microseconds) from which rows and frauds still matter."""
+        return min(part.needed_from for part in self._all)
+
+    def update(self, rows: KeyRows, frauds: Frauds | None = None) -> dict[str, Feature]:
+        """Add rows and return their features as of their arrival.
+
+        Args:
+          rows: n rows in order of arrival.
+          frauds: frauds that become known with them; before the first row if `row` is None.
+
+        Returns:
+          All features by name, in the order of the definitions, float64[n].
+
+        Raises:
+          FraudError: there are too many keys, or a window holds more rows than sums are exact for.
+        """
+        features = {} if self._by_key is None else self._by_key.update(rows, frauds)
+        if self._by_currency is None:
+            return features
+        features |= self._by_currency.update(rows.by_currency())
+        return {name: features[name] for spec in self.specs for name in spec.names}
+
+    def add(self, rows: KeyRows, frauds: Frauds | None = None) -> None:
+        """Add rows in any order without features, for example from an archive.
+
+        Args:
+          rows: n rows.
+          frauds: frauds that become known with them.
+
+        Raises:
+          FraudError: there are too many keys.
+        """
+        if self._by_key is not None:
+            self._by_key.add(rows, frauds)
+        if self._by_currency is not None and len(rows):
+            self._by_currency.add(rows.by_currency())
+
+    def label(self, frauds: Frauds, fraud: npt.NDArray[np.bool_] | None = None) -> None:
+        """Add labels, known from now on.
+
+        A transaction labelled twice counts once; one labelled as genuine no longer counts.
+
+        Args:
+          frauds: m labels in order of arrival.
+          fraud: bool[m], fraud or genuine; None: all frauds.
+
+        Raises:
+          FraudError: a genuine label has no transaction id.
+        """
+        if self._by_key is not None:
+            self._by_key.label(frauds, fraud)
+
+    def expire(self) -> None:
+        """Expire rows that no window reaches, and merge all runs."""
+        for part in self._all:
+            part.expire()
 
 
 def _divided(
