@@ -121,6 +121,7 @@ class Bundle:
           FraudError: the schema lacks a feature of the model, or the key column of a velocity
             feature.
         """
+        self._check_currency(schema)
         # The model defines its features; only the places of the columns may differ.
         needed = tuple(
             replace(definition, by_currency=bool(definition.by_currency))
@@ -146,9 +147,27 @@ class Bundle:
         names = tuple(name for definition in beside for name in definition.names)
         return FeatureSet(schema, dict(self.manifest.categories), self.manifest.features, names)
 
+    def _check_currency(self, schema: Schema) -> None:
+        """Check that a schema has amounts in the currency that the model was trained on."""
+        own, given = self.schema.conversion, schema.conversion
+        taken = None if own is None else own.to
+        offered = None if given is None else given.to
+        # A model of one currency, which no column names, may take converted amounts.
+        if taken == offered or (taken is None and "currency" not in self.schema.roles):
+            return
+        raise FraudError(
+            f"{self.path}: the model takes amounts {_spoken(taken)}, and the schema {schema.name} "
+            f"has them {_spoken(offered)}; write the same to under [currency]",
+            Code.BUNDLE_SCHEMA,
+        )
+
     def velocity_names(self) -> tuple[str, ...]:
         """Return the names of the velocity features computed for the model, used by it or not."""
         return tuple(name for definition in self.features.velocity for name in definition.names)
+
+
+def _spoken(currency: str | None) -> str:
+    return "as paid" if currency is None else f"in {currency}"
 
 
 def write_bundle(

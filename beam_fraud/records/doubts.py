@@ -34,6 +34,8 @@ class Doubt(StrEnum):
     FORM = "form"
     #: An id is a number in scientific notation, which has lost its last digits.
     ROUNDED = "rounded"
+    #: An amount is converted by a rate that is older than the schema's `max_age`.
+    RATE = "rate"
 
 
 def strange_accounts(accounts: int, known: int) -> str | None:
@@ -62,6 +64,7 @@ def other_form(column: str) -> str:
 def warnings_of(doubts: Mapping[Doubt, int], schema: Schema) -> list[str]:
     """Return a warning for each doubt, with its rows and the setting that answers it."""
     column = schema.roles["event_time"]
+    age = "" if schema.conversion is None else schema.conversion.max_age
     words = {
         Doubt.ZONE: (
             f"times have no zone and are read as UTC, though the schema has timezone "
@@ -74,6 +77,11 @@ def warnings_of(doubts: Mapping[Doubt, int], schema: Schema) -> list[str]:
         Doubt.EARLY: f"times of column {column} are before 1990: {TIME_SETTING}",
         Doubt.LATE: f"times of column {column} are still to come: {TIME_SETTING}",
         Doubt.FORM: other_form(column),
+        Doubt.RATE: (
+            f"amounts are converted by rates that are older than {age}: add newer ones to the file "
+            "that rates under [currency] names and give the schema as --schema, or write a longer "
+            "max_age"
+        ),
         Doubt.ROUNDED: (
             "ids are numbers in scientific notation (2.70319E+15), as spreadsheets write long "
             "ones: the last digits are lost and different ids became one; export them as text"

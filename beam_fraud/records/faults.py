@@ -29,6 +29,8 @@ REASONS = {
     "missing_amount": "no amount",
     "non_finite_amount": "not finite",
     "negative_amount": "below zero, which the schema does not allow",
+    "missing_currency": "no currency, so the amount cannot be converted",
+    "no_rate": "no rate of the currency was known at that time",
     "too_large": "too large for a model to take",
     "missing_feature": "no value, which the schema does not allow",
     "non_finite_feature": "not finite",
@@ -45,6 +47,8 @@ SETTINGS = {
         "written"
     ),
     "invalid_label": "positive under [label] says how labels are spelled",
+    "missing_currency": "to under [currency] converts amounts, so every row needs a currency",
+    "no_rate": "rates under [currency] names the file that lacks a rate",
     "missing_id": 'missing = "allow" in the role lets rows lack it',
 }
 _NAMES = tuple(REASONS)

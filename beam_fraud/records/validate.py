@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.features.velocity.fixed_point import amount_too_large
 from beam_fraud.records.composites import composite_identifiers, composite_times
+from beam_fraud.records.conversion import convert
 from beam_fraud.records.dead_letters import dead_letters, no_dead_letters, without_skipped
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
@@ -25,6 +26,7 @@ from beam_fraud.records.time_settlement import plausibly_read, settled_notation
 from beam_fraud.records.times import Times, as_times
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.notation import AS_WRITTEN, IdNotation
+from beam_fraud.schema.rates import Conversion
 from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Labels, Schema
 from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, sources_of, with_origin
 
@@ -241,8 +243,20 @@ class _Columns:
         self._faults.add("non_finite_amount", column, ~np.isfinite(values))
         if not self._schema.allow_negative:
             self._faults.add("negative_amount", column, values < 0)
+        if self._schema.conversion is not None:
+            values = self._converted(values, self._schema.conversion)
         self._faults.add("too_large", column, self._too_large(values))
         return pa.array(values)
+
+    def _converted(
+        self, amounts: npt.NDArray[np.float64], conversion: Conversion
+    ) -> npt.NDArray[np.float64]:
+        column, currencies = self._schema.roles["currency"], self._currencies
+        converted = convert(amounts, currencies.values, self.event_times, conversion)
+        self._faults.add("missing_currency", column, currencies.absent)
+        self._faults.add("no_rate", column, converted.without_rate)
+        self.doubts[Doubt.RATE] += converted.aged
+        return converted.amounts
 
     def _numbers(self, column: str) -> Numbers:
         return as_numbers(

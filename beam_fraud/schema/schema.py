@@ -23,6 +23,7 @@ from beam_fraud.schema.notation import (
     SourceNotation,
     TimeNotation,
 )
+from beam_fraud.schema.rates import Conversion
 from beam_fraud.schema.velocity import Velocity
 
 Kind = Literal["numeric", "categorical"]
@@ -82,6 +83,8 @@ _KEY_ROLES = _CATEGORICAL_ROLES
 
 #: Fields of a schema that are notations in a manifest.
 _NOTATIONS = ("time", "numbers", "ids", "labels", "absent", "optional", "composites", "source")
+#: The same, if a manifest has them at all.
+_OPTIONAL_NOTATIONS = ("conversion",)
 
 
 @dataclass(frozen=True)
@@ -135,14 +138,17 @@ class Schema:
     composites: dict[str, tuple[str, ...]] = field(default_factory=dict)
     #: How files of text are written.
     source: SourceNotation = PLAIN_TEXT
+    #: Conversion of amounts to one currency; None for amounts as paid.
+    conversion: Conversion | None = None
     #: Rules for what no notation describes.
     reading: Reading = 3
 
     def __post_init__(self) -> None:
         """Check the schema, and decide whether amounts are aggregated by currency."""
         if "currency" in self.roles:
+            separate = self.conversion is None
             decided = (
-                replace(spec, by_currency=True) if spec.by_currency is None else spec
+                replace(spec, by_currency=separate) if spec.by_currency is None else spec
                 for spec in self.velocity
             )
             object.__setattr__(self, "velocity", tuple(decided))
@@ -178,6 +184,11 @@ class Schema:
             ) from None
 
     def _check_notation(self) -> None:
+        if self.conversion is not None and "currency" not in self.roles:
+            raise UsageError(
+                f"schema {self.name}: amounts to convert need a column for the role 'currency'",
+                Code.ROLE_MISSING,
+            )
         for role in self.optional:
             if role not in OPTIONAL_ROLES or role not in self.roles:
                 raise UsageError(
@@ -345,6 +356,8 @@ class Schema:
             for name in (*_NOTATIONS, "reading"):
                 del values[name]
             values["time_origin"] = self.time.origin
+        if self.conversion is None:
+            del values["conversion"]
         values["features"] = [asdict(feature) for feature in self.features]
         values["velocity"] = [spec.to_dict() for spec in self.velocity]
         plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(values))
@@ -372,10 +385,11 @@ class Schema:
                 fields["time"] = {"origin": fields.pop("time_origin", None)}
                 fields["reading"] = 1
             types = get_type_hints(cls)
-            for name in _NOTATIONS:
+            notations = (*_NOTATIONS, *_OPTIONAL_NOTATIONS)
+            for name in notations:
                 if name in fields:
                     fields[name] = msgspec.convert(fields[name], types[name])
-            _check_types(cls, {n: v for n, v in fields.items() if n not in _NOTATIONS})
+            _check_types(cls, {n: v for n, v in fields.items() if n not in notations})
             return cls(features=features, velocity=velocity, **fields)
         except (TypeError, KeyError, ValueError, msgspec.ValidationError) as error:
             raise UsageError(

@@ -25,6 +25,7 @@ from beam_fraud.schema.notation import (
     Unwrap,
 )
 from beam_fraud.schema.presets import PRESETS
+from beam_fraud.schema.rates import Conversion, read_rates
 from beam_fraud.schema.schema import ID_ROLES, FeatureColumn, Kind, Missing, Schema
 from beam_fraud.schema.text_file import T, Table, must_be, read_table, read_text_file, read_toml
 from beam_fraud.schema.velocity import Velocity
@@ -97,9 +98,12 @@ class _Source(_Table):
 
 
 class _Currency(_Table):
-    windows: Annotated[Literal["separate", "together"], must_be("one of separate, together")] = (
-        "separate"
-    )
+    windows: Annotated[
+        Literal["separate", "together"] | None, must_be("one of separate, together")
+    ] = None
+    to: Annotated[str | None, must_be('the code of a currency, as in to = "EUR"')] = None
+    rates: Annotated[str | None, must_be('the name of a file, as in rates = "rates.csv"')] = None
+    max_age: Annotated[str | None, must_be('text, as in max_age = "7d"')] = None
 
 
 class _Velocity(_Table):
@@ -147,22 +151,24 @@ def load_schema(name_or_path: str | Path) -> Schema:
                 f"schema {name!r} is neither a preset ({', '.join(PRESETS)}) nor a TOML file",
                 Code.SCHEMA_UNREADABLE,
             )
-        return schema_from_toml(read_text_file(path), where=str(path))
+        return schema_from_toml(read_text_file(path), str(path), path.parent)
     except (OSError, UnicodeDecodeError) as error:
         raise FraudError(
             f"schema file {path} cannot be read: {error}", Code.SCHEMA_UNREADABLE
         ) from None
 
 
-def schema_from_toml(text: str, where: str = "schema") -> Schema:
+def schema_from_toml(text: str, where: str = "schema", directory: Path = Path()) -> Schema:
     """Parse the TOML form of a schema.
 
     Args:
       text: the file's content.
       where: the file's name, for messages.
+      directory: the directory from which it names files.
 
     Raises:
       UsageError: invalid TOML, an unknown key or a value of the wrong type.
+      FraudError: a file that it names cannot be read.
     """
     document = read_toml(text, _Document, where)
     roles = {role: _role(value, role, where) for role, value in document.roles.items()}
@@ -170,7 +176,7 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
     amount = read_table(document.amount, _Amount, f"{where}: [amount]")
     features = list(_entries(document.feature, _Feature, "feature", "column", where))
     velocity = _entries(document.velocity, _Velocity, "velocity", "key", where)
-    together = _currency(document, roles, where).windows == "together"
+    together, conversion = _currency(document, roles, where, directory)
     return Schema(
         name=Path(where).stem if document.name is None else document.name,
         roles={role: " + ".join(parts) for role, parts in columns.items()},
@@ -186,6 +192,7 @@ def schema_from_toml(text: str, where: str = "schema") -> Schema:
         absent=_absent(document, where),
         optional=tuple(role for role, one in roles.items() if one.missing == "allow"),
         source=_source(document, where),
+        conversion=conversion,
         composites={" + ".join(parts): parts for parts in columns.values() if len(parts) > 1},
     )
 
@@ -294,11 +301,30 @@ def _source(document: _Document, where: str) -> SourceNotation:
         return SourceNotation(table.encoding, table.delimiter, table.quote, header, table.unwrap)
 
 
-def _currency(document: _Document, roles: Mapping[str, _Role], where: str) -> _Currency:
+def _currency(
+    document: _Document, roles: Mapping[str, _Role], where: str, directory: Path
+) -> tuple[bool, Conversion | None]:
+    """Return whether windows add up all currencies, and how amounts are converted."""
     at = f"{where}: [currency]"
-    if document.currency is not None and "currency" not in roles:
+    if document.currency is None:
+        return False, None
+    if "currency" not in roles:
         raise UsageError(f"{at} needs a column for the role 'currency'", Code.ROLE_MISSING)
-    return read_table(document.currency or {}, _Currency, at)
+    table = read_table(document.currency, _Currency, at)
+    if table.to is None or table.rates is None:
+        for name in ("to", "rates", "max_age"):
+            if getattr(table, name) is not None:
+                raise UsageError(f"{at}: {name} needs to and rates", Code.SCHEMA_VALUE)
+        return table.windows == "together", None
+    if table.windows is not None:
+        raise UsageError(
+            f"{at}: windows and to exclude each other: converted amounts are of one currency",
+            Code.SCHEMA_VALUE,
+        )
+    to = table.to.strip().upper()
+    rates = read_rates(directory / table.rates, to, f"{at} rates")
+    with _placed(at):
+        return False, Conversion(to, rates, table.max_age or Conversion.max_age)
 
 
 def _keys(table: _Table, kind: type[_Table]) -> dict[str, Any]:

@@ -21,7 +21,9 @@ _COMPARED, _LONG = 1_000, 100
 
 def required_columns(schema: Schema, *, labels: Labels) -> tuple[str, ...]:
     """Return the required columns: roles, and features that reject NaN."""
-    optional_roles = {"currency", "labelled_at"} | (set() if labels == "required" else {"label"})
+    optional_roles = {"labelled_at"} | (set() if labels == "required" else {"label"})
+    if schema.conversion is None:
+        optional_roles.add("currency")
     optional_roles |= set(schema.optional)
     needed = {
         part

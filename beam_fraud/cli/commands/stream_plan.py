@@ -236,6 +236,9 @@ def _until_idle(options: StreamOptions) -> float | None:
 
 def _about(stream: Stream) -> dict[str, str]:
     definitions = json.dumps([spec.to_dict() for spec in stream.features.velocity])
+    if (conversion := stream.features.schema.conversion) is not None:
+        # Newer rates do not change earlier amounts, another currency would.
+        definitions += conversion.to
     digest = hashlib.sha256(definitions.encode()).hexdigest()[:8]
     return {
         "set of velocity definitions": f"{len(stream.features.velocity)}, {digest}",

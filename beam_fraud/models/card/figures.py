@@ -144,6 +144,12 @@ def features_section(features: FeatureSet, importance: Importance | None) -> str
         for row, worth in zip(rows, importance.values, strict=True):
             row.append(f"{worth:.3f}")
         note = f"Importance: {importance.what}."
+    conversion = features.schema.conversion
+    if conversion is not None:
+        note += (
+            f" Amounts are converted to {plain(conversion.to)} by the rate known at the event time:"
+            f" {plain(str(conversion))}."
+        )
     return f"{len(rows)}, in this order. {note}\n\n{table(head, rows)}"
 
 
@@ -159,7 +165,9 @@ def _velocity(definition: Velocity, aggregate: str, window: str) -> str:
 
 def _plain(name: str, features: FeatureSet) -> str:
     if name == "amount":
-        return "amount of the transaction"
+        conversion = features.schema.conversion
+        converted = "" if conversion is None else f", in {plain(conversion.to)}"
+        return f"amount of the transaction{converted}"
     if name == "is_weekend":
         return f"1 on a Saturday or Sunday ({plain(features.schema.timezone)}), else 0"
     if name == "is_night":
