@@ -181,6 +181,7 @@ class UsageError(FraudError):
 
 #: Top-level module to the extra that brings it along.
 EXTRAS = {
+    "catboost": "catboost",
     "imblearn": "resampling",
     "jax": "keras",
     "keras": "keras",
@@ -190,6 +191,7 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "optuna": "tuning",
     "skl2onnx": "onnx",
+    "skops": "skops",
     "xgboost": "boosting",
 }
 

@@ -21,7 +21,7 @@ def in_words(what: str, line: Callable[[str], str]) -> Iterator[None]:
     Args:
       what: begins every message, as in `model.pkl`.
       line: makes the rest of the message from a reason; FraudErrors and missing extras keep their
-        own message.
+        own message, and an error its kind.
 
     Raises:
       FraudError: the body raised something.
@@ -31,7 +31,7 @@ def in_words(what: str, line: Callable[[str], str]) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except FraudError as error:
-        raise FraudError(f"{what}: {error}", error.code) from None
+        raise error.with_message(f"{what}: {error}") from None
     except BaseException as error:
         extra = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
         code = Code.EXTRA_MISSING if extra else Code.MODEL_UNSUITED

@@ -55,7 +55,8 @@ def set_single_threaded(model: Any) -> None:
     """Set every `n_jobs` of a scikit-learn estimator, and of those within it, to 1."""
     if hasattr(model, "get_params") and hasattr(model, "set_params"):
         names = [name for name in model.get_params(deep=True) if name.split("__")[-1] == "n_jobs"]
-        model.set_params(**dict.fromkeys(names, 1))
+        if names:  # CatBoost refuses a call without any
+            model.set_params(**dict.fromkeys(names, 1))
 
 
 #: Rows of a timed prediction: the size of a large block of the graph.

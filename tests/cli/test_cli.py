@@ -169,6 +169,10 @@ def test_simulate_evaluate_and_import_options_reach_the_command(calls: Calls) ->
     assert (calls.options.trust, calls.options.threshold, calls.options.name) == (True, 0.3, "n")
     assert main([*MINIMAL["import_model"], "--decline", "0.8"]) == 0
     assert calls.options.decline == 0.8
+    confirmed = ["--features", "a,b", "--positive", "-1", "--check", "c", "--check", "d"]
+    assert main([*MINIMAL["import_model"], *confirmed]) == 0
+    got = calls.options
+    assert (got.features, got.positive, got.check) == ("a,b", "-1", ("c", "d"))
 
 
 def test_options_of_models_reach_the_command(calls: Calls) -> None:

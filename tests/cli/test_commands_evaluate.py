@@ -28,6 +28,8 @@ from beam_fraud.cli.options import (
 )
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.evaluation.charts import Plot
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.schema.toml import load_schema
 from tests.failing import fails
 from tests.requirements import need
 
@@ -256,7 +258,11 @@ def test_ten_rows_and_constant_scores_make_a_report(
     plain.write_text(SCHEMA.partition("[[feature]]")[0])
     import_model.run(
         ImportModelOptions(
-            file=str(tmp_path / "m.joblib"), schema=str(plain), trust=True, out=imported
+            file=str(tmp_path / "m.joblib"),
+            schema=str(plain),
+            trust=True,
+            out=imported,
+            features=",".join(FeatureSet(load_schema(str(plain))).names),
         )
     )
     out = tuple(str(tmp_path / f"r{ending}") for ending in (".html", ".json", ".md"))

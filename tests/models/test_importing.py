@@ -18,8 +18,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from beam_fraud.cli import main
-from beam_fraud.errors import Code, FraudError
-from beam_fraud.models.importing import ImportedModel, open_trusted, read_model_file
+from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.importing import Confirmed, ImportedModel, open_saved
+from beam_fraud.models.model_files.saved import read_model_file
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from beam_fraud.schema.velocity import Velocity
@@ -37,15 +39,59 @@ X = RANDOM.normal(size=(400, 2))
 Y = (X[:, 1] > 1).astype(int)
 
 
-def imported(model: Any, path: Path, schema: Schema = SCHEMA) -> ImportedModel:
+def opened(path: Path, schema: Schema = SCHEMA, **confirmed: Any) -> ImportedModel:
+    return open_saved(read_model_file(str(path)), schema, Confirmed(trust=True, **confirmed))
+
+
+def imported(
+    model: Any, path: Path, schema: Schema = SCHEMA, features: tuple[str, ...] | None = None
+) -> ImportedModel:
+    """Import a model; one without names takes the order of the schema, as its user confirms."""
     joblib.dump(model, path)
-    return open_trusted(read_model_file(str(path)), schema)
+    named = hasattr(model, "feature_names_in_")
+    order = FeatureSet(schema).names if features is None and not named else features or ()
+    return opened(path, schema, features=order)
 
 
-def test_a_model_without_names_takes_the_order_of_the_schema(tmp_path: Path) -> None:
-    done = imported(LogisticRegression().fit(X, Y), tmp_path / "m")
+def test_a_model_without_names_takes_the_confirmed_order(tmp_path: Path) -> None:
+    joblib.dump(LogisticRegression().fit(X, Y), tmp_path / "m")
+    with fails(Code.OPTION_MISSING, "--features", kind=UsageError):
+        opened(tmp_path / "m")
+    done = opened(tmp_path / "m", features=("V1", "Amount"))
     assert done.features.names == ("V1", "amount")
     assert done.microseconds_per_row > 0
+    assert opened(tmp_path / "m", features=("amount", "V1")).features.names == ("amount", "V1")
+
+
+def test_a_model_of_the_only_feature_needs_no_confirmation(tmp_path: Path) -> None:
+    joblib.dump(LogisticRegression().fit(X[:, 1:], Y), tmp_path / "m")
+    assert opened(tmp_path / "m", replace(SCHEMA, features=())).features.names == ("amount",)
+
+
+@pytest.mark.parametrize(
+    ("features", "code", "named"),
+    [
+        (("V1",), Code.OPTION_VALUE, "names 1"),
+        (("V1", "V1"), Code.OPTION_VALUE, "'V1'"),
+        (("V1", "V2"), Code.OPTION_VALUE, "'V2'"),
+    ],
+)
+def test_an_order_that_cannot_be_is_refused(
+    tmp_path: Path, features: tuple[str, ...], code: Code, named: str
+) -> None:
+    joblib.dump(LogisticRegression().fit(X, Y), tmp_path / "m")
+    with fails(code, named, kind=UsageError):
+        opened(tmp_path / "m", features=features)
+
+
+def test_an_order_that_contradicts_the_names_of_the_model_is_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"Amount": X[:, 1], "other": X[:, 0]})
+    joblib.dump(LogisticRegression().fit(frame, Y), tmp_path / "m")
+    with fails(Code.MODEL_UNSUITED, "'other'"):
+        opened(tmp_path / "m")
+    with fails(Code.OPTION_CONFLICT, "'Amount'", kind=UsageError):
+        opened(tmp_path / "m", features=("V1", "Amount"))
+    assert opened(tmp_path / "m", features=("Amount", "V1")).features.names == ("amount", "V1")
 
 
 def test_a_model_with_names_keeps_its_own_order(tmp_path: Path) -> None:
@@ -62,7 +108,7 @@ def test_a_model_with_names_keeps_its_own_order(tmp_path: Path) -> None:
 def test_a_plain_pickle_is_read_too(tmp_path: Path) -> None:
     model = LogisticRegression().fit(X, Y)
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(model))
-    done = open_trusted(read_model_file(str(tmp_path / "m.pkl")), SCHEMA)
+    done = opened(tmp_path / "m.pkl", features=("V1", "amount"))
     assert np.array_equal(predict_scores(done.model, X), model.predict_proba(X)[:, 1])
 
 
@@ -78,7 +124,7 @@ def test_an_imported_model_predicts_on_one_thread(tmp_path: Path) -> None:
         (LogisticRegression(), "none, it was never fitted"),
         (LogisticRegression().fit(X, Y + (X[:, 0] > 1)), "has the classes 0, 1, 2"),
         (LogisticRegression().fit(X, np.where(Y, "fraud", "genuine")), "classes fraud, genuine"),
-        (LogisticRegression().fit(X[:, :1], Y), "takes 1 features, the schema has 2"),
+        (LogisticRegression().fit(X[:, :1], Y), "LogisticRegression takes 1 features"),
         (
             LogisticRegression().fit(pd.DataFrame({"V1": X[:, 0], "V2": X[:, 1]}), Y),
             "takes the feature 'V2'",
@@ -92,15 +138,21 @@ def test_a_model_that_cannot_serve_is_refused(tmp_path: Path, model: Any, messag
     assert str(caught.value).startswith(str(tmp_path / "m"))
 
 
-def test_classes_of_minus_one_and_one_serve(tmp_path: Path) -> None:
-    imported(LogisticRegression().fit(X, np.where(Y, 1, -1)), tmp_path / "m")
+def test_classes_of_minus_one_and_one_serve_when_one_is_confirmed(tmp_path: Path) -> None:
+    model = LogisticRegression().fit(X, np.where(Y, 1, -1))
+    with fails(Code.OPTION_MISSING, "--positive", kind=UsageError):
+        imported(model, tmp_path / "m")
+    for positive, column in (("1", 1), ("-1", 0)):
+        done = opened(tmp_path / "m", features=("V1", "amount"), positive=positive)
+        scores = predict_scores(done.model, X)
+        assert np.array_equal(scores, model.predict_proba(X)[:, column])
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"cno_such_module\nThing\n."])
 def test_an_object_that_is_no_model_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m").write_bytes(content)
     with pytest.raises(FraudError, match="can't be opened") as caught:
-        open_trusted(read_model_file(str(tmp_path / "m")), SCHEMA)
+        opened(tmp_path / "m")
     assert "\n" not in str(caught.value)
 
 
@@ -134,14 +186,14 @@ def test_known_risk_is_never_absent_but_a_key_may_be(tmp_path: Path) -> None:
         imported(LogisticRegression().fit(X, Y), tmp_path / "m", device)
 
 
-def test_a_schema_with_categories_is_refused(tmp_path: Path) -> None:
+def test_a_category_that_the_model_does_not_know_is_refused(tmp_path: Path) -> None:
     schema = Schema(
         name="shop",
         roles={"event_time": "t", "amount": "Amount"},
         features=(FeatureColumn("mcc", "categorical"),),
         calendar=False,
     )
-    with fails(Code.MODEL_UNSUITED, "'mcc'"):
+    with fails(Code.OPTION_MISSING, "'mcc'", kind=UsageError):
         imported(LogisticRegression().fit(X, Y), tmp_path / "m", schema)
 
 
@@ -231,6 +283,7 @@ def import_by_command(
     """Run `models import`; return its exit code and lines on standard error."""
     (tmp_path / "s.toml").write_text(TOML)
     call = [*("--schema", str(tmp_path / "s.toml")), "--trust", "--out", str(tmp_path / "out")]
+    call += ["--features", "V1,Amount"]
     code = main(["models", "import", str(file), *call])
     return code, capsys.readouterr().err.splitlines()
 
@@ -283,14 +336,14 @@ def test_a_file_that_is_cut_off_is_an_error_of_one_line(
     data = (tmp_path / "m").read_bytes()
     (tmp_path / "m").write_bytes(data[: int(len(data) * left)])
     with pytest.raises(FraudError, match="can't be opened") as caught:
-        open_trusted(read_model_file(str(tmp_path / "m")), SCHEMA)
+        opened(tmp_path / "m")
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_no_pickle_is_reported_as_such(tmp_path: Path) -> None:
-    (tmp_path / "m.json").write_text('{"learner": {}}')
+    (tmp_path / "m.json").write_text('{"weights": {}}')
     with pytest.raises(FraudError, match="is no file of joblib or pickle"):
-        open_trusted(read_model_file(str(tmp_path / "m.json")), SCHEMA)
+        opened(tmp_path / "m.json")
 
 
 def test_a_model_of_an_older_scikit_learn_that_cannot_serve_names_both_versions(
@@ -310,7 +363,7 @@ def test_the_version_is_named_where_opening_fails_before_any_estimator(
     saved = {"_sklearn_version": "1.3.1", "model": Hostile("__setstate__", ValueError("no"))}
     joblib.dump(saved, tmp_path / "m", compress=compress)
     with pytest.raises(FraudError, match=r"saved by scikit-learn 1\.3\.1, can't be opened by"):
-        open_trusted(read_model_file(str(tmp_path / "m")), SCHEMA)
+        opened(tmp_path / "m")
 
 
 def test_an_older_forest_serves_with_one_warning_and_a_card_that_says_so(

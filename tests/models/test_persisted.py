@@ -26,7 +26,7 @@ from tests.one_thread import one_thread
 from tests.persisted.make import MEMBERS, settings
 from tests.persisted.sets import NAMES, SETS, unpack
 
-PART = "bundles.tar.xz"
+PARTS = ("bundles.tar.xz", "imported.tar.xz")
 #: Parts of names of bundles whose scores take logarithms or products of matrices.
 INEXACT = ("logistic", "mlp", "keras", "imported", "average", "stacking", "members", "platt")
 
@@ -41,25 +41,26 @@ class Written:
     names: dict[str, set[str]]
 
 
-def bundles_of(directory: Path) -> list[str]:
-    with tarfile.open(directory / PART) as archive:
+def bundles_of(packed: Path) -> list[str]:
+    with tarfile.open(packed) as archive:
         paths = (Path(name) for name in archive.getnames())
         return [path.name for path in paths if path.parent.name == "bundles"]
 
 
-ALL = [pytest.param(s, name, id=f"{s.name}-{name}") for s in SETS for name in bundles_of(s)]
+PACKED = [s / part for s in SETS for part in PARTS if (s / part).exists()]
+ALL = [pytest.param(p, n, id=f"{p.parent.name}-{n}") for p in PACKED for n in bundles_of(p)]
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Written]:
-    """Return a function that unpacks a set once."""
+    """Return a function that unpacks a part of a set once."""
     result: dict[Path, Written] = {}
 
-    def of(directory: Path) -> Written:
-        if directory not in result:
-            target = unpack(directory / PART, tmp_path_factory.mktemp("bundles"))
-            result[directory] = Written(target, {})
-        return result[directory]
+    def of(packed: Path) -> Written:
+        if packed not in result:
+            target = unpack(packed, tmp_path_factory.mktemp("bundles"))
+            result[packed] = Written(target, {})
+        return result[packed]
 
     return of
 
@@ -80,11 +81,11 @@ def own(names: set[str]) -> set[str]:
     return {name for name in names if name.startswith("beam_fraud.")}
 
 
-@pytest.mark.parametrize(("directory", "name"), ALL)
+@pytest.mark.parametrize(("packed", "name"), ALL)
 def test_a_bundle_scores_as_it_did_when_it_was_written(
-    directory: Path, name: str, written: Callable[[Path], Written]
+    packed: Path, name: str, written: Callable[[Path], Written]
 ) -> None:
-    files = written(directory).directory
+    files = written(packed).directory
     with one_thread():
         bundle = open_bundle(str(files / "bundles" / name))
         model = load_model(bundle)
@@ -96,12 +97,12 @@ def test_a_bundle_scores_as_it_did_when_it_was_written(
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-12 if inexact else 0)
 
 
-@pytest.mark.parametrize(("directory", "name"), ALL)
+@pytest.mark.parametrize(("packed", "name"), ALL)
 def test_the_names_in_a_bundle_are_listed(
-    directory: Path, name: str, written: Callable[[Path], Written]
+    packed: Path, name: str, written: Callable[[Path], Written]
 ) -> None:
     # Opened only as what its manifest has the digest of.
-    bundle = open_bundle(str(written(directory).directory / "bundles" / name))
+    bundle = open_bundle(str(written(packed).directory / "bundles" / name))
     opened = _Names((Path(bundle.path) / MODEL_FILE).read_bytes())
     opened.load()
     assert own(opened.names) <= NAMES

@@ -26,9 +26,15 @@ import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from lightgbm import LGBMClassifier
+from skl2onnx import to_onnx
+from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from beam_fraud import cli
 from beam_fraud.models.bundle import load_model, open_bundle
@@ -149,6 +155,11 @@ def make_bundles(commands: Commands) -> None:
     joblib.dump(pipeline.fit(table[["noise", "a"]], table["fraud"]), "foreign.joblib")
     imported = ("--schema", "numeric.toml", "--trust", "--out", "bundles/imported")
     commands.run("models", "import", "foreign.joblib", *imported)
+    _write_scores()
+    commands.run("models", "export", "bundles/forest", "--onnx", "forest.onnx")
+
+
+def _write_scores() -> None:
     Path("scores").mkdir()
     random = np.random.default_rng(1)
     matrix = np.column_stack(
@@ -164,7 +175,42 @@ def make_bundles(commands: Commands) -> None:
         bundle = open_bundle(str(path))
         order = [("noise", "mcc", "amount").index(name) for name in bundle.manifest.features]
         np.save(f"scores/{path.name}.npy", predict_scores(load_model(bundle), matrix[:, order]))
-    commands.run("models", "export", "bundles/forest", "--onnx", "forest.onnx")
+
+
+def make_imported(commands: Commands) -> None:
+    """Write `bundles/NAME` of models of other programs, with `matrix.npy` and `scores/NAME.npy`."""
+    table = rows().to_pandas()
+    pq.write_table(rows(), "rows.parquet")
+    Path("schema.toml").write_text(SCHEMA + CATEGORY)
+    Path("numeric.toml").write_text(SCHEMA)
+    labels = np.where(table["fraud"] == 1, "bad", "good")
+    numbers, columns = table[["noise", "a"]], table[["noise", "mcc", "a"]]
+    texts = ColumnTransformer(
+        [("c", OneHotEncoder(handle_unknown="ignore"), ["mcc"])], remainder=SimpleImputer()
+    )
+    plain = make_pipeline(SimpleImputer(), LogisticRegression())
+    joblib.dump(plain.fit(numbers, labels), "labels-imported.joblib")
+    margin = make_pipeline(SimpleImputer(), LinearSVC())
+    joblib.dump(margin.fit(numbers, table["fraud"]), "margin-imported.joblib")
+    framed = make_pipeline(texts, LogisticRegression()).fit(columns, table["fraud"])
+    joblib.dump(framed, "frame-imported.joblib")
+    categories = columns.assign(mcc=columns["mcc"].astype("category"))
+    boosted = LGBMClassifier(n_estimators=3, verbose=-1).fit(categories, table["fraud"])
+    boosted.booster_.save_model("lightgbm-booster.txt")
+    tree = DecisionTreeClassifier(max_depth=3).fit(numbers.fillna(0), table["fraud"])
+    graph = to_onnx(tree, numbers.fillna(0).to_numpy(np.float32)[:1])
+    Path("graph.onnx").write_bytes(graph.SerializeToString())
+    calls = {
+        "labels-imported.joblib": ("numeric.toml", "--trust", "--positive", "bad"),
+        "margin-imported.joblib": ("numeric.toml", "--trust"),
+        "frame-imported.joblib": ("schema.toml", "--trust"),
+        "lightgbm-booster.txt": ("schema.toml", "--positive", "1"),
+        "graph.onnx": ("numeric.toml", "--features", "noise,a"),
+    }
+    for file, options in calls.items():
+        out = ("--out", f"bundles/{Path(file).stem}")
+        commands.run("models", "import", file, "--schema", *options, *out)
+    _write_scores()
 
 
 def make_stream(commands: Commands) -> None:
@@ -261,6 +307,7 @@ def make_flink(commands: Commands) -> None:
 
 MAKERS: dict[str, Callable[[Commands], None]] = {
     "bundles": make_bundles,
+    "imported": make_imported,
     "stream": make_stream,
     "batch": make_batch,
     "flink": make_flink,

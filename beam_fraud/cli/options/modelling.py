@@ -292,10 +292,48 @@ class CompareModelsOptions(BundleSchemaOptions, SpanOptions):
 class ImportModelOptions(SchemaOptions, NewBundleOptions):
     """Create a bundle from a model saved elsewhere."""
 
-    file: Annotated[str, Option("FILE", help="A model saved with joblib or pickle.")]
+    file: Annotated[
+        str,
+        Option(
+            "FILE",
+            help="A model of joblib, pickle or skops, a native file of XGBoost, LightGBM or "
+            "CatBoost, or ONNX.",
+        ),
+    ]
     trust: Annotated[
-        bool, Option("--trust", help="Open the file, although its author can run code here.")
+        bool,
+        Option(
+            "--trust",
+            help="Open a pickle, or types that skops does not trust, although the author can run "
+            "code here.",
+        ),
     ] = False
+    features: Annotated[
+        str | None,
+        Option(
+            "--features",
+            metavar="A,B,C",
+            help="The model's features in its order, by their names in the schema; needed if the "
+            "file does not name them.",
+        ),
+    ] = None
+    positive: Annotated[
+        str | None,
+        Option(
+            "--positive",
+            metavar="VALUE",
+            help="The model's class that is fraud; needed if its classes are not 0 and 1.",
+        ),
+    ] = None
+    check: Annotated[
+        tuple[str, ...],
+        Option(
+            "--check",
+            metavar="FILE",
+            help="Labelled transactions: warn if scores rank them worse than chance, and take "
+            "categories from them that the file does not hold; repeatable.",
+        ),
+    ] = ()
     threshold: Annotated[
         float, Option("--threshold", metavar="X", help="Score from which to flag.")
     ] = 0.5

@@ -30,6 +30,7 @@ from beam_fraud.decisions.reasons.forest import ForestExplainer
 from beam_fraud.decisions.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
 from beam_fraud.decisions.reasons.linear import LinearExplainer
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.estimators.imported import ImportedClassifier, LightGBMBooster
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference, usual_values
 from beam_fraud.models.resampling.under import PriorCorrected
@@ -46,7 +47,7 @@ class XGBoostExplainer:
         # A model fitted on a data frame accepts the same columns without names.
         self._names = self._booster.feature_names
         self._missing = model.missing
-        best = getattr(model, "best_iteration", None) if model.early_stopping_rounds else None
+        best = getattr(model, "best_iteration", None)
         self._trees = (0, 0) if best is None else (0, best + 1)
 
     def contributions(self, block: Floats) -> Floats:
@@ -59,7 +60,7 @@ class XGBoostExplainer:
 
 
 class LightGBMExplainer:
-    """Path-dependent Shapley values of an `LGBMClassifier`."""
+    """Path-dependent Shapley values of an `LGBMClassifier`, or of its booster."""
 
     approximate = False
     unit: Unit = "log-odds"
@@ -129,6 +130,8 @@ def explainer_of(model: Any, features: FeatureSet, reference: Reference) -> Expl
       reference: its reference distributions. Without one of a feature, occlusion and unscaled
         regressions compare with 0.
     """
+    if isinstance(model, ImportedClassifier) and model.plain is not None:
+        model = model.plain
     # The correction multiplies all odds by a constant: contributions stay the same.
     model = model.model if isinstance(model, PriorCorrected) else model
     typical = np.nan_to_num(usual_values(reference, features), nan=0.0)
@@ -157,6 +160,8 @@ def _of_trees(model: Any) -> Explainer:
             return XGBoostExplainer(model)
         if kind.__module__.startswith("lightgbm.") and kind.__name__ == "LGBMClassifier":
             return LightGBMExplainer(model)
+    if isinstance(model, LightGBMBooster):
+        return LightGBMExplainer(model)
     raise UnexplainableError(f"no explainer knows {type(model).__name__}")
 
 

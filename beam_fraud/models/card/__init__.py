@@ -86,14 +86,18 @@ def imported_card(
     Returns:
       Markdown.
     """
-    by = imported.saved_by
-    saved = "" if by is None else f", saved by scikit-learn {code(by)}"
+    by, scoring = imported.saved_by, imported.scoring
+    saved = "" if by is None else f", saved by {by.library} {code(by.version)}"
+    features = ", ".join(map(code, imported.features.names))
+    classes = ", ".join(map(code, scoring.classes))
     declined = "" if thresholds.decline is None else f", of {thresholds.decline:g} or more declined"
     return (
-        f"# {plain(name)}\n\nA {code(type(imported.model).__name__)} that was imported from "
+        f"# {plain(name)}\n\nA {code(imported.kind)} that was imported from "
         f"{code(source)} (SHA-256 `{digest}`{saved}).\n\nNothing is known of the rows it was "
         "trained on, so there are no figures and no reference for drift: evaluate it before "
         f"relying on it. A score of {thresholds.review:g} or more is flagged{declined}, as whoever "
-        f"imported it said.\n\n## Versions\n\n"
+        f"imported it said.\n\n## Features and classes\n\nThe features in the model's order are "
+        f"{features}. Fraud is the class {code(scoring.positive)} of {classes}; the score is "
+        f"{plain(scoring.score)}.\n\n## Versions\n\n"
         f"{bullets(installed_versions())}\n"
     )
