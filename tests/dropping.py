@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
 from beam_fraud.sources.raw import origin_of
 from beam_fraud.sources.watch.position import WatchMark
 from beam_fraud.sources.watch.source import WatchReader, WatchSource
-from tests.reading import GOOD, csv_of, write_text
+from tests.reading import GOOD, csv_of, write_columns, write_text
 
 #: Longer than anything here takes.
 PATIENCE = 20.0
@@ -28,8 +27,8 @@ def rows(count: int, prefix: str = "t") -> list[dict[str, Any]]:
 
 def drop(path: Path, count: int, prefix: str = "t", seconds: float | None = None) -> Path:
     """Write a file of `count` rows with modification time `seconds`."""
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows(count, prefix)), path)
+    if path.suffix in (".parquet", ".orc", ".avro"):
+        write_columns(path, pa.Table.from_pylist(rows(count, prefix)))
     elif path.suffix == ".csv":
         write_text(path, csv_of(*rows(count, prefix)))
     else:

@@ -23,16 +23,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pyarrow.orc as orc
 import pyarrow.parquet as pq
 
 from beam_fraud.errors import FraudError
 from beam_fraud.sources import csv, lines
-from tests.reading import GOOD, csv_of, read
+from tests.reading import GOOD, avro_schema, csv_of, read
 
 #: How the names of inputs end.
-KINDS = ("parquet", "orc", "csv", "jsonl", "csv.gz", "jsonl.gz", "csv.zst", "jsonl.zst")
+KINDS = ("parquet", "orc", "avro", "csv", "jsonl", "csv.gz", "jsonl.gz", "csv.zst", "jsonl.zst")
 #: Seconds that an input may take, and bytes that it may take beside what a child has at its start.
 SECONDS = 20.0
 MEMORY = 1 << 30
@@ -127,6 +128,9 @@ def damaged(kind: str, number: int) -> bytes:
     if form == "orc":
         gently = chance.random() < 0.8
         return _mutated(chance.choice(_orc_seeds()), chance, gently=gently)
+    if form == "avro":
+        gently = chance.random() < 0.8
+        return _mutated(chance.choice(_avro_seeds()), chance, gently=gently)
     text = chance.choice(_text_seeds(form))
     if not compression:
         return _mutated(text, chance)
@@ -293,6 +297,25 @@ def _orc_seeds() -> tuple[bytes, ...]:
         _orc(typed, compression="lz4", file_version="0.11"),
         _orc(nested, compression="uncompressed"),
     )
+
+
+@cache
+def _avro_seeds() -> tuple[bytes, ...]:
+    text = pa.Table.from_pylist(_rows())
+    typed = text.set_column(4, "amount", text["amount"].cast(pa.decimal128(9, 2)))
+    typed = typed.set_column(7, "age", text["age"].cast(pa.int32()))
+    times = pa.array(range(10**9, 10**9 + _ROWS)).cast(pa.timestamp("s", "UTC"))
+    typed = typed.set_column(1, "when", times.cast(pa.timestamp("ms", "UTC")))
+    nested = pa.table({"inner": typed.to_struct_array(), "more": [[1, 2], [], None] * (_ROWS // 3)})
+    nested = typed.append_column("inner", nested["inner"]).append_column("more", nested["more"])
+    tables = ((text, "null"), (typed, "null"), (nested, "null"), (nested, "deflate"))
+    return (*(_avro(table, codec) for table, codec in tables), _avro(text, "bzip2"))
+
+
+def _avro(table: pa.Table, codec: str) -> bytes:
+    out = io.BytesIO()
+    fastavro.writer(out, avro_schema(table.schema), table.to_pylist(), codec, sync_interval=500)
+    return out.getvalue()
 
 
 def _orc(table: pa.Table, **options: Any) -> bytes:

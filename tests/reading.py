@@ -1,10 +1,12 @@
 """Read a file as the graph does, for tests of sources and records."""
 
 import gzip
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pyarrow.orc as orc
 import pyarrow.parquet as pq
@@ -128,5 +130,44 @@ def write_columns(path: Path, table: pa.Table, rows: int = 70) -> Path:
                 there = range(start, min(start + rows, len(table)))
                 writer.write(table.take(pa.array(there, pa.int64())))
     else:
-        raise ValueError(path)
+        with path.open("wb") as file:
+            writer = fastavro.write.Writer(file, avro_schema(table.schema))
+            for place, row in enumerate(table.to_pylist()):
+                if place and not place % rows:
+                    writer.flush()
+                writer.write(row)
+            writer.flush()
     return path
+
+
+def avro_schema(arrow: pa.Schema) -> Any:
+    """Return the Avro schema of nullable columns."""
+    names = (f"R{number}" for number in itertools.count())
+
+    def of(type: pa.DataType) -> Any:
+        if pa.types.is_struct(type):
+            fields = [{"name": field.name, "type": of(field.type)} for field in type]
+            return ["null", {"type": "record", "name": next(names), "fields": fields}]
+        if pa.types.is_list(type):
+            return ["null", {"type": "array", "items": of(type.value_type)}]
+        return ["null", AVRO_TYPES[str(type)]]
+
+    fields = [{"name": field.name, "type": of(field.type)} for field in arrow]
+    return fastavro.parse_schema({"type": "record", "name": "Row", "fields": fields})
+
+
+#: Arrow types by name to Avro's.
+AVRO_TYPES = {
+    "string": "string",
+    "double": "double",
+    "float": "float",
+    "int64": "long",
+    "int32": "int",
+    "bool": "boolean",
+    "binary": "bytes",
+    "date32[day]": {"type": "int", "logicalType": "date"},
+    "timestamp[ms, tz=UTC]": {"type": "long", "logicalType": "timestamp-millis"},
+    "timestamp[us, tz=UTC]": {"type": "long", "logicalType": "timestamp-micros"},
+    "timestamp[us]": {"type": "long", "logicalType": "local-timestamp-micros"},
+    "decimal128(9, 2)": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2},
+}

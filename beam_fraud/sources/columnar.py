@@ -63,33 +63,47 @@ def checked(column: pa.Array) -> pa.Array:
     return column
 
 
-def limited(
-    batches: Iterator[pa.RecordBatch], block_rows: int, row_limit: int | None
+def regrouped(
+    batches: Iterator[pa.RecordBatch], block_rows: int, row_limit: int | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Cut batches to `block_rows` rows each, and `row_limit` together; drop empty ones."""
-    left = row_limit
-    while left is None or left > 0:
-        if (batch := next(batches, None)) is None:
-            return
-        if left is not None:
-            batch = batch.slice(0, left)
-            left -= len(batch)
-        for start in range(0, len(batch), block_rows):
-            yield batch.slice(start, block_rows)
+    """Join and cut batches to `block_rows` rows each, fewer where they take much memory.
 
-
-def joined(batches: Iterator[pa.RecordBatch], block_rows: int) -> Iterator[pa.RecordBatch]:
-    """Join small batches to larger ones within a memory limit."""
+    Args:
+      batches: batches of any number of rows.
+      block_rows: rows of a batch.
+      row_limit: maximum of rows together, or None.
+    """
     some: list[pa.RecordBatch] = []
     rows = size = 0
-    for batch in batches:
-        if some and (rows + len(batch) > block_rows or size + batch.nbytes > BATCH_BYTES):
-            yield pa.concat_batches(some)
-            some, rows, size = [], 0, 0
-        some.append(batch)
-        rows, size = rows + len(batch), size + batch.nbytes
+    left = row_limit
+    try:
+        while (left is None or left > 0) and (batch := next(batches, None)) is not None:
+            if left is not None:
+                batch = batch.slice(0, left)
+                left -= len(batch)
+            while len(batch):
+                part = batch.slice(0, block_rows - rows)
+                if some and size + part.nbytes > BATCH_BYTES:
+                    yield _together(some)
+                    some, rows, size = [], 0, 0
+                    continue
+                batch = batch.slice(len(part))
+                some.append(part)
+                rows, size = rows + len(part), size + part.nbytes
+                if rows == block_rows:
+                    yield _together(some)
+                    some, rows, size = [], 0, 0
+    except FraudError:
+        # The rows before the damage.
+        if some:
+            yield _together(some)
+        raise
     if some:
-        yield pa.concat_batches(some)
+        yield _together(some)
+
+
+def _together(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def raw_batches(

@@ -12,6 +12,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 FORMATS = {
     ".parquet": "parquet",
     ".orc": "orc",
+    ".avro": "avro",
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "csv",
@@ -29,7 +30,7 @@ BYTE_ORDER_MARK = codecs.BOM_UTF8
 REPLAY = ".replay"
 
 #: Formats of columns; all others are text.
-COLUMNAR = ("parquet", "orc")
+COLUMNAR = ("parquet", "orc", "avro")
 
 _MAGIC = {
     "gzip": b"\x1f\x8b",
@@ -38,6 +39,7 @@ _MAGIC = {
     "zip": b"PK\x03\x04",
     "parquet": b"PAR1",
     "orc": b"ORC",
+    "avro": b"Obj\x01",
     "replay": b"SQLi",
 }
 

@@ -14,8 +14,8 @@ from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.columnar import (
     columns_read,
     damage,
-    limited,
     raw_batches,
+    regrouped,
     selected,
     split_parts,
 )
@@ -63,7 +63,7 @@ def read_orc(
         stripes = range(segment.start, segment.stop or len(described))
         promised = sum(described[stripe].rows for stripe in stripes)
         read = _batches(file, described, stripes, columns, segment)
-        batches = limited(read, block_rows, segment.row_limit)
+        batches = regrouped(read, block_rows, segment.row_limit)
         yield from raw_batches(segment, batches, promised=promised)
 
 

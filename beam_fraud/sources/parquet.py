@@ -13,8 +13,8 @@ from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.columnar import (
     columns_read,
     damage,
-    joined,
     raw_batches,
+    regrouped,
     selected,
     split_parts,
 )
@@ -71,7 +71,7 @@ def read_parquet(
                 sound = sound_groups(file, source, groups, stored, block_rows)
         read = _batches(file, groups[: sound.groups], columns, stored, sound.rows, segment)
         if sound.rows != block_rows:
-            read = joined(read, block_rows)
+            read = regrouped(read, block_rows)
         came = segment.first_row
         for batch in raw_batches(segment, read, promised=None if sound.fault else promised):
             came += len(batch)

@@ -20,6 +20,7 @@ from beam_fraud.records.time_settlement import (
     uncontested_forms,
 )
 from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.sources.avro import check_avro, read_avro, split_avro
 from beam_fraud.sources.csv import read_layout
 from beam_fraud.sources.file_format import (
     COLUMNAR,
@@ -45,7 +46,7 @@ from beam_fraud.storage.urls import Place
 class _Check(Protocol):
     def __call__(
         self, place: Place, schema: Schema, *, labels: Labels
-    ) -> tuple[int, tuple[str, ...]]: ...
+    ) -> tuple[int | None, tuple[str, ...]]: ...
 
 
 class _Read(Protocol):
@@ -65,6 +66,7 @@ class _Columnar(NamedTuple):
 _COLUMNAR = {
     "parquet": _Columnar(check_parquet, split_parquet, read_parquet),
     "orc": _Columnar(check_orc, split_orc, read_orc),
+    "avro": _Columnar(check_avro, split_avro, read_avro),
 }
 _LOG = logging.getLogger(__name__)
 #: Bytes of a JSON file that tell an array from lines.

@@ -42,6 +42,7 @@ def jsonl() -> bytes:
 KINDS = {
     "a.parquet": None,
     "a.orc": None,
+    "a.avro": None,
     "a.csv": csv_of(*ROWS),
     "odd.csv": odd_csv(),
     "a.csv.gz": csv_of(*ROWS),
@@ -53,7 +54,7 @@ KINDS = {
 }
 
 #: Endings of formats of columns.
-COLUMNAR = (".parquet", ".orc")
+COLUMNAR = (".parquet", ".orc", ".avro")
 
 
 def make(path: Path, text: bytes | None) -> Path:
@@ -214,6 +215,8 @@ def test_files_of_the_same_name_are_distinguished_by_their_folders(tmp_path: Pat
         ("x.parquet", b"PAR1 and no more PAR1", FraudError, "not a readable Parquet file"),
         ("x.orc", b"", FraudError, "not a orc file"),
         ("x.orc", b"ORC and no more ORC", FraudError, "not a readable ORC file"),
+        ("x.avro", b"", FraudError, "not a avro file"),
+        ("x.avro", b"Obj\x01 and no more", FraudError, "not a readable Avro file"),
         ("x.csv", b"", FraudError, "is empty"),
         ("x.csv", b"\n\n", FraudError, "empty line where a header"),
         ("x.csv", b"PAR1", FraudError, "is a parquet file"),
@@ -274,7 +277,7 @@ def test_linked_folders_are_followed_and_each_is_read_once(
     ]
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "orc"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "orc", "avro"])
 def test_a_foreign_file_is_refused_with_its_columns(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"x.{kind}"
     table = pa.table({f"zz{number}": [1] for number in range(10)})

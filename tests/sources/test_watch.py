@@ -25,17 +25,25 @@ def test_files_come_by_time_and_name_each_with_its_time(source: WatchSource, inb
     drop(inbox / "b.csv", 3, seconds=1_700_000_002)
     drop(inbox / "a.jsonl", 3, seconds=1_700_000_002)
     drop(inbox / "z.parquet", 12, seconds=1_700_000_001.5)
+    drop(inbox / "y.orc", 3, seconds=1_700_000_001)
+    drop(inbox / "x.avro", 3, seconds=1_700_000_000.5)
     reader = source.create_reader(None, None)
     stamps = []
     result = batches(reader, lambda: stamps.append(reader.get_watermark()))
     origins = [origin_of(batch) for batch in result]
     assert [(o.source, len(b)) for o, b in zip(origins, result, strict=True)] == [
+        ("x.avro", 3),
+        ("y.orc", 3),
         ("z.parquet", 10),
         ("z.parquet", 2),
         ("a.jsonl", 3),
         ("b.csv", 3),
     ]
-    assert [o.appended for o in origins] == [1_700_000_001_500] * 2 + [1_700_000_002_000] * 2
+    assert [o.appended for o in origins] == [
+        *(1_700_000_000_500, 1_700_000_001_000),
+        *[1_700_000_001_500] * 2,
+        *[1_700_000_002_000] * 2,
+    ]
     assert stamps == sorted(stamps)
     assert stamps[-1].micros == 1_700_000_002_000_000
 
