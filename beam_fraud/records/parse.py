@@ -16,6 +16,7 @@ import pyarrow as pa
 from beam_fraud.records.json_records import Fault, parse_json
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv_text import parse_csv
+from beam_fraud.sources.partitions import filled, with_partitions
 from beam_fraud.sources.raw import (
     APPENDED,
     DETAIL,
@@ -49,7 +50,11 @@ def parse(raw: pa.RecordBatch, schema: Schema, *, labels: Labels) -> pa.RecordBa
     else:
         names = schema.columns(labels=labels)
         columns, faults = parse_json(payload.to_pylist(), schema, labels=labels)
-    return parsed_batch(raw, dict(zip(names, columns, strict=True)), faults)
+    named = dict(zip(names, columns, strict=True))
+    if origin.partitions:
+        named = filled(named, origin.partitions) if origin.csv is None else named
+        named = with_partitions(named, origin.partitions, len(raw) - len(faults))
+    return parsed_batch(raw, named, faults)
 
 
 def parsed_batch(

@@ -43,9 +43,9 @@ _SYNC = bytes(SYNC_BYTES)
 
 
 def check_avro(
-    place: Place, schema: Schema, *, labels: Labels
+    place: Place, schema: Schema, *, labels: Labels, also: pa.Schema
 ) -> tuple[int | None, tuple[str, ...]]:
-    """Refuse a file that lacks or mistypes a column.
+    """Refuse a file that lacks or mistypes a column, apart from `also`.
 
     Returns:
       Number of its rows if it is on this machine and whole, and names of its columns.
@@ -54,7 +54,9 @@ def check_avro(
       FraudError: a column is missing or mistyped; the message names file and column.
     """
     with _open(place) as (source, header), damage(_unreadable(place)):
-        names = check_columns(place.name, _described(place, header), schema, labels=labels)
+        names = check_columns(
+            place.name, _described(place, header), schema, labels=labels, also=also
+        )
         if place.local is None:
             return None, names
         try:

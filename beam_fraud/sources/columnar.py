@@ -14,6 +14,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import first_line
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.nested import column_of, with_nested
+from beam_fraud.sources.partitions import with_partitions
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
 
@@ -124,6 +125,8 @@ def raw_batches(
         origin = Origin(file.name, file.format.name, block, segment.whole, forms=file.forms)
         positions = pa.array(np.arange(row, row + len(batch), dtype=np.int64))
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        if file.partitions:
+            columns = with_partitions(columns, file.partitions, len(batch))
         named = {POSITION: positions, **columns}
         described = pa.schema([pa.field(name, column.type) for name, column in named.items()])
         yield pa.RecordBatch.from_arrays(

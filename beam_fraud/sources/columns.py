@@ -15,6 +15,7 @@ from beam_fraud.sources.nested import names_within, with_nested
 TypeTest = Callable[[pa.DataType], bool]
 #: Maximum of columns named in a message.
 _SHOWN = 8
+_NONE = pa.schema([])
 #: Maximum of columns compared, and length from which a name is no likely candidate.
 _COMPARED, _LONG = 1_000, 100
 
@@ -69,6 +70,8 @@ def lacks_column(path: str, column: str, there: Sequence[str], schema: Schema) -
         some += f" and {len(there) - _SHOWN} more"
     short = [name for name in there if len(name) < _LONG][:_COMPARED]
     hint = did_you_mean(column, short, f"its columns are {some}")
+    if f"/{column}=" in path:
+        hint = f"name the directory above {column}=... to have it from there"
     return FraudError(
         f"{path}: column {column!r} of schema {schema.name} is not there; {hint}",
         Code.COLUMN_MISSING,
@@ -101,7 +104,12 @@ def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) 
 
 
 def check_columns(
-    where: str, arrow: pa.Schema, schema: Schema, *, labels: Labels
+    where: str,
+    arrow: pa.Schema,
+    schema: Schema,
+    *,
+    labels: Labels,
+    also: pa.Schema = _NONE,
 ) -> tuple[str, ...]:
     """Check that a schema can read columns of these names and types.
 
@@ -110,6 +118,7 @@ def check_columns(
       arrow: names and types of its columns.
       schema: the schema.
       labels: whether labels are read as well.
+      also: columns that rows have, whether they are there or not.
 
     Returns:
       Names of its columns, and the paths to values in them that `schema` reads.
@@ -119,6 +128,8 @@ def check_columns(
     """
     columns = schema.columns(labels="known")
     outer, arrow = arrow, with_nested(arrow, columns)
+    for field in also:
+        arrow = arrow if field.name in arrow.names else arrow.append(field)
     for column in required_columns(schema, labels=labels):
         if column not in arrow.names:
             raise lacks_column(where, column, names_within(outer), schema)

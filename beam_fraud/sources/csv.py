@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Collection
 from typing import Any
 
 from beam_fraud.errors import Code, FraudError
@@ -20,19 +21,31 @@ _ENCODING = 'write its encoding under [source] of the schema, as in encoding = "
 
 
 def read_layout(
-    place: Place, file_format: FileFormat, schema: Schema, *, labels: Labels
+    place: Place,
+    file_format: FileFormat,
+    schema: Schema,
+    *,
+    labels: Labels,
+    also: Collection[str] = (),
 ) -> CsvLayout:
     """Return the layout of a CSV file, read from its header.
 
     The delimiter is the one of comma, semicolon, tab and bar that yields the most columns of
     `schema`.
 
+    Args:
+      place: the file.
+      file_format: its format and compression.
+      schema: the schema of the records.
+      labels: treatment of labels.
+      also: columns that the header need not have.
+
     Raises:
       FraudError: the header is missing, lacks a column or repeats one.
     """
     first, length, mark = _first_line(place, file_format)
     if not schema.source.header:
-        return layout_of(place.name, first, schema, labels=labels, data_start=length)
+        return layout_of(place.name, first, schema, labels=labels, data_start=length, also=also)
     columns, quote = schema.source.header, schema.source.quote
     fields = {d: split_header(first, d, quote) for d in _delimiters(schema)}
     delimiter = max(fields, key=lambda d: len(fields[d]) == len(columns))
@@ -43,12 +56,18 @@ def read_layout(
             Code.HEADER_UNUSABLE,
         )
     layout = CsvLayout(columns, delimiter, mark, quote, header_lines=0)
-    _check_columns(place.name, layout, schema, labels=labels)
+    _check_columns(place.name, layout, schema, labels=labels, also=also)
     return layout
 
 
 def layout_of(
-    path: str, header: str, schema: Schema, *, labels: Labels, data_start: int = 0
+    path: str,
+    header: str,
+    schema: Schema,
+    *,
+    labels: Labels,
+    data_start: int = 0,
+    also: Collection[str] = (),
 ) -> CsvLayout:
     """Return the layout of a header's text; otherwise as `read_layout`.
 
@@ -58,12 +77,13 @@ def layout_of(
       schema: the schema of the records.
       labels: treatment of labels.
       data_start: byte offset of the first record.
+      also: columns that the header need not have.
     """
     required, quote = schema.columns(labels=labels), schema.source.quote
     headers = {d: split_header(header, d, quote) for d in _delimiters(schema)}
     delimiter = max(headers, key=lambda d: len(set(required) & set(headers[d])))
     layout = CsvLayout(headers[delimiter], delimiter, data_start, quote)
-    _check_columns(path, layout, schema, labels=labels)
+    _check_columns(path, layout, schema, labels=labels, also=also)
     return layout
 
 
@@ -71,10 +91,12 @@ def _delimiters(schema: Schema) -> str:
     return DELIMITERS if schema.source.delimiter is None else schema.source.delimiter
 
 
-def _check_columns(path: str, layout: CsvLayout, schema: Schema, *, labels: Labels) -> None:
+def _check_columns(
+    path: str, layout: CsvLayout, schema: Schema, *, labels: Labels, also: Collection[str]
+) -> None:
     columns, required = layout.columns, schema.columns(labels=labels)
     for column in required_columns(schema, labels=labels):
-        if column not in columns:
+        if column not in columns and column not in also:
             raise lacks_column(path, column, columns, schema)
     for column in required:
         if columns.count(column) > 1:

@@ -30,8 +30,10 @@ from beam_fraud.storage.urls import Place
 _VALUE_BYTES = 8
 
 
-def check_orc(place: Place, schema: Schema, *, labels: Labels) -> tuple[int, tuple[str, ...]]:
-    """Refuse a file that lacks or mistypes a column.
+def check_orc(
+    place: Place, schema: Schema, *, labels: Labels, also: pa.Schema
+) -> tuple[int, tuple[str, ...]]:
+    """Refuse a file that lacks or mistypes a column, apart from `also`.
 
     Returns:
       Number of its rows, and names of its columns.
@@ -40,7 +42,7 @@ def check_orc(place: Place, schema: Schema, *, labels: Labels) -> tuple[int, tup
       FraudError: a column is missing or mistyped; the message names file and column.
     """
     with _open(place) as file, damage(_unreadable(place)):
-        names = check_columns(place.name, file.schema, schema, labels=labels)
+        names = check_columns(place.name, file.schema, schema, labels=labels, also=also)
         rows, striped = int(file.nrows), sum(stripe.rows for stripe in stripes_of(file))
         if rows != striped:
             raise ValueError(f"it promises {rows} rows, and {striped} in stripes")

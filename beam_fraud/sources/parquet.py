@@ -32,8 +32,10 @@ _BUFFER_BYTES = 1 << 20
 _MAX_FOOTER_ITEMS = 1_000_000
 
 
-def check_parquet(place: Place, schema: Schema, *, labels: Labels) -> tuple[int, tuple[str, ...]]:
-    """Refuse a file that lacks or mistypes a column.
+def check_parquet(
+    place: Place, schema: Schema, *, labels: Labels, also: pa.Schema
+) -> tuple[int, tuple[str, ...]]:
+    """Refuse a file that lacks or mistypes a column, apart from `also`.
 
     Returns:
       Number of its rows, and names of its columns.
@@ -42,7 +44,7 @@ def check_parquet(place: Place, schema: Schema, *, labels: Labels) -> tuple[int,
       FraudError: a column is missing or mistyped; the message names file and column.
     """
     with _open(place) as (file, source), damage(f"{place}: is not a readable Parquet file"):
-        names = check_columns(place.name, file.schema_arrow, schema, labels=labels)
+        names = check_columns(place.name, file.schema_arrow, schema, labels=labels, also=also)
         rows, grouped = int(file.metadata.num_rows), sum(g.rows for g in row_groups(source))
         if rows != grouped:
             raise ValueError(f"it promises {rows} rows, and {grouped} in row groups")

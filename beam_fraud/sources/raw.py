@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 import pyarrow as pa
 
-from beam_fraud.sources.segment import CsvLayout, TimeForms
+from beam_fraud.sources.segment import CsvLayout, Partitions, TimeForms
 
 POSITION = "@position"
 PAYLOAD = "@payload"
@@ -54,6 +54,8 @@ class Origin:
     appended: int | None = None
     #: Forms of columns of times, settled for the file.
     forms: TimeForms = ()
+    #: Columns of text files that their paths say.
+    partitions: Partitions = ()
     #: Content of the records.
     content: Literal["transactions", "labels"] = "transactions"
 

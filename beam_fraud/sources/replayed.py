@@ -8,15 +8,17 @@ a record that becomes a dead letter again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv import layout_of
-from beam_fraud.sources.file_format import FileFormat, format_of
+from beam_fraud.sources.file_format import COLUMNAR, FileFormat, format_of
+from beam_fraud.sources.partitions import partitions_of
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
-from beam_fraud.sources.segment import InputFile, Segment
+from beam_fraud.sources.segment import CsvLayout, InputFile, Partitions, Segment
 from beam_fraud.storage.database.sqlite_file import reading
 from beam_fraud.storage.urls import Place
 
@@ -58,11 +60,28 @@ def find_replayed(place: Place, size: int, schema: Schema, *, labels: Labels) ->
             source,
             size,
             FileFormat("replay"),
-            layout_of(source, header, schema, labels=labels) if header is not None else None,
+            _layout(source, header, keys, schema, labels) if header is not None else None,
             count,
+            partitions=keys,
         )
         for source, header, count in rows
+        for keys in [_partitions(source, schema, labels)]
     ]
+
+
+def _layout(
+    source: str, header: str, partitions: Partitions, schema: Schema, labels: Labels
+) -> CsvLayout:
+    also = tuple(name for name, _ in partitions)
+    return layout_of(source, header, schema, labels=labels, also=also)
+
+
+def _partitions(source: str, schema: Schema, labels: Labels) -> Partitions:
+    """Return what the path of a text file says; records of others hold it."""
+    form = format_of(source)
+    if form is None or form.name in COLUMNAR:
+        return ()
+    return partitions_of(source, schema.columns(labels=labels))
 
 
 def read_replayed(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]:
@@ -80,6 +99,7 @@ def read_replayed(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]
     def batch() -> pa.RecordBatch:
         form = "csv" if file.csv else "jsonl"
         origin = Origin(file.name, form, block, whole=True, csv=file.csv, forms=file.forms)
+        origin = replace(origin, partitions=file.partitions)
         arrays = [pa.array(positions, pa.int64()), pa.array(payloads, pa.binary())]
         return pa.RecordBatch.from_arrays(arrays, schema=with_origin(_RAW, origin))
 

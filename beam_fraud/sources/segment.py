@@ -11,6 +11,9 @@ from beam_fraud.storage.urls import Place
 #: Column of times to the forms that its file is read by (`records.time_settlement`).
 TimeForms: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 
+#: Names and values of columns that are in a file's path; None where the value is absent.
+Partitions: TypeAlias = tuple[tuple[str, str | None], ...]
+
 
 @dataclass(frozen=True)
 class CsvLayout:
@@ -47,6 +50,8 @@ class InputFile:
     columns: frozenset[str] | None = None
     #: Forms of its times, where the schema's list needs the file to settle them.
     forms: TimeForms = ()
+    #: Columns that its path or its table says, and the file lacks.
+    partitions: Partitions = ()
 
     @property
     def path(self) -> str:

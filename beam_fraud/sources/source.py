@@ -37,6 +37,7 @@ from beam_fraud.sources.filesystem import FoundFile, TextStream, list_files, ope
 from beam_fraud.sources.json_array import is_array
 from beam_fraud.sources.orc import check_orc, read_orc, split_orc
 from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parquet
+from beam_fraud.sources.partitions import partition_fields, partitions_of
 from beam_fraud.sources.replayed import find_replayed, read_replayed
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.sources.text import count_records, read_text, split_text
@@ -45,7 +46,7 @@ from beam_fraud.storage.urls import Place
 
 class _Check(Protocol):
     def __call__(
-        self, place: Place, schema: Schema, *, labels: Labels
+        self, place: Place, schema: Schema, *, labels: Labels, also: pa.Schema
     ) -> tuple[int | None, tuple[str, ...]]: ...
 
 
@@ -228,14 +229,28 @@ def _inspect(
         forms = uncontested_forms(schema, "a replay", labels=labels)
         replayed = find_replayed(listed.place, listed.size, schema, labels=labels)
         return [replace(file, forms=forms) for file in replayed]
+    # A replay knows the name of a text file alone, not the directories above.
+    path = listed.path if file_format.name in COLUMNAR else name
+    partitions = partitions_of(path, schema.columns(labels=labels))
     if file_format.name in COLUMNAR:
         check = _COLUMNAR[file_format.name].check
-        rows, names = check(listed.place, schema, labels=labels)
+        also = partition_fields(partitions)
+        rows, names = check(listed.place, schema, labels=labels, also=also)
     elif file_format.name == "csv":
-        layout = read_layout(listed.place, file_format, schema, labels=labels)
-        names = layout.columns
+        also = [name for name, _ in partitions]
+        layout = read_layout(listed.place, file_format, schema, labels=labels, also=also)
+        names = (*layout.columns, *also)
     there = None if names is None else frozenset(schema.columns(labels="known")) & set(names)
-    found = InputFile(listed.place, name, listed.size, file_format, layout, rows, there)
+    found = InputFile(
+        listed.place,
+        name,
+        listed.size,
+        file_format,
+        layout,
+        rows,
+        there,
+        partitions=partitions,
+    )
     if not contested(schema.time.forms):
         return [found]
     (whole,), times = split_file(found, None), times_alone(schema)

@@ -99,7 +99,15 @@ def _raw(
     cut_off: bool,
 ) -> pa.RecordBatch:
     file = segment.file
-    origin = Origin(file.name, file.format.name, block, segment.whole, file.csv, forms=file.forms)
+    origin = Origin(
+        file.name,
+        file.format.name,
+        block,
+        segment.whole,
+        file.csv,
+        forms=file.forms,
+        partitions=file.partitions,
+    )
     positions = pa.array(np.arange(first_row, first_row + len(payload), dtype=np.int64))
     if not cut_off:
         described = with_origin(_RAW, origin)
