@@ -74,6 +74,7 @@ def _target(name: str, module: str) -> tuple[type, str]:
 
 #: Group to its help.
 GROUPS = {
+    "schema": "Draft a schema by files, and check files by a schema.",
     "models": "List, show, compare, import and export models.",
     "rules": "Try rules that stand beside the model.",
     "dead-letters": "List, repair and replay records that are no transactions.",
@@ -95,6 +96,8 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("doctor", "DoctorOptions", "doctor"),
             ("workers", "WorkersOptions", "workers"),
             ("erase", "EraseOptions", "erase"),
+            ("schema infer", "InferSchemaOptions", "schemas:infer"),
+            ("schema check", "CheckSchemaOptions", "schemas:check"),
             ("models list", "ListModelsOptions", "models:list"),
             ("models show", "ShowModelOptions", "models:show"),
             ("models compare", "CompareModelsOptions", "compare_models"),

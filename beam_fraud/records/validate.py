@@ -110,6 +110,47 @@ def validate_arrivals(
     return Arrived(transactions, dead, early, faulty, reading.doubts, skipped)
 
 
+@dataclass(frozen=True)
+class ColumnFaults:
+    """Every fault of the columns of a parsed batch, not the first of each row alone."""
+
+    #: Reason, column and bool[n]: which of the n rows.
+    found: list[tuple[str, str, npt.NDArray[np.bool_]]]
+    #: int64[m]: event times of the rows with a valid one, microseconds.
+    event_times: npt.NDArray[np.int64]
+    #: Rows that were read by an assumption.
+    doubts: Counter[Doubt]
+
+
+def column_faults(parsed: pa.RecordBatch, schema: Schema, *, labels: Labels) -> ColumnFaults:
+    """Check every value of a parsed batch as `validate` does; return the faults of each column.
+
+    Args:
+      parsed: n rows, each of which was parsed.
+      schema: the schema.
+      labels: whether labels are checked, and required.
+    """
+    every = _EveryFault(len(parsed))
+    reading = _Columns(parsed, schema, every, None)
+    reading.read(labels=labels)
+    untimed = [where for _, column, where in every.found if column == schema.roles["event_time"]]
+    timed = ~np.logical_or.reduce([np.zeros(len(parsed), dtype=bool), *untimed])
+    return ColumnFaults(every.found, reading.event_times[timed], reading.doubts)
+
+
+class _EveryFault(Faults):
+    """Keep each fault of a row."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(rows)
+        self.found: list[tuple[str, str, npt.NDArray[np.bool_]]] = []
+
+    def add(self, reason: str, column: str, where: npt.NDArray[np.bool_]) -> None:
+        super().add(reason, column, where)
+        if where.any():
+            self.found.append((reason, column, where))
+
+
 class _Columns:
     """Read the columns of a parsed batch, and record faults."""
 

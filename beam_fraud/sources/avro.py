@@ -66,6 +66,16 @@ def check_avro(
             return None, names
 
 
+def avro_columns(place: Place) -> pa.Schema:
+    """Return the columns of a file.
+
+    Raises:
+      FraudError: it is not readable.
+    """
+    with _open(place) as (_, header):
+        return _described(place, header)
+
+
 def read_avro(
     segment: Segment, schema: Schema, block_rows: int, *, labels: Labels
 ) -> Iterator[pa.RecordBatch]:

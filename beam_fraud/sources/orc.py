@@ -49,6 +49,16 @@ def check_orc(
         return rows, names
 
 
+def orc_columns(place: Place) -> pa.Schema:
+    """Return the columns of a file.
+
+    Raises:
+      FraudError: it is not readable.
+    """
+    with _open(place) as file:
+        return file.schema
+
+
 def read_orc(
     segment: Segment, schema: Schema, block_rows: int, *, labels: Labels
 ) -> Iterator[pa.RecordBatch]:

@@ -51,6 +51,16 @@ def check_parquet(
         return rows, names
 
 
+def parquet_columns(place: Place) -> pa.Schema:
+    """Return the columns of a file.
+
+    Raises:
+      FraudError: it is not readable.
+    """
+    with _open(place) as (file, _):
+        return file.schema_arrow
+
+
 def read_parquet(
     segment: Segment, schema: Schema, block_rows: int, *, labels: Labels
 ) -> Iterator[pa.RecordBatch]:

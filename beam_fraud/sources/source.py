@@ -20,7 +20,7 @@ from beam_fraud.records.time_settlement import (
     uncontested_forms,
 )
 from beam_fraud.schema.schema import Labels, Schema
-from beam_fraud.sources.avro import check_avro, read_avro, split_avro
+from beam_fraud.sources.avro import avro_columns, check_avro, read_avro, split_avro
 from beam_fraud.sources.csv import read_layout
 from beam_fraud.sources.file_format import (
     COLUMNAR,
@@ -35,8 +35,8 @@ from beam_fraud.sources.file_format import (
 )
 from beam_fraud.sources.filesystem import FoundFile, TextStream, list_files, open_file, sole_member
 from beam_fraud.sources.json_array import is_array
-from beam_fraud.sources.orc import check_orc, read_orc, split_orc
-from beam_fraud.sources.parquet import check_parquet, read_parquet, split_parquet
+from beam_fraud.sources.orc import check_orc, orc_columns, read_orc, split_orc
+from beam_fraud.sources.parquet import check_parquet, parquet_columns, read_parquet, split_parquet
 from beam_fraud.sources.partitions import partition_fields, partitions_of
 from beam_fraud.sources.replayed import find_replayed, read_replayed
 from beam_fraud.sources.segment import InputFile, Segment
@@ -57,17 +57,18 @@ class _Read(Protocol):
 
 
 class _Columnar(NamedTuple):
-    """How to read a format of columns: check the schema, cut into segments, read one."""
+    """How to read a format of columns: names, check by a schema, cut into segments, read one."""
 
+    columns: Callable[[Place], pa.Schema]
     check: _Check
     split: Callable[[InputFile, int], Iterator[Segment]]
     read: _Read
 
 
 _COLUMNAR = {
-    "parquet": _Columnar(check_parquet, split_parquet, read_parquet),
-    "orc": _Columnar(check_orc, split_orc, read_orc),
-    "avro": _Columnar(check_avro, split_avro, read_avro),
+    "parquet": _Columnar(parquet_columns, check_parquet, split_parquet, read_parquet),
+    "orc": _Columnar(orc_columns, check_orc, split_orc, read_orc),
+    "avro": _Columnar(avro_columns, check_avro, split_avro, read_avro),
 }
 _LOG = logging.getLogger(__name__)
 #: Bytes of a JSON file that tell an array from lines.
@@ -85,6 +86,20 @@ def find_inputs(places: Sequence[Place], schema: Schema, *, labels: Labels) -> l
         column.
       UsageError: a file has an unknown ending.
     """
+    found = found_files(places)
+    names = _distinct_names([file for file, _ in found])
+    return [
+        file for one, form in found for file in _inspect(one, form, names[one.path], schema, labels)
+    ]
+
+
+def found_files(places: Sequence[Place]) -> list[tuple[FoundFile, FileFormat]]:
+    """Return the files of paths, directories and globs, each once, with the format by its name.
+
+    Raises:
+      FraudError: a path matches nothing.
+      UsageError: a file has an unknown ending.
+    """
     by_place: dict[str, tuple[FoundFile, FileFormat]] = {}
     for pattern in places:
         files = list_files(pattern)
@@ -99,12 +114,54 @@ def find_inputs(places: Sequence[Place], schema: Schema, *, labels: Labels) -> l
             _check_name(file.path)
             real = realpath(file.path) if file.place.local else file.path
             by_place.setdefault(real, (file, form))
-    names = _distinct_names([file for file, _ in by_place.values()])
-    return [
-        file
-        for one, form in by_place.values()
-        for file in _inspect(one, form, names[one.path], schema, labels)
-    ]
+    return list(by_place.values())
+
+
+def opened_format(
+    listed: FoundFile, file_format: FileFormat, name: str, encoding: str | None
+) -> tuple[FileFormat, str]:
+    """Check a file's first bytes; return its format, and its name with that of an archive's member.
+
+    Args:
+      listed: the file.
+      file_format: by its name.
+      name: its name.
+      encoding: of text that is not UTF-8, else None.
+
+    Raises:
+      FraudError: the file cannot be read, or contradicts its name.
+    """
+    if file_format.name in ("csv", "jsonl", "zip"):
+        file_format = replace(file_format, encoding=encoding)
+    try:
+        with open_file(listed.place) as file:
+            check_first_bytes(listed.path, file_format, file.read(4))
+    except OSError as error:
+        raise FraudError(f"{listed.path}: cannot be read: {error}", Code.INPUT_UNREADABLE) from None
+    if file_format.name == "zip":
+        member = sole_member(listed.place)
+        inner = format_of(member)
+        if inner is None or inner.compression or inner.name in (*COLUMNAR, "zip"):
+            raise FraudError(
+                f"{listed.path}: its file {member} is read only unpacked", Code.INPUT_FORMAT
+            )
+        file_format, name = (
+            replace(file_format, name=inner.name, compression="zip"),
+            f"{name}/{member}",
+        )
+    if file_format.name == "jsonl" and may_be_array(name):
+        with TextStream(listed.place, file_format) as text:
+            file_format = replace(file_format, array=is_array(text.read(_BEGINNING)))
+    return file_format, name
+
+
+def stored_columns(place: Place, file_format: FileFormat) -> pa.Schema:
+    """Return the columns of a file of `COLUMNAR`.
+
+    Raises:
+      FraudError: it is not readable.
+    """
+    return _COLUMNAR[file_format.name].columns(place)
 
 
 def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
@@ -203,28 +260,8 @@ def _inspect(
     listed: FoundFile, file_format: FileFormat, name: str, schema: Schema, labels: Labels
 ) -> list[InputFile]:
     """Return the inputs in a file: itself, or the sources of a replay file."""
-    if file_format.name in ("csv", "jsonl", "zip"):
-        file_format = replace(file_format, encoding=schema.source.decoder)
-    try:
-        with open_file(listed.place) as file:
-            check_first_bytes(listed.path, file_format, file.read(4))
-    except OSError as error:
-        raise FraudError(f"{listed.path}: cannot be read: {error}", Code.INPUT_UNREADABLE) from None
+    file_format, name = opened_format(listed, file_format, name, schema.source.decoder)
     layout, rows, names = None, None, None
-    if file_format.name == "zip":
-        member = sole_member(listed.place)
-        inner = format_of(member)
-        if inner is None or inner.compression or inner.name in (*COLUMNAR, "zip"):
-            raise FraudError(
-                f"{listed.path}: its file {member} is read only unpacked", Code.INPUT_FORMAT
-            )
-        file_format, name = (
-            replace(file_format, name=inner.name, compression="zip"),
-            f"{name}/{member}",
-        )
-    if file_format.name == "jsonl" and may_be_array(name):
-        with TextStream(listed.place, file_format) as text:
-            file_format = replace(file_format, array=is_array(text.read(_BEGINNING)))
     if file_format.name == "replay":
         forms = uncontested_forms(schema, "a replay", labels=labels)
         replayed = find_replayed(listed.place, listed.size, schema, labels=labels)

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.groups import RunnerOptions as RunnerOptions
     from beam_fraud.cli.options.groups import ScoringOptions as ScoringOptions
     from beam_fraud.cli.options.modelling import CheckRulesOptions as CheckRulesOptions
+    from beam_fraud.cli.options.modelling import CheckSchemaOptions as CheckSchemaOptions
     from beam_fraud.cli.options.modelling import CompareModelsOptions as CompareModelsOptions
     from beam_fraud.cli.options.modelling import DemoOptions as DemoOptions
     from beam_fraud.cli.options.modelling import EvaluateOptions as EvaluateOptions
     from beam_fraud.cli.options.modelling import ExploreOptions as ExploreOptions
     from beam_fraud.cli.options.modelling import ExportModelOptions as ExportModelOptions
     from beam_fraud.cli.options.modelling import ImportModelOptions as ImportModelOptions
+    from beam_fraud.cli.options.modelling import InferSchemaOptions as InferSchemaOptions
     from beam_fraud.cli.options.modelling import ListModelsOptions as ListModelsOptions
     from beam_fraud.cli.options.modelling import ShowModelOptions as ShowModelOptions
     from beam_fraud.cli.options.modelling import SimulateOptions as SimulateOptions
@@ -46,12 +48,14 @@ _MODULES = {
     "RunnerOptions": "groups",
     "ScoringOptions": "groups",
     "CheckRulesOptions": "modelling",
+    "CheckSchemaOptions": "modelling",
     "CompareModelsOptions": "modelling",
     "DemoOptions": "modelling",
     "EvaluateOptions": "modelling",
     "ExploreOptions": "modelling",
     "ExportModelOptions": "modelling",
     "ImportModelOptions": "modelling",
+    "InferSchemaOptions": "modelling",
     "ListModelsOptions": "modelling",
     "ShowModelOptions": "modelling",
     "SimulateOptions": "modelling",

@@ -256,6 +256,27 @@ class CheckRulesOptions(SpanOptions):
 
 
 @options
+class InferSchemaOptions(FileOptions):
+    """Draft a schema by the first rows of files.
+
+    What cannot be told is a comment that begins with "# ?". The label is never guessed.
+    """
+
+    out: Annotated[
+        str | None,
+        Option("--out", metavar="TOML", help="File to write; default: standard output."),
+    ] = None
+
+
+@options
+class CheckSchemaOptions(FileOptions, SchemaOptions):
+    """Count what a schema reads of each column.
+
+    With examples of what it does not read.
+    """
+
+
+@options
 class ListModelsOptions:
     """List bundles, newest first."""
 

@@ -1,0 +1,1 @@
+"""Schemas guessed from files, and files checked by a schema."""
