@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 #: Files, directories or globs, or a table.
 Source: TypeAlias = Sequence[Place] | pa.Table
+#: Maximum of currencies that a warning names.
+_SHOWN = 5
 #: Names of sources in memory.
 TABLE, HISTORY_TABLE = "rows", "history"
 
@@ -167,6 +169,8 @@ def load_dataset(
             chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen
         )
     table = table.combine_chunks()
+    if labels == "required" and (mixed := mixed_currencies(table, schema)) is not None:
+        _log.warning("%s", mixed)
     accounts = table["account_id"].unique().drop_null()
     _log_span(table, len(accounts))
     if earlier and schema.role("account_id"):
@@ -191,6 +195,24 @@ def load_dataset(
         pa.Table.from_batches(rows.dead_letters, DEAD_LETTER),
         rows.skipped[TOMBSTONE],
         rows.skipped[CORRECTION],
+    )
+
+
+def mixed_currencies(transactions: pa.Table, schema: Schema) -> str | None:
+    """Return a warning if figures by amount add up several currencies, else None."""
+    by_currency = [definition.by_currency for definition in schema.velocity]
+    if "currency" not in schema.roles or schema.conversion is not None:
+        return None
+    if by_currency and not any(by_currency):
+        # The schema says that the amounts are in one currency.
+        return None
+    codes = sorted(transactions["currency"].unique().drop_null().to_pylist())
+    if len(codes) < 2:
+        return None
+    shown = ", ".join(codes[:_SHOWN]) + (", ..." if len(codes) > _SHOWN else "")
+    return (
+        f"amounts are in {len(codes):,} currencies ({shown}), and figures by amount add them up: "
+        "write to and rates under [currency] to convert them"
     )
 
 

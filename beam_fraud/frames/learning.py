@@ -13,7 +13,7 @@ from beam_fraud.evaluation.candidate import candidate_of
 from beam_fraud.evaluation.explore.exploration import Exploration
 from beam_fraud.evaluation.explore.exploration import explore as explore_dataset
 from beam_fraud.evaluation.holdout import evaluated_rows
-from beam_fraud.features.dataset import load_dataset
+from beam_fraud.features.dataset import load_dataset, mixed_currencies
 from beam_fraud.frames.rows import (
     Transactions,
     bundle_of,
@@ -209,4 +209,6 @@ def explore(
         )
     if dataset.rows_dead:
         warn(dataset.left_out)
+    if (mixed := mixed_currencies(dataset.transactions, described)) is not None:
+        warn(mixed)
     return explore_dataset(dataset, described)

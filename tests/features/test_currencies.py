@@ -242,6 +242,21 @@ def test_a_bundle_keeps_its_windows_whatever_the_schema_says() -> None:
     assert "in the transaction's currency" in apart.contents["card.md"].decode()
 
 
+def test_figures_that_add_up_currencies_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    table, settings = rows(2000), {"trees": 5}
+    bf.train(table, schema=SCHEMA, settings=settings)
+    assert "in 2 currencies (EUR, JPY)" in caplog.text
+    with pytest.warns(UserWarning, match="in 2 currencies"):
+        bf.explore(table, schema=SCHEMA)
+    caplog.clear()
+    euros = table.filter(pa.compute.equal(table["currency"], "EUR"))
+    bf.train(euros, schema=SCHEMA, settings=settings)
+    together = schema_from_toml(ROLES + '[currency]\nwindows = "together"\n' + WINDOWS)
+    bf.train(table, schema=together, settings=settings)
+    bf.features(table, SCHEMA)
+    assert "currencies" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("toml", "code", "named"),
     [

@@ -73,6 +73,33 @@ column = "mcc"
 kind = "categorical"
 missing = "allow"
 """
+IN_CURRENCIES = """
+name = "currencies"
+
+[roles]
+transaction_id = "TRANSACTION_ID"
+event_time = "TX_DATETIME"
+account_id = "CUSTOMER_ID"
+merchant_id = "TERMINAL_ID"
+amount = "TX_AMOUNT"
+label = "TX_FRAUD"
+currency = "currency"
+
+[[velocity]]
+key = "account_id"
+windows = ["1d", "7d"]
+aggregates = ["count", "mean", "std", "max", "distinct_merchant"]
+"""
+CONVERSION = """
+[currency]
+to = "EUR"
+rates = "rates.csv"
+"""
+RATES = """date,currency,rate
+2020-01-01,JPY,0.0062
+2024-01-05,JPY,0.0063
+2020-01-01T12:00:00,USD,0.92
+"""
 RULES = """
 [[rule]]
 name = "busy"
@@ -305,12 +332,43 @@ def make_flink(commands: Commands) -> None:
     root.rmdir()
 
 
+def make_currencies(commands: Commands) -> None:
+    """Write a stopped stream of amounts by currency, and a bundle that converts amounts."""
+    table = simulate(Simulation(days=20, accounts=20, merchants=20, seed=6, fraud_rate=0.05))
+    codes = np.array(["EUR", "JPY", "USD"])[np.arange(len(table)) % 3]
+    table = table.append_column("currency", pa.array(codes))
+    pq.write_table(table.slice(0, 300), "history.parquet")
+    Path("rates.csv").write_text(RATES)
+    small = ("--model", "forest", "--set", "trees=3", "--threshold", "0", "--name")
+    for name, setting in (("separate", ""), ("converted", CONVERSION)):
+        Path(f"{name}.toml").write_text(IN_CURRENCIES + setting)
+        options = ("--schema", f"{name}.toml", *small, name, "--out", name)
+        commands.run("train", "history.parquet", *options)
+    for path in ("rates.csv", "separate.toml", "converted.toml"):
+        Path(path).unlink()
+    for directory in ("inbox", "later", "all"):
+        Path(directory).mkdir()
+    for path, first in (("inbox/a.parquet", 300), ("later/b.parquet", 400)):
+        pq.write_table(table.slice(first, 100), path)
+        shutil.copy(path, "all")
+    history = ("--history", "history.parquet")
+    for watched, out in (("inbox", "out"), ("all", "whole")):
+        places = ("--watch", watched, "--out", out)
+        commands.run("stream", "--model", "separate", *places, *history, "--until-idle", "0.5")
+    commands.run("score", "all", "--model", "converted", *history, "--out", "batch")
+    for name, out in (("separate", "whole"), ("converted", "batch")):
+        result = pq.read_table(f"{out}/scores").sort_by("transaction_id")
+        pq.write_table(result, f"expected-{name}.parquet", compression="none")
+        shutil.rmtree(out)
+
+
 MAKERS: dict[str, Callable[[Commands], None]] = {
     "bundles": make_bundles,
     "imported": make_imported,
     "stream": make_stream,
     "batch": make_batch,
     "flink": make_flink,
+    "currencies": make_currencies,
 }
 
 

@@ -69,6 +69,26 @@ def test_a_stream_resumes_as_if_it_had_never_stopped(
     assert len(rows(here / "flagged.db", flagged)) == expected.num_rows
 
 
+def test_a_stream_by_currency_resumes_and_a_bundle_has_its_rates(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kept,) = [s for s in SETS if (s / "currencies.tar.xz").exists()]
+    unpack(kept / "currencies.tar.xz", here)
+    history = ("--history", "history.parquet")
+    converted = ("--model", "converted", *history, "--out", "batch")
+    run(capsys, "score", "inbox", "later", *converted)
+    assert same_rows(pq.read_table("batch/scores"), pq.read_table("expected-converted.parquet"))
+    separate = ("--model", "separate", *history, "--out", "separately")
+    run(capsys, "score", "inbox", "later", *separate)
+    assert same_rows(pq.read_table("separately/scores"), pq.read_table("expected-separate.parquet"))
+    for file in Path("later").iterdir():
+        file.rename(Path("inbox") / file.name)
+    watching = ("--watch", "inbox", "--out", "out", *history, "--until-idle", "0.5")
+    summary = run(capsys, "stream", "--model", "separate", *watching)
+    assert "history_rows" not in summary
+    assert same_rows(pq.read_table("out/scores"), pq.read_table("expected-separate.parquet"))
+
+
 @ANY_SET
 def test_a_database_is_listed_erased_from_and_replayed_from(
     kept: Path, here: Path, capsys: pytest.CaptureFixture[str]

@@ -24,7 +24,7 @@ from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.candidate import overlap_warning
-from beam_fraud.features.dataset import load_dataset
+from beam_fraud.features.dataset import load_dataset, mixed_currencies
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle
 from beam_fraud.models.manifest import Thresholds
@@ -72,6 +72,8 @@ def run(options: CheckRulesOptions) -> dict[str, object]:
     warning = _overlap(dataset.transactions, bundle)
     if warning is not None:
         _LOG.warning("%s", warning)
+    if (mixed := mixed_currencies(dataset.transactions, features.schema)) is not None:
+        _LOG.warning("%s", mixed)
     reach = dataset.reach
     if reach is not None and (short := reach.warning()) is not None:
         _LOG.warning("%s", short)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import warnings
@@ -17,7 +18,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.charts import Section, render_page, save_plots
 from beam_fraud.evaluation.explore.exploration import explore
 from beam_fraud.evaluation.explore.report import report_sections, subtitle
-from beam_fraud.features.dataset import Dataset, load_dataset
+from beam_fraud.features.dataset import Dataset, load_dataset, mixed_currencies
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources.file_format import format_of
@@ -25,6 +26,8 @@ from beam_fraud.sources.filesystem import list_files
 from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.lock import sole_writer
 from beam_fraud.storage.urls import Place
+
+_LOG = logging.getLogger(__name__)
 
 #: Maximum of features on the terminal.
 _SHOWN = 5
@@ -54,6 +57,8 @@ def _explore(options: ExploreOptions, out: Path) -> dict[str, object]:
         _make_directory(Path(options.png).expanduser(), "--png")
     dataset = load_dataset(given, schema, since=since, until=until, history=history, labels="known")
     _refuse_nothing(dataset)
+    if (mixed := mixed_currencies(dataset.transactions, schema)) is not None:
+        _LOG.warning("%s", mixed)
     with doing(f"exploring {dataset.transactions.num_rows:,} rows"):
         exploration = explore(dataset, schema)
     pictures: list[Path] = []
