@@ -21,11 +21,16 @@ def partitions_of(path: str, columns: Collection[str]) -> Partitions:
       >>> partitions_of("days/day=2024-02-08/country=C%C3%B4te/a.parquet", ("country", "shop"))
       (('country', 'Côte'),)
     """
+    return tuple(one for one in all_partitions(path) if one[0] in columns)
+
+
+def all_partitions(path: str) -> Partitions:
+    """Return every key and value in the directories of a path."""
     found: dict[str, str | None] = {}
     for directory in path.split("/")[:-1]:
         key, equals, value = directory.partition("=")
-        if equals and (name := unquote(key)) in columns:
-            found[name] = None if value == _ABSENT else unquote(value)
+        if equals:
+            found[unquote(key)] = None if value == _ABSENT else unquote(value)
     return tuple(found.items())
 
 

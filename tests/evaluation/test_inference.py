@@ -26,6 +26,7 @@ from beam_fraud.evaluation.inference.sample import read_sample
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.schema.toml import load_schema, schema_from_toml
 from beam_fraud.storage.urls import Place
+from tests.dropping import drop
 from tests.failing import fails
 from tests.public_sets import SETS, SPARKOV, SPREADSHEETS, scientific, sparkov, write
 
@@ -226,6 +227,18 @@ def test_what_a_spreadsheet_rounded_is_said(tmp_path: Path) -> None:
     assert any("'cc_num' are in scientific notation" in line for line in draft.unknown)
 
 
+def test_rounded_ids_are_said_when_a_program_has_read_them(tmp_path: Path) -> None:
+    rows = sparkov(card=lambda card: str(float(scientific(card))))
+    draft = infer(write(tmp_path / "saved.csv", SPARKOV, rows))
+    assert any("'cc_num' end in zeros" in line for line in draft.unknown)
+
+
+def test_other_columns_of_a_role_are_named(tmp_path: Path) -> None:
+    header, rows = SETS["tabformer"]
+    text = infer(write(tmp_path / "set.csv", header, rows())).text
+    assert "; or 'Card'" in next(line for line in text.splitlines() if "account_id" in line)
+
+
 def test_a_day_that_may_be_another_is_not_guessed(tmp_path: Path) -> None:
     rows = [(*row[:1], "2/1/2019 0:00", *row[2:]) for row in sparkov()]
     draft = infer(write(tmp_path / "day.csv", SPARKOV, rows))
@@ -261,6 +274,30 @@ def test_typed_columns_need_no_format(suffix: str, tmp_path: Path) -> None:
     assert draft.labels == ("flag",)
     read = load_dataset([Place.at(path)], schema_from_toml(draft.text), labels="ignored")
     assert read.transactions["event_time"].to_pylist() == [row[1] for row in rows]
+
+
+@pytest.mark.parametrize("suffix", ["orc", "avro"])
+def test_other_formats_are_told_apart_alike(suffix: str, inbox: Path) -> None:
+    path = drop(inbox / f"day.{suffix}", 30)
+    draft = infer(path)
+    assert 'transaction_id = "id"' in draft.text
+    assert 'event_time = "when"' in draft.text
+
+
+def test_keys_of_directories_are_columns(tmp_path: Path) -> None:
+    directory = tmp_path / "day=2024-02-08" / "shop=7"
+    directory.mkdir(parents=True)
+    pq.write_table(pa.table({"clock": ["06:00:16", "07:10:00"], "amount": [1.5, 2.5]}),
+                   directory / "a.parquet")  # fmt: skip
+    draft = infer(directory / "a.parquet")
+    assert 'event_time = ["day", "clock"]' in draft.text
+
+
+def test_a_clock_that_counts_is_no_feature(tmp_path: Path) -> None:
+    path = tmp_path / "day.csv"
+    rows = [f"{row},2024-02-{row % 28 + 1:02},{row // 7},{row % 13}.5" for row in range(200)]
+    path.write_text("\n".join(["id,at,TIME_DAYS,amount", *rows]) + "\n")
+    assert '# "TIME_DAYS": it counts time' in infer(path).text
 
 
 def commands(path: Path, **options: Any) -> dict[str, Any]:
@@ -380,4 +417,10 @@ def test_a_check_reads_files_without_labels(tmp_path: Path) -> None:
     bare = "\n".join(line.rpartition(",")[0] for line in text.splitlines()) + "\n"
     result = check(tmp_path, bare)
     assert result["valid"] == 80
+    lines = [json.dumps({"txn_id": 1, "booked_at": "2024-02-08", "card": 1, "shop": 2,
+                         "amount": 2.5, "mcc": "1"})]  # fmt: skip
+    (tmp_path / "day.jsonl").write_text("\n".join(lines) + "\n")
+    files = (str(tmp_path / "day.jsonl"),)
+    json_result = run_check(CheckSchemaOptions(files=files, schema=str(tmp_path / "bank.toml")))
+    assert json_result["valid"] == 1
     assert next(one for one in result["columns"] if one["use"] == "label")["read"] == 0

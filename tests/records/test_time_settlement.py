@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import apache_beam as beam
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -11,12 +12,18 @@ from hypothesis import strategies as st
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.records.read import read_transactions
-from beam_fraud.records.time_settlement import contested, refuse_contested, settled_forms
+from beam_fraud.records.time_settlement import (
+    contested,
+    refuse_contested,
+    settled_forms,
+    uncontested_forms,
+)
 from beam_fraud.records.times import as_times
 from beam_fraud.schema.notation import TimeNotation
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import schema_from_toml
 from beam_fraud.sources.table import check_table, read_table
+from beam_fraud.transforms.parse import ParseTransactions
 from tests.failing import fails
 
 FORMS = (
@@ -107,6 +114,20 @@ def test_a_file_is_not_guessed() -> None:
 def test_messages_have_no_file_to_settle_them() -> None:
     with fails(Code.TIMES_AMBIGUOUS, r"a message.*\[time\]|\[time\].*a message", UsageError):
         refuse_contested(schema_of("%m/%d/%Y", "%d/%m/%Y"), "a message")
+
+
+def test_a_replay_reads_what_no_other_form_reads() -> None:
+    schema = schema_of("%m/%d/%Y", "iso8601", "%d/%m/%Y")
+    assert uncontested_forms(schema, "a replay", labels="known") == (("at", ("iso8601",)),)
+    assert uncontested_forms(schema_of("%m/%d/%Y"), "a replay", labels="known") == ()
+    with fails(Code.TIMES_AMBIGUOUS, "a replay", UsageError):
+        uncontested_forms(schema_of("%m/%d/%Y", "%d/%m/%Y"), "a replay", labels="known")
+
+
+def test_a_pipeline_refuses_forms_that_only_a_file_settles() -> None:
+    schema = schema_of("%m/%d/%Y", "%d/%m/%Y")
+    with fails(Code.TIMES_AMBIGUOUS, "a record"), beam.Pipeline() as pipeline:
+        pipeline | beam.Create([{"at": "1/2/2019", "value": 1.0}]) | ParseTransactions(schema)
 
 
 def test_the_label_time_is_settled_by_itself() -> None:

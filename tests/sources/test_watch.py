@@ -9,6 +9,8 @@ import pytest
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
 from beam_fraud.errors import Code
+from beam_fraud.schema.notation import TimeNotation
+from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.raw import origin_of
 from beam_fraud.sources.watch.source import WatchSource
 from tests.dropping import PATIENCE, batches, drop, first, places, raw_rows, read, rows, warnings
@@ -46,6 +48,19 @@ def test_files_come_by_time_and_name_each_with_its_time(source: WatchSource, inb
     ]
     assert stamps == sorted(stamps)
     assert stamps[-1].micros == 1_700_000_002_000_000
+
+
+def test_each_file_settles_its_format_of_times(inbox: Path) -> None:
+    forms = ("%m/%d/%Y", "%d/%m/%Y")
+    schema = Schema("bank", {"event_time": "at", "amount": "value"}, time=TimeNotation(forms))
+    source = WatchSource(str(inbox), schema, "ignored", block_rows=10, poll=0.01, until_idle=0.05)
+    write_text(inbox / "a.csv", b"at,value\n01/02/2019,1\n01/13/2019,1\n")
+    write_text(inbox / "b.csv", b"at,value\n01/02/2019,1\n13/01/2019,1\n")
+    origins = [origin_of(batch) for batch in batches(source.create_reader(None, None))]
+    assert {one.source: dict(one.forms)["at"] for one in origins} == {
+        "a.csv": forms[:1],
+        "b.csv": forms[1:],
+    }
 
 
 def test_a_growing_file_is_read_when_it_is_complete(source: WatchSource, inbox: Path) -> None:

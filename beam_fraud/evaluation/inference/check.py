@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.event_times import EventTimes
@@ -17,6 +18,7 @@ from beam_fraud.records.parse import parse
 from beam_fraud.records.text import as_mask
 from beam_fraud.records.validate import column_faults
 from beam_fraud.schema.schema import FeatureColumn, Labels, Schema
+from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.raw import DETAIL, PAYLOAD, REASON
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import read_segment, split_file
@@ -133,13 +135,16 @@ def _add(
     for reason, column, where in faults.found:
         if column not in seen:
             continue
-        faulty |= where
         new = where & ~seen[column]
         seen[column] |= new
         values = reading.columns[column]
         parts = [part for part in schema.parts(column) if part in parsed.schema.names]
         there = _there([parsed.column(part) for part in parts], schema, len(parsed))
+        if reason == "invalid_label":
+            there &= ~_unknown(parsed.column(column), schema)
         missing = new & ~there if reason in _ABSENT or reason == "invalid_label" else new & False
+        # Scoring needs no label.
+        faulty |= where & ~missing if reason == "invalid_label" else where
         values.absent += int(np.count_nonzero(missing))
         unread = new & ~missing
         if unread.any():
@@ -156,14 +161,23 @@ def _add(
     return faults.event_times
 
 
+def _unknown(labels: pa.Array, schema: Schema) -> npt.NDArray[np.bool_]:
+    """Return bool[n]: where a label is spelled as unknown."""
+    if not schema.labels.unknown or not is_text(labels.type):
+        return np.zeros(len(labels), dtype=bool)
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(labels.cast(pa.string())))
+    spelled = pa.array([spelling.strip().lower() for spelling in schema.labels.unknown])
+    return as_mask(pc.is_in(words, value_set=spelled))
+
+
 def _there(columns: Sequence[pa.Array], schema: Schema, rows: int) -> npt.NDArray[np.bool_]:
     """Return bool[n]: where all parts of a value are there."""
     there = np.ones(rows, dtype=bool) if columns else np.zeros(rows, dtype=bool)
     spelled = pa.array(schema.absent)
     for column in columns:
         there &= as_mask(column.is_valid())
-        if pa.types.is_string(column.type):
-            there &= ~as_mask(pa.compute.is_in(column, value_set=spelled))
+        if is_text(column.type):
+            there &= ~as_mask(pc.is_in(column.cast(pa.string()), value_set=spelled))
     return there
 
 

@@ -24,6 +24,8 @@ from beam_fraud.sources.table import raw_batch
 
 #: Values of a column that a comment shows.
 _SHOWN = 3
+#: Long numbers of six digits and zeros, as 2.70319E+15 becomes.
+_ROUND = r"^[1-9][0-9]{5}0{5,}(\.0)?$"
 #: Share of different accounts from which windows of accounts are empty.
 _MANY_ACCOUNTS = 0.9
 
@@ -129,7 +131,7 @@ class _Writing:
             if column is None:
                 yield f'# {role} = "..."  # none found by name'
                 continue
-            why = f"{column.distinct:,} different in {column.rows:,} rows"
+            why = f"{column.distinct:,} different in {column.rows:,} rows" + self._or(role)
             if column.absent:
                 why += f", {column.absent:,} rows without"
                 text = f'{{ column = {_toml(column.name)}, missing = "allow" }}'
@@ -142,11 +144,16 @@ class _Writing:
         else:
             numbers = roles.amount.numbers
             assert numbers is not None
-            why = f"{numbers.least:g} to {numbers.greatest:g}"
+            why = f"{numbers.least:g} to {numbers.greatest:g}" + self._or("amount")
             yield _line("amount", roles.amount.name, why)
         if roles.currency is not None:
             yield _line("currency", roles.currency.name, _frequent(roles.currency))
         yield from self._label_lines()
+
+    def _or(self, role: str) -> str:
+        """Return what other columns can play a role, for a comment."""
+        rivals = self._roles.rivals.get(role, ())
+        return f"; or {', '.join(map(repr, rivals))}" if rivals else ""
 
     def _label_lines(self) -> Iterator[str]:
         if not self._roles.labels:
@@ -239,6 +246,12 @@ class _Writing:
             if cut := rounded(texts):
                 self.unknown.append(
                     f"{cut:,} ids of {column.name!r} are in scientific notation: they lost digits"
+                )
+            zeros = pc.sum(pc.match_substring_regex(texts, _ROUND)).as_py() or 0
+            if 2 * zeros > len(texts):
+                self.unknown.append(
+                    f"{zeros:,} ids of {column.name!r} end in zeros: a spreadsheet may have "
+                    "rounded them"
                 )
             if pat.is_string(column.known.type):
                 bare = pc.utf8_trim_whitespace(texts)

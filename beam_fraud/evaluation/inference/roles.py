@@ -94,6 +94,8 @@ class Roles:
     categorical: tuple[Column, ...]
     #: Column left out, and why.
     left_out: dict[str, str] = field(default_factory=dict)
+    #: Role to other columns that can play it by their names.
+    rivals: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def guess_roles(columns: Sequence[Column]) -> Roles:
@@ -115,6 +117,11 @@ def guess_roles(columns: Sequence[Column]) -> Roles:
     ]
     transaction = _best(unique, _TRANSACTION)
     currency = next((column for column in free if _is_currency(column)), None)
+    rivals = {
+        "account_id": _rivals(ids, account, _ACCOUNT),
+        "merchant_id": _rivals(ids, merchant, _MERCHANT),
+        "amount": _rivals([c for c in free if c.numbers and not c.times], amount, _AMOUNT),
+    }
     played = (account, merchant, transaction, currency)
     free = [column for column in free if column not in played]
     numeric, categorical, left_out = _features(free, rows)
@@ -125,6 +132,7 @@ def guess_roles(columns: Sequence[Column]) -> Roles:
         tuple(numeric),
         tuple(categorical),
         left_out,
+        rivals,
     )
 
 
@@ -225,6 +233,14 @@ def _best(columns: Sequence[Column], words: frozenset[str]) -> Column | None:
     return max(named)[-1] if named else None
 
 
+def _rivals(
+    columns: Sequence[Column], chosen: Column | None, words: frozenset[str]
+) -> tuple[str, ...]:
+    """Return the other columns with a word of a role in their names."""
+    described = [column for column in columns if not column.words & _ATTRIBUTE]
+    return tuple(c.name for c in described if c is not chosen and _score(c, words) >= 1)
+
+
 def _is_currency(column: Column) -> bool:
     if not column.words & {"currency", "ccy", "cur"} or not pat.is_string(column.known.type):
         return False
@@ -249,6 +265,8 @@ def _features(
         elif column.numbers is not None and not (column.words & _CODES):
             if column.numbers.whole and column.distinct == rows:
                 left_out[column.name] = "each row has another whole number: an index"
+            elif column.words & _COUNTED and column.numbers.rising:
+                left_out[column.name] = "it counts time"
             elif column.numbers.other is not None:
                 left_out[column.name] = "its separators can be those of decimals or of thousands"
             else:

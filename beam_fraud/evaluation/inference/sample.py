@@ -24,6 +24,7 @@ from beam_fraud.sources.csv import DELIMITERS, read_header, split_header
 from beam_fraud.sources.file_format import COLUMNAR, FileFormat
 from beam_fraud.sources.filesystem import FoundFile, TextStream, open_file
 from beam_fraud.sources.nested import names_within, with_nested
+from beam_fraud.sources.partitions import all_partitions
 from beam_fraud.sources.raw import REASON
 from beam_fraud.sources.source import (
     find_inputs,
@@ -165,6 +166,8 @@ def _columnar(listed: FoundFile, arrow: pa.Schema, source: SourceNotation) -> _D
             continue
         names.append(name)
     notes = (f"columns that are lists, or twice there: {', '.join(out)}",) if out else ()
+    keys = [key for key, _ in all_partitions(listed.path) if key.isprintable()]
+    names += [key for key in keys if key not in known and not set(key) & set('"\\')]
     return _Described(listed, tuple(names), tuple(flags), source, notes)
 
 

@@ -93,6 +93,8 @@ class NumberGuess:
     #: Whether all are whole, and some are below zero.
     whole: bool
     negative: bool
+    #: Whether none is below the one before it.
+    rising: bool
     #: Least and greatest.
     least: float
     greatest: float
@@ -255,6 +257,7 @@ def number_guess(known: pa.Array) -> NumberGuess | None:
         other,
         bool((values == np.floor(values)).all()),
         bool((values < 0).any()),
+        bool((np.diff(as_numbers(known, notation).values) >= 0).all()),
         float(values.min()),
         float(values.max()),
     )
