@@ -182,6 +182,7 @@ class UsageError(FraudError):
 #: Top-level module to the extra that brings it along.
 EXTRAS = {
     "catboost": "catboost",
+    "deltalake": "delta",
     "imblearn": "resampling",
     "jax": "keras",
     "keras": "keras",
@@ -190,6 +191,7 @@ EXTRAS = {
     "onnxmltools": "onnx",
     "onnxruntime": "onnx",
     "optuna": "tuning",
+    "pyiceberg": "iceberg",
     "skl2onnx": "onnx",
     "skops": "skops",
     "xgboost": "boosting",

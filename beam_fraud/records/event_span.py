@@ -37,7 +37,7 @@ def event_span(files: Sequence[InputFile], schema: Schema) -> tuple[int, int] | 
 
 
 def _span(file: InputFile, column: str | None, schema: Schema) -> tuple[int, int] | None:
-    if file.format.name != "parquet" or column is None:
+    if file.format.name != "parquet" or column is None or file.renamed:
         return None
     try:
         with pq.ParquetFile(open_file(file.place)) as opened:

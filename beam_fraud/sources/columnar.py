@@ -121,6 +121,7 @@ def raw_batches(
       FraudError: other rows came than were promised.
     """
     file, row = segment.file, segment.first_row
+    deleted = np.unpackbits(np.frombuffer(file.deleted, np.uint8)).astype(bool)
     for block, batch in enumerate(batches):
         origin = Origin(file.name, file.format.name, block, segment.whole, forms=file.forms)
         positions = pa.array(np.arange(row, row + len(batch), dtype=np.int64))
@@ -129,10 +130,14 @@ def raw_batches(
             columns = with_partitions(columns, file.partitions, len(batch))
         named = {POSITION: positions, **columns}
         described = pa.schema([pa.field(name, column.type) for name, column in named.items()])
-        yield pa.RecordBatch.from_arrays(
+        raw = pa.RecordBatch.from_arrays(
             list(named.values()), schema=with_origin(described, origin)
         )
+        if (gone := deleted[row : row + len(batch)]).any():
+            raw = raw.filter(pa.array(~np.pad(gone, (0, len(batch) - len(gone)))))
         row += len(batch)
+        if len(raw):
+            yield raw
     came = row - segment.first_row
     if segment.row_limit is None and promised is not None and came != promised:
         raise FraudError(

@@ -31,6 +31,8 @@ from beam_fraud.storage.urls import Place
 _LOG = logging.getLogger(__name__)
 _WILDCARD = re.compile(r"[*?\[]")
 _SKIP_BYTES = 1 << 20
+#: Directory of the log of a Delta table.
+DELTA_LOG = "_delta_log"
 #: Errors of damaged compressed data, or of an encrypted archive.
 _DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zlib.error, BadZipFile)
 
@@ -157,11 +159,23 @@ def _list_remote(url: str) -> list[FoundFile]:
             f"{url}: cannot be listed: {reason_of(error)}", Code.INPUT_UNREADABLE
         ) from None
     fixed = fixed.rstrip("/") + "/"
+    for entry in entries:
+        if (at := entry.path.find(f"/{DELTA_LOG}/")) >= 0:
+            raise within_table(entry.path[:at], "Delta")
     return [
         FoundFile(Place(entry.path, None), entry.path.removeprefix(fixed), entry.size_in_bytes)
         for entry in entries
         if not _hidden(tuple(entry.path.removeprefix(fixed).split("/")))
     ]
+
+
+def within_table(root: str, kind: str) -> FraudError:
+    """Return the error for files of a table that are listed as files."""
+    return FraudError(
+        f"{root}: is a {kind} table, whose directory has removed files as well; name the table, "
+        "not files in it or a directory above",
+        Code.INPUT_FORMAT,
+    )
 
 
 def _fixed_part(pattern: str) -> str:

@@ -33,7 +33,12 @@ _MAX_FOOTER_ITEMS = 1_000_000
 
 
 def check_parquet(
-    place: Place, schema: Schema, *, labels: Labels, also: pa.Schema
+    place: Place,
+    schema: Schema,
+    *,
+    labels: Labels,
+    also: pa.Schema,
+    renamed: tuple[tuple[str, str], ...] = (),
 ) -> tuple[int, tuple[str, ...]]:
     """Refuse a file that lacks or mistypes a column, apart from `also`.
 
@@ -44,7 +49,8 @@ def check_parquet(
       FraudError: a column is missing or mistyped; the message names file and column.
     """
     with _open(place) as (file, source), damage(f"{place}: is not a readable Parquet file"):
-        names = check_columns(place.name, file.schema_arrow, schema, labels=labels, also=also)
+        arrow = _renamed(file.schema_arrow, dict(renamed))
+        names = check_columns(place.name, arrow, schema, labels=labels, also=also)
         rows, grouped = int(file.metadata.num_rows), sum(g.rows for g in row_groups(source))
         if rows != grouped:
             raise ValueError(f"it promises {rows} rows, and {grouped} in row groups")
@@ -72,9 +78,11 @@ def read_parquet(
     place = segment.file.place
     with _open(place) as (file, source):
         with damage(f"{place}: is damaged"):
-            columns = columns_read(file.schema_arrow, schema, labels=labels)
+            names = dict(segment.file.renamed)
+            arrow = _renamed(file.schema_arrow, names)
+            columns = columns_read(arrow, schema, labels=labels)
             # Parquet treats `a` as the parent of a column `a.b` and reads that as well.
-            stored = [stored_name(file.schema_arrow, column) for column in columns]
+            stored = [_stored(arrow, column, names) for column in columns]
             described = row_groups(source)
             groups = range(segment.start, segment.stop or len(described))
             promised = sum(described[group].rows for group in groups)
@@ -109,6 +117,9 @@ def _batches(
             batch = next(batches, None)
             if batch is None:
                 return
+            if segment.file.renamed:
+                names = dict(segment.file.renamed)
+                batch = batch.rename_columns([names.get(n, n) for n in batch.schema.names])
             batch = selected(batch, columns)
         if left is not None:
             batch = batch.slice(0, left)
@@ -116,6 +127,23 @@ def _batches(
         row += len(batch)
         if len(batch):
             yield batch
+
+
+def _renamed(arrow: pa.Schema, names: dict[str, str]) -> pa.Schema:
+    """Return a file's columns with their names in its table."""
+    if not names:
+        return arrow
+    return pa.schema([field.with_name(names.get(field.name, field.name)) for field in arrow])
+
+
+def _stored(arrow: pa.Schema, column: str, names: dict[str, str]) -> str:
+    """Return the name by which a column or path is read."""
+    stored = stored_name(arrow, column)
+    back = {name: own for own, name in names.items()}
+    if stored in arrow.names:
+        return back.get(stored, stored)
+    root, dot, rest = stored.partition(".")
+    return back.get(root, root) + dot + rest
 
 
 def split_parquet(file: InputFile, bytes_each: int) -> Iterator[Segment]:

@@ -52,6 +52,10 @@ class InputFile:
     forms: TimeForms = ()
     #: Columns that its path or its table says, and the file lacks.
     partitions: Partitions = ()
+    #: Of a file of a table: a bit for each row, set where the table has deleted it.
+    deleted: bytes = b""
+    #: Of a file of a table: names of columns in the file to those in the table.
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @property
     def path(self) -> str:

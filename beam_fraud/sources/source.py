@@ -22,6 +22,7 @@ from beam_fraud.records.time_settlement import (
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.avro import avro_columns, check_avro, read_avro, split_avro
 from beam_fraud.sources.csv import read_layout
+from beam_fraud.sources.delta import delta_table
 from beam_fraud.sources.file_format import (
     COLUMNAR,
     REPLAY,
@@ -34,12 +35,20 @@ from beam_fraud.sources.file_format import (
     unknown_format,
 )
 from beam_fraud.sources.filesystem import FoundFile, TextStream, list_files, open_file, sole_member
+from beam_fraud.sources.iceberg import iceberg_table
 from beam_fraud.sources.json_array import is_array
+from beam_fraud.sources.nested import with_nested
 from beam_fraud.sources.orc import check_orc, orc_columns, read_orc, split_orc
 from beam_fraud.sources.parquet import check_parquet, parquet_columns, read_parquet, split_parquet
 from beam_fraud.sources.partitions import partition_fields, partitions_of
 from beam_fraud.sources.replayed import find_replayed, read_replayed
-from beam_fraud.sources.segment import InputFile, Segment
+from beam_fraud.sources.segment import InputFile, Partitions, Segment
+from beam_fraud.sources.tables import (
+    DataFile,
+    Table,
+    kind_of,
+    refuse_within_tables,
+)
 from beam_fraud.sources.text import count_records, read_text, split_text
 from beam_fraud.storage.urls import Place
 
@@ -87,33 +96,23 @@ def find_inputs(places: Sequence[Place], schema: Schema, *, labels: Labels) -> l
       UsageError: a file has an unknown ending.
     """
     found = found_files(places)
-    names = _distinct_names([file for file, _ in found])
-    return [
-        file for one, form in found for file in _inspect(one, form, names[one.path], schema, labels)
-    ]
+    names = _distinct_names([one.file for one in found])
+    return [file for one in found for file in _inspect(one, names[one.file.path], schema, labels)]
 
 
-def found_files(places: Sequence[Place]) -> list[tuple[FoundFile, FileFormat]]:
+def found_files(places: Sequence[Place]) -> list[FoundInput]:
     """Return the files of paths, directories and globs, each once, with the format by its name.
 
     Raises:
       FraudError: a path matches nothing.
       UsageError: a file has an unknown ending.
     """
-    by_place: dict[str, tuple[FoundFile, FileFormat]] = {}
+    by_place: dict[str, FoundInput] = {}
     for pattern in places:
-        files = list_files(pattern)
-        known = [(file, form) for file in files if (form := _format(file, pattern))]
-        if not known:
-            raise unknown_format(files[0].path)
-        if len(known) < len(files):
-            _LOG.warning(
-                "%s: %d files of no known format left out", pattern.shown, len(files) - len(known)
-            )
-        for file, form in known:
-            _check_name(file.path)
-            real = realpath(file.path) if file.place.local else file.path
-            by_place.setdefault(real, (file, form))
+        for found in _found(pattern):
+            _check_name(found.file.path)
+            real = realpath(found.file.path) if found.file.place.local else found.file.path
+            by_place.setdefault(real, found)
     return list(by_place.values())
 
 
@@ -162,6 +161,50 @@ def stored_columns(place: Place, file_format: FileFormat) -> pa.Schema:
       FraudError: it is not readable.
     """
     return _COLUMNAR[file_format.name].columns(place)
+
+
+class FoundInput(NamedTuple):
+    """A file, and what its table says of it if it is of one."""
+
+    file: FoundFile
+    format: FileFormat
+    table: Table | None = None
+    data: DataFile | None = None
+
+
+def _found(pattern: Place) -> list[FoundInput]:
+    """Return the files of known formats of a path, or those of a table."""
+    if (kind := kind_of(pattern)) is not None:
+        table = delta_table(pattern) if kind == "Delta" else iceberg_table(pattern)
+        _LOG.info("%s: %s, %d files", pattern.shown, table.shown, len(table.files))
+        if not table.files:
+            raise FraudError(f"{pattern.shown}: the table has no rows", Code.INPUT_EMPTY)
+        return [FoundInput(data.file, FileFormat("parquet"), table, data) for data in table.files]
+    files = list_files(pattern)
+    refuse_within_tables(files)
+    known = [FoundInput(file, form) for file in files if (form := _format(file, pattern))]
+    if not known:
+        raise unknown_format(files[0].path)
+    if len(known) < len(files):
+        _LOG.warning(
+            "%s: %d files of no known format left out", pattern.shown, len(files) - len(known)
+        )
+    return known
+
+
+def input_paths(places: Sequence[Place]) -> list[str]:
+    """Return the paths of files of known formats and of tables, each once.
+
+    Raises:
+      FraudError: a path matches nothing.
+    """
+    paths: list[str] = []
+    for place in places:
+        if kind_of(place) is not None:
+            paths.append(place.name)
+        else:
+            paths += [file.path for file in list_files(place) if format_of(file.path)]
+    return list(dict.fromkeys(paths))
 
 
 def split_file(file: InputFile, bytes_each: int | None) -> Iterator[Segment]:
@@ -256,10 +299,9 @@ def _format(file: FoundFile, pattern: Place) -> FileFormat | None:
     return format_of(file.path) if named else format_in_directory(file.path)
 
 
-def _inspect(
-    listed: FoundFile, file_format: FileFormat, name: str, schema: Schema, labels: Labels
-) -> list[InputFile]:
+def _inspect(found: FoundInput, name: str, schema: Schema, labels: Labels) -> list[InputFile]:
     """Return the inputs in a file: itself, or the sources of a replay file."""
+    listed, file_format, table, data = found
     file_format, name = opened_format(listed, file_format, name, schema.source.decoder)
     layout, rows, names = None, None, None
     if file_format.name == "replay":
@@ -268,17 +310,25 @@ def _inspect(
         return [replace(file, forms=forms) for file in replayed]
     # A replay knows the name of a text file alone, not the directories above.
     path = listed.path if file_format.name in COLUMNAR else name
-    partitions = partitions_of(path, schema.columns(labels=labels))
-    if file_format.name in COLUMNAR:
+    wanted = schema.columns(labels=labels)
+    partitions = partitions_of(path, wanted)
+    if data is not None:
+        partitions = tuple((key, value) for key, value in data.partitions if key in wanted)
+    if table is not None and data is not None:
+        also = _absent_types(table, partitions, wanted)
+        rows, names = check_parquet(
+            listed.place, schema, labels=labels, also=also, renamed=data.renamed
+        )
+    elif file_format.name in COLUMNAR:
         check = _COLUMNAR[file_format.name].check
         also = partition_fields(partitions)
         rows, names = check(listed.place, schema, labels=labels, also=also)
     elif file_format.name == "csv":
-        also = [name for name, _ in partitions]
-        layout = read_layout(listed.place, file_format, schema, labels=labels, also=also)
-        names = (*layout.columns, *also)
+        keys = [key for key, _ in partitions]
+        layout = read_layout(listed.place, file_format, schema, labels=labels, also=keys)
+        names = (*layout.columns, *keys)
     there = None if names is None else frozenset(schema.columns(labels="known")) & set(names)
-    found = InputFile(
+    inspected = InputFile(
         listed.place,
         name,
         listed.size,
@@ -287,13 +337,23 @@ def _inspect(
         rows,
         there,
         partitions=partitions,
+        deleted=b"" if data is None else data.deleted,
+        renamed=() if data is None else data.renamed,
     )
     if not contested(schema.time.forms):
-        return [found]
-    (whole,), times = split_file(found, None), times_alone(schema)
+        return [inspected]
+    (whole,), times = split_file(inspected, None), times_alone(schema)
     raw = read_segment(whole, times, SETTLING_ROWS, labels=labels)
     forms = settled_forms(raw, times, listed.path, labels=labels)
-    return [replace(found, forms=forms)]
+    return [replace(inspected, forms=forms)]
+
+
+def _absent_types(table: Table, partitions: Partitions, wanted: Sequence[str]) -> pa.Schema:
+    """Return the columns that rows have by their table, with null for those of later versions."""
+    types = {name: pa.string() for name, _ in partitions}
+    there = set(with_nested(table.columns, wanted).names)
+    types |= {name: pa.null() for name in wanted if name in there and name not in types}
+    return pa.schema(list(types.items()))
 
 
 def _distinct_names(files: Sequence[FoundFile]) -> dict[str, str]:

@@ -21,8 +21,7 @@ from beam_fraud.evaluation.explore.report import report_sections, subtitle
 from beam_fraud.features.dataset import Dataset, load_dataset, mixed_currencies
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.toml import load_schema
-from beam_fraud.sources.file_format import format_of
-from beam_fraud.sources.filesystem import list_files
+from beam_fraud.sources.source import input_paths
 from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.lock import sole_writer
 from beam_fraud.storage.urls import Place
@@ -120,8 +119,7 @@ def render(result: dict[str, object]) -> str:
 
 
 def _files(places: Sequence[Place]) -> list[str]:
-    paths = (file.path for place in places for file in list_files(place))
-    return list(dict.fromkeys(path for path in paths if format_of(path)))
+    return input_paths(places)
 
 
 def _refuse_inputs(out: Path, files: Sequence[str]) -> None:

@@ -90,7 +90,7 @@ def read_sample(places: Sequence[Place]) -> Sample:
       FraudError: a file cannot be read, has no rows, or files have no column in common.
       UsageError: a file has an unknown ending.
     """
-    described = [_describe(file, form) for file, form in found_files(places)]
+    described = [_describe(found.file, found.format) for found in found_files(places)]
     first = described[0]
     notes = list(first.notes)
     common = [name for name in first.names if all(name in one.names for one in described)]

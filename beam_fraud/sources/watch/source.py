@@ -20,8 +20,10 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.file_format import format_in_directory, unknown_format
+from beam_fraud.sources.filesystem import FoundFile
 from beam_fraud.sources.raw import DETAIL, PAYLOAD, POSITION, REASON, Origin, origin_of, with_origin
 from beam_fraud.sources.source import find_inputs, read_segment, split_file
+from beam_fraud.sources.tables import refuse_within_tables
 from beam_fraud.sources.watch.dropped import DroppedFile, Settling, list_directory, shown
 from beam_fraud.sources.watch.position import WATCH, WatchMark, WatchMarkCoder, WatchPosition
 from beam_fraud.storage.checkpoint import LocalCheckpoint
@@ -397,10 +399,12 @@ class WatchSource(UnboundedSource):
         """Check that the directory can be listed.
 
         Raises:
-          FraudError: it does not exist, is no directory, or this user may not read it.
+          FraudError: it does not exist, is no directory, this user may not read it, or it is of a
+            table.
         """
         try:
             with os.scandir(self.directory):
+                refuse_within_tables([FoundFile(Place.at(Path(self.directory) / "any"), "", 0)])
                 return
         except OSError as error:
             why = reason_of(error)
