@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import zipfile
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.cli.test_commands_train import SCHEMA, table
 OPTIONAL = {*EXTRAS, "confluent_kafka", "psycopg", "boto3", "azure"}
 #: Nothing is there: whoever looks at it before the extra says so.
 ABSENT = "absent.parquet"
+IMPORT = f"--schema shop.toml --out b --check {ABSENT}"
 TRAIN = f"train {ABSENT} --schema shop.toml"
 CHECK = f"rules check rules.toml --on {ABSENT} --schema shop.toml"
 
@@ -49,6 +51,11 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "rules.toml").write_text(
         '[[rule]]\nname = "high"\nwhen = "score > 0.5"\ndecision = "review"\n'
     )
+    begins = {"cbm": b"CBM1", "txt": b"tree\n", "json": b'{"learner": {}}', "onnx": b"\x08\x07"}
+    for ending, data in begins.items():
+        (place / f"m.{ending}").write_bytes(data)
+    with zipfile.ZipFile(place / "m.skops", "w") as archive:
+        archive.writestr("schema.json", '{"_skops_version": "0.11"}')
     (place / "inbox").mkdir()
     for kind in ("xgboost", "forest"):
         options = TrainOptions(
@@ -125,6 +132,11 @@ def _without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
         ("score azfs://account/box/x.csv --model forest --out o", "azure"),
         ("stream --watch inbox --model xgboost --out o --until-idle 1", "boosting"),
         (f"{CHECK} --model xgboost", "boosting"),
+        (f"models import m.cbm {IMPORT}", "catboost"),
+        (f"models import m.txt {IMPORT}", "boosting"),
+        (f"models import m.json {IMPORT}", "boosting"),
+        (f"models import m.onnx {IMPORT}", "onnx"),
+        (f"models import m.skops {IMPORT}", "skops"),
     ],
 )
 def test_a_missing_extra_is_reported_before_anything_is_read(

@@ -217,7 +217,10 @@ def make_bundle(
     saved = io.BytesIO()
     with in_words(
         place.shown if place else manifest.name,
-        lambda reason: f"the model can't be saved ({reason})",
+        lambda reason: (
+            f"the model can't be saved ({reason}); define its classes and functions in a module "
+            "that is installed where it scores"
+        ),
     ):
         joblib.dump(model, saved)
         versions = installed_versions(packages_of(model))

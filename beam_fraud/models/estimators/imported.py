@@ -35,9 +35,7 @@ class FrameColumn:
         values = self.values[codes]
         if self.categories is None:
             return values
-        return pd.Categorical.from_codes(
-            values.tolist(), dtype=pd.CategoricalDtype(list(self.categories))
-        )
+        return pd.Categorical.from_codes(values, dtype=pd.CategoricalDtype(list(self.categories)))
 
 
 class ImportedClassifier(ClassifierMixin, BaseEstimator):

@@ -14,6 +14,8 @@ from beam_fraud.models.estimators.imported import OnnxClassifier, OnnxInput
 _DTYPES = {1: "float32", 7: "int64", 8: "str", 11: "float64"}
 #: Attributes that hold the classes.
 _CLASSES = ("classlabels_int64s", "classlabels_ints", "classlabels_strings")
+#: Operators that encode strings, and the attribute with those that they know.
+_ENCODERS = (("OneHotEncoder", "cats_strings"), ("LabelEncoder", "keys_strings"))
 
 
 def open_onnx(data: bytes) -> OnnxClassifier:
@@ -26,6 +28,12 @@ def open_onnx(data: bytes) -> OnnxClassifier:
     extra_module("onnxruntime", "the file")
     model = onnx.load_model_from_string(data)
     onnx.checker.check_model(model)
+    external = onnx.TensorProto.EXTERNAL
+    if any(tensor.data_location == external for tensor in model.graph.initializer):
+        raise FraudError(
+            "it has its weights in other files; save it as one file (save_as_external_data=False)",
+            Code.MODEL_UNSUITED,
+        )
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_input(one) for one in model.graph.input if one.name not in constants)
     classes = _classes(onnx, model.graph)
@@ -54,14 +62,13 @@ def own_features(graph: bytes) -> tuple[tuple[str, ...], dict[str, tuple[str, ..
 
 
 def encoded_strings(graph: bytes) -> tuple[tuple[str, ...], ...]:
-    """Return the categories of each one-hot encoder of strings in a graph."""
+    """Return the categories of each encoder of strings in a graph."""
     model = extra_module("onnx", "the file").load_model_from_string(graph)
     return tuple(
         tuple(value.decode() for value in attribute.strings)
         for node in model.graph.node
-        if node.op_type == "OneHotEncoder"
         for attribute in node.attribute
-        if attribute.name == "cats_strings" and attribute.strings
+        if (node.op_type, attribute.name) in _ENCODERS and attribute.strings
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,16 +13,42 @@ from typing import Any
 
 import joblib
 
-from beam_fraud.errors import Code, FraudError, extra_module
+from beam_fraud.errors import Code, FraudError, extra_module, is_installed
 from beam_fraud.models.estimators.imported import LightGBMBooster
 from beam_fraud.models.model_files.onnx_file import open_onnx
-from beam_fraud.models.model_files.saved import SavedModel
+from beam_fraud.models.model_files.saved import MODULES, Format, SavedModel
 
 #: Objectives of XGBoost whose predictions are probabilities.
 _XGBOOST_OBJECTIVES = ("binary:logistic", "reg:logistic", "multi:softprob")
 #: The same of LightGBM and CatBoost.
 _LIGHTGBM_OBJECTIVES = ("binary", "cross_entropy", "multiclass", "multiclassova")
 _CATBOOST_OBJECTIVES = ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
+#: What these libraries would import for nothing, which takes a second.
+_QUICK = "import sys; sys.modules.update(dict.fromkeys(('pandas', 'sklearn', 'pyarrow')))"
+#: Programs that open a file of standard input and predict by it. Exceptions do not matter here: the
+#: file is opened again where they are reported.
+_TRIALS: dict[Format, str] = {
+    "xgboost": f"""{_QUICK}
+import numpy, xgboost
+model = xgboost.Booster()
+model.load_model(bytearray(sys.stdin.buffer.read()))
+rows = numpy.zeros((2, model.num_features()))
+model.predict(xgboost.DMatrix(rows, nthread=1), validate_features=False)
+""",
+    "lightgbm": f"""{_QUICK}
+import numpy, lightgbm
+model = lightgbm.Booster(model_str=sys.stdin.buffer.read().decode())
+model.predict(numpy.zeros((2, model.num_feature())), num_threads=1)
+""",
+    "catboost": """
+import sys, numpy, catboost
+model = catboost.CatBoost()
+model.load_model(blob=sys.stdin.buffer.read())
+model.predict(numpy.full((2, len(model.feature_names_)), "0", dtype=object), thread_count=1)
+""",
+}
+#: Longest time of a trial, in seconds.
+_TRIAL_SECONDS = 600.0
 _OBJECTIVE = re.compile(r"^objective=(\S+)", re.MULTILINE)
 
 
@@ -44,6 +72,7 @@ def open_file(saved: SavedModel, trust: bool) -> Any:
             "author's, then repeat with --trust",
             Code.CONSENT_MISSING,
         )
+    _check_survival(saved)
     match saved.format:
         case "skops":
             return as_classifier(_skops(saved, trust))
@@ -61,6 +90,36 @@ def open_file(saved: SavedModel, trust: bool) -> Any:
     return as_classifier(joblib.load(io.BytesIO(saved.data)))
 
 
+def _check_survival(saved: SavedModel) -> None:
+    """Check that a damaged file does not end the process.
+
+    The boosting libraries read their files by C++ that trusts their contents: another process tries
+    first.
+
+    Raises:
+      FraudError: that process was killed.
+    """
+    program = _TRIALS.get(saved.format)
+    if program is None or not is_installed(MODULES[saved.format]) or not sys.executable:
+        return
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            input=saved.data,
+            capture_output=True,
+            timeout=_TRIAL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        done = None
+    if done is None or done.returncode < 0:
+        end = "does not end" if done is None else f"is killed by signal {-done.returncode}"
+        raise FraudError(
+            f"the file is damaged: {saved.format} {end} when it reads it; copy or save it again",
+            Code.MODEL_UNSUITED,
+        )
+
+
 def as_classifier(opened: Any) -> Any:
     """Return what a file holds as a classifier, if that is known how.
 
@@ -72,6 +131,11 @@ def as_classifier(opened: Any) -> Any:
         return _xgboost(opened)
     if kind.__module__.startswith("lightgbm.") and kind.__name__ == "Booster":
         return _lightgbm(opened)
+    if kind.__module__.startswith("catboost.") and kind.__name__ == "CatBoost":
+        with TemporaryDirectory() as directory:
+            path = Path(directory) / "model.cbm"
+            opened.save_model(str(path))
+            return _catboost(path.read_bytes())
     if isinstance(opened, Mapping):
         models = [repr(key) for key, value in opened.items() if _predicts(value)]
         member = f"its member {' or '.join(models)}" if models else "the model"

@@ -51,7 +51,7 @@ def scoring_of(model: Any, positive: str | None) -> Scoring:
         raise FraudError(
             f"{kind} has no predict_proba and no decision_function, so its answers have no order; "
             "save a fitted classifier that gives probabilities (a VotingClassifier with "
-            "voting='soft', CatBoostClassifier instead of CatBoost)",
+            "voting='soft')",
             Code.MODEL_UNSUITED,
         )
     if not probable and is_outlier_detector(model):
@@ -88,6 +88,11 @@ def _classes(model: Any) -> list[Any]:
     classes = list(getattr(model, "classes_", ()))
     if not classes and type(model).__module__.startswith("catboost."):
         return [0, 1]  # trained on probabilities, or without a list of classes
+    if any(np.ndim(value) for value in classes):
+        raise FraudError(
+            f"{type(model).__name__} predicts several labels at once; train it on one",
+            Code.MODEL_UNSUITED,
+        )
     if not classes and hasattr(model, "output"):
         raise UsageError(
             "the graph names no classes; convert it with them (zipmap=True)", Code.MODEL_UNSUITED
