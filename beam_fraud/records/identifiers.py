@@ -13,6 +13,7 @@ import pyarrow.types as pat
 
 from beam_fraud.records.text import as_mask, as_utf8, flat, may_contain
 from beam_fraud.schema.notation import AS_WRITTEN, IdNotation
+from beam_fraud.schema.rates import code_of
 from beam_fraud.sources.columns import is_text
 
 #: Maximum bytes of an identifier.
@@ -95,18 +96,19 @@ def rounded(values: pa.StringArray) -> int:
 
 
 def as_codes(identifiers: Identifiers) -> Identifiers:
-    """Return identifiers of few values as codes: without white space around, in upper case.
+    """Return identifiers of few values as codes of currencies.
+
+    They are without white space around and in upper case; numbers of ISO 4217 become codes.
 
     Example:
-      >>> as_codes(as_identifiers(pa.array([" eur", "EUR", " "]))).values.to_pylist()
-      ['EUR', 'EUR', None]
+      >>> as_codes(as_identifiers(pa.array([" eur", "EUR", "978", "36", " "]))).values.to_pylist()
+      ['EUR', 'EUR', 'EUR', 'AUD', None]
     """
     few = identifiers.values.dictionary_encode()
-    codes = pc.utf8_upper(pc.utf8_trim_whitespace(few.dictionary))
+    codes = pa.array([code_of(text) or None for text in few.dictionary.to_pylist()], pa.string())
     if codes.equals(few.dictionary):
         return identifiers
-    blank = pa.array([not code for code in codes.to_pylist()])
-    values = pc.if_else(blank, pa.scalar(None, pa.string()), codes).take(few.indices)
+    values = codes.take(few.indices)
     absent = identifiers.absent | (
         as_mask(values.is_null()) & as_mask(identifiers.values.is_valid())
     )

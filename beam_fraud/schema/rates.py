@@ -18,7 +18,7 @@ import pyarrow.types as pat
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.duration import DAY, microseconds
-from beam_fraud.schema.notation import ABSENT
+from beam_fraud.schema.notation import ABSENT, CODES_BY_NUMBER
 
 #: Maximum of rates: a bundle's manifest holds them.
 MOST_RATES = 200_000
@@ -99,6 +99,17 @@ def _dated(text: str) -> DatedRates:
     if len(times) != len(rates) or not len(times):
         raise ValueError("rates are pairs of a date and a number")
     return DatedRates(times, rates)
+
+
+def code_of(currency: str) -> str:
+    """Return a currency as rows have it: trimmed, in upper case, by its code.
+
+    Example:
+      >>> code_of(" eur"), code_of("392")
+      ('EUR', 'JPY')
+    """
+    code = currency.strip().upper()
+    return CODES_BY_NUMBER.get(code.zfill(3), code)
 
 
 def read_rates(path: Path, to: str, where: str) -> dict[str, str]:
@@ -189,7 +200,7 @@ def _rows(table: pa.Table, name: str) -> Iterator[tuple[int | None, str, float |
                 rate = -1.0
             if name == _INVERSE and rate > 0:
                 rate = 1 / rate
-        yield time, (currency or "").strip().upper(), rate
+        yield time, code_of(currency or ""), rate
 
 
 def _times(dates: pa.ChunkedArray) -> list[int | None]:

@@ -25,7 +25,7 @@ from beam_fraud.schema.notation import (
     Unwrap,
 )
 from beam_fraud.schema.presets import PRESETS
-from beam_fraud.schema.rates import Conversion, read_rates
+from beam_fraud.schema.rates import Conversion, code_of, read_rates
 from beam_fraud.schema.schema import ID_ROLES, FeatureColumn, Kind, Missing, Schema
 from beam_fraud.schema.text_file import T, Table, must_be, read_table, read_text_file, read_toml
 from beam_fraud.schema.velocity import Velocity
@@ -321,7 +321,7 @@ def _currency(
             f"{at}: windows and to exclude each other: converted amounts are of one currency",
             Code.SCHEMA_VALUE,
         )
-    to = table.to.strip().upper()
+    to = code_of(table.to)
     rates = read_rates(directory / table.rates, to, f"{at} rates")
     with _placed(at):
         return False, Conversion(to, rates, table.max_age or Conversion.max_age)

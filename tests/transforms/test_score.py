@@ -32,6 +32,9 @@ from beam_fraud.models.manifest import Manifest, Thresholds
 from beam_fraud.models.reference import Reference
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.transforms.records import DeadLetter, ScoredTransaction, scored_rows
+from tests.features.test_currencies import ROLES, WINDOWS
+from tests.features.test_currencies import rows as in_currencies
+from tests.records.test_conversion import RATES
 
 Run = Callable[[Sequence[Any], beam.PTransform], tuple[list[Any], list[Any]]]
 
@@ -187,6 +190,22 @@ def test_features_are_those_of_the_command_bit_for_bit(case: Case, run: Run) -> 
     frame = pd.DataFrame([row.as_dict() for row in computed]).set_index("transaction_id")
     expected = pd.DataFrame(list(case.features.values())).set_index("transaction_id")
     pd.testing.assert_frame_equal(frame.sort_index(), expected.sort_index(), check_exact=True)
+    assert dead == []
+
+
+@pytest.mark.filterwarnings("ignore:velocity features look back")
+@pytest.mark.parametrize("setting", ["", '[currency]\nto = "EUR"\nrates = "rates.csv"\n'])
+def test_amounts_of_currencies_are_those_of_the_public_functions(
+    tmp_path: Path, run: Run, setting: str
+) -> None:
+    (tmp_path / "rates.csv").write_text(RATES)
+    path = tmp_path / "bank.toml"
+    path.write_text(ROLES + setting + WINDOWS)
+    table = in_currencies(200)
+    computed, dead = run(table.to_pylist(), bf.ComputeFeatures(path))
+    frame = pd.DataFrame([row.as_dict() for row in computed]).set_index("transaction_id")
+    expected = bf.features(table.to_pandas(), path).set_index("transaction_id")
+    pd.testing.assert_frame_equal(frame.loc[expected.index], expected, check_exact=True)
     assert dead == []
 
 
