@@ -29,6 +29,7 @@ from benchmarks.rules import measure_rules
 from benchmarks.score import measure_score
 from benchmarks.start_up import measure_help
 from benchmarks.stream import measure_stream
+from benchmarks.stream_avro import measure_avro
 from benchmarks.stream_hostile import measure_hostile
 from benchmarks.stream_latency import measure_latency
 from benchmarks.stream_memory import measure_stream_memory
@@ -55,6 +56,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("reasons", _ULB, measure_reasons),
     ("rules", None, measure_rules),
     ("stream", None, measure_stream),
+    ("stream-avro", None, measure_avro),
     ("stream-latency", None, measure_latency),
     ("stream-hostile", None, measure_hostile),
     ("stream-memory", None, measure_stream_memory),

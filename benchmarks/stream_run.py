@@ -76,8 +76,8 @@ def filled_topic(broker: Broker, rows: Path) -> str:
     return topic
 
 
-def catch_up(plan: Plan, name: str, broker: Broker, topic: str, rows: int) -> Caught:
-    """Run a stream from the first message of a topic to its last.
+def catch_up(plan: Plan, name: str, broker: Broker, topic: str, rows: int, *more: str) -> Caught:
+    """Run a stream from the first message of a topic to its last, with `more` options.
 
     Raises:
       ProcessFailedError: it failed, or has not made something of each of the `rows` messages.
@@ -85,7 +85,7 @@ def catch_up(plan: Plan, name: str, broker: Broker, topic: str, rows: int) -> Ca
     out = plan.inputs.work / "out" / f"stream-{uuid4().hex[:8]}"
     options = ("--sink", f"sqlite:///{out / 'flagged.db'}", "--until-idle", str(IDLE_SECONDS))
     bundle = plan.inputs.stream_bundle()
-    command = commands.stream(broker.bootstrap, topic, bundle, out, *options)
+    command = commands.stream(broker.bootstrap, topic, bundle, out, *options, *more)
     ran = run(Case(name, rows, (command,)))
     summary = json.loads((out / "summary.json").read_text("utf-8"))
     of = {key: summary[f"rows_{key}"] for key in ("scored", "dead", "duplicate")}

@@ -25,6 +25,7 @@ from beam_fraud.models.bundle import Bundle
 from beam_fraud.monitoring.counters import EARLIEST_HISTORY_ROW
 from beam_fraud.schema.schema import Labels
 from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES, SCORES, RunOutputs
 from beam_fraud.transforms.accept import Accept, Accepted
@@ -65,6 +66,8 @@ class Inputs:
     dedupe_across_files: bool = False
     #: Rows of a block.
     block_rows: int = 50_000
+    #: Schema registry of framed messages, or None.
+    registry: RegistrySettings | None = None
     #: Directory of progress files of workers on this machine, or None.
     progress: str | None = None
     #: Directory to spill rows to while they are grouped by key; None if workers share no disk.
@@ -176,7 +179,11 @@ def _transactions(
     schema, labels = inputs.features.schema, inputs.labels
     segments = _segments(root, inputs)
     raw = segments | "Read" >> ReadSegments(schema, labels, inputs.block_rows, inputs.progress)
-    checked = raw | "Parse" >> Parse(schema, labels) | "Validate" >> Validate(schema, labels)
+    checked = (
+        raw
+        | "Parse" >> Parse(schema, labels, inputs.registry)
+        | "Validate" >> Validate(schema, labels)
+    )
     write = WriteParquet(inputs.outputs, DEAD_LETTERS)
     transactions, dead_letters = checked.transactions, checked.dead_letters
     parts[DEAD_LETTERS] = dead_letters | "DeadLetters" >> write

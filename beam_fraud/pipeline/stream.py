@@ -28,10 +28,12 @@ from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
 from beam_fraud.pipeline.batch import Scoring
+from beam_fraud.records.messages import OutForm
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
 from beam_fraud.schema.velocity import Velocity
+from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.watch.source import WatchSource
@@ -107,8 +109,12 @@ class Stream:
     rule_limit: float = RULE_LIMIT
     #: The broker, if scores or dead letters go to topics.
     kafka: KafkaSettings | None = None
+    #: Schema registry of framed messages, or None.
+    registry: RegistrySettings | None = None
     #: Topic of all scores, or None.
     out_topic: str | None = None
+    #: Form of scores in that topic.
+    out_form: OutForm = "json"
     #: Topic of the dead letters, or None.
     dead_letter_topic: str | None = None
 
@@ -168,7 +174,9 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         | "Observe" >> ObserveScored(str(stream.outputs.live))
     )
     if stream.out_topic and stream.kafka:
-        scored | "OutTopic" >> WriteScores(stream.kafka, stream.out_topic)
+        scored | "OutTopic" >> WriteScores(
+            stream.kafka, stream.out_topic, stream.out_form, stream.registry
+        )
     flagged, context = scored | "Flagged" >> Flagged(), scoring.alert_context(stream.features)
     if "sink" in writers:
         _archive(flagged, "Sink", "sink", writers, stream, ("transaction_id",))
@@ -185,8 +193,8 @@ def _checked(root: beam.Pipeline, stream: Stream) -> beam.pvalue.DoOutputsTuple:
     raw = root | "Read" >> ReadStream(
         stream.source, str(stream.outputs.live), None if stream.here else stream.finalize_seconds
     )
-    parsed = raw | "Parse" >> Parse(schema, labels)
-    return parsed | "Validate" >> Validate(schema, labels, stream.ahead)
+    parsed = raw | "Parse" >> Parse(schema, labels, stream.registry)
+    return parsed | "Validate" >> Validate(schema, labels, stream.ahead, stream.registry)
 
 
 def _remembered(

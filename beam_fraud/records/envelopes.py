@@ -70,10 +70,10 @@ def _open_debezium(envelope: Any, _: bytes) -> Any:
     if change is None:
         # The form of a tombstone with a schema part.
         return _DELETED
-    return change_of(change.op, change.after)
+    return _change_of(change.op, change.after)
 
 
-def change_of(op: str | None, after: Any) -> Any:
+def _change_of(op: str | None, after: Any) -> Any:
     """Return the inserted row of a change, or the refusal of another change.
 
     Args:
@@ -103,9 +103,17 @@ def _open_cloud_event(event: Any, message: bytes, decode: Callable[[bytes], Any]
     return event.data
 
 
-def change_in(values: Mapping[str, Any]) -> Any:
-    """Return the row of a change that was decoded to a dict, or a refusal."""
-    return change_of(values.get("op"), values.get("after"))
+def opened(unwrap: Unwrap | None, values: Mapping[str, Any]) -> Any:
+    """Return the record in an envelope that was decoded to a mapping, or a refusal."""
+    if unwrap == "debezium":
+        change = values.get("payload", values)
+        if change is None:
+            return _DELETED
+        return _change_of(change.get("op"), change.get("after"))
+    if unwrap == "cloudevents" and "specversion" in values:
+        data = values.get("data")
+        return data if isinstance(data, Mapping) else ("malformed", "a CloudEvent without data")
+    return values
 
 
 _DEBEZIUM = re.compile(rb'"op"\s*:\s*"[crudt]"')

@@ -55,22 +55,6 @@ _NO_ID = "\udcff"
 _PATH = re.compile(r" - at `\$\.([^`]+)`$")
 
 
-def parse_json(
-    payload: Sequence[bytes | None], schema: Schema, *, labels: Labels
-) -> tuple[list[pa.Array], list[Fault]]:
-    """Decode one JSON object per record by a schema.
-
-    Args:
-      payload: n records.
-      schema: names the members to read, and the envelope; others are skipped.
-      labels: treatment of labels.
-
-    Returns:
-      As `decode_json`; the columns are in the order of `schema.columns`.
-    """
-    return decode_json(payload, kinds_of(schema, labels=labels), schema.source.unwrap)
-
-
 def decode_json(
     payload: Sequence[bytes | None],
     kinds: tuple[tuple[str, Kind], ...],
@@ -186,13 +170,13 @@ def _decode(message: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
         raise
     except msgspec.DecodeError:
         try:
-            return msgspec.convert(_tolerant(message), decoder.type)
+            return msgspec.convert(tolerant_json(message), decoder.type)
         except ValueError:
             pass
         raise
 
 
-def _tolerant(message: bytes) -> Any:
+def tolerant_json(message: bytes) -> Any:
     """Decode JSON with NaN or Infinity in it; ValueError if there is none of them."""
     if not _NO_NUMBER.search(message):
         raise ValueError
@@ -278,6 +262,11 @@ def _spell(value: float | str | None, numeric: bool) -> bytes | None:
     return text.encode("utf-8", "surrogatepass")
 
 
+#: Type: decodes messages as `decode_json` does.
+Decode: TypeAlias = Callable[
+    [Sequence[bytes | None], tuple[tuple[str, Kind], ...], Unwrap | None],
+    tuple[list[pa.Array], list[Fault]],
+]
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -290,7 +279,7 @@ def records_of_array(message: bytes | None) -> list[bytes]:
     except msgspec.DecodeError:
         pass
     try:
-        return [json.dumps(record).encode() for record in _tolerant(message)]
+        return [json.dumps(record).encode() for record in tolerant_json(message)]
     except (ValueError, RecursionError):
         return []
 
@@ -305,9 +294,11 @@ class NewestEvent:
     time_origin: str | None = None
     #: The schema of the records; None in what an earlier version left.
     schema: Schema | None = None
+    #: Decodes messages that are not all JSON; None if all are.
+    decode: Decode | None = None
 
     @classmethod
-    def of(cls, schema: Schema) -> NewestEvent:
+    def of(cls, schema: Schema, decode: Decode | None = None) -> NewestEvent:
         """Return the finder for records of `schema`."""
         # A schema requires an amount; it is unused here, so it may be the same column.
         column = schema.roles["event_time"]
@@ -323,6 +314,7 @@ class NewestEvent:
                 composites=composites,
                 source=schema.source,
             ),
+            decode=decode,
         )
 
     def __call__(self, payloads: Sequence[bytes | None]) -> int | None:
@@ -336,7 +328,8 @@ class NewestEvent:
         if schema is None:
             roles = {"event_time": self.column, "amount": self.column}
             schema = Schema("event time", roles, time=TimeNotation(origin=self.time_origin))
-        parts, _ = parse_json(payloads, schema, labels="ignored")
+        kinds = kinds_of(schema, labels="ignored")
+        parts, _ = (self.decode or decode_json)(payloads, kinds, schema.source.unwrap)
         times = parts[0] if len(parts) == 1 else composite_times(parts)
         read = as_times(times, schema.time, schema.timezone)
         good = ~(read.absent | read.unreadable | read.impossible)

@@ -11,16 +11,19 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.types as pat
 
 from beam_fraud.records.dead_letters import dead_letters, no_dead_letters
 from beam_fraud.records.faults import Faults, faults_of_parsing
 from beam_fraud.records.identifiers import as_identifiers
-from beam_fraud.records.json_records import Kind, decode_json
+from beam_fraud.records.json_records import Kind
 from beam_fraud.records.numbers import as_numbers
-from beam_fraud.records.parse import parsed_batch
+from beam_fraud.records.parse import decode_messages, parsed_batch
 from beam_fraud.records.times import as_times
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.stages import LABEL
+from beam_fraud.sources.columns import is_text
+from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.raw import PAYLOAD, POSITION, origin_of, with_origin
 
 _KINDS: tuple[tuple[str, Kind], ...] = (
@@ -34,17 +37,21 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
 )
 
 
-def read_labels(raw: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+def read_labels(
+    raw: pa.RecordBatch, registry: RegistrySettings | None = None
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Parse and check each label independently.
 
     Args:
-      raw: n rows (`sources.raw`), each with a JSON object in `@payload`.
+      raw: n rows (`sources.raw`), each with a JSON object or a framed record in `@payload`.
+      registry: schema registry of framed messages.
 
     Returns:
       The labels (`stages.LABEL`, followed by `@position`, the origin in the metadata) and the dead
       letters (`stages.DEAD_LETTER`); n rows together, each in the order of `raw`.
     """
-    columns, unreadable = decode_json(raw.column(PAYLOAD).to_pylist(), _KINDS)
+    payload = raw.column(PAYLOAD).to_pylist()
+    columns, unreadable = decode_messages(payload, _KINDS, None, registry, _accepts)
     names = [name for name, _ in _KINDS]
     parsed = parsed_batch(raw, dict(zip(names, columns, strict=True)), unreadable)
     faults = faults_of_parsing(parsed)
@@ -65,6 +72,12 @@ def read_labels(raw: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     good = pa.array(~faulty)
     labels = pa.RecordBatch.from_arrays([a.filter(good) for a in checked], schema=described)
     return labels, dead_letters(parsed, faults)
+
+
+def _accepts(column: str, type: pa.DataType) -> bool:
+    if column in ("event_time", "labelled_at"):
+        return pat.is_timestamp(type) or pat.is_integer(type) or is_text(type)
+    return is_text(type) or pat.is_integer(type) or pat.is_boolean(type)
 
 
 def _identifier(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
+import fastavro
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.records.envelopes import FRAME
 from beam_fraud.schema.stages import SCORED
 
+#: Type: form of scores in a topic.
+OutForm = Literal["json", "avro"]
 #: Maximum bytes of a record in a message: with the headers less than the default limit of brokers
 #: and clients, a million.
 MAX_BYTES = 900_000
@@ -89,3 +95,72 @@ def _lists(column: pa.Array) -> list[list[Any]]:
     for row in pc.indices_nonzero(filled).to_pylist():
         lists[row] = column[row].as_py()
     return lists
+
+
+#: The Avro schema of a scored row.
+SCORED_AVRO: dict[str, Any] = {
+    "type": "record",
+    "name": "ScoredTransaction",
+    "namespace": "beam_fraud",
+    "fields": [
+        {"name": "transaction_id", "type": "string"},
+        {"name": "event_time", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "account_id", "type": ["null", "string"], "default": None},
+        {"name": "merchant_id", "type": ["null", "string"], "default": None},
+        {"name": "amount", "type": "double"},
+        {"name": "score", "type": "double"},
+        {"name": "flagged", "type": "boolean"},
+        {"name": "decision", "type": "string"},
+        {"name": "rules", "type": {"type": "array", "items": "string"}},
+        {
+            "name": "reasons",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "Reason",
+                    "fields": [
+                        {"name": "feature", "type": "string"},
+                        {"name": "value", "type": ["null", "double"]},
+                        {"name": "contribution", "type": "double"},
+                        {"name": "text", "type": ["null", "string"]},
+                        {"name": "approximate", "type": "boolean"},
+                    ],
+                },
+            },
+        },
+        {"name": "model_id", "type": "string"},
+    ],
+}
+
+
+def scored_avro(scored: pa.RecordBatch, number: int) -> list[bytes]:
+    """Encode scored rows as Avro (`SCORED_AVRO`) in the framing of a schema registry.
+
+    Args:
+      scored: n rows of the schema `stages.SCORED`.
+      number: number of the schema in the registry.
+    """
+    columns = {name: scored.column(name) for name in SCORED.names}
+    micros = columns["event_time"].cast(pa.int64())
+    columns |= {"event_time": micros}
+    values = {name: column.to_pylist() for name, column in columns.items() if name not in _LISTS}
+    values |= {name: _lists(columns[name]) for name in _LISTS}
+    frame = FRAME + number.to_bytes(4, "big")
+    schema = _parsed_avro()
+    messages = []
+    for row in zip(*(values[name] for name in SCORED.names), strict=True):
+        message = io.BytesIO(frame)
+        message.seek(len(frame))
+        fastavro.schemaless_writer(message, schema, dict(zip(SCORED.names, row, strict=True)))
+        messages.append(message.getvalue())
+    return messages
+
+
+#: Columns of lists, which are empty for null.
+_LISTS = ("rules", "reasons")
+
+
+@cache
+def _parsed_avro() -> Any:
+    return fastavro.parse_schema(SCORED_AVRO)

@@ -7,15 +7,19 @@ could not be parsed `@reason` and `@detail`, null for the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.records.json_records import Fault, parse_json
+from beam_fraud.records.json_records import Fault, Kind, decode_json, kinds_of
+from beam_fraud.schema.notation import Unwrap
 from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.sources.columns import mistyped
 from beam_fraud.sources.csv_text import parse_csv
+from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.partitions import filled, with_partitions
 from beam_fraud.sources.raw import (
     APPENDED,
@@ -30,13 +34,20 @@ from beam_fraud.sources.raw import (
 from beam_fraud.sources.segment import CsvLayout
 
 
-def parse(raw: pa.RecordBatch, schema: Schema, *, labels: Labels) -> pa.RecordBatch:
+def parse(
+    raw: pa.RecordBatch,
+    schema: Schema,
+    *,
+    labels: Labels,
+    registry: RegistrySettings | None = None,
+) -> pa.RecordBatch:
     """Parse a raw batch (`sources.raw`).
 
     Args:
       raw: n rows.
       schema: the schema.
       labels: treatment of labels.
+      registry: schema registry of framed messages.
 
     Returns:
       The parsed batch: n rows in the same order, the origin in its metadata.
@@ -49,12 +60,36 @@ def parse(raw: pa.RecordBatch, schema: Schema, *, labels: Labels) -> pa.RecordBa
         names, columns, faults = _parse_csv(payload, origin.csv, schema, labels=labels)
     else:
         names = schema.columns(labels=labels)
-        columns, faults = parse_json(payload.to_pylist(), schema, labels=labels)
+        kinds, unwrap = kinds_of(schema, labels=labels), schema.source.unwrap
+        accepts = partial(accepted, schema, labels)
+        columns, faults = decode_messages(payload.to_pylist(), kinds, unwrap, registry, accepts)
     named = dict(zip(names, columns, strict=True))
     if origin.partitions:
         named = filled(named, origin.partitions) if origin.csv is None else named
         named = with_partitions(named, origin.partitions, len(raw) - len(faults))
     return parsed_batch(raw, named, faults)
+
+
+def decode_messages(
+    payload: Sequence[bytes | None],
+    kinds: tuple[tuple[str, Kind], ...],
+    unwrap: Unwrap | None,
+    registry: RegistrySettings | None,
+    accepts: Callable[[str, pa.DataType], bool],
+) -> tuple[list[pa.Array], list[Fault]]:
+    """Decode JSON, or messages in the framing of a registry (`json_records`, `framed`)."""
+    if registry is None:
+        return decode_json(payload, kinds, unwrap)
+    # Imported here: most runs need neither the client of registries nor decoders.
+    from beam_fraud.records.framed import parse_framed
+    from beam_fraud.sources.kafka.registry import registry_of
+
+    return parse_framed(payload, kinds, unwrap, registry_of(registry), accepts)
+
+
+def accepted(schema: Schema, labels: Labels, column: str, type: pa.DataType) -> bool:
+    """Return whether validation can read a column of a type."""
+    return mistyped(schema, column, type, labels=labels) is None
 
 
 def parsed_batch(

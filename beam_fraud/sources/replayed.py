@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from beam_fraud.records.envelopes import FRAME
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.csv import layout_of
 from beam_fraud.sources.file_format import COLUMNAR, FileFormat, format_of
@@ -108,7 +109,8 @@ def read_replayed(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]
         size = 0
         for position, payload in connection.execute(query, (file.name, left)):
             positions.append(position)
-            payloads.append(payload + b"\n")
+            # A framed record has no line end.
+            payloads.append(payload if payload.startswith(FRAME) else payload + b"\n")
             size += len(payload)
             if len(positions) == block_rows or size >= _BATCH_BYTES:
                 yield batch()

@@ -34,6 +34,7 @@ from beam_fraud.records.time_settlement import refuse_contested
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.schema.toml import load_schema
+from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.raw import POSITION, is_of_labels, sources_of
 from beam_fraud.transforms.counters import count, note_span
 from beam_fraud.transforms.records import (
@@ -54,14 +55,19 @@ class Parse(beam.PTransform):
     schema: Schema
     #: Treatment of labels.
     labels: Labels
+    #: Schema registry of framed messages, or None.
+    registry: RegistrySettings | None = None
 
     def expand(self, raw: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
-        return raw | beam.Map(_parse, self.schema, self.labels).with_output_types(pa.RecordBatch)
+        step = beam.Map(_parse, self.schema, self.labels, self.registry)
+        return raw | step.with_output_types(pa.RecordBatch)
 
 
-def _parse(raw: pa.RecordBatch, schema: Schema, labels: Labels) -> pa.RecordBatch:
-    return raw if is_of_labels(raw) else parse(raw, schema, labels=labels)
+def _parse(
+    raw: pa.RecordBatch, schema: Schema, labels: Labels, registry: RegistrySettings | None
+) -> pa.RecordBatch:
+    return raw if is_of_labels(raw) else parse(raw, schema, labels=labels, registry=registry)
 
 
 _LOG = logging.getLogger(__name__)
@@ -86,17 +92,26 @@ class Validate(beam.PTransform):
     labels: Labels
     #: Microseconds that an event may be ahead of its arrival; None for no limit.
     ahead: int | None = None
+    #: Schema registry of framed labels, or None.
+    registry: RegistrySettings | None = None
 
     def expand(self, parsed: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
         """Emit two outputs."""
-        step = beam.ParDo(_Validate(self.schema, self.labels, self.ahead))
+        step = beam.ParDo(_Validate(self.schema, self.labels, self.ahead, self.registry))
         typed = step.with_output_types(pa.RecordBatch)
         return parsed | typed.with_outputs(DEAD, main=VALID)
 
 
 class _Validate(beam.DoFn):
-    def __init__(self, schema: Schema, labels: Labels, ahead: int | None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        labels: Labels,
+        ahead: int | None,
+        registry: RegistrySettings | None,
+    ) -> None:
         self._schema = schema
+        self._registry = registry
         self._labels = labels
         self._ahead = ahead
         #: Whether the warning about rows ahead of their arrival was logged.
@@ -107,7 +122,7 @@ class _Validate(beam.DoFn):
         self, parsed: pa.RecordBatch
     ) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
         if is_of_labels(parsed):
-            valid, dead = read_labels(parsed)
+            valid, dead = read_labels(parsed, self._registry)
             dead, skipped = without_skipped(dead)
             count(LABELS_DEAD, len(dead))
             count(LABELS_TOMBSTONE, skipped.total())

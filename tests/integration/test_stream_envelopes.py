@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 
+import fastavro
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 
+from beam_fraud.cli.commands.replay import run as replay
 from beam_fraud.cli.commands.stream import run
-from beam_fraud.cli.options import StreamOptions
+from beam_fraud.cli.options import ReplayOptions, StreamOptions
 from beam_fraud.simulate.messages import handbook_messages
+from beam_fraud.sources.kafka.registry import registry_of
 from deploy.kafka.broker import Broker
-from tests.integration.kafka import produce
+from deploy.kafka.registry import schema_registry
+from tests.integration.kafka import produce, read_all
 
 SCHEMA = """
 [roles]
@@ -122,3 +132,81 @@ def test_envelopes_and_framing_are_named_where_the_schema_does_not_name_them(
     _, summary = score(send(values), "")
     assert summary["rows_tombstone"] == 1
     assert summary["dead_reasons"] == {"enveloped": 2, "framed": 2, "wrong_type": 2}
+
+
+AVRO = {
+    "type": "record",
+    "name": "Transaction",
+    "fields": [
+        {"name": "TRANSACTION_ID", "type": "long"},
+        {"name": "TX_DATETIME", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "CUSTOMER_ID", "type": "long"},
+        {"name": "TERMINAL_ID", "type": "long"},
+        {"name": "TX_AMOUNT", "type": "double"},
+    ],
+}
+
+
+def avro(row: bytes, number: int) -> bytes:
+    values = json.loads(row)
+    moment = datetime.fromisoformat(values["TX_DATETIME"])
+    message = io.BytesIO()
+    message.write(b"\0" + number.to_bytes(4, "big"))
+    fastavro.schemaless_writer(message, AVRO, {**values, "TX_DATETIME": moment})
+    return message.getvalue()
+
+
+def test_a_topic_of_avro_has_the_scores_of_json_and_writes_them_as_avro(
+    rows: list[bytes],
+    send: Send,
+    score: Score,
+    broker: Broker,
+    topic: Callable[..., str],
+    bundle: Path,
+    tmp_path: Path,
+) -> None:
+    clean, _ = score(send(rows), "")
+    scores_topic, out = topic(), tmp_path / "avro"
+    with schema_registry() as registry:
+        number = registry.add(json.dumps(AVRO))
+        # The last one has a number that the registry does not have yet.
+        values = [*(avro(row, number) for row in rows[:-1]), avro(rows[-1], number + 2)]
+        options = StreamOptions(
+            kafka=broker.bootstrap,
+            topic=send(values),
+            start="earliest",
+            model=str(bundle),
+            out=str(out),
+            out_topic=scores_topic,
+            out_format="avro",
+            schema_registry=registry.url,
+            until_idle=0.5,
+        )
+        summary = run(options)
+        assert (summary["rows_scored"], summary["rows_dead"]) == (ROWS - 1, 1)
+        scores = pq.read_table(out / "scores").sort_by("transaction_id")
+        lost = str(json.loads(rows[-1])["TRANSACTION_ID"])
+        expected = clean.filter(pc.not_equal(clean["transaction_id"], lost))
+        assert scores.drop_columns(["model_id"]).equals(expected)
+
+        assert list(registry.subjects) == [f"{scores_topic}-value"]
+        read = AvroDeserializer(SchemaRegistryClient({"url": registry.url}))
+        about = SerializationContext(scores_topic, MessageField.VALUE)
+        sent = [read(message.value(), about) for message in read_all(broker, scores_topic)]
+        by_id = sorted(sent, key=lambda row: row["transaction_id"])  # type: ignore[index]
+        lists = {"rules": [], "reasons": []}
+        assert by_id == [
+            {**row, **{name: row[name] or empty for name, empty in lists.items()}}
+            for row in scores.to_pylist()
+        ]
+
+        assert registry.add(json.dumps(AVRO)) == number + 2
+        registry_of.cache_clear()
+        again = ReplayOptions(
+            out=str(out),
+            model=str(bundle),
+            results=str(tmp_path / "replayed"),
+            schema_registry=registry.url,
+        )
+        replayed = replay(again)
+        assert (replayed["rows_scored"], replayed["rows_dead"]) == (1, 0)

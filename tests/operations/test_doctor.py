@@ -25,6 +25,7 @@ from beam_fraud.runners.checks import checks_of, pool_findings
 from beam_fraud.runners.flink.checks import CLUSTER, checkpoints_at
 from beam_fraud.runners.submission import Submission
 from beam_fraud.storage.urls import Place
+from deploy.kafka.registry import schema_registry
 from tests.flink_stand_in import FlinkStandIn, flink_stand_in
 from tests.job_server import job_server, job_server_jar
 from tests.requirements import need_job_server
@@ -306,6 +307,15 @@ def test_all_missing_options_of_dataflow_are_listed(capsys: pytest.CaptureFixtur
 def test_an_invalid_call(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--topic", "t"]) == 2
     assert capsys.readouterr().err == "beam-fraud: --topic: needs --kafka HOST:PORT [BF104]\n"
+
+
+def test_a_schema_registry_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    with schema_registry() as registry:
+        assert main(["doctor", "--schema-registry", registry.url]) == 0
+        assert f"{registry.url} answers" in capsys.readouterr().out
+        registry.login = "reader:word"
+        assert main(["doctor", "--schema-registry", registry.url]) == 1
+    assert "BF709" in capsys.readouterr().out
 
 
 def test_checks_are_printed_as_they_are_done(

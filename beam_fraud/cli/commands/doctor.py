@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -25,7 +26,8 @@ from beam_fraud.runners.call import Call
 from beam_fraud.runners.submission import Submission
 from beam_fraud.runners.worker_place import WorkerPlace
 from beam_fraud.schema.toml import load_schema
-from beam_fraud.sources.kafka.options import broker_settings
+from beam_fraud.sources.kafka.options import broker_settings, registry_settings
+from beam_fraud.sources.kafka.registry import registry_of
 from beam_fraud.storage.urls import Place
 
 #: Width of a check's name.
@@ -78,6 +80,10 @@ def _checks(options: DoctorOptions) -> Iterator[Check]:
         with doing(f"asking Kafka {options.kafka}"):
             kafka_checks = _kafka(options)
         yield from kafka_checks
+    if options.schema_registry is not None:
+        with doing(f"asking {options.schema_registry}"):
+            answered = tried("registry", partial(_registry, options))
+        yield answered
     if options.beam_args:
         yield from _runner(options, places)
 
@@ -118,6 +124,13 @@ def _kafka(options: DoctorOptions) -> list[Check]:
         return check_kafka(broker_settings(options), options.topics)
     except FraudError as error:
         return [refused("Kafka", error)]
+
+
+def _registry(options: DoctorOptions) -> str:
+    settings = registry_settings(options)
+    assert settings is not None, "asked for without --schema-registry"
+    registry_of(settings).check()
+    return f"{settings.url} answers"
 
 
 def _places(options: DoctorOptions) -> dict[str, Place]:

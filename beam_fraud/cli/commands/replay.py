@@ -30,7 +30,7 @@ from beam_fraud.sinks.database import DatabaseSink, replay_undelivered
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.csv import read_header
 from beam_fraud.sources.file_format import REPLAY, FileFormat, format_of
-from beam_fraud.sources.kafka.options import broker_settings
+from beam_fraud.sources.kafka.options import broker_settings, registry_settings
 from beam_fraud.sources.replayed import is_csv_source
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import (
@@ -88,7 +88,7 @@ def run(options: ReplayOptions) -> dict[str, object]:
         try:
             files = (str(staged.path),)
             scoring = options.scoring(files, options.model, options.results)
-            summary = score.score_files(scoring, sink)
+            summary = score.score_files(scoring, sink, registry_settings(options))
         finally:
             # Unsent alerts fail the command after everything else is done.
             if not options.dry_run and (out / "summary.json").exists():

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from beam_fraud.alerts.channels.channel import Channel
@@ -30,6 +30,7 @@ from beam_fraud.monitoring import counters
 from beam_fraud.monitoring.waiting import safe_meanwhile
 from beam_fraud.pipeline.batch import Inputs, Scoring, build_score
 from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, RunOutputs, batch_outputs
 
 _LOG = logging.getLogger(__name__)
@@ -70,18 +71,22 @@ def run(options: ScoreOptions) -> dict[str, object]:
     return score_files(options, sink_of(options))
 
 
-def score_files(options: ScoreOptions, sink: FlaggedSink | None) -> dict[str, object]:
+def score_files(
+    options: ScoreOptions, sink: FlaggedSink | None, registry: RegistrySettings | None = None
+) -> dict[str, object]:
     """Score files into a parsed sink; otherwise as `run`.
 
     Args:
       options: options of the call.
       sink: the sink of `--sink`.
+      registry: schema registry of framed records.
 
     Raises:
       UsageError, FraudError: as `run`.
     """
     started = time.monotonic()
     plan = _plan(options, sink)
+    plan = replace(plan, inputs=replace(plan.inputs, registry=registry))
     if options.dry_run:
         return _dry_run(plan)
     plan.outputs.begin()

@@ -149,7 +149,9 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         roll_seconds=options.roll_seconds,
         labels_database=labels_database,
         kafka=declared.kafka,
+        registry=declared.registry,
         out_topic=options.out_topic,
+        out_form=options.out_format,
         dead_letter_topic=options.dead_letter_topic,
         rule_limit=options.rule_limit,
     )

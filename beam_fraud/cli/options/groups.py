@@ -149,6 +149,32 @@ class KafkaOptions:
 
 
 @options
+class RegistryOptions:
+    """Where the schemas of messages are."""
+
+    schema_registry: Annotated[
+        str | None,
+        Option(
+            "--schema-registry",
+            metavar="URL",
+            help="Schema registry of messages that name their schema: Avro, Protobuf, JSON Schema.",
+            template=Pattern(r"^https?://[^\s/@]+(/\S*)?$", "Give http://HOST:PORT"),
+        ),
+    ] = None
+    schema_registry_config: Annotated[
+        tuple[str, ...],
+        Option(
+            "--schema-registry-config",
+            metavar="KEY=VALUE",
+            help="A property of its client; the value may be env:NAME or file:PATH; repeatable.",
+            template=Pattern(
+                r"^[^=;]+=[^;]*(;[^=;]+=[^;]*)*$", "Passwords belong into a file of the image"
+            ),
+        ),
+    ] = ()
+
+
+@options
 class DryRunOptions:
     """Whether a command changes anything."""
 

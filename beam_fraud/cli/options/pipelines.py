@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from beam_fraud.cli.options.declaration import Option, Pattern, options
 from beam_fraud.cli.options.groups import (
@@ -13,6 +13,7 @@ from beam_fraud.cli.options.groups import (
     DeadShareOptions,
     FileScoringOptions,
     KafkaOptions,
+    RegistryOptions,
     RunnerOptions,
     SchemaOptions,
     ScoringOptions,
@@ -49,7 +50,7 @@ class ScoreOptions(BatchOptions, ScoringOptions, FileScoringOptions):
 
 
 @options
-class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOptions):
+class StreamOptions(ScoringOptions, KafkaOptions, RegistryOptions, DeadShareOptions, RunnerOptions):
     """Score a topic of Kafka, or files as they arrive.
 
     Ctrl-C or SIGTERM stops the stream cleanly; the same call resumes it.
@@ -80,7 +81,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
         Option(
             "--topic",
             metavar="T",
-            help="Read transactions from this topic, as JSON.",
+            help="Read transactions from this topic.",
             template=_TOPIC,
         ),
     ] = None
@@ -108,7 +109,7 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
         Option(
             "--labels-topic",
             metavar="T",
-            help="Read labels from this topic, as JSON.",
+            help="Read labels from this topic.",
             template=_TOPIC,
         ),
     ] = None
@@ -117,10 +118,17 @@ class StreamOptions(ScoringOptions, KafkaOptions, DeadShareOptions, RunnerOption
         Option(
             "--out-topic",
             metavar="T",
-            help="Send all scores to this topic, as JSON.",
+            help="Send all scores to this topic.",
             template=_TOPIC,
         ),
     ] = None
+    out_format: Annotated[
+        Literal["json", "avro"],
+        Option(
+            "--out-format",
+            help="Form of the messages of --out-topic; avro registers its schema.",
+        ),
+    ] = "json"
     dead_letter_topic: Annotated[
         str | None,
         Option(
@@ -266,7 +274,7 @@ class ExportDeadLettersOptions(StoredDeadLetterOptions):
 
 
 @options
-class ReplayOptions(DeadLetterOptions, FileScoringOptions, KafkaOptions):
+class ReplayOptions(DeadLetterOptions, FileScoringOptions, KafkaOptions, RegistryOptions):
     """Replay dead letters.
 
     Records are scored as by `score`, or sent to a stream's topic.
@@ -326,7 +334,7 @@ class ReplayOptions(DeadLetterOptions, FileScoringOptions, KafkaOptions):
 
 
 @options
-class DoctorOptions(KafkaOptions, RunnerOptions):
+class DoctorOptions(KafkaOptions, RegistryOptions, RunnerOptions):
     """Check whether this machine, or a runner, is ready.
 
     The exit code is 1 if it is not.

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.records.json_records import NewestEvent
+from beam_fraud.records.json_records import Decode, NewestEvent
+from beam_fraud.records.messages import OutForm
+from beam_fraud.records.parse import accepted, decode_messages
 from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.sources.kafka.registry import RegistrySettings, registry_of
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.sources.kafka.topic import KafkaTopic, Start
 from beam_fraud.storage.checkpoint import about_topics
@@ -38,7 +42,19 @@ class BrokerOptions(Protocol):
         """`--kafka-properties`."""
 
 
-class TopicOptions(BrokerOptions, Protocol):
+class RegistryOptions(Protocol):
+    """Options that name a schema registry."""
+
+    @property
+    def schema_registry(self) -> str | None:
+        """`--schema-registry`."""
+
+    @property
+    def schema_registry_config(self) -> tuple[str, ...]:
+        """`--schema-registry-config`."""
+
+
+class TopicOptions(BrokerOptions, RegistryOptions, Protocol):
     """Options of a stream that reads and writes topics."""
 
     @property
@@ -52,6 +68,10 @@ class TopicOptions(BrokerOptions, Protocol):
     @property
     def out_topic(self) -> str | None:
         """`--out-topic`."""
+
+    @property
+    def out_format(self) -> OutForm:
+        """`--out-format`."""
 
     @property
     def dead_letter_topic(self) -> str | None:
@@ -74,6 +94,21 @@ def broker_settings(options: BrokerOptions) -> KafkaSettings:
     return settings
 
 
+def registry_settings(options: RegistryOptions) -> RegistrySettings | None:
+    """Return the settings of a schema registry; None if the call names none.
+
+    Raises:
+      UsageError: the address or a property is invalid.
+    """
+    if options.schema_registry is None:
+        if options.schema_registry_config:
+            raise UsageError(
+                "--schema-registry-config: needs --schema-registry URL", Code.OPTION_MISSING
+            )
+        return None
+    return RegistrySettings.parse(options.schema_registry, options.schema_registry_config)
+
+
 def refuse_topic_options(options: TopicOptions, start: str) -> None:
     """Refuse options of topics in a stream without a broker.
 
@@ -88,6 +123,8 @@ def refuse_topic_options(options: TopicOptions, start: str) -> None:
         *_topics(options).items(),
         ("--kafka-config", options.kafka_config),
         ("--kafka-properties", options.kafka_properties),
+        ("--schema-registry", options.schema_registry),
+        ("--schema-registry-config", options.schema_registry_config),
         ("--start", options.start != start),
     ):
         if value:
@@ -106,6 +143,8 @@ class StreamTopics:
     written: tuple[str, ...]
     #: Start in topics without positions.
     start: Start
+    #: Schema registry of framed messages, or None.
+    registry: RegistrySettings | None
     #: Files that every worker reads itself, so that no job contains secrets: option to path.
     worker_files: Mapping[str, str]
 
@@ -127,12 +166,21 @@ class StreamTopics:
             read.append(KafkaTopic(options.labels_topic, "labels"))
         written = (options.out_topic, options.dead_letter_topic)
         files = {} if (file := options.kafka_properties) is None else {"--kafka-properties": file}
+        registry = registry_settings(options)
+        of_registry = {} if registry is None else registry.files
+        if options.out_format == "avro" and (registry is None or options.out_topic is None):
+            raise UsageError(
+                "--out-format avro: needs --out-topic and --schema-registry", Code.OPTION_MISSING
+            )
         return cls(
             settings,
             tuple(read),
             tuple(topic for topic in written if topic is not None),
             Start.parse(options.start),
-            files | {f"--kafka-config {name}": path for name, path in settings.files.items()},
+            registry,
+            files
+            | {f"--kafka-config {name}": path for name, path in settings.files.items()}
+            | {f"--schema-registry-config {name}": path for name, path in of_registry.items()},
         )
 
     def source(
@@ -164,12 +212,14 @@ class StreamTopics:
         from beam_fraud.sources.kafka.source import KafkaSource
 
         self.kafka.check()
+        if self.registry is not None:
+            registry_of(self.registry).check()
         partitions = [len(topic_partitions(self.kafka, topic.name)) for topic in self.read]
         return KafkaSource(
             settings=self.kafka,
             topics=self.read,
             start=self.start,
-            newest_event=NewestEvent.of(schema),
+            newest_event=NewestEvent.of(schema, self._decode(schema, labels)),
             lateness=lateness,
             # One worker does everything here, and one mark per bundle makes the commit atomic.
             splits=1 if here else max(partitions),
@@ -179,6 +229,12 @@ class StreamTopics:
             until_idle=until_idle,
             checkpoint=outputs.checkpoint if here else None,
         )
+
+    def _decode(self, schema: Schema, labels: Labels) -> Decode | None:
+        if self.registry is None:
+            return None
+        accepts = partial(accepted, schema, labels)
+        return partial(decode_messages, registry=self.registry, accepts=accepts)
 
     @property
     def shown(self) -> str:

@@ -12,7 +12,9 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.text_file import read_text_file
 
 #: Properties whose values are secret.
-_SECRET = re.compile(r"(password|passphrase|secret|ssl\.key\.pem|private\.key\.pem)$")
+_SECRET = re.compile(
+    r"(password|passphrase|secret|ssl\.key\.pem|private\.key\.pem|user\.info|auth\.token)$"
+)
 #: Prefixes of values that are read where they are used.
 _FILE = "file:"
 _REFERENCES = ("env:", _FILE)
@@ -102,6 +104,13 @@ def resolve(name: str, value: str) -> str:
         raise FraudError(
             f"Kafka property {name}: {place}: {_why(error)}", Code.SECRET_UNREADABLE
         ) from None
+
+
+def files_of(properties: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the names of properties to the files that hold their values."""
+    return {
+        name: value.removeprefix(_FILE) for name, value in properties if value.startswith(_FILE)
+    }
 
 
 def _without_comments(lines: Iterable[str]) -> Iterator[str]:
@@ -229,11 +238,7 @@ class KafkaSettings:
     @property
     def files(self) -> dict[str, str]:
         """Names of properties to the files that hold their values."""
-        return {
-            name: value.removeprefix(_FILE)
-            for name, value in self.properties
-            if value.startswith(_FILE)
-        }
+        return files_of(self.properties)
 
     def group(self, default: str) -> str:
         """Return the consumer group: `group.id` of the properties, or `default`.

@@ -310,6 +310,10 @@ class WatchedFiles:
         """Connection settings of the topics to write: there are none."""
 
     @property
+    def registry(self) -> None:
+        """Schema registry of the messages: there are none."""
+
+    @property
     def worker_files(self) -> Mapping[str, str]:
         """Files that every worker reads itself: there are none."""
         return {}
