@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import tomllib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from beam_fraud.cli.commands.schemas import render_check, render_infer, run_check, run_infer
 from beam_fraud.cli.options import CheckSchemaOptions, InferSchemaOptions
-from beam_fraud.errors import Code, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.inference.draft import Draft, draft_schema
 from beam_fraud.evaluation.inference.sample import read_sample
 from beam_fraud.features.dataset import load_dataset
@@ -124,7 +125,7 @@ def labelled(draft: Draft, column: str, labels: str) -> str:
     return "\n".join([*lines, *([f'[label]\npositive = ["{spelled}"]'] if spelled else [])])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 9),
     days=st.sampled_from([80, 12]),
@@ -326,6 +327,60 @@ def test_a_file_that_cannot_be_read_is_one_line(
         path.write_bytes(content)
     with fails(code, name):
         commands(path)
+
+
+PIECES = st.sampled_from(
+    [b"id", b"at", b"amount", b",", b";", b"\n", b'"', b"'", b"\r", b"2024-02-08", b"1.5", b"\xe9",
+     b"\x00", b"{", b"}", b'{"a": 1}', b"[", b"\xff\xfe", b" ", b"0", b"\xe2\x80\xa8", b'"a":'],
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    pieces=st.lists(PIECES, max_size=40),
+    suffix=st.sampled_from(["csv", "jsonl", "json", "tsv"]),
+)
+def test_any_bytes_give_a_draft_or_an_error_of_one_line(pieces: list[bytes], suffix: str) -> None:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / f"day.{suffix}"
+        path.write_bytes(b"".join(pieces))
+        try:
+            draft = infer(path)
+        except FraudError:
+            return
+        # A draft is TOML, whatever the names of columns are.
+        tomllib.loads(draft.text)
+
+
+CELLS = st.sampled_from(
+    ["", "NA", "-", "0", "1", "1.0", "12.50", "1,495", "1.495,5", "(3.2)", "$4", "2.7E+15", "007",
+     "2024-02-08", "08/02/2024", "13/02/2024 06:00", "06:00", "Yes", "No", "x y", "é", "1e999"],
+)  # fmt: skip
+NAMES = st.sampled_from(
+    ["id", "date", "time", "step", "amount", "card", "shop", "currency", "label", "is_fraud",
+     "transaction_id", "score", "year", "month", "day", "mcc", "balance", "a.b", "Amount EUR"],
+)  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    names=st.lists(NAMES, min_size=1, max_size=6, unique=True),
+    columns=st.lists(st.lists(CELLS, min_size=1, max_size=3), min_size=6, max_size=6),
+)
+def test_any_table_gets_a_draft_that_loads_or_says_why(
+    names: list[str], columns: list[list[str]]
+) -> None:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "day.csv"
+        rows = [[columns[at][row % len(columns[at])] for at in range(len(names))]
+                for row in range(6)]  # fmt: skip
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([names, *rows])
+        draft = infer(path)
+        open_points = ("event_time:", "amount:", "the draft is no schema")
+        if not any(line.startswith(open_points) for line in draft.unknown):
+            schema = schema_from_toml(draft.text)
+            assert "label" not in schema.roles
 
 
 def test_files_of_another_kind_are_not_mixed(tmp_path: Path) -> None:

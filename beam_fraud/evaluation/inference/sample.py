@@ -92,8 +92,15 @@ def read_sample(places: Sequence[Place]) -> Sample:
     """
     described = [_describe(found.file, found.format) for found in found_files(places)]
     first = described[0]
+    for one in described:
+        if not set(one.names) - set(one.flags):
+            raise FraudError(
+                f"{one.listed.path}: has no column that can be a time or an amount",
+                Code.COLUMN_MISSING,
+            )
     notes = list(first.notes)
     common = [name for name in first.names if all(name in one.names for one in described)]
+    common = common if set(common) - set(first.flags) else []
     for one in described[1:]:
         if one.source != first.source:
             raise FraudError(
@@ -135,8 +142,10 @@ def _describe(listed: FoundFile, by_name: FileFormat) -> _Described:
     source = PLAIN_TEXT if encoding is None else replace(PLAIN_TEXT, encoding=encoding)
     if form.name in COLUMNAR:
         return _columnar(listed, stored_columns(listed.place, form), source)
+    beginning = b""
     with TextStream(listed.place, form) as stream:
-        beginning = b"".join(iter(lambda: stream.read(_BEGINNING), b""))[:_BEGINNING]
+        while len(beginning) < _BEGINNING and (chunk := stream.read(_BEGINNING)):
+            beginning += chunk
     guessed, notes = _encoding(beginning) if encoding is None else (UTF_8, ())
     if guessed != UTF_8:
         source = replace(source, encoding=guessed)
@@ -194,7 +203,7 @@ def _csv(
     lines = text.splitlines()[:_LINES]
     # A field with a line end takes several lines, so most lines need to agree, not all.
     delimiter = max(DELIMITERS, key=lambda mark: _agreement(lines, mark))
-    rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    rows = _divided(lines, delimiter)
     names = split_header(header, delimiter)
     if _in_single_quotes(rows[1:]):
         source = replace(source, quote="'")
@@ -211,9 +220,16 @@ def _csv(
 
 def _agreement(lines: Sequence[str], delimiter: str) -> tuple[bool, int]:
     """Return whether a delimiter divides most lines like the first, and into how many fields."""
-    widths = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+    widths = [len(row) for row in _divided(lines, delimiter)]
     agree = bool(widths) and widths[0] > 1 and 2 * widths.count(widths[0]) > len(widths)
     return agree, widths[0] if widths else 0
+
+
+def _divided(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    try:
+        return [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    except csv.Error:
+        return []
 
 
 def _in_single_quotes(rows: Sequence[Sequence[str]]) -> bool:
@@ -234,10 +250,10 @@ def _members(
 ) -> _Described:
     """Describe a file of JSON by the members of its first records."""
     names, flags = dict[str, None](), dict[str, None]()
-    for line in islice(text.splitlines(), _RECORDS):
+    for line in islice(text.split("\n"), _RECORDS):
         try:
             record = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
             continue
         for name, value in _leaves(record):
             if name.isprintable() and not set(name) & set('"\\'):
@@ -306,7 +322,7 @@ def _reader(
     columns: Sequence[str], flags: Sequence[str], source: SourceNotation
 ) -> tuple[Schema, Labels]:
     """Return a schema that reads columns as they are: the parts of one time, and categories."""
-    roles = {"event_time": " + ".join(columns), "amount": columns[0] if columns else flags[0]}
+    roles = {"event_time": " + ".join(columns), "amount": columns[0]}
     if label := next((flag for flag in flags if flag in RESERVED), None):
         roles["label"] = label
     features = tuple(
@@ -318,7 +334,7 @@ def _reader(
             schema,
             roles=roles,
             features=features,
-            composites={roles["event_time"]: tuple(columns)},
+            composites={roles["event_time"]: tuple(columns)} if len(columns) > 1 else {},
             source=source,
         ),
         "known" if label else "ignored",
