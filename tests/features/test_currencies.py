@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import beam_fraud as bf
 from beam_fraud.errors import Code
+from beam_fraud.evaluation.inference.draft import draft_schema
+from beam_fraud.evaluation.inference.sample import read_sample
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.columns import VelocityWalk, with_velocity
@@ -24,6 +28,7 @@ from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import schema_from_toml
 from beam_fraud.schema.velocity import Velocity
+from beam_fraud.storage.urls import Place
 from tests.failing import fails
 from tests.velocity_reference import DAY, SPECS, SPECS_BY_CURRENCY, reference, rows_in_currencies
 
@@ -255,6 +260,12 @@ def test_figures_that_add_up_currencies_are_warned_of(caplog: pytest.LogCaptureF
     bf.train(table, schema=together, settings=settings)
     bf.features(table, SCHEMA)
     assert "currencies" not in caplog.text
+
+
+def test_a_column_of_two_currencies_is_drafted_as_such(tmp_path: Path) -> None:
+    pq.write_table(rows(), tmp_path / "day.parquet")
+    draft = draft_schema(read_sample([Place.at(tmp_path / "day.parquet")]))
+    assert schema_from_toml(draft.text).role("currency") == "currency"
 
 
 @pytest.mark.parametrize(

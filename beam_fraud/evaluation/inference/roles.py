@@ -148,6 +148,8 @@ def _score(column: Column, words: frozenset[str]) -> float:
 def _may_be_label(column: Column) -> bool:
     if _score(column, LABEL_WORDS):
         return 0 < column.distinct <= _LABEL_VALUES
+    if _is_currency(column):
+        return False
     named = max(_score(column, words) for words in (_ACCOUNT, _MERCHANT, _AMOUNT)) >= 1
     described = named and not column.words & _ATTRIBUTE
     return pat.is_boolean(column.known.type) or (column.distinct == 2 and not described)
