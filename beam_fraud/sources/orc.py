@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.orc as orc
@@ -22,6 +21,7 @@ from beam_fraud.sources.columnar import (
 from beam_fraud.sources.columns import check_columns
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.nested import stored_name
+from beam_fraud.sources.orc_metadata import Tail, check_lengths, tail_of
 from beam_fraud.sources.parquet_pages import most_unfolded
 from beam_fraud.sources.segment import InputFile, Segment
 from beam_fraud.storage.urls import Place
@@ -41,9 +41,9 @@ def check_orc(
     Raises:
       FraudError: a column is missing or mistyped; the message names file and column.
     """
-    with _open(place) as file, damage(_unreadable(place)):
+    with _open(place) as (file, _), damage(_unreadable(place)):
         names = check_columns(place.name, file.schema, schema, labels=labels, also=also)
-        rows, striped = int(file.nrows), sum(stripe.rows for stripe in stripes_of(file))
+        rows, striped = int(file.nrows), sum(stripe.rows for stripe in _tail(file).stripes)
         if rows != striped:
             raise ValueError(f"it promises {rows} rows, and {striped} in stripes")
         return rows, names
@@ -55,7 +55,7 @@ def orc_columns(place: Place) -> pa.Schema:
     Raises:
       FraudError: it is not readable.
     """
-    with _open(place) as file:
+    with _open(place) as (file, _):
         return file.schema
 
 
@@ -68,104 +68,42 @@ def read_orc(
       FraudError: the file cannot be read to its end.
     """
     place = segment.file.place
-    with _open(place) as file:
+    with _open(place) as (file, source):
         with damage(f"{place}: is damaged"):
             columns = columns_read(file.schema, schema, labels=labels)
-            described = stripes_of(file)
-        stripes = range(segment.start, segment.stop or len(described))
-        promised = sum(described[stripe].rows for stripe in stripes)
-        read = _batches(file, described, stripes, columns, segment)
+            tail = _tail(file)
+        stripes = range(segment.start, segment.stop or len(tail.stripes))
+        promised = sum(tail.stripes[stripe].rows for stripe in stripes)
+        read = _batches(file, source, tail, stripes, columns, segment)
         batches = regrouped(read, block_rows, segment.row_limit)
         yield from raw_batches(segment, batches, promised=promised)
 
 
-@dataclass(frozen=True)
-class Stripe:
-    """A stripe, by the footer."""
-
-    #: Number of rows.
-    rows: int
-    #: Bytes that it takes.
-    stored: int
-
-
-def stripes_of(file: orc.ORCFile) -> list[Stripe]:
-    """Return the stripes of an opened file.
-
-    Raises:
-      ValueError: the footer is damaged.
-    """
-    tail = bytes(file.reader.serialized_file_tail())
-    try:
-        (footer,) = (value for number, value in _fields(tail) if number == _FOOTER)
-        stripes = [dict(_fields(value)) for number, value in _fields(footer) if number == _STRIPES]
-    except (IndexError, TypeError, ValueError):
-        raise ValueError("the footer has no end") from None
-    return [
-        Stripe(_number(stripe, _ROWS), sum(_number(stripe, part) for part in _PARTS))
-        for stripe in stripes
-    ]
-
-
-#: Numbers of fields in ORC's protocol buffers: the footer in the tail, stripes in the footer, and
-#: in a stripe the lengths of index, data and footer, and the number of rows.
-_FOOTER, _STRIPES, _PARTS, _ROWS = 2, 3, (2, 3, 4), 5
-
-
-def _number(stripe: dict[int, int | bytes], field: int) -> int:
-    value = stripe.get(field, 0)
-    if not isinstance(value, int):
-        raise ValueError("a field of a stripe is no number")
-    return value
-
-
-def _fields(message: int | bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield numbers and values of a protocol buffer's fields.
-
-    Raises:
-      IndexError, TypeError, ValueError: it is none.
-    """
-    if isinstance(message, int):
-        raise TypeError
-    at = 0
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = message[at]
-            at, value, shift = at + 1, value | (byte & 127) << shift, shift + 7
-            if byte < 128:
-                return value
-
-    while at < len(message):
-        key = varint()
-        kind = key & 7
-        if kind == 0:
-            yield key >> 3, varint()
-            continue
-        size = varint() if kind == 2 else {1: 8, 5: 4}[kind]
-        if at + size > len(message):
-            raise IndexError
-        yield key >> 3, message[at : at + size]
-        at += size
-
-
 def _batches(
-    file: orc.ORCFile, described: list[Stripe], stripes: range, columns: list[str], segment: Segment
+    file: orc.ORCFile,
+    source: pa.NativeFile,
+    tail: Tail,
+    stripes: range,
+    columns: list[str],
+    segment: Segment,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the stripes, with these columns."""
     stored = [stored_name(file.schema, column) for column in columns]
+    roots = {name if name in file.schema.names else name.partition(".")[0] for name in stored}
+    places = {place for place, name in enumerate(file.schema.names) if name in roots}
     most = most_unfolded(segment.file.size)
     row = segment.first_row
     for stripe in stripes:
+        described = tail.stripes[stripe]
         with damage(f"{segment.file.path}: is damaged after row {row}"):
             # Runs of equal values take no bytes.
-            if described[stripe].rows * _VALUE_BYTES * len(columns) > most:
+            if described.rows * _VALUE_BYTES * len(columns) > most:
                 raise ValueError(f"stripe {stripe} unfolds to over {most >> 20} MB, too much")
+            if segment.file.place.local is not None:
+                check_lengths(source, tail, described, places)
             batch = file.read_stripe(stripe, columns=stored)
-            if len(batch) != described[stripe].rows:
-                raise ValueError(f"{described[stripe].rows} rows promised, {len(batch)} came")
+            if len(batch) != described.rows:
+                raise ValueError(f"{described.rows} rows promised, {len(batch)} came")
             batch = selected(batch, columns)
         row += len(batch)
         yield batch
@@ -173,9 +111,13 @@ def _batches(
 
 def split_orc(file: InputFile, bytes_each: int) -> Iterator[Segment]:
     """Cut a file into segments of whole stripes, about `bytes_each` (as stored) each."""
-    with _open(file.place) as opened, damage(_unreadable(file.place)):
-        sizes = [(stripe.rows, stripe.stored) for stripe in stripes_of(opened)]
+    with _open(file.place) as (opened, _), damage(_unreadable(file.place)):
+        sizes = [(stripe.rows, stripe.stored) for stripe in _tail(opened).stripes]
     yield from split_parts(file, sizes, bytes_each)
+
+
+def _tail(file: orc.ORCFile) -> Tail:
+    return tail_of(bytes(file.reader.serialized_file_tail()))
 
 
 def _unreadable(place: Place) -> str:
@@ -183,11 +125,12 @@ def _unreadable(place: Place) -> str:
 
 
 @contextmanager
-def _open(place: Place) -> Iterator[orc.ORCFile]:
+def _open(place: Place) -> Iterator[tuple[orc.ORCFile, pa.NativeFile]]:
+    """Open a file for Arrow, and its bytes."""
     with damage(_unreadable(place)):
         source = open_file(place)
         if not source.size():
             raise FraudError(f"{_unreadable(place)}: it is empty", Code.INPUT_DAMAGED)
         file = orc.ORCFile(source)
     with source:
-        yield file
+        yield file, source
