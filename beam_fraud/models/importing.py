@@ -259,6 +259,12 @@ def _categories(
                     'write kind = "categorical" for it there',
                     Code.MODEL_UNSUITED,
                 )
+        elif encoding is not None and encoding.form == "pandas" and encoding.values is None:
+            raise FraudError(
+                f"XGBoost saved the categories of {name!r} as codes alone; train and save it with "
+                "XGBoost 3.1 or newer, which saves the values too",
+                Code.MODEL_UNSUITED,
+            )
         elif encoding is not None and encoding.values is not None:
             categories[name] = tuple(_texts(encoding.values))
         elif rows is not None:

@@ -388,6 +388,28 @@ def test_pandas_categories_of_xgboost_and_lightgbm_are_rebuilt(bank: Bank) -> No
     assert np.array_equal(bank.scores(), model.predict_proba(rows[columns])[:, 1])
 
 
+def test_codes_without_their_categories_are_refused(bank: Bank) -> None:
+    codes = FRAME[NUMBERS].assign(mcc=CATEGORIES["mcc"].cat.codes)
+    types = ["float", "float", "float", "c"]
+    data = xgboost.DMatrix(
+        codes.to_numpy(float), Y, feature_names=[*codes], feature_types=types, nthread=1
+    )
+    xgboost.train({"objective": "binary:logistic"}, data, 3).save_model(bank.path("m.json"))
+    for schema in ("mixed.toml", "numbers.toml"):
+        text = SCHEMA + CATEGORY
+        bank.path("numbers.toml").write_text(text.replace("categorical", "numeric"))
+        with fails(Code.MODEL_UNSUITED, "'mcc'"):
+            bank.native("m.json", schema=schema, check=(str(bank.path("history.parquet")),))
+
+
+def test_a_pickle_of_another_version_of_xgboost_is_rebuilt(bank: Bank) -> None:
+    model = xgb().fit(FRAME[OTHER], Y)
+    own = model.predict_proba(TODAY[OTHER])[:, 1]
+    del model.feature_weights  # an attribute that earlier versions do not have
+    bank.dumped(model)
+    assert np.array_equal(bank.scores(), own)
+
+
 def test_a_file_of_lightgbm_is_explained_and_says_that_it_has_no_labels(
     bank: Bank, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,7 +26,8 @@ _LIGHTGBM_CATEGORIES = re.compile(r"^\[categorical_feature: ([\d,]*)\]", re.MULT
 class Encoding:
     """How a model takes a categorical column."""
 
-    #: The categories as the model has them, in its types; None if it does not hold them.
+    #: The categories as the model has them, in its types; None if it does not hold them. Those of
+    #: pandas cannot be rebuilt then.
     values: tuple[Any, ...] | None
     #: As values, as a pandas column of categories, or as codes of `models export`.
     form: Literal["values", "pandas", "codes"] = "values"
@@ -116,9 +117,12 @@ def _names(model: Any) -> tuple[str, ...]:
 
 
 def _names_in(model: Any) -> Any:
-    names = getattr(model, "feature_names_in_", None)
-    # CatBoost's are under a name of its own.
-    return getattr(model, "feature_names_", None) if names is None else names
+    # CatBoost, and LightGBM before 4.6, have them under names of their own.
+    for attribute in ("feature_names_in_", "feature_names_", "feature_name_"):
+        names = getattr(model, attribute, None)
+        if names is not None:
+            return names
+    return None
 
 
 def _first_step(model: Any) -> Any:
@@ -228,15 +232,18 @@ def _collect_boosting(step: Any, columns: list[int], found: dict[int, Encoding])
             found[columns[place]] = Encoding(None)
 
 
-def _xgboost_categories(booster: Any) -> dict[int, tuple[Any, ...]]:
-    if "c" not in (booster.feature_types or ()):
+def _xgboost_categories(booster: Any) -> dict[int, tuple[Any, ...] | None]:
+    types = booster.feature_types or ()
+    if "c" not in types:
         return {}
-    known = booster.get_categories(export_to_arrow=True).to_arrow() or ()
-    return {
-        place: tuple(values.to_pylist())
-        for place, (_, values) in enumerate(known)
-        if values is not None
-    }
+    known = dict(enumerate(booster.get_categories(export_to_arrow=True).to_arrow() or ()))
+    found: dict[int, tuple[Any, ...] | None] = {}
+    for place in (place for place, kind in enumerate(types) if kind == "c"):
+        values = known[place][1] if place in known else None
+        # A matrix has codes already, and no names.
+        if values is not None or booster.feature_names:
+            found[place] = None if values is None else tuple(values.to_pylist())
+    return found
 
 
 def _lightgbm_categories(booster: Any) -> dict[int, tuple[Any, ...]]:

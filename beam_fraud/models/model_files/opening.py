@@ -129,6 +129,8 @@ def as_classifier(opened: Any) -> Any:
     kind = type(opened)
     if kind.__module__.startswith("xgboost.") and kind.__name__ == "Booster":
         return _xgboost(opened)
+    if kind.__module__.startswith("xgboost.") and kind.__name__ == "XGBClassifier":
+        return _current(opened)
     if kind.__module__.startswith("lightgbm.") and kind.__name__ == "Booster":
         return _lightgbm(opened)
     if kind.__module__.startswith("catboost.") and kind.__name__ == "CatBoost":
@@ -184,6 +186,17 @@ def _xgboost(booster: Any) -> Any:
     model.load_model(bytearray(booster.save_raw("ubj")))
     _check_objective("XGBoost", str(model.objective), _XGBOOST_OBJECTIVES)
     return model
+
+
+def _current(model: Any) -> Any:
+    """Return a classifier of XGBoost as one of this version, if it lacks attributes of it."""
+    try:
+        model.get_params()
+        return model
+    except AttributeError:
+        booster = model.get_booster()
+        booster.set_attr(scikit_learn="{}")
+        return _xgboost(booster).set_params(missing=model.missing)
 
 
 def _lightgbm(booster: Any) -> LightGBMBooster:
