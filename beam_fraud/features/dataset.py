@@ -335,10 +335,7 @@ class _Rows:
             self.latest,
             self.doubts,
         )
-        column = self._schema.roles["event_time"]
-        if (mixture := times.mixture(column)) is not None:
-            raise FraudError(f"{whose}{mixture}", Code.TIMES_AMBIGUOUS)
-        refusal = times.refusal(column)
+        refusal = times.refusal(self._schema.roles["event_time"])
         if refusal is not None:
             raise FraudError(f"{whose}{refusal}", Code.TIMES_IMPLAUSIBLE)
 

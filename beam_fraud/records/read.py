@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from beam_fraud.records.doubts import Doubt
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.records.doubts import Doubt, other_form
 from beam_fraud.records.duplicates import SeenIds
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import Arrived, validate_arrivals
@@ -49,13 +50,18 @@ def read_transactions(
     """Read, parse, validate and deduplicate files and tables in order.
 
     Raises:
-      FraudError: a file cannot be read.
+      FraudError: a file cannot be read, or mixes formats of times that only a whole file settles.
     """
     for file in files:
         seen = SeenIds() if schema.role("transaction_id") else None
         for raw in _raw_batches(file, schema, labels, block_rows):
             parsed = parse(raw, schema, labels=labels)
             checked = validate_arrivals(parsed, schema, labels=labels, ahead=None, now=None)
+            if rows := checked.doubts.get(Doubt.FORM):
+                raise FraudError(
+                    f"{file.name}: {rows:,} {other_form(schema.roles['event_time'])}",
+                    Code.TIMES_AMBIGUOUS,
+                )
             yield _without_repeated(checked, seen)
 
 

@@ -125,7 +125,7 @@ def labelled(draft: Draft, column: str, labels: str) -> str:
     return "\n".join([*lines, *([f'[label]\npositive = ["{spelled}"]'] if spelled else [])])
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 9),
     days=st.sampled_from([80, 12]),
@@ -247,6 +247,20 @@ def test_a_day_that_may_be_another_is_not_guessed(tmp_path: Path) -> None:
     assert any("'%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'" in line for line in draft.unknown)
 
 
+def test_some_values_that_are_not_read_do_not_hide_the_others(tmp_path: Path) -> None:
+    text = dressed(rows_of(4), "%d/%m/%Y %H:%M:%S", "european", "0 1", "plain", ";")
+    lines = text.splitlines()
+    lines[4] = lines[4].replace("/2024", " of february")
+    lines[7] = ";".join([*lines[7].split(";")[:4], "free", *lines[7].split(";")[5:]])
+    path = tmp_path / "day.csv"
+    path.write_text("\n".join(lines) + "\n")
+    draft = infer(path)
+    assert 'format = "%d/%m/%Y %H:%M:%S"' in draft.text
+    assert 'decimal = ","' in draft.text
+    assert any("'booked_at'" in line and "of february" in line for line in draft.unknown)
+    assert any("'amount'" in line and "'free'" in line for line in draft.unknown)
+
+
 def test_single_quotes_and_lines_without_names_are_found(tmp_path: Path) -> None:
     header, rows = SETS["banksim"]
     assert 'quote = "\'"' in infer(write(tmp_path / "banksim.csv", header, rows())).text
@@ -362,7 +376,7 @@ NAMES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     names=st.lists(NAMES, min_size=1, max_size=6, unique=True),
     columns=st.lists(st.lists(CELLS, min_size=1, max_size=3), min_size=6, max_size=6),

@@ -119,6 +119,13 @@ def test_the_mixture_is_found_behind_the_rows_that_settle(
     with fails(Code.TIMES_AMBIGUOUS, "trans_date_trans_time"):
         score.run(options)
     assert not (out / "scores").exists()
+    today = write(tmp_path / "today.csv", SPARKOV, first[-300:])
+    with fails(Code.TIMES_AMBIGUOUS, "mixed.csv"):
+        bf.score(today, model, history=file)
+    options = replace(options, files=(str(today),), history=(str(file),))
+    with pytest.raises(Exception, match=r"mixed\.csv.*trans_date_trans_time"):
+        score.run(options)
+    assert not (out / "scores").exists()
 
 
 def test_tables_settle_their_form_too(published: pa.Table) -> None:

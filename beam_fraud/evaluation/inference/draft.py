@@ -187,6 +187,7 @@ class _Writing:
             return
         guess = time.guess
         forms = guess.notation.forms
+        self._note_unread(shown, guess.unread)
         if guess.others:
             self.incomplete = True
             several = " or ".join(map(repr, (*forms, *guess.others)))
@@ -197,7 +198,7 @@ class _Writing:
         if forms or guess.naive:
             yield from ("", "[time]")
         if forms:
-            yield f"format = {_toml(forms[0])}  # reads all {self._sample.table.num_rows:,}"
+            yield f"format = {_toml(forms[0])}  # {_share(len(guess.unread))}"
         if guess.naive:
             self.unknown.append(
                 f"times of {shown} have no zone, and are read as UTC: if they are of a clock, set "
@@ -214,6 +215,7 @@ class _Writing:
         if column is None or column.numbers is None:
             return
         lines, numbers = list(_notation_lines(column.numbers.notation)), column.numbers
+        self._note_unread(repr(column.name), numbers.unread)
         if numbers.other is not None:
             self.incomplete = True
             first, second = (
@@ -274,6 +276,13 @@ class _Writing:
             spellings = [spelling for spelling in (*ABSENT, *unusual) if spelling]
             yield from ("", "# [missing]", f"# spellings = {_toml(spellings)}")
 
+    def _note_unread(self, shown: str, unread: Sequence[str]) -> None:
+        if unread:
+            some = ", ".join(repr(value[:40]) for value in unread[:_SHOWN])
+            self.unknown.append(
+                f"{len(unread):,} different values of {shown} are not read, such as {some}"
+            )
+
     def _note_spelling(self, column: Column, texts: object) -> None:
         """Note what other files may write otherwise: zeros in front, or a common beginning."""
         if pc.any(pc.match_substring_regex(texts, "^0[0-9]+$")).as_py():
@@ -322,6 +331,10 @@ class _Writing:
 
 def _line(role: str, columns: str | Sequence[str], why: str) -> str:
     return f"{role} = {_toml(columns)}  # {_printable(why)}"
+
+
+def _share(unread: int) -> str:
+    return f"reads all but {unread:,} different values" if unread else "reads every row"
 
 
 def _span(time: TimeColumns) -> str:

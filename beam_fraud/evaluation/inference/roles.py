@@ -269,6 +269,11 @@ def _features(
                 left_out[column.name] = "each row has another whole number: an index"
             elif column.words & _COUNTED and column.numbers.rising:
                 left_out[column.name] = "it counts time"
+            elif column.numbers.unread:
+                left_out[column.name] = (
+                    f"{len(column.numbers.unread):,} of its values are no numbers, such as "
+                    f"{column.numbers.unread[0][:40]!r}"
+                )
             elif column.numbers.other is not None:
                 left_out[column.name] = "its separators can be those of decimals or of thousands"
             else:

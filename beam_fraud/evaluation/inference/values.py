@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from itertools import product
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
 from beam_fraud.records.numbers import as_numbers
+from beam_fraud.records.text import as_mask
 from beam_fraud.records.time_settlement import contested, plausibly_read
 from beam_fraud.records.times import Times, as_text, as_times
 from beam_fraud.schema.duration import DAY, SECOND
@@ -28,6 +31,8 @@ from beam_fraud.schema.notation import (
     TimeNotation,
 )
 from beam_fraud.sources.columns import is_text
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 #: Days, and times of day behind them, in the order in which they are tried.
 _DAYS = (
@@ -59,6 +64,8 @@ _SEPARATORS = (
     *((",", "\u202f"), (".", "'"), (".", "\u2019"), (".", "\xa0"), (",", "'")),
 )
 _MOST_SYMBOLS = 5
+#: Share of the different values of a column that its format must read.
+_MOST = 0.8
 #: Three parts, two of them digits, in any text that is a date and no number.
 _DATE = r"[0-9][^0-9]+([0-9]+|[A-Za-z]{3,})[^0-9]+[0-9]|[A-Za-z]{3,}[^0-9]+[0-9]+[^0-9]+[0-9]"
 _CLOCK = r"^[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?$"
@@ -71,7 +78,7 @@ class TimeGuess:
     """How a column writes times."""
 
     notation: TimeNotation
-    #: Other formats that read every value, some as another time.
+    #: Other formats that read as many values, some as another time.
     others: tuple[str, ...]
     #: First and last time, microseconds.
     first: int
@@ -81,6 +88,8 @@ class TimeGuess:
     naive: bool
     #: Whether the values are numbers.
     numbers: bool
+    #: The different values that it does not read.
+    unread: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class NumberGuess:
     """How a column writes numbers."""
 
     notation: NumberNotation
-    #: Another notation that reads every value, some as another number; None if there is none.
+    #: Another notation that reads as many values, some as another number; None if there is none.
     other: NumberNotation | None
     #: Whether all are whole, and some are below zero.
     whole: bool
@@ -98,6 +107,8 @@ class NumberGuess:
     #: Least and greatest.
     least: float
     greatest: float
+    #: The different values that it does not read.
+    unread: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -181,34 +192,41 @@ def time_guess(known: pa.Array, words: frozenset[str]) -> TimeGuess | None:
     if not len(known) or pat.is_boolean(known.type) or pat.is_time(known.type):
         return None
     if pat.is_timestamp(known.type) or pat.is_date(known.type):
-        return _guess(as_times(known), ANY_TIME, (), numbers=False)
+        read = as_times(known)
+        good = plausibly_read(read)
+        return _guess(read, good, known, ANY_TIME, ()) if good.any() else None
     distinct = known.unique()
     texts = as_text(distinct)
     plain = as_times(distinct)
-    if _reads_all(plain):
-        return _guess(plain, ANY_TIME, (), numbers=plain.assumed > 0)
+    good = _plausible(plain)
+    if _is_most(good):
+        guess = _guess(plain, good, texts, ANY_TIME, ())
+        return replace(guess, numbers=plain.assumed > 0)
     # In any notation: a date is none, because its groups are not of three digits.
     numbers = number_guess(known) is not None
-    if not numbers and not _all_match(texts, _DATE):
+    if not numbers and not _is_most(as_mask(pc.match_substring_regex(texts, _DATE))):
         return None
-    reading: list[tuple[str, Times]] = []
+    reading: list[tuple[str, Times, Mask]] = []
     days = ("excel",) if words & _OF_TIMES else ()
     for form in (*_COMPACT, *days) if numbers else (*_COMPACT, *_WRITTEN):
         notation = _notation(form)
-        if not all(_reads_all(as_times(texts[:few], notation)) for few in _FEW):
+        first, few = (_plausible(as_times(texts[:count], notation)) for count in _FEW)
+        if not first.any() or not _is_most(few):
             continue
         read = as_times(texts, notation)
-        if _reads_all(read):
-            reading.append((form, read))
+        if _is_most(good := _plausible(read)):
+            reading.append((form, read, good))
     if not reading:
         return None
-    form, read = reading[0]
+    most = max(int(good.sum()) for _, _, good in reading)
+    reading = [one for one in reading if one[2].sum() == most]
+    form, read, good = reading[0]
     others = tuple(
         other
-        for other, one in reading[1:]
+        for other, one, _ in reading[1:]
         if (one.micros != read.micros).any() or contested((form, other))
     )
-    return _guess(read, TimeNotation((form,)), others, numbers=numbers)
+    return replace(_guess(read, good, texts, _notation(form), others), numbers=numbers)
 
 
 @cache
@@ -217,9 +235,9 @@ def _notation(form: str) -> TimeNotation:
 
 
 def _guess(
-    times: Times, notation: TimeNotation, others: tuple[str, ...], *, numbers: bool
+    times: Times, good: Mask, values: pa.Array, notation: TimeNotation, others: tuple[str, ...]
 ) -> TimeGuess:
-    micros = times.micros
+    micros = times.micros[good]
     return TimeGuess(
         notation,
         others,
@@ -227,15 +245,25 @@ def _guess(
         int(micros.max()),
         bool((micros % DAY != 0).any()),
         bool(times.naive.any()),
-        numbers,
+        False,
+        _unread(values, good),
     )
 
 
-def _reads_all(times: Times) -> bool:
-    """Return whether all are times that card payments can have."""
+def _plausible(times: Times) -> Mask:
+    """Return bool[n]: where there is a time that a card payment can have."""
     latest = int(datetime.now(UTC).timestamp()) * SECOND + DAY
     within = (times.micros >= EARLIEST_PLAUSIBLE) & (times.micros <= latest)
-    return bool((plausibly_read(times) & within).all())
+    return plausibly_read(times) & within
+
+
+def _is_most(good: Mask) -> bool:
+    return len(good) > 0 and bool(good.sum() >= _MOST * len(good))
+
+
+def _unread(values: pa.Array, good: Mask) -> tuple[str, ...]:
+    """Return the different values that are not read."""
+    return tuple(map(str, values.filter(pa.array(~good)).unique().to_pylist()))
 
 
 def number_guess(known: pa.Array) -> NumberGuess | None:
@@ -246,25 +274,34 @@ def number_guess(known: pa.Array) -> NumberGuess | None:
     guesses = []
     for notation in _notations(texts) if is_text(texts.type) else (PLAIN,):
         read = as_numbers(texts, notation)
-        if not read.unreadable.any() and np.isfinite(read.values).all():
-            guesses.append((notation, read.values))
+        good = ~read.unreadable & np.isfinite(read.values)
+        if _is_most(good):
+            guesses.append((notation, read.values, good))
     if not guesses:
         return None
-    notation, values = guesses[0]
-    other = next((one for one, read in guesses[1:] if (read != values).any()), None)
+    most = max(int(good.sum()) for _, _, good in guesses)
+    guesses = [one for one in guesses if one[2].sum() == most]
+    notation, read_values, good = guesses[0]
+    values = read_values[good]
+    other = next((one for one, read, _ in guesses[1:] if (read[good] != values).any()), None)
+    every = as_numbers(known, notation).values
     return NumberGuess(
         notation,
         other,
         bool((values == np.floor(values)).all()),
         bool((values < 0).any()),
-        bool((np.diff(as_numbers(known, notation).values) >= 0).all()),
+        bool((np.diff(every) >= 0).all()),
         float(values.min()),
         float(values.max()),
+        _unread(texts, good),
     )
 
 
 def _notations(texts: pa.StringArray) -> Iterator[NumberNotation]:
-    marks = pc.replace_substring_regex(texts, r"[0-9.,'\x{2019}\s\x{a0}\x{202f}()+-]", "").unique()
+    written = texts.filter(pc.match_substring_regex(texts, "[0-9]"))
+    marks = pc.replace_substring_regex(
+        written, r"[0-9.,'\x{2019}\s\x{a0}\x{202f}()+-]", ""
+    ).unique()
     symbols = tuple(sorted(mark for mark in marks.to_pylist() if mark))
     if len(symbols) > _MOST_SYMBOLS or any(len(symbol) > 4 for symbol in symbols):
         return
