@@ -198,7 +198,8 @@ class _Writing:
         if forms or guess.naive:
             yield from ("", "[time]")
         if forms:
-            yield f"format = {_toml(forms[0])}  # {_share(len(guess.unread))}"
+            rows = self._sample.table.num_rows
+            yield f"format = {_toml(forms[0])}  # {_share(len(guess.unread))} of {rows:,}"
         if guess.naive:
             self.unknown.append(
                 f"times of {shown} have no zone, and are read as UTC: if they are of a clock, set "
