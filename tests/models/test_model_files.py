@@ -572,10 +572,15 @@ def test_a_damaged_or_foreign_file_is_an_error_of_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_ends_the_library_is_an_error_of_one_line(bank: Bank) -> None:
+def test_a_file_that_ends_the_library_is_an_error_of_one_line(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(FRAME[NUMBERS], Y)
     text = model.booster_.model_to_string()
     bank.path("m.txt").write_text(text[: len(text) // 3])
+    # A module of the working directory is not run.
+    bank.path("numpy.py").write_text("raise SystemExit(0)")
+    monkeypatch.chdir(bank.directory)
     with fails(Code.MODEL_UNSUITED, "damaged"):
         bank.native("m.txt")
 

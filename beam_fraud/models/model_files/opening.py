@@ -104,7 +104,8 @@ def _check_survival(saved: SavedModel) -> None:
         return
     try:
         done = subprocess.run(
-            [sys.executable, "-c", program],
+            # Without -P a module of the working directory could stand for a library.
+            [sys.executable, "-P", "-c", program],
             input=saved.data,
             capture_output=True,
             timeout=_TRIAL_SECONDS,
