@@ -43,6 +43,7 @@ def iceberg_table(place: Place) -> Table:
         snapshot = table.current_snapshot()
         if snapshot is None:
             return Table("Iceberg table without a snapshot", pa.schema([]), ())
+        _refuse_defaults(place, table.schema())
         files = tuple(_data_file(place, table, task) for task in table.scan().plan_files())
         columns = table.schema().as_arrow()
     except FraudError:
@@ -53,6 +54,17 @@ def iceberg_table(place: Place) -> Table:
             Code.INPUT_DAMAGED,
         ) from None
     return Table(f"Iceberg table, snapshot {snapshot.snapshot_id}", columns, files)
+
+
+def _refuse_defaults(place: Place, schema: Any) -> None:
+    """Refuse columns whose value in older files is not null."""
+    defaults = [field.name for field in schema.fields if field.initial_default is not None]
+    if defaults:
+        raise FraudError(
+            f"{place.shown}: is an Iceberg table with a default for rows before column "
+            f"{defaults[0]!r} was added, which is not read; rewrite its data files without it",
+            Code.INPUT_FORMAT,
+        )
 
 
 def _newest(place: Place) -> Place:

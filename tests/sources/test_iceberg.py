@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from dataclasses import replace
@@ -132,6 +133,18 @@ def test_partitions_of_a_table(catalog: InMemoryCatalog, tmp_path: Path) -> None
     made.append(pa.concat_tables([rows("a", account="a1"), rows("b", account="a2")]))
     result = read(tmp_path / "warehouse/shop/parted")
     assert sorted(result.transactions["account_id"].to_pylist()) == ["a1", "a2"]
+
+
+def test_a_default_of_an_added_column_is_refused(table: Path) -> None:
+    newest = max(table.glob("metadata/*.metadata.json"))
+    metadata = json.loads(newest.read_text())
+    for schema in metadata["schemas"]:
+        for field in schema["fields"]:
+            if field["name"] == "channel":
+                field["initial-default"] = "web"
+    newest.write_text(json.dumps(metadata))
+    with fails(Code.INPUT_FORMAT, "rows: is an Iceberg table with a default.*'channel'"):
+        find_inputs([Place.of(table)], GROWN, labels="required")
 
 
 def delete_file(path: Path, data: str, positions: list[int], content: DataFileContent) -> Any:

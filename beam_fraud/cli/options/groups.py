@@ -47,7 +47,7 @@ class FileOptions:
         tuple[str, ...],
         Option(
             "FILE",
-            help="Parquet, CSV or JSON lines: files, directories or globs.",
+            help="Parquet, ORC, Avro, CSV or JSON: files, directories, globs or tables.",
             template=OBJECTS,
         ),
     ]

@@ -368,7 +368,7 @@ class WatchedFiles:
 
 @dataclass(frozen=True)
 class WatchSource(UnboundedSource):
-    """Parquet, CSV and JSON-lines files of a directory in raw batches (`sources.raw`).
+    """Files of a directory in raw batches (`sources.raw`).
 
     A file is read once two listings agree on its size and time. Its name identifies it: a later
     change is not read, and a warning says so. An unreadable file, or rest of a file, is a dead
