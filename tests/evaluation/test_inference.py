@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from beam_fraud.cli.commands.schemas import render_check, render_infer, run_check, run_infer
 from beam_fraud.cli.options import CheckSchemaOptions, InferSchemaOptions
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.evaluation.inference.draft import Draft, draft_schema
+from beam_fraud.evaluation.inference.draft import Draft, draft_schema, fitting_presets
 from beam_fraud.evaluation.inference.sample import read_sample
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.schema.toml import load_schema, schema_from_toml
@@ -219,6 +219,13 @@ def test_a_public_set_gets_the_roles_of_its_preset(preset: str, tmp_path: Path) 
     assert "label" not in schema.roles
     suspects = {"Laundering_type", *draft.labels}
     assert not suspects & {feature.column for feature in schema.features}
+
+
+@pytest.mark.parametrize("preset", SETS)
+def test_a_draft_names_the_preset_that_reads_its_columns(preset: str, tmp_path: Path) -> None:
+    header, rows = SETS[preset]
+    sample = read_sample([Place.at(write(tmp_path / "set.csv", header, rows()[:20]))])
+    assert fitting_presets(sample) == (preset,)
 
 
 def test_what_a_spreadsheet_rounded_is_said(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from beam_fraud.records.identifiers import rounded
 from beam_fraud.records.validate import validate_arrivals
 from beam_fraud.schema.event_time import moment_of
 from beam_fraud.schema.notation import ABSENT, PLAIN, PLAIN_TEXT, NumberNotation
+from beam_fraud.schema.presets import PRESETS
 from beam_fraud.schema.schema import RESERVED, ROLES
 from beam_fraud.schema.toml import schema_from_toml
 from beam_fraud.sources.table import raw_batch
@@ -56,6 +57,14 @@ def draft_schema(sample: Sample) -> Draft:
         text = writing.text()
     names = tuple(column.name for column in roles.labels)
     return Draft(text, tuple(dict.fromkeys(writing.unknown)), names, table.num_rows)
+
+
+def fitting_presets(sample: Sample) -> tuple[str, ...]:
+    """Return the presets whose every column is in a sample."""
+    there = set(sample.table.column_names)
+    return tuple(
+        name for name, schema in PRESETS.items() if there.issuperset(schema.columns(labels="known"))
+    )
 
 
 def _fault(sample: Sample, text: str) -> str | None:
@@ -98,6 +107,10 @@ class _Writing:
             f"# Draft of a schema, by {many} {rows:,} rows of {_printable(files)}.",
             "# Lines that begin with '# ?' say what could not be told: answer them, then run",
             "# `beam-fraud schema check`.",
+            *(
+                f"# The preset {preset} reads these columns: `--schema {preset}`."
+                for preset in fitting_presets(self._sample)
+            ),
             *(f"# ? {_printable(line)}" for line in dict.fromkeys(self.unknown)),
             "",
             f"name = {_toml(stem)}",
