@@ -49,6 +49,8 @@ _MEASURES = ("event_time", "amount", "labelled_at")
 _AT_A_TIME = 256
 #: Whole numbers from which a float has lost digits.
 _EXACT = 2.0**53
+#: Errors about a message, not about the program.
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _NO_NUMBER = re.compile(rb"\b(?:NaN|Infinity)\b")
 #: Text that validation refuses as an id: it is not UTF-8.
 _NO_ID = "\udcff"
@@ -129,7 +131,7 @@ def _records(
         if opener is None:
             return [decode(message) for message in payload]  # type: ignore[arg-type]
         read = [opener(decode(message), message) for message in payload]  # type: ignore[arg-type]
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError):
+    except (*_UNDECODABLE, TypeError):
         read = [_record(message, decoding) for message in payload]
     refused = [row for row, record in enumerate(read) if isinstance(record, tuple)]
     if not refused:
@@ -149,13 +151,13 @@ def _record(message: bytes | None, decoding: _Decoding) -> Any:
         return record if decoding.opener is None else decoding.opener(record, message)
     except msgspec.ValidationError as error:
         return _no_object(message) or ("wrong_type", _explain(str(error)))
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except _UNDECODABLE as error:
         return _no_object(message) or ("malformed", f"not a JSON object: {error}")
 
 
 def _no_object(message: bytes) -> Refusal | None:
     """Return why a message is no object by its first character, else None."""
-    if message.startswith(FRAME):
+    if message.startswith(FRAME) and any(message[1:5]):
         return FRAMED, "framed by a schema registry, which --schema-registry URL reads"
     if message.lstrip().startswith(b'"'):
         return "wrong_type", "a text, not an object: was the record encoded twice?"
@@ -276,7 +278,7 @@ def records_of_array(message: bytes | None) -> list[bytes]:
         return []
     try:
         return [bytes(record) for record in _ARRAY.decode(message)]
-    except msgspec.DecodeError:
+    except _UNDECODABLE:
         pass
     try:
         return [json.dumps(record).encode() for record in tolerant_json(message)]

@@ -32,6 +32,7 @@ from beam_fraud.schema.toml import schema_from_toml
 from beam_fraud.sources.kafka import registry as registry_module
 from beam_fraud.sources.kafka.registry import RegistrySettings, SchemaRegistry
 from beam_fraud.sources.raw import POSITION
+from benchmarks.hostile import hostile_messages
 from deploy.kafka.registry import StandIn, schema_registry
 from tests.certificates import certificates
 from tests.failing import fails
@@ -407,3 +408,15 @@ def test_wrong_settings_are_a_wrong_call(
 def test_an_unknown_property_is_a_wrong_call() -> None:
     with fails(Code.KAFKA_PROPERTY, "colour"):
         SchemaRegistry(RegistrySettings("http://registry", (("colour", "red"),)))
+
+
+def test_hostile_messages_cost_only_themselves(registry: StandIn) -> None:
+    number = registry.add(json.dumps(AVRO))
+    frame = struct.pack(">bI", 0, number)
+    good = avro(number, AVRO, ROW)
+    hostile = [one.payload for one in hostile_messages(300, seed=5)]
+    payloads = [good, *(frame + payload for payload in hostile), *hostile, good]
+    for unwrap in ("", '[source]\nunwrap = "debezium"\n', '[source]\nunwrap = "cloudevents"\n'):
+        checked = read(payloads, registry, schema_from_toml(f"{ROLES}\n{unwrap}"))
+        if "debezium" not in unwrap:
+            assert checked.transactions.column("transaction_id").to_pylist() == ["1", "1"]

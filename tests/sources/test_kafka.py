@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.records.json_records import NewestEvent
 from beam_fraud.records.parse import parse
-from beam_fraud.records.validate import validate
+from beam_fraud.records.validate import validate, validate_arrivals
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.sources.kafka import batches
 from beam_fraud.sources.kafka.batches import chunks_of, joined
@@ -22,8 +22,10 @@ from beam_fraud.sources.kafka.source import KafkaSource
 from beam_fraud.sources.kafka.topic import EARLIEST, Content, KafkaTopic, Start
 from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, origin_of, sources_of
 from beam_fraud.storage.checkpoint import LocalCheckpoint
+from benchmarks.hostile import hostile_messages
 from tests.failing import fails
 
+OF_TX: dict[str, Content] = {"tx": "transactions"}
 SETTINGS = KafkaSettings.of("127.0.0.1:1")
 #: A time of a message, milliseconds.
 AT = 1_700_000_000_000
@@ -202,6 +204,31 @@ def test_a_message_that_is_an_array_is_its_records() -> None:
     other = chunks_of([[message("tx", 0, 1, b"{}")]], {"tx": "transactions"})
     both = joined([chunk, *other])
     assert len(both[0].batch) == 9
+
+
+@pytest.mark.parametrize(
+    "value", [b"[" * 100_000, b"[" * 100_000 + b"NaN", b'["\xff"]', b"[{}, [[", b"[" + b"1," * 9]
+)
+def test_a_hostile_array_is_one_message(value: bytes) -> None:
+    (chunk,) = chunks_of([[message("tx", 0, 0, value)]], {"tx": "transactions"})
+    parsed = parse(chunk.batch, HANDBOOK, labels="ignored")
+    valid, dead = validate(parsed, HANDBOOK, labels="ignored")
+    assert (len(valid), len(dead)) == (0, 1)
+
+
+def test_hostile_messages_are_dead_letters_each() -> None:
+    hostile = hostile_messages(2_000, seed=3)
+    payloads = [one.payload for one in hostile]
+    chunks = chunks_of([[message("tx", 0, at, value) for at, value in enumerate(payloads)]], OF_TX)
+    rows = sum(len(chunk.batch) for chunk in chunks)
+    valid = dead = 0
+    for chunk in chunks:
+        parsed = parse(chunk.batch, HANDBOOK, labels="ignored")
+        checked = validate_arrivals(parsed, HANDBOOK, labels="ignored", ahead=None, now=None)
+        valid += len(checked.transactions)
+        dead += len(checked.dead) + checked.skipped.total()
+    assert (valid, dead) == (0, rows)
+    assert rows >= len(payloads)
 
 
 def test_a_time_in_seconds_is_named_and_counts_as_now(caplog: pytest.LogCaptureFixture) -> None:
