@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Confirmed:
-    """What the user says about a model file."""
+    """Options of the user about a model file."""
 
     #: The features in the model's order; () if the user names none.
     features: tuple[str, ...] = ()

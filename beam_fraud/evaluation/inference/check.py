@@ -32,7 +32,7 @@ _ABSENT = frozenset(reason for reason in REASONS if reason.startswith("missing_"
 
 @dataclass
 class ColumnReading:
-    """What is read of a column."""
+    """Counts of the values of a column: read, absent, refused."""
 
     column: str
     #: Its roles, and the kind of its feature.
@@ -59,7 +59,7 @@ class ColumnReading:
 
 @dataclass
 class Reading:
-    """What a schema reads of files."""
+    """The result of reading files by a schema."""
 
     rows: int = 0
     #: Records that could not be parsed, by reason, and some of them.

@@ -79,7 +79,7 @@ class TimeColumns:
 
 @dataclass(frozen=True)
 class Roles:
-    """What each column is for."""
+    """The assignment of columns to roles and features."""
 
     time: TimeColumns | None
     amount: Column | None

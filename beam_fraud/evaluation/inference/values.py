@@ -1,4 +1,4 @@
-"""What the values of a column can be: times, numbers, ids, labels, categories."""
+"""Detect the kinds of a column's values: times, numbers, ids, labels, categories."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Column:
 
     @property
     def day(self) -> bool:
-        """Whether it is a date without a time of day."""
+        """Whether the values are dates without a time of day."""
         return self.times is not None and not self.times.clock and not self.times.numbers
 
 

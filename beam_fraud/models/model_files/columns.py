@@ -1,4 +1,4 @@
-"""What a foreign model says about its columns: names, and the categories of each."""
+"""Names of the columns of a foreign model, and the categories of each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Encoding:
 
     @property
     def of_text(self) -> bool:
-        """Whether a category is text, so that a number is none of them."""
+        """Whether any category is text; then a number is no category."""
         return self.values is None or any(isinstance(value, str) for value in self.values)
 
 

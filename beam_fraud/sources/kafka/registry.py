@@ -15,9 +15,9 @@ from beam_fraud.platform.wording import first_line
 from beam_fraud.sources.kafka.settings import (
     MASK,
     files_of,
-    is_reference,
     is_secret,
     parse_properties,
+    refuse_property,
     resolve,
 )
 
@@ -66,21 +66,11 @@ class RegistrySettings:
                 Code.OPTION_VALUE,
             )
         for name, value in self.properties:
-            if name in _OWN:
-                raise UsageError(
-                    f"--schema-registry-config {name}: give {_OWN[name]} for it",
-                    Code.KAFKA_PROPERTY,
-                )
+            refuse_property("--schema-registry-config", name, value, _OWN)
             if name == _STRATEGY and value not in _SUBJECTS:
                 raise UsageError(
                     f"--schema-registry-config {name}: must be one of {', '.join(_SUBJECTS)}",
                     Code.KAFKA_PROPERTY,
-                )
-            if is_secret(name) and not is_reference(value):
-                raise UsageError(
-                    f"--schema-registry-config {name}: other users can read a secret on the "
-                    f"command line; write {name}=env:NAME or {name}=file:PATH",
-                    Code.SECRET_EXPOSED,
                 )
 
     @classmethod

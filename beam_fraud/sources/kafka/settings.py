@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,28 @@ def parse_properties(option: str, texts: Iterable[str]) -> tuple[tuple[str, str]
             )
         properties[name] = value.strip()
     return tuple(properties.items())
+
+
+def refuse_property(option: str, name: str, value: str, own_options: Mapping[str, str]) -> None:
+    """Refuse a property that has an option of its own, or holds a secret in plain text.
+
+    Args:
+      option: option of the property, for messages.
+      name: its name.
+      value: its value, or a reference to it.
+      own_options: names of properties to the options that set them.
+
+    Raises:
+      UsageError: it is refused. The message does not show its value.
+    """
+    if name in own_options:
+        raise UsageError(f"{option} {name}: give {own_options[name]} for it", Code.KAFKA_PROPERTY)
+    if is_secret(name) and not is_reference(value):
+        raise UsageError(
+            f"{option} {name}: other users can read a secret on the command line; "
+            f"write {name}=env:NAME or {name}=file:PATH",
+            Code.SECRET_EXPOSED,
+        )
 
 
 def read_properties(path: Path) -> tuple[tuple[str, str], ...]:
@@ -177,21 +199,11 @@ class KafkaSettings:
                 "--kafka: brokers are written HOST:PORT, several with commas", Code.OPTION_VALUE
             )
         for name, value in self.properties:
-            if name in _OWN_OPTIONS:
-                raise UsageError(
-                    f"--kafka-config {name}: give {_OWN_OPTIONS[name]} for it",
-                    Code.KAFKA_PROPERTY,
-                )
+            refuse_property("--kafka-config", name, value, _OWN_OPTIONS)
             if name in _OF_CONSUMERS:
                 raise UsageError(
                     f"--kafka-config {name}: the stream sets it itself, leave it out",
                     Code.KAFKA_PROPERTY,
-                )
-            if is_secret(name) and not is_reference(value):
-                raise UsageError(
-                    f"--kafka-config {name}: other users can read a secret on the command line; "
-                    f"write {name}=env:NAME or {name}=file:PATH",
-                    Code.SECRET_EXPOSED,
                 )
 
     @classmethod
