@@ -9,8 +9,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from beam_fraud.decisions.reasons import tree_shapley
 from beam_fraud.decisions.reasons import tree_shapley as leaf_tables
 from beam_fraud.decisions.reasons.explainer import UnexplainableError
+from beam_fraud.decisions.reasons.forest import ForestExplainer
 from beam_fraud.decisions.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
 from beam_fraud.models.examples import LabelledRows
+from beam_fraud.models.kinds.forest import Forest
 from beam_fraud.models.kinds.hist_gradient_boosting import HistGradientBoosting
 from tests.shapley_reference import reference_contributions
 
@@ -131,3 +133,25 @@ def test_the_tables_of_a_huge_model_stay_small() -> None:
     sizes = np.full(100_000, 7)
     assert leaf_tables.widest_table(sizes) == 6
     assert leaf_tables.widest_table(sizes[:1000]) == leaf_tables._WIDEST
+
+
+def test_few_rows_with_any_values_have_the_contributions_of_many(
+    small: HistGradientBoostingClassifier,
+) -> None:
+    block = hostile(rows(seed=4).matrix)
+    explainer = HistGradientBoostingExplainer(small)
+    together = explainer.contributions(block)
+    for few in (1, 3, tree_shapley.FEW_ROWS):
+        parts = [explainer.contributions(block[i : i + few]) for i in range(0, len(block), few)]
+        assert np.concatenate(parts).tobytes() == together.tobytes()
+
+
+def test_few_rows_have_the_contributions_of_many_in_a_forest() -> None:
+    labelled = rows()
+    forest = Forest(trees=9).fit(labelled, 0)
+    explainer = ForestExplainer(forest)
+    block = np.clip(hostile(rows(seed=4).matrix), -1e30, 1e30)
+    together = explainer.contributions(block)
+    for few in (1, 3, 16):
+        parts = [explainer.contributions(block[i : i + few]) for i in range(0, len(block), few)]
+        assert np.concatenate(parts).tobytes() == together.tobytes()

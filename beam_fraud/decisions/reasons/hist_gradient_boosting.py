@@ -11,8 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.decisions.reasons.explainer import Floats, UnexplainableError, Unit
-from beam_fraud.decisions.reasons.tree_shapley import MOST_FEATURES, Leaf, Tree, TreeShapley, leaves
+from beam_fraud.decisions.reasons.tree_shapley import (
+    FEW_ROWS,
+    MOST_FEATURES,
+    Leaf,
+    Tree,
+    TreeShapley,
+    leaves,
+)
 from beam_fraud.models.kinds.hist_gradient_boosting import CODES, codes_of, known_codes
+from beam_fraud.models.small_blocks.joined_trees import BoostingColumns
 
 
 class HistGradientBoostingExplainer:
@@ -42,27 +50,16 @@ class HistGradientBoostingExplainer:
             if max((len(leaf.conditions) for leaf in tree_leaves), default=0) > MOST_FEATURES:
                 raise UnexplainableError(f"paths of more than {MOST_FEATURES} features")
             self._shapley = TreeShapley(tree_leaves, self._features)
-            #: Positions of the features after the model's preprocessor.
-            self._from = _origins(categorical)
+            self._prepare = BoostingColumns(model)
+            self._bins = _Bins(self._thresholds)
             self._check()
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise UnexplainableError(f"{type(model).__name__}: {error}") from error
 
     def contributions(self, block: Floats) -> Floats:
-        prepared = np.asarray(self._model._preprocess_X(block, reset=False), dtype=np.float64)
-        bins = np.empty(prepared.shape, dtype=np.int64)
-        for place, thresholds in enumerate(self._thresholds):
-            values = prepared[:, place]
-            absent = np.isnan(values)
-            if thresholds is None:
-                # As in scikit-learn, a code outside the sets counts as NaN.
-                absent |= (values < 0) | (values >= CODES)
-                bins[:, place] = np.where(absent, CODES, values)
-            else:
-                places = np.searchsorted(thresholds, values)
-                bins[:, place] = np.where(absent, len(thresholds) + 1, places)
-        contributions = np.empty_like(prepared)
-        contributions[:, self._from] = self._shapley.contributions(bins)
+        bins = self._bins.of(self._prepare(block))
+        contributions = np.empty(block.shape)
+        contributions[:, self._prepare.origins] = self._shapley.contributions(bins)
         return contributions
 
     def _check(self) -> None:
@@ -106,15 +103,46 @@ class HistGradientBoostingExplainer:
         return np.asarray(left)
 
 
+class _Bins:
+    """The bin of each value: the number of thresholds below it, or the code of a category."""
+
+    def __init__(self, thresholds: list[Floats | None]) -> None:
+        """Store the thresholds of each feature, increasing; None for a category."""
+        self._thresholds = thresholds
+        #: int64[features], the bin of NaN.
+        self._absent = np.array([CODES if t is None else len(t) + 1 for t in thresholds])
+        self._coded = np.array([t is None for t in thresholds])
+        self._split = np.array([i for i, t in enumerate(thresholds) if t is not None and len(t)])
+        parts = [t for t in thresholds if t is not None and len(t)]
+        sizes = [len(part) for part in parts]
+        self._every = np.concatenate([*parts, np.empty(0)])
+        self._feature = np.repeat(self._split, sizes).astype(np.int64)
+        self._first = np.cumsum([0, *sizes[:-1]])
+
+    def of(self, prepared: Floats) -> npt.NDArray[np.int64]:
+        """Return the bins, int64[n, features], of float64[n, features]."""
+        bins = np.zeros(prepared.shape, dtype=np.int64)
+        absent = np.isnan(prepared)
+        if self._coded.any():
+            codes = prepared[:, self._coded]
+            # As in scikit-learn, a code outside the sets counts as NaN.
+            outside = absent[:, self._coded] | (codes < 0) | (codes >= CODES)
+            absent[:, self._coded] = outside
+            bins[:, self._coded] = np.where(outside, 0, codes)
+        if len(prepared) > FEW_ROWS:
+            for place in self._split.tolist():
+                bins[:, place] = np.searchsorted(self._thresholds[place], prepared[:, place])
+        elif len(self._split):
+            below = self._every < prepared[:, self._feature]
+            bins[:, self._split] = np.add.reduceat(below, self._first, axis=1, dtype=np.int64)
+        return np.where(absent, self._absent, bins)
+
+
 def _categorical(model: Any) -> npt.NDArray[np.bool_]:
     """Return which features are categories, in the order of the trees: categories first."""
     if model.is_categorical_ is None:
         return np.zeros(model.n_features_in_, dtype=bool)
     return np.asarray(model.is_categorical_, dtype=bool)
-
-
-def _origins(categorical: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    return np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
 
 
 def _thresholds(

@@ -117,16 +117,17 @@ class LeafTables:
         """
         tables, start = [], 0
         #: int64[leaves], start of each leaf's table.
-        self._start = np.zeros(len(sizes), dtype=np.int64)
+        self.start = np.zeros(len(sizes), dtype=np.int64)
         #: int64[leaves], numbers per slot.
-        self._length = 2**sizes
+        self.length = 2**sizes
         for size in np.unique(sizes).tolist():
             here = np.flatnonzero(sizes == size)
             table = tabulate(values[here], shares[here, :size])
             tables.append(table.ravel())
-            self._start[here] = start + np.arange(len(here)) * table[0].size
+            self.start[here] = start + np.arange(len(here)) * table[0].size
             start += table.size
-        self._table = np.concatenate([*tables, np.empty(0)])
+        #: The numbers of all tables.
+        self.table = np.concatenate([*tables, np.empty(0)])
 
     def add(
         self, masks: npt.NDArray[np.unsignedinteger], slots: Sequence[Slot], to: Floats
@@ -139,9 +140,9 @@ class LeafTables:
           to: float64[features, n], the sums to add to.
         """
         for number, slot in enumerate(slots):
-            starts = self._start[: slot.leaves] + number * self._length[: slot.leaves]
+            starts = self.start[: slot.leaves] + number * self.length[: slot.leaves]
             places = np.add(masks[: slot.leaves], starts[:, None], dtype=np.intp)
-            to += slot.sums @ np.take(self._table, places, mode="clip")
+            to += slot.sums @ np.take(self.table, places, mode="clip")
 
 
 class WideLeaves:
@@ -237,6 +238,60 @@ def leaves(tree: Tree) -> Iterator[Leaf]:
 MOST_FEATURES = 32
 #: Conditions times rows processed together: some tens of megabytes.
 _TOGETHER = 1 << 22
+#: Rows up to which `FewRows` is faster.
+FEW_ROWS = 8
+
+
+class FewRows:
+    """Sums of a few rows by calls for all leaves, where many rows take calls for each slot."""
+
+    def __init__(
+        self,
+        admitted: Sequence[npt.NDArray[np.bool_]],
+        row: npt.NDArray[np.int64],
+        feature: npt.NDArray[np.int64],
+        tables: LeafTables,
+        features: int,
+    ) -> None:
+        """Put the conditions in one order, and the numbers of the tables in that of their sums.
+
+        Args:
+          admitted: bool[conditions, bins] of each feature with conditions.
+          row: int64[leaves, slots], the condition's row among those of all features, -1 where a
+            leaf has fewer.
+          feature: int64[leaves, slots], feature of each condition.
+          tables: the tables of all leaves.
+          features: number of features.
+        """
+        starts = [np.arange(part.shape[0]) * part.shape[1] for part in admitted]
+        before = np.cumsum([0, *(part.size for part in admitted[:-1])])
+        start = np.concatenate([at + part for at, part in zip(before, starts, strict=True)])
+        leaf, slot = np.nonzero(row >= 0)
+        self._satisfied = np.concatenate([part.ravel() for part in admitted])
+        self._start = start[row[leaf, slot]]
+        self._feature = feature[leaf, slot]
+        self._bit = np.left_shift(1, slot)
+        self._leaves = np.flatnonzero(slot == 0)
+        order = np.lexsort((leaf, slot))
+        self._leaf, slot = leaf[order], slot[order]
+        self._places = tables.start[self._leaf] + slot * tables.length[self._leaf]
+        self._table = tables.table
+        self._shape = (row.shape[1], features)
+        self._sum = slot * features + feature[self._leaf, slot]
+
+    def contributions(self, bins: npt.NDArray[np.int64]) -> Floats:
+        """Return the Shapley values of rows, as `TreeShapley.contributions` does."""
+        rows, sums = len(bins), self._shape[0] * self._shape[1]
+        satisfied = self._satisfied[self._start + bins[:, self._feature]]
+        masks = np.add.reduceat(satisfied * self._bit, self._leaves, axis=1)
+        values = self._table[self._places + masks[:, self._leaf]]
+        place = self._sum + np.arange(rows)[:, None] * sums
+        slots = np.bincount(place.ravel(), values.ravel(), rows * sums).reshape(rows, *self._shape)
+        added = np.zeros((rows, self._shape[1]))
+        # Leaf by leaf, then slot by slot: the same sums in the same order.
+        for number in range(self._shape[0]):
+            added += slots[:, number]
+        return added
 
 
 class TreeShapley:
@@ -282,6 +337,11 @@ class TreeShapley:
                 self._row[places[:, 0], places[:, 1]] = np.arange(row, row + len(places))
                 self._admitted.append((name, np.array(bins)))
                 row += len(places)
+        self._few: FewRows | None = None
+        tables = [part for part, _, _ in self._parts if isinstance(part, LeafTables)]
+        if tables and row and not wide:
+            admitted = [bins for _, bins in self._admitted]
+            self._few = FewRows(admitted, self._row, feature, tables[0], features)
 
     def contributions(self, bins: npt.NDArray[np.int64]) -> Floats:
         """Return the Shapley values of rows.
@@ -292,6 +352,8 @@ class TreeShapley:
         Returns:
           float64[n, features]; a row's values do not depend on other rows.
         """
+        if self._few is not None and len(bins) <= FEW_ROWS:
+            return self._few.contributions(bins)
         added = np.zeros((len(bins), self._features))
         step = max(1, _TOGETHER // max(self._conditions, 1))
         for first in range(0, len(bins), step):
