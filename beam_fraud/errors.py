@@ -110,6 +110,9 @@ class Code(StrEnum):
     BIGQUERY_ACCESS = "BF620"
     BIGQUERY_TABLE = "BF621"
     BIGQUERY_LOAD = "BF622"
+    ICEBERG_CATALOG = "BF630"
+    ICEBERG_TABLE = "BF631"
+    ICEBERG_COMMIT = "BF632"
 
     # 7xx: brokers and streams
     BROKER_SILENT = "BF701"

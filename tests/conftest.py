@@ -95,6 +95,19 @@ def postgres_database(postgres: Server) -> Iterator[str]:
 
 
 @pytest.fixture
+def iceberg_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The sink's URL of a table that is not there yet, in pyiceberg's default catalogue."""
+    from pyiceberg.utils.config import Config
+
+    settings = {"URI": f"sqlite:///{tmp_path}/catalog.db", "WAREHOUSE": f"file://{tmp_path}/lake"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"PYICEBERG_CATALOG__DEFAULT__{name}", value)
+    # It reads them when it is imported.
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
+    return "iceberg:shop.flagged"
+
+
+@pytest.fixture
 def own_postgres() -> Iterator[Server]:
     """A PostgreSQL server for one test."""
     with postgres_home() as home, Server(home) as server:

@@ -61,9 +61,9 @@ class ErasedRows:
 class FlaggedSink(ABC):
     """A sink for flagged transactions: a frozen dataclass that is sent to the workers.
 
-    The launcher calls `check`, `begin`, then `commit` or `discard`; the graph takes rows there by
-    `transform`. A sink declares what else it can do by the properties and methods that have a body
-    here, so that nobody asks of which class it is.
+    The launcher calls `for_run`, `check`, `begin`, then `commit` or `discard`; the graph takes rows
+    there by `transform`. A sink declares what else it can do by the properties and methods that
+    have a body here, so that nobody asks of which class it is.
     """
 
     @property
@@ -103,6 +103,14 @@ class FlaggedSink(ABC):
     def holds_rows(self) -> bool:
         """Return whether a commit would replace rows of an earlier run."""
         return False
+
+    def for_run(self, out: Path | str) -> FlaggedSink:
+        """Return the sink of a run over files.
+
+        Args:
+          out: `--out` of the run, absolute, or its URL.
+        """
+        return self
 
     def waiting(self, seconds: float, spill: Path | None) -> FlaggedSink:
         """Return the sink that retries while its server is down, if it has one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from beam_fraud.storage.staging import (
     at_work,
     foreign_entry,
 )
+
+#: Pattern of the names of parts.
+PARTS = "part-*.parquet"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class ParquetSink(WriterSink):
 
     def holds_rows(self) -> bool:
         """Return whether it has parts of an earlier run."""
-        return any(self.directory.glob("part-*.parquet"))
+        return any(self.directory.glob(PARTS))
 
     def streaming(self, *, here: bool) -> ParquetSink:
         """Return the sink that accepts the unfinished parts of a stream as its own."""
@@ -103,14 +106,14 @@ class ParquetSink(WriterSink):
 
     def open(self, run_id: str) -> ParquetSinkWriter:
         """Return a writer of one part."""
-        return ParquetSinkWriter(self, run_id)
+        return ParquetSinkWriter(Staging(self.directory, run_id), self._failure)
 
     def commit(self, run_id: str) -> None:
         """Replace the parts of earlier runs by this run's; without rows, by an empty part."""
         self.check()
         staging = Staging(self.directory, run_id)
         try:
-            if not any(staging.path.glob("part-*.parquet")):
+            if not any(staging.path.glob(PARTS)):
                 ParquetBlockWriter(part_path(staging), SCORED).close()
             staging.mark_ready()
             self._move_in(staging)
@@ -130,10 +133,10 @@ class ParquetSink(WriterSink):
 
     def _move_in(self, staging: Staging) -> None:
         # Names tell the states apart, so that publication can resume from any point.
-        for part in self.directory.glob("part-*.parquet"):
+        for part in self.directory.glob(PARTS):
             if not part.name.startswith(f"part-{staging.run_id}-"):
                 part.unlink()
-        for part in staging.path.glob("part-*.parquet"):
+        for part in staging.path.glob(PARTS):
             move(part, self.directory / part.name)
 
     def _failure(self, error: OSError) -> FraudError:
@@ -149,9 +152,15 @@ class ParquetSinkWriter:
     #: A row is on the disk or fails the run.
     undelivered = 0
 
-    def __init__(self, sink: ParquetSink, run_id: str) -> None:
-        self._sink = sink
-        self._staging = Staging(sink.directory, run_id)
+    def __init__(self, staging: Staging, failure: Callable[[OSError], FraudError]) -> None:
+        """Write to a staging.
+
+        Args:
+          staging: of the run.
+          failure: makes the sink's one line of an error of the file system.
+        """
+        self._staging = staging
+        self._failure = failure
         self._writer: ParquetBlockWriter | None = None
 
     def write(
@@ -168,7 +177,7 @@ class ParquetSinkWriter:
                 self._writer = ParquetBlockWriter(part_path(self._staging), SCORED)
             self._writer.write(batch)
         except OSError as error:
-            raise self._sink._failure(error) from None
+            raise self._failure(error) from None
 
     def close(self) -> None:
         if self._writer is None:
@@ -176,7 +185,7 @@ class ParquetSinkWriter:
         try:
             self._writer.close()
         except OSError as error:
-            raise self._sink._failure(error) from None
+            raise self._failure(error) from None
         self._writer = None
 
 

@@ -1,4 +1,4 @@
-"""Parse a sink: `--sink URL`."""
+"""Parse a sink, `--sink URL`, or an archive of scores, `--archive URL`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.bigquery.sink import BigQuerySink
 from beam_fraud.sinks.bigquery.table import FORM, TableName
 from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.iceberg.run import FORM as ICEBERG_FORM
+from beam_fraud.sinks.iceberg.run import IcebergRun
+from beam_fraud.sinks.iceberg.sink import IcebergSink
 from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.storage.database.connection import sqlite_url
 from beam_fraud.storage.database.url import FILE_OPTIONS, parse
@@ -21,6 +24,7 @@ _FORMS = {
     "postgresql": "postgresql://USER@HOST/DATABASE",
     "parquet": "parquet:DIR",
     "bigquery": FORM,
+    "iceberg": ICEBERG_FORM,
     "env": "env:NAME",
 }
 
@@ -56,11 +60,23 @@ def parse_sink(url: str) -> FlaggedSink:
         return DatabaseSink(_postgresql(url, rest))
     if scheme == "bigquery":
         return BigQuerySink(TableName.parse(rest))
+    if scheme == "iceberg":
+        return IcebergSink(IcebergRun.parse("--sink", rest))
     if not rest.startswith("///") or len(rest) == 3 or "?" in rest:
         raise UsageError(
             f"--sink: no file given, or options after it; write {_FORMS[scheme]}", Code.SINK_URL
         )
     return DatabaseSink(sqlite_url(absolute(Path(unquote(rest[3:])))))
+
+
+def parse_archive(url: str) -> IcebergRun:
+    """Return the table for all scores that `url` names, without opening it.
+
+    Raises:
+      UsageError: it names no table.
+    """
+    _, rest = split_scheme("--archive", url, {"iceberg": ICEBERG_FORM})
+    return IcebergRun.parse("--archive", rest)
 
 
 def _postgresql(url: str, rest: str) -> str:

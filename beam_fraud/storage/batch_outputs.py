@@ -137,8 +137,9 @@ class RunOutputs:
         return self._store.place(name) if self.at_url else self._local / name
 
     def parts(self, branch: str) -> list[str]:
-        """Return the run's files of `branch`, staged or published by the graph."""
-        within = branch if self.at_url else f"{self._incoming}/{branch}"
+        """Return the run's files of `branch`, staged or published."""
+        published = self.at_url or not self.staging.exists()
+        within = branch if published else f"{self._incoming}/{branch}"
         names = self._list(f"{within}/{self._prefix}*.parquet")
         return [self._store.place(name) for name in names]
 

@@ -6,6 +6,7 @@ import re
 
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.catalog import load_catalog
 from sqlalchemy import select
 
 from beam_fraud.errors import Code, FraudError
@@ -29,18 +30,24 @@ def _read_parquet(sink):
     return [{name: row[name] for name in FLAGGED.columns.keys()} for row in rows]  # noqa: SIM118
 
 
-#: Kind of sink to its URL in a directory, if it is one of files, and how it is read.
+def _read_iceberg(sink):
+    rows = load_catalog().load_table(sink.rows.table.name).scan().to_arrow().to_pylist()
+    return [{name: row[name] for name in FLAGGED.columns.keys()} for row in rows]  # noqa: SIM118
+
+
+#: Kind of sink to its URL in a directory, or the fixture of its URL, and how it is read.
 KINDS = {
     "sqlite": ("sqlite:///{}/new/flagged.db", _read_table),
     "parquet": ("parquet:{}/new/flagged", _read_parquet),
-    "postgresql": (None, _read_table),
+    "postgresql": ("postgres_database", _read_table),
+    "iceberg": ("iceberg_table", _read_iceberg),
 }
 
 
 class Place:
-    def __init__(self, url, read):
+    def __init__(self, url, read, out):
         self.url, self._read = url, read
-        self.sink = parse_sink(self.url)
+        self.sink = parse_sink(self.url).for_run(out)
 
     def rows(self):
         return sorted(self._read(self.sink), key=lambda r: (r["transaction_id"], r["model_id"]))
@@ -59,14 +66,14 @@ class Place:
 @pytest.fixture(params=KINDS)
 def place(request, tmp_path):
     form, read = KINDS[request.param]
-    url = form.format(tmp_path) if form else request.getfixturevalue("postgres_database")
-    return Place(url, read)
+    url = form.format(tmp_path) if "{}" in form else request.getfixturevalue(form)
+    return Place(url, read, tmp_path / "out")
 
 
-@pytest.fixture(params=[kind for kind, (form, _) in KINDS.items() if form])
+@pytest.fixture(params=[kind for kind, (form, _) in KINDS.items() if "{}" in form])
 def place_of_files(request, tmp_path):
     form, read = KINDS[request.param]
-    return Place(form.format(tmp_path), read)
+    return Place(form.format(tmp_path), read, tmp_path / "out")
 
 
 def test_a_flagged_row_comes_back_as_it_was_written(place):
@@ -169,6 +176,11 @@ def test_each_worker_connects_to_it(place):
 
 
 def test_it_declares_the_eraser_of_its_rows(place):
+    if place.sink.database is None and place.sink.archive is None:
+        place.run("r1", flagged_batch())
+        assert sum(place.sink.erase(["a"]).rows.values()) == 3
+        assert place.rows() == []
+        return
     # `erase` deletes from a database or a directory of Parquet files by itself.
     assert (place.sink.database is None) != (place.sink.archive is None)
     with fails(Code.SINK_UNSUITED, "--sink .*erase") as refused:

@@ -32,6 +32,11 @@ def test_absolute_paths_stay():
         ("sqlite://", "sqlite:///FILE"),
         ("sqlite:///", "sqlite:///FILE"),
         ("sqlite:///x.db?mode=ro", "sqlite:///FILE"),
+        ("iceberg:flagged", "iceberg:[CATALOG/]NAMESPACE.TABLE"),
+        ("iceberg:shop.", "iceberg:[CATALOG/]NAMESPACE.TABLE"),
+        ("iceberg:/shop.flagged", "iceberg:[CATALOG/]NAMESPACE.TABLE"),
+        ("iceberg:shop.flagged?run=", "iceberg:[CATALOG/]NAMESPACE.TABLE"),
+        ("iceberg:shop.flagged?uri=sqlite:///x.db", "iceberg:[CATALOG/]NAMESPACE.TABLE"),
     ],
 )
 def test_a_wrong_url_says_how_to_write_it(url, message):
@@ -41,9 +46,10 @@ def test_a_wrong_url_says_how_to_write_it(url, message):
     assert "--sink" in str(refused.value)
 
 
-def test_a_password_is_not_repeated():
+@pytest.mark.parametrize("url", ["mysql://me:hunter2@host/db", "iceberg://me:hunter2@host/a.b"])
+def test_a_password_is_not_repeated(url):
     with pytest.raises(UsageError) as refused:
-        parse_sink("mysql://me:hunter2@host/db")
+        parse_sink(url)
     assert "hunter2" not in str(refused.value)
 
 

@@ -76,8 +76,7 @@ def plan(
     options: BatchOptions,
     places: RunPlaces,
     sink: FlaggedSink | None = None,
-    *,
-    alerted: bool = False,
+    attended: Sequence[str] = (),
 ) -> BatchPlan:
     """Plan the pipeline; refuse calls that the runner cannot run.
 
@@ -85,14 +84,13 @@ def plan(
       options: options of the call.
       places: the places that they name.
       sink: the sink of `--sink`, or None.
-      alerted: whether people are alerted.
+      attended: options whose effect needs this command at the job's end.
 
     Raises:
       UsageError: the runner cannot run it, or an option is missing or has no effect.
       FraudError: an address does not answer.
     """
     submission = Submission.of(options.beam_args, options.workers)
-    attended = ["--sink"] * (sink is not None) + ["--alert"] * alerted
     call = Call(
         submission,
         streaming=False,

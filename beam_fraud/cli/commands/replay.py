@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from beam_fraud.operations.dead_letters.store import KEY, Choice
 from beam_fraud.platform.wording import own_call, reason_of
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink, replay_undelivered
-from beam_fraud.sinks.url import parse_sink
+from beam_fraud.sinks.iceberg.run import IcebergRun
+from beam_fraud.sinks.url import parse_archive, parse_sink
 from beam_fraud.sources.csv import read_header
 from beam_fraud.sources.file_format import REPLAY, FileFormat, format_of
 from beam_fraud.sources.kafka.options import broker_settings, registry_settings
@@ -80,7 +81,8 @@ def run(options: ReplayOptions) -> dict[str, object]:
         )
     letters = place(options.out, options.from_sink)
     out, sink = local_directory(Place.parse(options.results)), sink_of(options)
-    _refuse_used(out, sink)
+    archive = None if options.archive is None else parse_archive(options.archive)
+    _refuse_used(out, {"--sink": sink, "--archive": archive})
     with _workplace(out) as directory:
         staged, counts = stage(options, letters, directory)
         if not counts.offered:
@@ -202,7 +204,7 @@ def _left_out(counts: StagedCounts) -> dict[str, object]:
     return {"already_replayed": counts.replayed, "incomplete": counts.incomplete}
 
 
-def _refuse_used(out: Path, sink: FlaggedSink | None) -> None:
+def _refuse_used(out: Path, tables: Mapping[str, FlaggedSink | IcebergRun | None]) -> None:
     """Check that the replay replaces nothing: its outputs are only a part of the run's."""
     held = [
         name for name in (SCORES, DEAD_LETTERS, STREAM, "summary.json") if (out / name).exists()
@@ -212,12 +214,13 @@ def _refuse_used(out: Path, sink: FlaggedSink | None) -> None:
             f"--out {out}: holds {held[0]} of a run, which would be replaced; give a new directory",
             Code.OUTPUT_OCCUPIED,
         )
-    if sink is not None and sink.holds_rows():
-        raise UsageError(
-            f"--sink {sink.describe()}: holds the rows of a run, which would be replaced; "
-            "give a new directory",
-            Code.OUTPUT_OCCUPIED,
-        )
+    for option, table in tables.items():
+        if table is not None and table.for_run(out).holds_rows():
+            raise UsageError(
+                f"{option} {table.describe()}: holds the rows of a run, which would be replaced; "
+                "give a new directory, or another name of the run",
+                Code.OUTPUT_OCCUPIED,
+            )
 
 
 @contextmanager

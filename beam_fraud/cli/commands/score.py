@@ -25,13 +25,16 @@ from beam_fraud.cli.commands.scoring import (
 )
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoreOptions
-from beam_fraud.errors import Code, FraudError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring import counters
 from beam_fraud.monitoring.waiting import safe_meanwhile
 from beam_fraud.pipeline.batch import Inputs, Scoring, build_score
 from beam_fraud.sinks.base import FlaggedSink
+from beam_fraud.sinks.iceberg.run import IcebergRun
+from beam_fraud.sinks.url import parse_archive
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, RunOutputs, batch_outputs
+from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ class _Plan:
     channels: tuple[Channel, ...]
     #: Seconds of retries for a failing channel.
     alert_patience: float
+    #: The table of all scores, or None.
+    archive: IcebergRun | None
 
     @property
     def outputs(self) -> RunOutputs:
@@ -96,6 +101,8 @@ def score_files(
     try:
         if plan.sink is not None:
             plan.sink.begin(plan.outputs.run_id)
+        if plan.archive is not None:
+            plan.archive.begin(plan.outputs.run_id)
         if plan.scoring.outbox is not None:
             plan.scoring.outbox.begin()
         with safe_meanwhile(lambda: f"{plan.outputs.directory} stays as it was until the end"):
@@ -105,10 +112,15 @@ def score_files(
         plan.outputs.publish()
         if plan.sink is not None:
             plan.sink.commit(plan.outputs.run_id)
+        if plan.archive is not None:
+            scores = Place.parse_all(plan.outputs.parts(SCORES))
+            plan.archive.replace(plan.outputs.run_id, scores)
     except BaseException as error:
         plan.outputs.abandon()
         if plan.sink is not None:
             plan.sink.discard(plan.outputs.run_id)
+        if plan.archive is not None:
+            plan.archive.discard(plan.outputs.run_id)
         known = None if plan.sink is None else plan.sink.failure_in(error)
         if known is not None:
             raise known from None
@@ -146,7 +158,11 @@ def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
     )
     outputs = batch_outputs(places.out)
     refuse_no_outbox(sink, options.alerts, outputs)
-    how = batch.plan(options, places, sink, alerted=bool(options.alerts))
+    sink = None if sink is None else sink.for_run(outputs.directory)
+    archive = _archive(options, outputs, sink)
+    given = {"--sink": sink, "--archive": archive, "--alert": options.alerts}
+    attended = [option for option, value in given.items() if value]
+    how = batch.plan(options, places, sink, attended)
     here = how.target.runner.local
     assert places.model is not None
     planned = plan_scoring(
@@ -165,10 +181,26 @@ def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
     refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.place)
     outputs.check()
     planned.check()
+    if archive is not None:
+        archive.check()
     batch.warn_of_windows(inputs)
     _warn_of_ids(sink, options.alerts, inputs)
     patience = parse_seconds("--alert-patience", options.alert_patience)
-    return _Plan(how, inputs, scoring, channels, patience)
+    return _Plan(how, inputs, scoring, channels, patience, archive)
+
+
+def _archive(
+    options: ScoreOptions, outputs: RunOutputs, sink: FlaggedSink | None
+) -> IcebergRun | None:
+    if options.archive is None:
+        return None
+    archive = parse_archive(options.archive).for_run(outputs.directory)
+    if sink is not None and archive.table.is_at(sink.describe()):
+        raise UsageError(
+            f"--archive {archive.describe()}: --sink writes to that table; give another one",
+            Code.PLACE_SHARED,
+        )
+    return archive
 
 
 def _warn_of_ids(sink: FlaggedSink | None, alerts: Sequence[str], inputs: Inputs) -> None:
@@ -214,6 +246,8 @@ def _summary(
     }
     if plan.sink is not None:
         outputs["sink"] = plan.sink.describe()
+    if plan.archive is not None:
+        outputs["archive"] = plan.archive.describe()
     if plan.channels:
         outputs["alerts"] = [channel.describe() for channel in plan.channels]
     if plan.scoring.outbox is not None:
@@ -239,6 +273,7 @@ def _dry_run(plan: _Plan) -> dict[str, object]:
         **batch.dry_run(plan.inputs),
         "model_id": plan.scoring.bundle.model_id,
         "sink": plan.sink.describe() if plan.sink else None,
+        "archive": plan.archive.describe() if plan.archive else None,
         "alerts": [channel.describe() for channel in plan.channels],
         "rules": [] if plan.scoring.rules is None else list(plan.scoring.rules.names),
     }

@@ -211,7 +211,8 @@ class SinkOptions:
             "--sink",
             metavar="URL",
             help="Sink of flagged rows: sqlite:///FILE, postgresql://USER@HOST/DATABASE, "
-            "parquet:DIR, bigquery:PROJECT.DATASET[.TABLE] or env:NAME, a variable that holds one "
+            "parquet:DIR, bigquery:PROJECT.DATASET[.TABLE], "
+            "iceberg:[CATALOG/]NAMESPACE.TABLE (files only) or env:NAME, a variable that holds one "
             "of these.",
             template=Pattern(
                 r"^(postgresql://|bigquery:|env:)[^\s]+$",
@@ -321,6 +322,16 @@ class BatchOptions(FileOptions, HistoryOptions, BatchRunOptions):
 class FileScoringOptions(DecisionOptions, BatchRunOptions):
     """How files are scored: the options of `score` and of all commands like it."""
 
+    archive: Annotated[
+        str | None,
+        Option(
+            "--archive",
+            metavar="URL",
+            help="Also write all scores to a table: iceberg:[CATALOG/]NAMESPACE.TABLE.",
+            # Committed by the command, which a template's job lacks.
+            template=False,
+        ),
+    ] = None
     alert_patience: Annotated[
         str,
         Option(

@@ -116,7 +116,9 @@ class EraseOptions(DryRunOptions):
     ] = None
     sinks: Annotated[
         tuple[str, ...],
-        Option("--sink", metavar="URL", help="A database, or parquet:DIR; repeatable."),
+        Option(
+            "--sink", metavar="URL", help="A database, iceberg: table or parquet:DIR; repeatable."
+        ),
     ] = ()
     outs: Annotated[
         tuple[str, ...],

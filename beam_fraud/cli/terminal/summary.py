@@ -109,6 +109,8 @@ def _dry_run(result: Mapping[str, Any]) -> str:
     if "model_id" in result:
         lines.append(fact("model", result["model_id"]))
         lines.append(fact("sink", result["sink"] or "none"))
+        if result.get("archive"):
+            lines.append(fact("archive", result["archive"]))
         lines.append(fact("alerts", ", ".join(result["alerts"]) or "none"))
         lines.append(fact("rules", ", ".join(result["rules"]) or "none"))
     lines.append("Everything is in order; nothing was computed.")
