@@ -42,6 +42,8 @@ class Code(StrEnum):
     VARIABLE_UNSET = "BF111"
     SECRET_UNREADABLE = "BF112"
     SECRET_EXPOSED = "BF113"
+    TOKENS_INVALID = "BF114"
+    TOKENS_MISSING = "BF115"
 
     # 2xx: inputs and outputs
     INPUT_MISSING = "BF201"
@@ -188,6 +190,7 @@ class UsageError(FraudError):
 EXTRAS = {
     "catboost": "catboost",
     "deltalake": "delta",
+    "httptools": "serve",
     "imblearn": "resampling",
     "jax": "keras",
     "keras": "keras",
@@ -199,6 +202,8 @@ EXTRAS = {
     "pyiceberg": "iceberg",
     "skl2onnx": "onnx",
     "skops": "skops",
+    "uvicorn": "serve",
+    "uvloop": "serve",
     "xgboost": "boosting",
 }
 

@@ -1,0 +1,1 @@
+"""Answers to transactions over HTTP: predictions within the path of a payment."""

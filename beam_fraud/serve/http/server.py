@@ -1,0 +1,304 @@
+"""The server: one process, one event loop, one port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import uvicorn
+import uvloop
+
+from beam_fraud.errors import Code, FraudError, UsageError, fix_of
+from beam_fraud.platform.wording import reason_of
+from beam_fraud.serve.http.access_log import AccessLog, AccessLogSettings
+from beam_fraud.serve.http.app import App, Documents
+from beam_fraud.serve.http.connection import Connection, Connections
+from beam_fraud.serve.http.limits import Limits
+from beam_fraud.serve.http.openapi import Api, document
+from beam_fraud.serve.http.page import page
+from beam_fraud.serve.http.tokens import (
+    FILE_VARIABLE,
+    TOKENS_VARIABLE,
+    Tokens,
+    TokenSource,
+)
+from beam_fraud.serve.metrics import Metrics
+from beam_fraud.serve.predictions import Predictions
+
+_LOG = logging.getLogger(__name__)
+#: Connections that wait to be accepted.
+_BACKLOG = 2_048
+#: Ticks of uvicorn, of 0.1 s each, between two sweeps over connections and between two looks at
+#: the files of tokens and certificates.
+_SWEEP, _RELOAD = 5, 10
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where a server listens, and by which certificates."""
+
+    #: Address or name of an interface.
+    host: str = "127.0.0.1"
+    #: Port; 0 for a free one.
+    port: int = 8000
+    #: PEM files of the server's certificate chain and its key; None for HTTP without TLS.
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    #: PEM file of the authorities whose client certificates are accepted; None to ask for none.
+    tls_client_ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the options of TLS go together.
+
+        Raises UsageError if they do not.
+        """
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise UsageError("--tls-cert and --tls-key need each other", Code.OPTION_CONFLICT)
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise UsageError("--tls-client-ca needs --tls-cert", Code.OPTION_CONFLICT)
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine reaches the address."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class HttpServer:
+    """Serves predictions until it is stopped."""
+
+    def __init__(
+        self,
+        predictions: Predictions,
+        api: Api,
+        listen: Listen,
+        *,
+        limits: Limits,
+        tokens: TokenSource,
+        metrics: Metrics,
+        log: AccessLogSettings,
+    ) -> None:
+        """Check the settings and bind the port.
+
+        Args:
+          predictions: answers transactions; drained and closed at the end of `run`.
+          api: what the OpenAPI document describes.
+          listen: address and certificates.
+          limits: of requests and connections.
+          tokens: where tokens come from; needed beyond loopback.
+          metrics: figures, shared with what answers.
+          log: the access log.
+
+        Raises:
+          UsageError: there are no tokens and the address is reached by other machines.
+          FraudError: a file cannot be read or written, or the port cannot be listened on.
+        """
+        if not tokens.given and not listen.on_loopback:
+            raise UsageError(
+                f"--host {listen.host}: other machines reach it, so clients need tokens; set "
+                f"{FILE_VARIABLE} or {TOKENS_VARIABLE}, or listen on 127.0.0.1",
+                Code.TOKENS_MISSING,
+            )
+        self._predictions, self._limits = predictions, limits
+        self._tokens = Tokens(tokens) if tokens.given else None
+        self._ssl = _Certificates(listen) if listen.tls_cert is not None else None
+        described = document(api, limits, secured=tokens.given)
+        documents = Documents(msgspec.json.encode(described), page(described).encode())
+        self._log = AccessLog(log, lambda: _lost(metrics))
+        self._app = App(predictions, documents, limits, self._tokens, metrics, self._log)
+        self._connections = Connections(limits, self._app.note_refusal)
+        metrics.connections = lambda: len(self._connections.open)
+        self._socket = _bound(listen)
+        self._server: _Uvicorn | None = None
+        self._stopped = False
+        scheme = "https" if self._ssl else "http"
+        host = f"[{listen.host}]" if ":" in listen.host else listen.host
+        #: Port that is listened on.
+        self.port: int = self._socket.getsockname()[1]
+        #: URL of the server.
+        self.url = f"{scheme}://{host}:{self.port}"
+
+    def run(self, on_started: Callable[[], None] = lambda: None) -> None:
+        """Answer requests until `stop`, then finish those in flight and drain the predictions.
+
+        Args:
+          on_started: called when the port answers.
+        """
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve(on_started))
+
+    def stop(self) -> None:
+        """End `run`; for other threads and handlers of signals."""
+        self._stopped = True
+        if self._server is not None:
+            self._server.should_exit = True
+
+    async def _serve(self, on_started: Callable[[], None]) -> None:
+        # Its own lines are about single requests; ours are one for each, in the access log.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        config = uvicorn.Config(
+            self._app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=self._limits.idle_seconds,  # type: ignore[arg-type]
+            timeout_graceful_shutdown=self._limits.drain_seconds,  # type: ignore[arg-type]
+        )
+        self._server = server = _Uvicorn(config, self, on_started)
+        server.should_exit = self._stopped
+        try:
+            await server.serve()
+        finally:
+            # In a thread: answers of the engine come back through this loop.
+            await asyncio.to_thread(self._predictions.drain)
+            await asyncio.to_thread(self._predictions.close)
+            self._log.close()
+
+    async def listen(self, server: _Uvicorn) -> asyncio.Server:
+        """Accept connections."""
+        loop = asyncio.get_running_loop()
+        patience = None if self._ssl is None else self._limits.head_seconds
+        return await loop.create_server(
+            lambda: Connection(server.config, server.server_state, {}, self._connections),
+            sock=self._socket,
+            ssl=None if self._ssl is None else self._ssl.context,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=patience,
+        )
+
+    def tick(self, number: int) -> None:
+        """Do what is due beside requests."""
+        if number % _SWEEP == 0:
+            self._connections.sweep(asyncio.get_running_loop().time())
+        if number % _RELOAD == 0:
+            if self._tokens is not None:
+                self._tokens.reload()
+            if self._ssl is not None:
+                self._ssl.reload()
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn's server on a socket of ours, without signal handlers of its own."""
+
+    def __init__(
+        self, config: uvicorn.Config, ours: HttpServer, on_started: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._ours, self._on_started = ours, on_started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # The command handles signals: the first drains, the second interrupts.
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.servers = [await self._ours.listen(self)]
+        self.started = True
+        self._on_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        self._ours.tick(counter)
+        return await super().on_tick(counter)
+
+
+class _Certificates:
+    """Certificates of a server, which are read again when their files change."""
+
+    def __init__(self, listen: Listen) -> None:
+        self._listen = listen
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._seen = self._stamp()
+        self._load()
+        if listen.tls_client_ca is not None:
+            option = "--tls-client-ca"
+            with _unreadable(option, listen.tls_client_ca):
+                self.context.load_verify_locations(listen.tls_client_ca)
+            self.context.verify_mode = ssl.CERT_REQUIRED
+
+    def reload(self) -> None:
+        """Read changed files; keep the certificates of before if they are invalid."""
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return
+        self._seen = stamp
+        try:
+            self._load()
+        except FraudError as error:
+            _LOG.error("%s; the certificate of before is used [%s]", error, error.code)
+
+    def _load(self) -> None:
+        cert, key = self._listen.tls_cert, self._listen.tls_key
+        assert cert is not None
+        with _unreadable("--tls-cert and --tls-key", cert):
+            # A password cannot be asked for.
+            self.context.load_cert_chain(cert, key, password="")
+
+    def _stamp(self) -> tuple[int, ...]:
+        stamp = []
+        for file in (self._listen.tls_cert, self._listen.tls_key):
+            with contextlib.suppress(OSError):
+                if file is not None:
+                    status = file.stat()
+                    stamp += [status.st_mtime_ns, status.st_ino, status.st_size]
+        return tuple(stamp)
+
+
+@contextlib.contextmanager
+def _unreadable(option: str, file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        # An error of TLS is an OSError without a number of the system.
+        why = error.reason if isinstance(error, ssl.SSLError) and error.reason else reason_of(error)
+        raise FraudError(
+            f"{option} {file}: {why}; give PEM files of a certificate and its key, unencrypted",
+            Code.SECRET_UNREADABLE,
+        ) from None
+
+
+def _bound(listen: Listen) -> socket.socket:
+    """Return a socket bound to the address."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _port_unusable(listen, error) from None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setblocking(False)
+        bound.bind(address)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise _port_unusable(listen, error) from None
+    return bound
+
+
+def _port_unusable(listen: Listen, error: Exception) -> FraudError:
+    fix = fix_of(error) if isinstance(error, OSError) else "give a port up to 65535"
+    return FraudError(
+        f"--host {listen.host} --port {listen.port}: {reason_of(error)}; {fix}",
+        Code.PORT_UNUSABLE,
+    )
+
+
+def _lost(metrics: Metrics) -> None:
+    metrics.unlogged += 1
