@@ -40,7 +40,7 @@ def composite_identifiers(
     unreadable = reduce(np.logical_or, (one.unreadable for one in read))
     too_long = reduce(np.logical_or, (one.too_long for one in read)) | together.too_long
     missing = reduce(np.logical_or, (one.absent for one in read)) & ~unreadable
-    return Identifiers(together.values, missing, unreadable, too_long)
+    return Identifiers(together.values, missing, unreadable, too_long, together.rounded)
 
 
 def composite_times(parts: Sequence[pa.Array]) -> pa.StringArray:

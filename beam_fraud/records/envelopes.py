@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -23,10 +23,10 @@ FRAME = b"\x00"
 
 #: Type: reason and detail of a record that is no transaction.
 Refusal: TypeAlias = tuple[str, str]
-#: Type: returns the record in an envelope, or a refusal.
+#: Type: returns the record in each of some envelopes, or a refusal.
 #:
-#: Args: the envelope; the message that it was decoded from.
-Opener: TypeAlias = Callable[[Any, bytes], Any]
+#: Args: the envelopes; the messages that they were decoded from.
+Opener: TypeAlias = Callable[[Sequence[Any], Sequence[bytes]], list[Any]]
 
 _INSERTS, _DELETES = ("c", "r"), ("d", "t")
 _DELETED: Refusal = (TOMBSTONE, "the row was deleted")
@@ -62,15 +62,25 @@ def opener_of(unwrap: Unwrap, decode: Callable[[bytes], Any]) -> Opener:
     """
     if unwrap == "debezium":
         return _open_debezium
-    return lambda event, message: _open_cloud_event(event, message, decode)
+    return lambda events, messages: [
+        _open_cloud_event(event, message, decode)
+        for event, message in zip(events, messages, strict=True)
+    ]
 
 
-def _open_debezium(envelope: Any, _: bytes) -> Any:
-    change = envelope if envelope.payload is msgspec.UNSET else envelope.payload
-    if change is None:
-        # The form of a tombstone with a schema part.
-        return _DELETED
-    return _change_of(change.op, change.after)
+def _open_debezium(envelopes: Sequence[Any], _: Sequence[bytes]) -> list[Any]:
+    records: list[Any] = []
+    for envelope in envelopes:
+        change = envelope if envelope.payload is msgspec.UNSET else envelope.payload
+        if change is None:
+            # The form of a tombstone with a schema part.
+            records.append(_DELETED)
+        elif change.op in _INSERTS and change.after is not None:
+            # Most are insertions: a call for each takes a twentieth of the time of reading.
+            records.append(change.after)
+        else:
+            records.append(_change_of(change.op, change.after))
+    return records
 
 
 def _change_of(op: str | None, after: Any) -> Any:

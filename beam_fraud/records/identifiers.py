@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from beam_fraud.records.text import as_mask, as_utf8, flat, may_contain
+from beam_fraud.records.text import as_mask, as_utf8, flat, may_contain, together
 from beam_fraud.schema.notation import AS_WRITTEN, IdNotation
 from beam_fraud.schema.rates import code_of
 from beam_fraud.sources.columns import is_text
@@ -20,7 +20,8 @@ from beam_fraud.sources.columns import is_text
 MAX_BYTES = 256
 #: Whole numbers from which a float has lost digits, by its type.
 _EXACT = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
-#: Part of a composed id too.
+#: Scientific notation: what is in it, and its pattern, of a part of a composed id too.
+_EXPONENTS = ("E+", "e+")
 _SCIENTIFIC = r"(^|:)[0-9](\.[0-9]+)?[eE]\+[0-9]{2,}(:|$)"
 _WHOLE_FLOAT = r"^-?[0-9]+\.0$"
 
@@ -38,6 +39,8 @@ class Identifiers:
     unreadable: npt.NDArray[np.bool_]
     #: bool[n]: where it exceeds `MAX_BYTES`.
     too_long: npt.NDArray[np.bool_]
+    #: Number of values in scientific notation (`rounded`).
+    rounded: int = 0
 
 
 def as_identifiers(
@@ -56,30 +59,43 @@ def as_identifiers(
       whole_floats: whether text such as `12.0` is the integer 12, as programs write integers of
         columns with gaps; a column of floats is read so in any case.
     """
-    values = flat(values)
+    values, spellings = flat(values), [text for text in absent if text]
     unreadable = np.zeros(len(values), dtype=bool)
+    # All values as one text, which rules out for the column what few columns have.
+    joined: bytes | None = None
     if is_text(values.type):
         values, unreadable = as_utf8(values)
-        with_nul = pc.match_substring(values, "\0").fill_null(False)
-        if pc.any(with_nul).as_py():
-            unreadable = unreadable | as_mask(with_nul)
-        if whole_floats:
-            values = _without_fraction(values)
+        joined = together(values)
+        if b"\0" in joined:
+            unreadable = unreadable | as_mask(pc.match_substring(values, "\0").fill_null(False))
+        if whole_floats and may_contain(joined, (".0",)):
+            whole = pc.match_substring_regex(values, _WHOLE_FLOAT)
+            values = pc.if_else(whole, pc.utf8_slice_codeunits(values, 0, -2), values)
     elif pat.is_floating(values.type) or pat.is_decimal(values.type):
         values, unreadable = _whole_numbers(values)
     else:
+        if pat.is_integer(values.type):
+            spellings = [text for text in spellings if any(map(str.isdigit, text))]
+            joined = None if spellings else b""
         values = values.cast(pa.string())
     if not notation.plain:
-        values = _bare(values, notation)
-    length = pc.binary_length(values).fill_null(0)
-    if absent:
-        values, length = _without_absent(values, length, absent)
-    too_long = as_mask(pc.greater(length, MAX_BYTES))
-    missing = as_mask(pc.equal(length, 0)) & ~unreadable
-    good = pa.array(~(missing | unreadable | too_long))
-    if not pc.all(good).as_py():
+        values, joined = _bare(values, notation), None
+    if joined is None:
+        joined = together(values)
+    if may_contain(joined, spellings):
+        spelled = pc.is_in(values, value_set=pa.array(spellings, pa.string()))
+        values = pc.if_else(spelled, pa.scalar(None, pa.string()), values)
+    length = pc.binary_length(values)
+    extremes = pc.min_max(length).as_py()
+    missing = too_long = np.zeros(len(values), dtype=bool)
+    if values.null_count or not extremes["min"] or extremes["max"] > MAX_BYTES or unreadable.any():
+        length = length.fill_null(0)
+        too_long = as_mask(pc.greater(length, MAX_BYTES))
+        missing = as_mask(pc.equal(length, 0)) & ~unreadable
+        good = pa.array(~(missing | unreadable | too_long))
         values = pc.if_else(good, values, pa.scalar(None, pa.string()))
-    return Identifiers(values, missing, unreadable, too_long)
+    cut = _in_scientific_notation(values) if may_contain(joined, _EXPONENTS) else 0
+    return Identifiers(values, missing, unreadable, too_long, cut)
 
 
 def rounded(values: pa.StringArray) -> int:
@@ -89,10 +105,11 @@ def rounded(values: pa.StringArray) -> int:
       >>> rounded(pa.array(["2.70319E+15", "2703186189652095", "A2E+15"]))
       1
     """
-    if not may_contain(values, ("E+", "e+")):
-        return 0
-    scientific = pc.match_substring_regex(values, _SCIENTIFIC)
-    return int(pc.sum(scientific).as_py() or 0)
+    return _in_scientific_notation(values) if may_contain(together(values), _EXPONENTS) else 0
+
+
+def _in_scientific_notation(values: pa.StringArray) -> int:
+    return int(pc.sum(pc.match_substring_regex(values, _SCIENTIFIC)).as_py() or 0)
 
 
 def as_codes(identifiers: Identifiers) -> Identifiers:
@@ -113,13 +130,6 @@ def as_codes(identifiers: Identifiers) -> Identifiers:
         as_mask(values.is_null()) & as_mask(identifiers.values.is_valid())
     )
     return replace(identifiers, values=values, absent=absent)
-
-
-def _without_fraction(values: pa.StringArray) -> pa.StringArray:
-    if not may_contain(values, (".0",)):
-        return values
-    whole = pc.match_substring_regex(values, _WHOLE_FLOAT)
-    return pc.if_else(whole, pc.utf8_slice_codeunits(values, 0, -2), values)
 
 
 def _whole_numbers(values: pa.Array) -> tuple[pa.StringArray, npt.NDArray[np.bool_]]:
@@ -149,14 +159,3 @@ def _bare(values: pa.StringArray, notation: IdNotation) -> pa.StringArray:
         padded = pc.utf8_lpad(values, notation.pad, "0")
         values = pc.if_else(pc.equal(values, ""), values, padded)
     return values
-
-
-def _without_absent(
-    values: pa.StringArray, length: pa.Array, absent: Sequence[str]
-) -> tuple[pa.StringArray, pa.Array]:
-    """Return the values with null for spellings of an absent one, and their lengths."""
-    if not may_contain(values, filter(None, absent)):
-        return values, length
-    spelled = pc.is_in(values, value_set=pa.array(absent, pa.string()))
-    values = pc.if_else(spelled, pa.scalar(None, pa.string()), values)
-    return values, pc.if_else(spelled, 0, length)

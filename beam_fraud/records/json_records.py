@@ -104,7 +104,7 @@ class _Decoding:
 
     #: Decoder of messages: of records, or of their envelopes.
     decoder: msgspec.json.Decoder[Any]
-    #: Opens an envelope; None without one.
+    #: Opens envelopes; None without them.
     opener: Opener | None
     #: Type of the records.
     members: Members
@@ -128,14 +128,15 @@ def _records(
     decode, opener = decoding.decoder.decode, decoding.opener
     read: list[Any]
     try:
+        read = [decode(message) for message in payload]  # type: ignore[arg-type]
         if opener is None:
-            return [decode(message) for message in payload]  # type: ignore[arg-type]
-        read = [opener(decode(message), message) for message in payload]  # type: ignore[arg-type]
+            return read
+        read = opener(read, payload)  # type: ignore[arg-type]
     except (*_UNDECODABLE, TypeError):
         read = [_record(message, decoding) for message in payload]
-    refused = [row for row, record in enumerate(read) if isinstance(record, tuple)]
-    if not refused:
+    if tuple not in set(map(type, read)):
         return read
+    refused = [row for row, record in enumerate(read) if isinstance(record, tuple)]
     faults += [(start + row, *read[row]) for row in refused]
     return [record for record in read if not isinstance(record, tuple)]
 
@@ -148,7 +149,7 @@ def _record(message: bytes | None, decoding: _Decoding) -> Any:
     message = message.removeprefix(BYTE_ORDER_MARK)
     try:
         record = _decode(message, decoding.decoder)
-        return record if decoding.opener is None else decoding.opener(record, message)
+        return record if decoding.opener is None else decoding.opener([record], [message])[0]
     except msgspec.ValidationError as error:
         return _no_object(message) or ("wrong_type", _explain(str(error)))
     except _UNDECODABLE as error:

@@ -75,25 +75,30 @@ def _halve(values: pa.Array, cast: Cast) -> tuple[pa.Array, npt.NDArray[np.bool_
     return pa.concat_arrays([left, right]), np.concatenate([left_failed, right_failed])
 
 
-def may_contain(values: pa.StringArray, texts: Iterable[str]) -> bool:
-    """Return False if none of some texts is part of any value; it searches all values at once.
-
-    Args:
-      values: string[n].
-      texts: not empty.
-    """
+def together(values: pa.StringArray) -> bytes:
+    """Return n values as one text: to search it takes a fraction of the time of n searches."""
     if not len(values):
-        return False
+        return b""
     _, offsets, data = values.buffers()
     if data is None:
-        return False
+        return b""
     bounds = np.frombuffer(offsets, dtype=np.int32)
     begin, end = int(bounds[values.offset]), int(bounds[values.offset + len(values)])
-    together = data[begin:end].to_pybytes()
+    joined: bytes = data[begin:end].to_pybytes()
+    return joined
+
+
+def may_contain(joined: bytes, texts: Iterable[str]) -> bool:
+    """Return False if none of some texts is part of any value.
+
+    Args:
+      joined: the values, by `together`.
+      texts: not empty.
+    """
     wanted = [text.encode() for text in texts]
     # To look for one byte takes a twentieth of the time that two take.
-    first = {text[:1] for text in wanted if text[:1] in together}
-    return any(text[:1] in first and text in together for text in wanted)
+    first = {byte for byte in {text[:1] for text in wanted} if byte in joined}
+    return any(text[:1] in first and text in joined for text in wanted)
 
 
 def as_mask(mask: pa.BooleanArray) -> npt.NDArray[np.bool_]:

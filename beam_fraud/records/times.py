@@ -102,7 +102,9 @@ def _of_timestamps(values: pa.Array) -> Times:
     naive = np.full(len(values), pat.is_date(values.type) or values.type.tz is None)
     if pat.is_date(values.type):
         values = values.cast(pa.timestamp("ms"))
-    absent = as_mask(values.is_null())
+    absent = np.zeros(len(values), dtype=bool)
+    if values.null_count:
+        absent = as_mask(values.is_null())
     ticks = np.asarray(values.cast(pa.int64()).fill_null(0).to_numpy(), dtype=np.int64)
     if values.type.unit == "ns":
         return _within(ticks // 1_000, absent, np.zeros(len(values), dtype=bool), naive)
@@ -233,6 +235,8 @@ def _within(
     naive: npt.NDArray[np.bool_],
 ) -> Times:
     unknown = absent | unreadable
+    if len(micros) and not unknown.any() and micros.min() >= EARLIEST and micros.max() < LATEST:
+        return Times(micros, absent, unreadable, unknown, naive)
     impossible = ((micros < EARLIEST) | (micros >= LATEST)) & ~unknown
     micros = np.where(impossible | unknown, 0, micros)
     return Times(micros, absent, unreadable, impossible, naive & ~unknown)

@@ -19,7 +19,7 @@ from beam_fraud.records.dead_letters import dead_letters, no_dead_letters, witho
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
 from beam_fraud.records.faults import Faults, faults_of_parsing
-from beam_fraud.records.identifiers import Identifiers, as_codes, as_identifiers, rounded
+from beam_fraud.records.identifiers import Identifiers, as_codes, as_identifiers
 from beam_fraud.records.label_values import as_labels
 from beam_fraud.records.numbers import Numbers, as_numbers, in_major_units
 from beam_fraud.records.time_settlement import plausibly_read, settled_notation
@@ -211,12 +211,12 @@ class _Columns:
             return pa.nulls(len(self._parsed), pa.string())
         missing = "allow" if role in self._schema.optional else "missing_id"
         notation = self._schema.ids.get(role, AS_WRITTEN)
-        identifiers = self._text(column, missing=missing, notation=notation)
-        self.doubts[Doubt.ROUNDED] += rounded(identifiers)
-        return identifiers
+        identifiers = self._identifiers(column, notation)
+        self.doubts[Doubt.ROUNDED] += identifiers.rounded
+        return self._recorded(column, identifiers, missing=missing)
 
-    def _text(self, column: str, *, missing: str, notation: IdNotation = AS_WRITTEN) -> pa.Array:
-        return self._recorded(column, self._identifiers(column, notation), missing=missing)
+    def _text(self, column: str, *, missing: str) -> pa.Array:
+        return self._recorded(column, self._identifiers(column), missing=missing)
 
     def _identifiers(self, column: str, notation: IdNotation = AS_WRITTEN) -> Identifiers:
         schema = self._schema
@@ -248,14 +248,15 @@ class _Columns:
         column = self._schema.roles["event_time"]
         times = self._times(column)
         unknown = times.absent | times.unreadable | times.impossible
-        self.event_times = np.where(unknown, 0, times.micros)
+        self.event_times = times.micros
         self._faults.add("missing_time", column, times.absent)
         self._faults.add("unparseable_time", column, times.unreadable)
         self._faults.add("impossible_time", column, times.impossible)
         if self._schema.time.naive is None and self._schema.timezone != "UTC":
             self.doubts[Doubt.ZONE] += int(np.count_nonzero(times.naive))
         if self._schema.reading >= 2 and self._schema.time.doubted:
-            self._doubt(self.event_times[~unknown], times.assumed)
+            known = times.micros[~unknown] if unknown.any() else times.micros
+            self._doubt(known, times.assumed)
         if self._latest is not None:
             self._faults.add("future_time", column, times.micros > self._latest)
         return pa.array(times.micros).cast(EVENT_TIME)

@@ -301,6 +301,28 @@ def test_an_absent_id_is_absent_however_it_is_spelled() -> None:
     assert [row["account_id"] for row in rows_of(read(toml, columns))] == [None] * 4
 
 
+@pytest.mark.parametrize("type", [pa.int64(), pa.float64(), pa.string()])
+def test_a_number_may_be_the_spelling_of_an_absent_id(type: pa.DataType) -> None:
+    rows = [(datetime(2024, 1, 1, tzinfo=UTC), Decimal(1), "1", "1", False)] * 3
+    columns = {**clean(rows), "card": pa.array([-1, 12, 1]).cast(type)}
+    toml = f'{ROLES}\n[missing]\nspellings = ["-1"]'
+    checked = read(toml, columns)
+    assert checked.dead.column("reason").to_pylist() == ["missing_id"]
+    assert checked.transactions.column("account_id").to_pylist() == ["12", "1"]
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"), [("a\0b", "wrong_type"), ("é" * 129, "too_long"), ("", "missing_id")]
+)
+def test_one_odd_id_among_many_is_found(odd: str, reason: str) -> None:
+    rows = [(datetime(2024, 1, 1, tzinfo=UTC), Decimal(1), "1", "1", False)] * 300
+    cards = ["é" * 128, *(str(row) for row in range(299))]
+    cards[200] = odd
+    checked = read(ROLES, {**clean(rows), "card": pa.array(cards)})
+    assert checked.dead.column("reason").to_pylist() == [reason]
+    assert len(checked.transactions) == 299
+
+
 def test_numbers_that_are_no_exact_ids_are_refused() -> None:
     rows = [(datetime(2024, 1, 1, tzinfo=UTC), Decimal(1), "1", "1", False)] * 3
     columns = {**clean(rows), "card": pa.array([12.5, 2.0**53, float("nan")])}
