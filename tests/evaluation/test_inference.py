@@ -19,7 +19,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_fraud.cli.commands.schemas import render_check, render_infer, run_check, run_infer
+from beam_fraud.cli.commands.schemas import (
+    call_check,
+    render_check,
+    render_infer,
+    run_check,
+    run_infer,
+)
 from beam_fraud.cli.options import CheckSchemaOptions, InferSchemaOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.inference.draft import Draft, draft_schema, fitting_presets
@@ -500,3 +506,47 @@ def test_a_check_reads_files_without_labels(tmp_path: Path) -> None:
     json_result = run_check(CheckSchemaOptions(files=files, schema=str(tmp_path / "bank.toml")))
     assert json_result["valid"] == 1
     assert next(one for one in result["columns"] if one["use"] == "label")["read"] == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "roles"),
+    [
+        ("2024-", "noon-", ["event_time"]),
+        (",1\n", ",maybe\n", []),
+        (",0\n", ",\n", []),
+        ("T0", "T0", []),
+    ],
+)
+def test_a_check_fails_if_no_value_of_a_role_is_read(
+    tmp_path: Path, old: str, new: str, roles: list[str]
+) -> None:
+    text = dressed(rows_of(3), "%Y-%m-%dT%H:%M:%SZ", "plain", "0 1", "plain", ",")
+    checked(tmp_path, text.replace(old, new), SCHEMA, roles)
+
+
+def test_a_check_fails_if_no_label_is_read_but_not_without_any(tmp_path: Path) -> None:
+    text = dressed(rows_of(3), "%Y-%m-%dT%H:%M:%SZ", "plain", "Yes No", "plain", ",")
+    checked(tmp_path, text, SCHEMA, ["label"])
+    bare = "\n".join(line.rpartition(",")[0] for line in text.splitlines()) + "\n"
+    checked(tmp_path, bare, SCHEMA, [])
+
+
+def test_a_check_fails_if_the_column_of_a_role_is_absent(tmp_path: Path) -> None:
+    text = dressed(rows_of(3), "%Y-%m-%dT%H:%M:%SZ", "plain", "0 1", "plain", ",")
+    optional = SCHEMA.replace('"shop"', '{ column = "store", missing = "allow" }')
+    checked(tmp_path, text, optional, ["merchant_id"])
+    # A feature is no role.
+    checked(tmp_path, text, SCHEMA.replace('"mcc"', '"code"\nmissing = "allow"'), [])
+
+
+def checked(tmp_path: Path, text: str, schema: str, roles: list[str]) -> None:
+    (tmp_path / "day.csv").write_text(text)
+    (tmp_path / "bank.toml").write_text(schema)
+    options = CheckSchemaOptions(
+        files=(str(tmp_path / "day.csv"),), schema=str(tmp_path / "bank.toml")
+    )
+    outcome = call_check(options, as_json=False)
+    assert outcome.result["roles_unread"] == roles
+    assert outcome.exit_code == (1 if roles else 0)
+    text = outcome.render(outcome.result)
+    assert all(f"({role}) is read" in text or "no file has column" in text for role in roles)

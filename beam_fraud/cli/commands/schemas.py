@@ -8,8 +8,9 @@ from typing import Any, cast
 from beam_fraud.cli.commands.inputs import input_places
 from beam_fraud.cli.options import CheckSchemaOptions, InferSchemaOptions
 from beam_fraud.cli.terminal.columns import fact, table
+from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.evaluation.inference.check import check_files
+from beam_fraud.evaluation.inference.check import check_files, unread_roles
 from beam_fraud.evaluation.inference.draft import draft_schema
 from beam_fraud.evaluation.inference.sample import read_sample
 from beam_fraud.monitoring.activity import doing
@@ -75,6 +76,12 @@ def _out(name: str) -> Path:
     return path
 
 
+def call_check(options: CheckSchemaOptions, *, as_json: bool) -> Outcome:
+    """Check files; the exit code is 1 if a role has no value."""
+    result = run_check(options)
+    return Outcome(result, render_check, 1 if result["roles_unread"] else 0)
+
+
 def run_check(options: CheckSchemaOptions) -> dict[str, object]:
     """Count what the schema reads of each column.
 
@@ -91,8 +98,15 @@ def run_check(options: CheckSchemaOptions) -> dict[str, object]:
     warnings = warnings_of(reading.doubts, schema)
     if refusal := reading.times.mixture(column) or reading.times.refusal(column):
         warnings.insert(0, refusal)
-    if lacking := absent_columns([file.columns for file in files], schema):
+    lacking = absent_columns([file.columns for file in files], schema)
+    if lacking:
         warnings.append(absence(lacking, schema))
+    unread = unread_roles(reading, schema, lacking)
+    warnings += [
+        f"no value of column {schema.roles[role]!r} ({role}) is read"
+        for role in unread
+        if schema.roles[role] not in lacking
+    ]
     return {
         "schema": schema.name,
         "files": [file.path for file in files],
@@ -101,6 +115,7 @@ def run_check(options: CheckSchemaOptions) -> dict[str, object]:
         "malformed": {"records": dict(reading.malformed), "examples": reading.malformed_examples},
         "event_times": reading.times.to_dict(),
         "columns": [one.to_dict() for one in reading.columns.values()],
+        "roles_unread": unread,
         "warnings": warnings,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from beam_fraud.records.faults import REASONS
 from beam_fraud.records.parse import parse
 from beam_fraud.records.text import as_mask
 from beam_fraud.records.validate import column_faults
-from beam_fraud.schema.schema import FeatureColumn, Labels, Schema
+from beam_fraud.schema.schema import LABEL_ROLES, FeatureColumn, Labels, Schema
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.raw import DETAIL, PAYLOAD, REASON
 from beam_fraud.sources.segment import InputFile
@@ -98,6 +98,25 @@ def check_files(files: Sequence[InputFile], schema: Schema) -> Reading:
                     last = high if last is None else max(last, high)
     reading.times = EventTimes(timed, first, last, reading.doubts)
     return reading
+
+
+def unread_roles(reading: Reading, schema: Schema, lacking: Collection[str]) -> list[str]:
+    """Return the roles of which no value is read.
+
+    A label that no file has is none of them: scoring needs none.
+
+    Args:
+      reading: of files with rows.
+      schema: the schema.
+      lacking: columns that no file has.
+    """
+    unread = []
+    for role, column in schema.roles.items():
+        counted = reading.columns[column]
+        seen = counted.absent or counted.unread or role not in LABEL_ROLES
+        if column in lacking or (reading.rows and seen and not counted.read):
+            unread.append(role)
+    return unread
 
 
 def _uses(schema: Schema) -> dict[str, str]:
