@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,13 +25,16 @@ from beam_fraud.models.training import (
     DECLINE_OPTION,
     Recipe,
     Trained,
+    check_folds,
+    checked_labels,
     choose_decline,
+    divide,
     span_of,
     train,
 )
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.event_time import event_micros
-from beam_fraud.schema.schema import Schema
+from beam_fraud.schema.schema import Labels, Schema
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +49,27 @@ def has_both_classes(transactions: pa.Table) -> bool:
         return False
     known = set(transactions.column("label").unique().drop_null().to_pylist())
     return known == {0, 1}
+
+
+def can_be_measured(transactions: pa.Table, schema: Schema, recipe: Recipe) -> bool:
+    """Return whether an unsupervised kind can be measured on its validation rows.
+
+    Args:
+      transactions: labelled rows of both classes, in time order.
+      schema: the schema of the rows.
+      recipe: the recipe.
+
+    Raises:
+      FraudError: it cannot, and the recipe needs labels; or the rows cannot be divided.
+    """
+    examples = Examples(transactions, checked_labels(transactions, schema), schema)
+    try:
+        check_folds(divide(examples, recipe), transactions, examples.labels)
+    except FraudError as error:
+        if error.code is not Code.CLASSES_MISSING or next(_needing_labels(recipe), None):
+            raise
+        return False
+    return True
 
 
 def train_unlabelled(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
@@ -105,21 +129,38 @@ def train_unlabelled(transactions: pa.Table, schema: Schema, recipe: Recipe) -> 
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
         seconds=round(time.perf_counter() - start, 3),
         warnings=(
-            "there are no labels of both frauds and genuine transactions, so nothing was measured: "
-            "how many frauds it finds is unknown",
+            f"{_unmeasured(transactions)}, so nothing was measured: how many frauds it finds is "
+            "unknown",
         ),
     )
 
 
+def _unmeasured(transactions: pa.Table) -> str:
+    if has_both_classes(transactions):
+        return (
+            "the labelled rows to fit on, or to validate by, are all frauds or all genuine: they "
+            "were used without labels"
+        )
+    return "there are no labels of both frauds and genuine transactions"
+
+
 def _refuse_what_needs_labels(recipe: Recipe) -> None:
-    why = "the rows have no labels of both frauds and genuine transactions"
-    for option, rule in ((OPTION, recipe.rule), (DECLINE_OPTION, recipe.decline)):
-        if not isinstance(rule, AlertBudget | FixedThreshold | None):
+    for option in _needing_labels(recipe):
+        why = "the rows have no labels of both frauds and genuine transactions"
+        if option in (OPTION, DECLINE_OPTION):
             raise FraudError(
                 f"{why}, so {option} can only be budget=N (alerts a day) or a score from 0 to 1 "
                 "(of ten thousand usual rows, 0.999 flags about ten)",
                 Code.LABELS_NEEDED,
             )
+        raise FraudError(f"{option}: {why}; leave it out", Code.LABELS_NEEDED)
+
+
+def _needing_labels(recipe: Recipe) -> Iterator[str]:
+    """Yield the options of a recipe that need labels of both classes."""
+    for option, rule in ((OPTION, recipe.rule), (DECLINE_OPTION, recipe.decline)):
+        if not isinstance(rule, AlertBudget | FixedThreshold | None):
+            yield option
     options = {
         "--calibrate": recipe.calibrate is not None,
         "--tune": recipe.tuning is not None,
@@ -128,9 +169,7 @@ def _refuse_what_needs_labels(recipe: Recipe) -> None:
         "--label-delay": bool(recipe.label_delay),
         "--drop-known-cards": recipe.drop_known_cards,
     }
-    for option, is_set in options.items():
-        if is_set:
-            raise FraudError(f"{option}: {why}; leave it out", Code.LABELS_NEEDED)
+    yield from (option for option, is_set in options.items() if is_set)
 
 
 @dataclass(frozen=True)
@@ -155,19 +194,23 @@ class Rows:
         Raises:
           FraudError: a source cannot be read, or each of its rows is a dead letter.
         """
-        dataset = load_dataset(
+        dataset = self.read(schema, "required" if supervised else "known")
+        unlabelled = not supervised and has_both_classes(dataset.transactions)
+        if unlabelled and dataset.transactions.column("label").null_count:
+            return self.read(schema, "required")
+        return dataset
+
+    def read(self, schema: Schema, labels: Labels) -> Dataset:
+        """Read the rows with labels, or whether they have some or not; errors as `load`."""
+        return load_dataset(
             self.transactions,
             schema,
             since=self.since,
             until=self.until,
             history=self.history,
-            labels="required" if supervised else "known",
+            labels=labels,
             absent="refuse",
         )
-        unlabelled = not supervised and has_both_classes(dataset.transactions)
-        if unlabelled and dataset.transactions.column("label").null_count:
-            return self.load(schema, supervised=True)
-        return dataset
 
 
 @dataclass(frozen=True)
@@ -204,10 +247,13 @@ def fit_bundle(
     Raises:
       FraudError: no model can be fitted with these rows and this recipe.
     """
-    dataset = rows.load(schema, supervised=recipe.kind.supervised)
+    supervised = recipe.kind.supervised
+    dataset = rows.load(schema, supervised=supervised)
+    judged = supervised or has_both_classes(dataset.transactions)
+    if not supervised and judged and not can_be_measured(dataset.transactions, schema, recipe):
+        judged, dataset = False, rows.read(schema, "known")
     if dataset.rows_dead:
         warn(dataset.left_out)
-    judged = recipe.kind.supervised or has_both_classes(dataset.transactions)
     fit = train if judged else train_unlabelled
     trained = fit(dataset.transactions, schema, recipe)
     for warning in trained.warnings:

@@ -13,13 +13,14 @@ import pytest
 
 from beam_fraud.cli.commands import train
 from beam_fraud.cli.options import TrainOptions
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import load_model, open_bundle, read_card
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.storage.urls import Place
 from tests.cli.test_commands_train import ROWS, SCHEMA, table
+from tests.failing import fails
 
 
 @pytest.fixture
@@ -115,3 +116,19 @@ def test_labels_measure_a_kind_that_needs_none(options: TrainOptions) -> None:
     result = train.run(replace(options, model="isolation_forest", settings=("trees=10",)))
     assert cast(dict[str, int], result["metrics"])["frauds"] > 0
     assert result["rows_dead"] == ROWS // 2
+
+
+@pytest.mark.parametrize("known", [2, 1])
+def test_labels_that_cannot_measure_are_not_used(options: TrainOptions, known: int) -> None:
+    rows = with_frauds(0)
+    labels = pa.array(rows["fraud"].to_numpy(), mask=np.arange(ROWS) % known != 0)
+    rows = rows.set_column(rows.column_names.index("fraud"), "fraud", labels)
+    pq.write_table(rows, options.files[0])
+    options = replace(options, model="isolation_forest", settings=("trees=10",))
+    result = train.run(replace(options, threshold="0.99"))
+    assert (result["metrics"], result["rows_dead"]) == (None, 0)
+    assert [w for w in cast(list[str], result["warnings"]) if "without labels" in w]
+    # What needs labels is refused with the rows that lack them.
+    for requested in ({"threshold": "f1"}, {"threshold": "0.99", "calibrate": "platt"}):
+        with fails(Code.CLASSES_MISSING, "validation rows .* is genuine"):
+            train.run(replace(options, **cast(Any, requested)))

@@ -187,9 +187,10 @@ def figures_section(trained: Trained) -> str:
     metrics = trained.metrics
     if metrics is None:
         return (
-            "None: no rows were labelled as frauds and others as genuine, so precision, recall, "
-            "average precision and ROC AUC are unknown. Label what it flags, and some of what it "
-            "passes, then run `beam-fraud evaluate`."
+            "None: no rows were labelled as frauds and others as genuine, or not among both the "
+            "rows to fit on and those to validate by, so precision, recall, average precision and "
+            "ROC AUC are unknown. Label what it flags, and some of what it passes, then run "
+            "`beam-fraud evaluate`."
         )
     return (
         f"On {metrics.rows:,} {rows_of(trained)} rows with {metrics.frauds:,} frauds, which the "
