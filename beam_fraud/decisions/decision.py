@@ -72,7 +72,7 @@ def decided_columns(
         codes = _with_rules(codes, fired)
     return {
         "flagged": pa.array(codes > 0),
-        "decision": pa.DictionaryArray.from_arrays(codes, _DECISIONS).cast(pa.string()),
+        "decision": _DECISIONS.take(pa.array(codes)),
         "rules": _names_of_rules(len(scores), fired),
     }
 

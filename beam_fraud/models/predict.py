@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,14 @@ TIMED_ROWS = 50_000
 TIMED_RUNS = 3
 
 
+@contextmanager
+def unnamed_columns() -> Iterator[None]:
+    """Accept a matrix without a warning where an estimator was fitted on a data frame."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
+        yield
+
+
 def predict_scores(model: Any, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the probability of fraud of each row.
 
@@ -77,9 +87,7 @@ def predict_scores(model: Any, matrix: npt.NDArray[np.float64]) -> npt.NDArray[n
     """
     if not len(matrix):
         return np.empty(0, dtype=np.float64)
-    with warnings.catch_warnings():
-        # A model fitted on a data frame accepts the same columns without names.
-        warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
+    with unnamed_columns():
         probabilities = model.predict_proba(matrix)
     return np.ascontiguousarray(probabilities[:, 1], dtype=np.float64)
 

@@ -136,12 +136,14 @@ def test_the_tables_of_a_huge_model_stay_small() -> None:
 
 
 def test_few_rows_with_any_values_have_the_contributions_of_many(
-    small: HistGradientBoostingClassifier,
+    small: HistGradientBoostingClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     block = hostile(rows(seed=4).matrix)
     explainer = HistGradientBoostingExplainer(small)
-    together = explainer.contributions(block)
-    for few in (1, 3, tree_shapley.FEW_ROWS):
+    with monkeypatch.context() as many:
+        many.setattr(tree_shapley, "FEW_CONDITIONS", 0)
+        together = explainer.contributions(block)
+    for few in (1, 3, 8, len(block)):
         parts = [explainer.contributions(block[i : i + few]) for i in range(0, len(block), few)]
         assert np.concatenate(parts).tobytes() == together.tobytes()
 
@@ -150,8 +152,9 @@ def test_few_rows_have_the_contributions_of_many_in_a_forest() -> None:
     labelled = rows()
     forest = Forest(trees=9).fit(labelled, 0)
     explainer = ForestExplainer(forest)
-    block = np.clip(hostile(rows(seed=4).matrix), -1e30, 1e30)
+    block = np.tile(np.clip(hostile(rows(seed=4).matrix), -1e30, 1e30), (3, 1))
+    assert len(block) > 64
     together = explainer.contributions(block)
-    for few in (1, 3, 16):
+    for few in (1, 3, 64):
         parts = [explainer.contributions(block[i : i + few]) for i in range(0, len(block), few)]
         assert np.concatenate(parts).tobytes() == together.tobytes()

@@ -19,7 +19,7 @@ from beam_fraud.models.small_blocks.joined_trees import joined_forest
 #: Rows explained together: a row has hundreds of steps in each of a hundred trees.
 _TOGETHER = 256
 #: Rows up to which one call for all trees is faster than one for each.
-_FEW_ROWS = 16
+_FEW_ROWS = 64
 
 
 class ForestExplainer:

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from beam_fraud.decisions.reasons.explainer import Floats, UnexplainableError, Unit
 from beam_fraud.decisions.reasons.tree_shapley import (
-    FEW_ROWS,
     MOST_FEATURES,
     Leaf,
     Tree,
@@ -103,6 +102,10 @@ class HistGradientBoostingExplainer:
         return np.asarray(left)
 
 
+#: Rows up to which one comparison with all thresholds is faster than one search per feature.
+_FEW_ROWS = 8
+
+
 class _Bins:
     """The bin of each value: the number of thresholds below it, or the code of a category."""
 
@@ -129,7 +132,7 @@ class _Bins:
             outside = absent[:, self._coded] | (codes < 0) | (codes >= CODES)
             absent[:, self._coded] = outside
             bins[:, self._coded] = np.where(outside, 0, codes)
-        if len(prepared) > FEW_ROWS:
+        if len(prepared) > _FEW_ROWS:
             for place in self._split.tolist():
                 bins[:, place] = np.searchsorted(self._thresholds[place], prepared[:, place])
         elif len(self._split):

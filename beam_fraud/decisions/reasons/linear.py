@@ -15,6 +15,7 @@ from beam_fraud.decisions.reasons.explainer import Floats, UnexplainableError, U
 from beam_fraud.decisions.reasons.tree_shapley import sums_of
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.reference import Reference
+from beam_fraud.models.small_blocks.columns import columns_of
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ class LinearExplainer:
           UnexplainableError: a step creates columns of several features.
         """
         steps = model.steps[:-1] if isinstance(model, Pipeline) else []
-        self._prepare = Pipeline(steps) if steps else None
+        self._prepare = columns_of(Pipeline(steps)) if steps else None
         last = model.steps[-1][1] if isinstance(model, Pipeline) else model
         start = _Columns(np.arange(len(typical)), np.zeros(len(typical), dtype=bool))
-        columns = start if self._prepare is None else _after(self._prepare, start)
+        columns = _after(Pipeline(steps), start) if steps else start
         self._weights = np.asarray(last.coef_, dtype=np.float64)[0]
         if len(columns.origin) != len(self._weights):
             raise UnexplainableError("the regression sees other columns than its steps make")
@@ -68,7 +69,7 @@ class LinearExplainer:
         return np.ascontiguousarray((self._sums @ np.ascontiguousarray(added.T)).T)
 
     def _seen(self, block: Floats) -> Floats:
-        seen = block if self._prepare is None else self._prepare.transform(block)
+        seen = block if self._prepare is None else self._prepare(block)
         return np.asarray(seen.toarray() if hasattr(seen, "toarray") else seen, dtype=np.float64)
 
     def _mean(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -101,10 +99,7 @@ class Reasons:
 
     def _reasons(self, block: Floats) -> tuple[pa.StructArray, np.ndarray]:
         """Return the reasons of all rows, concatenated, and the number per row."""
-        with warnings.catch_warnings():
-            # A model fitted on a data frame accepts the same columns without names.
-            warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
-            contributions = self._explainer.contributions(block)
+        contributions = self._explainer.contributions(block)
         chosen = choose(contributions, self._most)
         row, rank = np.nonzero(chosen >= 0)
         feature = chosen[row, rank]

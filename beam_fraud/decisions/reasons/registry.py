@@ -31,9 +31,10 @@ from beam_fraud.decisions.reasons.hist_gradient_boosting import HistGradientBoos
 from beam_fraud.decisions.reasons.linear import LinearExplainer
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.estimators.imported import ImportedClassifier, LightGBMBooster
-from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference, usual_values
 from beam_fraud.models.resampling.under import PriorCorrected
+from beam_fraud.models.small_blocks.columns import columns_of
+from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
 
 
 class XGBoostExplainer:
@@ -86,14 +87,14 @@ class OcclusionExplainer:
     approximate = True
     unit: Unit = "probability"
 
-    def __init__(self, model: Any, typical: Floats) -> None:
+    def __init__(self, predict: Predictor, typical: Floats) -> None:
         """Store the usual values.
 
         Args:
-          model: a classifier for `predict_scores`.
+          predict: the scores of the model.
           typical: float64[features].
         """
-        self._model = model
+        self._predict = predict
         self._usual = typical
 
     def contributions(self, block: Floats) -> Floats:
@@ -107,7 +108,7 @@ class OcclusionExplainer:
             changed = np.repeat(rows[:, None, :], features + 1, axis=1)
             each = np.arange(features)
             changed[:, each + 1, each] = self._usual
-            scores = predict_scores(self._model, changed.reshape(-1, features))
+            scores = self._predict(changed.reshape(-1, features))
             scores = scores.reshape(len(rows), features + 1)
             added[first : first + step] = scores[:, :1] - scores[:, 1:]
         return added
@@ -141,7 +142,8 @@ def explainer_of(model: Any, features: FeatureSet, reference: Reference) -> Expl
         return _of_trees(model)
     except UnexplainableError as error:
         _LOG.info("reasons are approximate, by occlusion: %s", error)
-        return OcclusionExplainer(model, typical)
+        predict = Predictor.of(model, probing_rows(reference, features))
+        return OcclusionExplainer(predict, typical)
 
 
 def _of_trees(model: Any) -> Explainer:
@@ -173,10 +175,10 @@ class _Preceded:
     """An explainer behind steps that do not mix columns."""
 
     def __init__(self, steps: Pipeline, explainer: Explainer) -> None:
-        self._steps = steps
+        self._prepare = columns_of(steps)
         self._explainer = explainer
         self.approximate, self.unit = explainer.approximate, explainer.unit
 
     def contributions(self, block: Floats) -> Floats:
-        prepared = np.asarray(self._steps.transform(block), dtype=np.float64)
+        prepared = np.asarray(self._prepare(block), dtype=np.float64)
         return self._explainer.contributions(np.ascontiguousarray(prepared))

@@ -238,8 +238,8 @@ def leaves(tree: Tree) -> Iterator[Leaf]:
 MOST_FEATURES = 32
 #: Conditions times rows processed together: some tens of megabytes.
 _TOGETHER = 1 << 22
-#: Rows up to which `FewRows` is faster.
-FEW_ROWS = 8
+#: Conditions times rows up to which `FewRows` is faster: 4 rows of 120 trees, 12 of 40.
+FEW_CONDITIONS = 12_000
 
 
 class FewRows:
@@ -352,7 +352,7 @@ class TreeShapley:
         Returns:
           float64[n, features]; a row's values do not depend on other rows.
         """
-        if self._few is not None and len(bins) <= FEW_ROWS:
+        if self._few is not None and len(bins) * self._conditions <= FEW_CONDITIONS:
             return self._few.contributions(bins)
         added = np.zeros((len(bins), self._features))
         step = max(1, _TOGETHER // max(self._conditions, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from beam_fraud.models.predict import unnamed_columns
 
 Floats = npt.NDArray[np.float64]
 #: From float64[n, columns] to what a fitted step makes of them.
@@ -68,7 +71,12 @@ def columns_of(step: Any) -> Columns:
     try:
         return _known(step)
     except (AttributeError, IndexError, TypeError, ValueError):
-        return lambda block: step.transform(block)
+        return partial(_by_itself, step)
+
+
+def _by_itself(step: Any, block: Floats) -> Any:
+    with unnamed_columns():
+        return step.transform(block)
 
 
 def _known(step: Any) -> Columns:

@@ -9,6 +9,7 @@ rows, predicts by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from beam_fraud.models.predict import predict_scores, use_one_thread
 from beam_fraud.models.reference import Reference
 from beam_fraud.models.resampling.bagging import Bagged
 from beam_fraud.models.resampling.under import PriorCorrected, corrected
-from beam_fraud.models.small_blocks.columns import columns_of
+from beam_fraud.models.small_blocks.columns import Columns, columns_of
 from beam_fraud.models.small_blocks.joined_trees import (
     JoinedBoosting,
     JoinedForest,
@@ -60,6 +61,14 @@ _LARGEST = float(np.finfo(np.float32).max)
 _LIGHTGBM = ("lightgbm.sklearn", "LGBMClassifier")
 #: Probing rows that are also predicted one by one.
 _SINGLE_ROWS = 16
+
+
+class _BeyondRangeError(Exception):
+    """The steps before a model made a number that the model refuses, or may refuse."""
+
+
+def _beyond_range(block: Floats) -> bool:
+    return bool((np.abs(block) > _LARGEST).any())
 
 
 class Predictor:
@@ -90,14 +99,16 @@ class Predictor:
             fast, thresholds = _form(model)
         except Exception as error:  # private parts of other versions may raise anything
             return cls(model, features, None, reason_of(error), absent=False)
-        extreme = [row for row in _extreme_rows(features) if _takes(model, row)]
-        rows = np.concatenate([probe, *extreme, _edge_rows(thresholds, probe)])
-        absent = _takes(model, np.full((1, features), np.nan))
-        rows = rows if absent else rows[~np.isnan(rows).any(axis=1)]
-        try:
-            reason = _difference(model, fast, rows)
-        except Exception as error:
-            reason = reason_of(error)
+        # Extreme numbers overflow, in both forms.
+        with np.errstate(all="ignore"):
+            absent = _takes(model, np.full((1, features), np.nan))
+            extreme = [row for row in _extreme_rows(features) if _takes(model, row)]
+            rows = np.concatenate([probe, *extreme, _edge_rows(thresholds, probe)])
+            rows = rows if absent else rows[~np.isnan(rows).any(axis=1)]
+            try:
+                reason = _difference(model, fast, rows)
+            except Exception as error:
+                reason = reason_of(error)
         return cls(model, features, None if reason else fast, reason, absent)
 
     @property
@@ -111,16 +122,17 @@ class Predictor:
         Args:
           block: float64[n, features], C-contiguous, NaN where a value is absent.
         """
-        if self._fast is None or not self._fits(block):
-            use_one_thread()
-            return predict_scores(self._model, block)
-        return self._fast(block)
+        if self._fast is not None and self._fits(block):
+            with suppress(_BeyondRangeError):
+                return self._fast(block)
+        use_one_thread()
+        return predict_scores(self._model, block)
 
     def _fits(self, block: Floats) -> bool:
         rows = len(block)
         if not 0 < rows <= MOST_ROWS or block.shape != (rows, self._features):
             return False
-        if (np.abs(block) > _LARGEST).any():
+        if _beyond_range(block):
             return False
         return self._absent or not np.isnan(block).any()
 
@@ -265,14 +277,24 @@ def _sum(parts: Sequence[Floats]) -> Floats:
 
 def _after_steps(model: Pipeline) -> tuple[Scores, Sequence[Floats]]:
     last, thresholds = _form(model.steps[-1][1])
+    if len(model.steps) == 1:
+        return last, thresholds
+    prepare = _prepared(model)
+    return lambda block: last(prepare(block)), ()
+
+
+def _prepared(model: Pipeline) -> Columns:
+    """Return the steps of a pipeline before its model."""
     steps = [columns_of(step) for _, step in model.steps[:-1]]
 
-    def scores(block: Floats) -> Floats:
+    def prepared(block: Floats) -> Floats:
         for step in steps:
             block = step(block)
-        return last(block)
+        if _beyond_range(block):
+            raise _BeyondRangeError
+        return block
 
-    return scores, () if steps else thresholds
+    return prepared
 
 
 def _forest(model: Any) -> tuple[Scores, Sequence[Floats]]:
@@ -307,17 +329,12 @@ def _lightgbm(model: Any) -> Scores:
 
 def _ranked(model: RankedAnomalies) -> tuple[Scores, Sequence[Floats]]:
     detector = model.detector_
-    steps = [part for _, part in detector.steps] if isinstance(detector, Pipeline) else [detector]
-    if type(steps[-1]) is not IsolationForest:
-        raise TypeError(f"{type(steps[-1]).__name__} has no fast form")
-    prepare, isolation = [columns_of(step) for step in steps[:-1]], _isolation(steps[-1])
-
-    def scores(block: Floats) -> Floats:
-        for step in prepare:
-            block = step(block)
-        return model.rank_(isolation(block))
-
-    return scores, ()
+    if type(detector) is not Pipeline:
+        detector = Pipeline([("detector", detector)])
+    if type(detector.steps[-1][1]) is not IsolationForest:
+        raise TypeError(f"{type(detector.steps[-1][1]).__name__} has no fast form")
+    prepare, isolation = _prepared(detector), _isolation(detector.steps[-1][1])
+    return lambda block: model.rank_(isolation(prepare(block))), ()
 
 
 def _isolation(model: IsolationForest) -> Scores:
