@@ -85,6 +85,10 @@ class ParquetBlockWriter:
             atomic.move(*self._names)
         return self._rows
 
+    def give_up(self) -> None:
+        """Write nothing more after a failure, also where Arrow would once this is deleted."""
+        self._writer.is_open = False
+
     def _take(self) -> pa.Table:
         blocks, self._blocks, self._recent = [*self._blocks, *self._recent], [], []
         return pa.Table.from_batches(blocks, schema=self._schema)

@@ -16,6 +16,8 @@ _PREFIX = ".incoming-"
 _STARTING = ".starting-"
 #: Unpublished parts of a stream, which it publishes or replaces when it resumes.
 UNFINISHED_PARTS = f".part-[0-9][0-9][0-9]-*{atomic.ENDING}"
+#: Prefix of directories under `--out` with the rows that wait for the commit to a table.
+UNCOMMITTED = ".iceberg-"
 #: Prefix of an erasure's temporary file, until it replaces the old one.
 REWRITTEN = ".rewritten-"
 #: In a directory of dead letters: headers of their CSV files, and prefix of the files that list

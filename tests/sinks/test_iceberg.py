@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +24,7 @@ from beam_fraud.sinks.iceberg.run import IcebergRun
 from beam_fraud.sinks.iceberg.sink import IcebergSink
 from beam_fraud.sinks.iceberg.table import COLUMNS
 from beam_fraud.sinks.url import parse_archive, parse_sink
+from beam_fraud.storage.staging import Staging
 from tests.cli.test_commands_replay import export
 from tests.cli.test_commands_score import bundle
 from tests.failing import fails
@@ -185,6 +188,23 @@ def test_a_commit_that_fails_leaves_the_table_and_no_files(
         sink.commit("r2")
     sink.discard("r2")
     assert (rows(), data(tmp_path)) == (before, files)
+
+
+def test_a_full_disk_under_the_table_leaves_it_as_it_was(
+    sink: IcebergSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(sink, "r1", "t1")
+    files = data(tmp_path)
+    begin(sink, "r2", "t2")
+
+    def fail(*given: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("beam_fraud.sinks.iceberg.run.ParquetBlockWriter.close", fail)
+    with fails(Code.OUTPUT_UNWRITABLE, "--sink iceberg:shop.flagged: .*No space left.*make room"):
+        sink.commit("r2")
+    sink.discard("r2")
+    assert (ids(), data(tmp_path)) == (["t1"], files)
 
 
 @pytest.mark.parametrize("lands", [False, True])
@@ -354,6 +374,25 @@ def test_rows_of_all_runs_are_erased(sink: IcebergSink, tmp_path: Path) -> None:
     assert (result["total"], result["accounts_unknown"]) == (2, ["c"])
     assert ids() == ["t2"]
     assert erase.run(replace(given, accounts=(), older_than="1d", dry_run=True))["total"] == 1
+
+
+def test_rows_that_a_killed_run_kept_for_the_table_are_erased(
+    options: ScoreOptions, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    score.run(replace(options, archive=None))
+    sink = sink_of(out)
+    begin(sink, "dead", "t1")
+    note = sink.rows.work / ".incoming-dead/copied"
+    note.write_text(f"file://{tmp_path}/lake/copied.parquet\n")
+    given = EraseOptions(accounts=("a",), outs=(str(out),), yes=True)
+    # A run that lives keeps its rows.
+    erase.run(given)
+    assert len(list(out.rglob(".iceberg-sink/**/*.parquet"))) == 1
+    Staging(sink.rows.work, "dead").release()
+    erase.run(given)
+    assert not list(out.rglob(".iceberg-sink/**/*.parquet"))
+    assert note.exists()
 
 
 def test_a_stream_is_refused(iceberg_table: str) -> None:

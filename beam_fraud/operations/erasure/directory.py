@@ -27,7 +27,7 @@ from beam_fraud.storage.batch_outputs import (
 )
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url
 from beam_fraud.storage.parquet_writer import is_ours
-from beam_fraud.storage.staging import UNFINISHED_PARTS
+from beam_fraud.storage.staging import UNCOMMITTED, UNFINISHED_PARTS, abandoned
 from beam_fraud.storage.stream_outputs import StreamOutputs
 
 
@@ -56,6 +56,7 @@ def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) 
             _refuse_hidden_rows(out)
             for name in (SCORES, DEAD_LETTERS, UNDELIVERED):
                 remove_unfinished(out / name)
+            _remove_uncommitted(out)
         counts = {
             SCORES: erase_from_scored(out / SCORES, subject, dry_run=dry_run),
             DEAD_LETTERS: erase_from_dead_letters(out / DEAD_LETTERS, subject, dry_run=dry_run),
@@ -89,6 +90,15 @@ def _refuse_hidden_rows(out: Path) -> None:
                 "savepoint and stop it, then erase again",
                 Code.OUTPUT_IN_USE,
             )
+
+
+def _remove_uncommitted(out: Path) -> None:
+    """Remove rows that killed runs kept for a table, not the list of the files copied there."""
+    for directory in out.glob(f"{UNCOMMITTED}*"):
+        for staging in abandoned(directory):
+            remove_unfinished(staging.path)
+            for part in staging.path.glob("part-*.parquet"):
+                part.unlink()
 
 
 @contextmanager

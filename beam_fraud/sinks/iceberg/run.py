@@ -16,14 +16,14 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError, fix_of
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.sinks.iceberg.table import RUN_OUTPUT, IcebergTable, conflict_types, shown
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.lock import locked_directory
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
-from beam_fraud.storage.staging import Staging, abandoned
+from beam_fraud.storage.staging import UNCOMMITTED, Staging, abandoned
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class IcebergRun:
         """Directory of what runs keep until their commit."""
         assert self.out is not None, "`for_run` comes first"
         if isinstance(self.out, Path):
-            return self.out / f".iceberg{self.table.option.removeprefix('-')}"
+            return self.out / f"{UNCOMMITTED}{self.table.option.strip('-')}"
         known = sha256(f"{self.table.option} {self.table} {self.run_output}".encode()).hexdigest()
         return Path(tempfile.gettempdir()) / f"beam-fraud-iceberg-{known[:16]}"
 
@@ -145,7 +145,14 @@ class IcebergRun:
             table = catalog.load_table(self.table.name)
             self.table.check_columns(table)
             columns = table.schema().as_arrow()
-            copied = _copy(table, columns, _rows(parts, columns, self.run_output), staging)
+            try:
+                copied = _copy(table, columns, _rows(parts, columns, self.run_output), staging)
+            except OSError as error:
+                raise FraudError(
+                    f"{self.table.option} {self.table}: a file of the table cannot be written "
+                    f"({reason_of(error)}); {fix_of(error)}",
+                    Code.OUTPUT_UNWRITABLE,
+                ) from None
             self.table.change(catalog, lambda table: self._commit(table, copied, staging))
         staging.remove()
         self._tidy()
@@ -227,11 +234,15 @@ def _copy(
             copied.append(place)
             with table.io.new_output(place).create() as stream:
                 writer, written = ParquetBlockWriter(stream, columns), 0
-                while batch is not None and written < _FILE_ROWS:
-                    writer.write(batch)
-                    written += len(batch)
-                    batch = next(rows, None)
-                writer.close()
+                try:
+                    while batch is not None and written < _FILE_ROWS:
+                        writer.write(batch)
+                        written += len(batch)
+                        batch = next(rows, None)
+                    writer.close()
+                except BaseException:
+                    writer.give_up()
+                    raise
     return copied
 
 
