@@ -253,6 +253,25 @@ run(sink_of(Path({str(tmp_path / "out")!r})), "r2", "t2")
     assert (ids(), len(data(tmp_path))) == (["t1"], 1)
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+def test_files_of_another_table_are_never_removed(
+    sink: IcebergSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: bool
+) -> None:
+    # A run that is killed right after its commit, and one into another table.
+    with monkeypatch.context() as patched:
+        patched.setattr(Staging, "remove", lambda staging: 1 / 0)
+        begin(sink, "r1", "t1")
+        with pytest.raises(ZeroDivisionError):
+            sink.commit("r1")
+    Staging(sink.rows.work, "r1").release()
+    other = sink_of(tmp_path / "out", "iceberg:shop.other")
+    if renamed:
+        load_catalog().rename_table("shop.flagged", "shop.kept")
+        other = sink
+    run(other, "r2", "t2")
+    assert ids("shop.kept" if renamed else "shop.flagged") == ["t1"]
+
+
 @pytest.mark.parametrize("name", ["", "?run=same"])
 def test_of_two_runs_that_commit_at_once_none_is_lost(
     iceberg_table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -388,10 +407,10 @@ def test_rows_that_a_killed_run_kept_for_the_table_are_erased(
     given = EraseOptions(accounts=("a",), outs=(str(out),), yes=True)
     # A run that lives keeps its rows.
     erase.run(given)
-    assert len(list(out.rglob(".iceberg-sink/**/*.parquet"))) == 1
+    assert len(list(sink.rows.work.rglob("*.parquet"))) == 1
     Staging(sink.rows.work, "dead").release()
     erase.run(given)
-    assert not list(out.rglob(".iceberg-sink/**/*.parquet"))
+    assert not list(sink.rows.work.rglob("*.parquet"))
     assert note.exists()
 
 

@@ -31,7 +31,8 @@ _LOG = logging.getLogger(__name__)
 FORM = "iceberg:[CATALOG/]NAMESPACE.TABLE[?run=NAME]"
 #: Property of a snapshot: the run that committed it.
 _RUN_ID = "beam-fraud.run-id"
-#: File in a run's staging that lists its files in the table's place, one a line.
+#: File in a run's staging with the id of the table, then its files in the table's place, a line
+#: each.
 _COPIED = "copied"
 #: Rows of a file there.
 _FILE_ROWS = 4_000_000
@@ -85,12 +86,12 @@ class IcebergRun:
 
     @property
     def work(self) -> Path:
-        """Directory of what runs keep until their commit."""
+        """Directory of what runs keep until their commit: one for each table and `run_output`."""
         assert self.out is not None, "`for_run` comes first"
+        rows = sha256(f"{self.table.option} {self.table} {self.run_output}".encode()).hexdigest()
         if isinstance(self.out, Path):
-            return self.out / f"{UNCOMMITTED}{self.table.option.strip('-')}"
-        known = sha256(f"{self.table.option} {self.table} {self.run_output}".encode()).hexdigest()
-        return Path(tempfile.gettempdir()) / f"beam-fraud-iceberg-{known[:16]}"
+            return self.out / f"{UNCOMMITTED}{rows[:16]}"
+        return Path(tempfile.gettempdir()) / f"beam-fraud{UNCOMMITTED}{rows[:16]}"
 
     def describe(self) -> str:
         """Return the table, and the name of the run, for messages."""
@@ -199,9 +200,14 @@ class IcebergRun:
     def _settle(self, staging: Staging, catalog: Any) -> None:
         """Remove the copied files of a run, unless the table has taken them."""
         note = staging.path / _COPIED
-        copied = note.read_text().splitlines() if note.exists() else []
+        known, *copied = (note.read_text() if note.exists() else "").splitlines() or [""]
         table = self.table.find(catalog) if copied else None
-        if table is not None and not self._landed(table, staging.run_id, copied):
+        # Only the table itself tells what it has taken, and none that has its name since.
+        if (
+            table is not None
+            and str(table.metadata.table_uuid) == known
+            and not self._landed(table, staging.run_id, copied)
+        ):
             for place in copied:
                 with suppress(FileNotFoundError):
                     table.io.delete(place)
@@ -226,6 +232,7 @@ def _copy(
     copied: list[str] = []
     batch = next(rows, None)
     with (staging.path / _COPIED).open("w") as note:
+        print(table.metadata.table_uuid, file=note)
         while batch is not None:
             name = f"{staging.run_id}-{uuid.uuid4().hex[:12]}.parquet"
             place = table.location_provider().new_data_location(name)
