@@ -40,6 +40,7 @@ from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.chain import ChainShard
 from beam_fraud.state.deduplicate import DeduplicateShard
+from beam_fraud.state.local_shards import MakeShard
 from beam_fraud.state.reorder import ReorderShard
 from beam_fraud.state.rule_share import RuleShareShard
 from beam_fraud.state.velocity import VelocityShard
@@ -54,7 +55,7 @@ from beam_fraud.transforms.infer import Infer
 from beam_fraud.transforms.parse import DEAD, VALID, OnlyLabels, OnlyTransactions, Parse, Validate
 from beam_fraud.transforms.read import earlier_transactions
 from beam_fraud.transforms.read_stream import ReadStream
-from beam_fraud.transforms.stateful import MakeShard, Stateful
+from beam_fraud.transforms.stateful import Stateful
 from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_tables import WriteDeadLettersTable, WriteLabels
 from beam_fraud.transforms.write_topic import WriteDeadLetters, WriteScores

@@ -32,20 +32,17 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import part_of
+from beam_fraud.state.local_shards import LocalShards, MakeShard
 from beam_fraud.state.shard import Effects, Shard
 from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
 from beam_fraud.transforms.join import Join, join
 from beam_fraud.transforms.shards_in_memory import Opened, ShardsInMemory
 from beam_fraud.transforms.shuffle import split
 
-#: Type: create the shard of a number; a partial of a class, sent to the workers.
-MakeShard = Callable[[int], Shard]
 #: Type: divide a batch among shards: their numbers, and the rows of each.
 Divide = Callable[[pa.RecordBatch], Iterator[tuple[int, pa.RecordBatch]]]
 
-#: Deltas of a shard between two checks whether some can be merged or dropped.
-_TIDY_EVERY = 32
-#: The same if a merge rewrites the whole state.
+#: Deltas of a shard between two merges, which rewrite the whole state.
 _COMPACT_EVERY = 512
 #: Seconds between two ticks of a shard that waits.
 _TICK_SECONDS = 1.0
@@ -148,48 +145,16 @@ class _OnThisMachine(beam.DoFn):
         self._path = checkpoint
 
     def setup(self) -> None:
-        self._checkpoint = LocalCheckpoint.at(self._path)
-        self._open: dict[int, Shard] = {}
-        #: The last change of the state that a shard in memory includes.
-        self._versions: dict[int, int] = {}
-        self._untidy: dict[int, int] = {}
+        self._shards = LocalShards(self._make, self._step, LocalCheckpoint.at(self._path))
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         for number, rows in self._divide(batch):
-            yield from self._keep(number, self._shard(number).take(rows))
+            yield from self._shards.take(number, rows)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        now, window = time.time(), GlobalWindow()
-        for number in [number for number, shard in self._open.items() if shard.waiting]:
-            for rows in self._keep(number, self._shard(number).tick(now)):
-                yield WindowedValue(rows, window.max_timestamp(), [window])
-
-    def _shard(self, number: int) -> Shard:
-        shard = self._open.get(number)
-        version = self._checkpoint.version(self._step, number)
-        if shard is None or self._versions[number] != version:
-            self._open[number] = shard = self._make(number)
-            effects = shard.restore(self._checkpoint.deltas(self._step, number))
-            self._versions[number] = version
-            list(self._keep(number, effects))
-        return shard
-
-    def _keep(self, number: int, effects: Effects) -> Sequence[pa.RecordBatch]:
-        if effects.deltas or effects.replaces:
-            deltas = [(delta.data, delta.newest) for delta in effects.deltas]
-            self._checkpoint.keep(self._step, number, deltas, replaces=effects.replaces)
-            self._versions[number] = self._checkpoint.version(self._step, number)
-            self._untidy[number] = self._untidy.get(number, 0) + len(deltas)
-            if self._untidy[number] >= _TIDY_EVERY:
-                self._untidy[number] = 0
-                self._tidy(number)
-        return effects.rows
-
-    def _tidy(self, number: int) -> None:
-        shard = self._open[number]
-        self._checkpoint.drop(self._step, number, shard.needed_from)
-        for level, deltas in self._checkpoint.to_merge(self._step, number):
-            self._checkpoint.merge(self._step, number, level, shard.merge(deltas))
+        window = GlobalWindow()
+        for rows in self._shards.tick(time.time()):
+            yield WindowedValue(rows, window.max_timestamp(), [window])
 
 
 class _Rejoining(_OnThisMachine):

@@ -1,0 +1,98 @@
+"""The shards of a step in the memory of this process, with their state in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from beam_fraud.state.shard import Effects, Shard
+
+#: Type: create the shard of a number; a partial of a class, sent to the workers.
+MakeShard = Callable[[int], Shard]
+#: Deltas of a shard between two checks whether some can be merged or dropped.
+_TIDY_EVERY = 32
+
+
+class Checkpoint(Protocol):
+    """The committed state of shards (`storage.checkpoint.LocalCheckpoint`)."""
+
+    def deltas(self, step: str, shard: int) -> list[bytes]:
+        """Return the deltas of a shard in order."""
+
+    def version(self, step: str, shard: int) -> int:
+        """Return a number that changes with the state of a shard in this process."""
+
+    def keep(
+        self, step: str, shard: int, deltas: Sequence[tuple[bytes, int]], *, replaces: bool = False
+    ) -> None:
+        """Add deltas (data and newest event time) to a shard, or replace all."""
+
+    def to_merge(self, step: str, shard: int) -> list[tuple[int, list[bytes]]]:
+        """Return levels of a shard with enough small deltas to merge, with those deltas."""
+
+    def merge(self, step: str, shard: int, level: int, data: bytes) -> None:
+        """Replace the deltas of `to_merge` by one."""
+
+    def drop(self, step: str, shard: int, before: int) -> None:
+        """Drop the deltas of a shard older than `before` (event time, microseconds)."""
+
+
+class LocalShards:
+    """Pass batches to the shards of a step, and their deltas to the checkpoint.
+
+    A shard is restored when it is first used, and again if its state changed by other means.
+
+    Args:
+      make: creates a shard.
+      step: name of the state.
+      checkpoint: the state.
+    """
+
+    def __init__(self, make: MakeShard, step: str, checkpoint: Checkpoint) -> None:
+        self._make = make
+        self._step = step
+        self._checkpoint = checkpoint
+        self._open: dict[int, Shard] = {}
+        #: The last change of the state that a shard in memory includes.
+        self._versions: dict[int, int] = {}
+        self._untidy: dict[int, int] = {}
+
+    def take(self, number: int, rows: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
+        """Pass a batch to a shard; return the rows it emits."""
+        return self.keep(number, self.shard(number).take(rows))
+
+    def tick(self, now: float) -> Iterator[pa.RecordBatch]:
+        """Pass the time (seconds of the epoch) to shards that wait; yield the rows they emit."""
+        for number in [number for number, shard in self._open.items() if shard.waiting]:
+            yield from self.keep(number, self.shard(number).tick(now))
+
+    def shard(self, number: int) -> Shard:
+        """Return a shard, restored."""
+        shard = self._open.get(number)
+        version = self._checkpoint.version(self._step, number)
+        if shard is None or self._versions[number] != version:
+            self._open[number] = shard = self._make(number)
+            effects = shard.restore(self._checkpoint.deltas(self._step, number))
+            self._versions[number] = version
+            self.keep(number, effects)
+        return shard
+
+    def keep(self, number: int, effects: Effects) -> Sequence[pa.RecordBatch]:
+        """Keep the deltas of effects; return their rows."""
+        if effects.deltas or effects.replaces:
+            deltas = [(delta.data, delta.newest) for delta in effects.deltas]
+            self._checkpoint.keep(self._step, number, deltas, replaces=effects.replaces)
+            self._versions[number] = self._checkpoint.version(self._step, number)
+            self._untidy[number] = self._untidy.get(number, 0) + len(deltas)
+            if self._untidy[number] >= _TIDY_EVERY:
+                self._untidy[number] = 0
+                self._tidy(number)
+        return effects.rows
+
+    def _tidy(self, number: int) -> None:
+        shard = self._open[number]
+        self._checkpoint.drop(self._step, number, shard.needed_from)
+        for level, deltas in self._checkpoint.to_merge(self._step, number):
+            self._checkpoint.merge(self._step, number, level, shard.merge(deltas))
