@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError
@@ -45,8 +45,13 @@ class LocalCheckpoint:
     For one process at a time, which `claim` ensures.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, flushed: bool = False) -> None:
         """Open or create the file.
+
+        Args:
+          path: the file.
+          flushed: whether a commit waits until the disk has it, so that no power failure reverts
+            it.
 
         Raises:
           FraudError: it cannot be used.
@@ -61,8 +66,8 @@ class LocalCheckpoint:
             # Beam may run the steps in another thread than the one that opened the file.
             self._connection = connect(path)
             self._execute("PRAGMA journal_mode = WAL")
-            # A power failure may revert the last commits, never a part of one: see `commit`.
-            self._execute("PRAGMA synchronous = NORMAL")
+            # NORMAL: a power failure may revert the last commits, never a part of one.
+            self._execute(f"PRAGMA synchronous = {'FULL' if flushed else 'NORMAL'}")
             self._connection.executescript(_SCHEMA)
             version = self._about("version")
             if version is None:
@@ -131,8 +136,8 @@ class LocalCheckpoint:
     def commit(self, positions: Mapping[str, str]) -> None:
         """Commit the state since the last commit, and the new positions.
 
-        Sinks must be durable before this. A power failure may revert commits, and the stream then
-        repeats their work; nothing is lost.
+        Sinks must be durable before this. A power failure may revert commits that are not flushed,
+        and the stream then repeats their work; nothing is lost.
 
         Raises:
           FraudError: the file cannot be written; every later call raises it again.
@@ -158,6 +163,13 @@ class LocalCheckpoint:
             self._failure = error
             raise
 
+    def roll_back(self) -> None:
+        """Drop the changes since the last commit, and forget its failure."""
+        self._failure = None
+        with self._one_line_errors():
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+
     def refuse_failed(self) -> None:
         """Raise the error of an earlier `commit`."""
         if self._failure is not None:
@@ -167,6 +179,15 @@ class LocalCheckpoint:
         """Return the deltas of a shard in order."""
         with self._one_line_errors():
             rows = self._execute(
+                "SELECT data FROM deltas WHERE step = ? AND shard = ? ORDER BY level DESC, id",
+                (step, shard),
+            )
+            return [data for (data,) in rows]
+
+    def stored(self, step: str, shard: int) -> list[bytes]:
+        """Return the committed deltas of a shard in order, in any thread."""
+        with self._one_line_errors(), closing(connect(self.path)) as connection:
+            rows = connection.execute(
                 "SELECT data FROM deltas WHERE step = ? AND shard = ? ORDER BY level DESC, id",
                 (step, shard),
             )

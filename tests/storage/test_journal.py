@@ -1,0 +1,118 @@
+"""A journaled checkpoint holds what was committed, whatever happened between."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
+from beam_fraud.storage.journal import JournaledCheckpoint
+from tests.failing import fails
+
+
+class Joining:
+    """A shard whose deltas merge by joining."""
+
+    needed_from = -(1 << 63)
+
+    def merge(self, deltas: Sequence[bytes]) -> bytes:
+        return b"".join(deltas)
+
+
+def opened(path: Path) -> JournaledCheckpoint:
+    checkpoint = JournaledCheckpoint(path)
+    checkpoint.open["ids", 0] = Joining
+    return checkpoint
+
+
+def text(checkpoint: JournaledCheckpoint, step: str) -> bytes:
+    return b"".join(checkpoint.deltas(step, 0))
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("keep"), st.binary(min_size=1, max_size=3)),
+        st.tuples(st.just("replace"), st.binary(min_size=1, max_size=3)),
+        st.tuples(st.sampled_from(["commit", "fold", "reopen", "discard"]), st.just(b"")),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=40)
+@given(steps)
+def test_it_returns_what_was_kept(steps: list[tuple[str, bytes]]) -> None:
+    """`ids` are merged by folds, `rows` are replaced at times."""
+    with tempfile.TemporaryDirectory() as directory:
+        checkpoint = opened(Path(directory) / "state.db")
+        committed, kept = {"ids": b"", "rows": b""}, {"ids": b"", "rows": b""}
+        for what, data in steps:
+            if what == "keep":
+                checkpoint.keep("ids", 0, [(data, len(kept["ids"]))])
+                checkpoint.keep("rows", 0, [(data, FOREVER)])
+                kept = {name: before + data for name, before in kept.items()}
+            elif what == "replace":
+                checkpoint.keep("rows", 0, [(data, FOREVER)], replaces=True)
+                kept["rows"] = data
+            elif what in ("commit", "fold"):
+                checkpoint.commit({}, fold=what == "fold")
+                committed = dict(kept)
+            elif what == "discard":
+                checkpoint.discard()
+                kept = dict(committed)
+            else:
+                checkpoint.close()
+                checkpoint = opened(Path(directory) / "state.db")
+                kept = dict(committed)
+            assert {name: text(checkpoint, name) for name in kept} == kept
+        checkpoint.close()
+
+
+def test_a_commit_that_failed_is_part_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = opened(tmp_path / "state.db")
+    checkpoint.keep("ids", 0, [(b"a", 1)])
+    checkpoint.commit({"t:0": "1"})
+
+    def full(self: LocalCheckpoint, positions: object) -> None:
+        raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalCheckpoint, "commit", full)
+        for fold in (False, True):
+            checkpoint.keep("ids", 0, [(b"b", 2)])
+            with fails(Code.OUTPUT_UNWRITABLE):
+                checkpoint.commit({"t:0": "2"}, fold=fold)
+    checkpoint.commit({"t:0": "3"}, fold=True)
+    checkpoint.close()
+    checkpoint = opened(tmp_path / "state.db")
+    assert text(checkpoint, "ids") == b"abb"
+    assert checkpoint.base.positions() == {"t:0": "3"}
+    assert checkpoint.records == 0
+
+
+def test_a_fold_merges_the_deltas_of_a_shard(tmp_path: Path) -> None:
+    checkpoint = opened(tmp_path / "state.db")
+    for number in range(5):
+        checkpoint.keep("ids", 0, [(b"%d" % number, number)])
+        checkpoint.commit({})
+    assert checkpoint.records == 5
+    checkpoint.commit({}, fold=True)
+    assert checkpoint.deltas("ids", 0) == [b"01234"]
+    checkpoint.close()
+
+
+def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
+    checkpoint = opened(tmp_path / "state.db")
+    checkpoint.base.keep("journal", 0, [(b"rubbish", FOREVER)])
+    checkpoint.base.commit({})
+    checkpoint.close()
+    with fails(Code.STATE_UNREADABLE, "state.db"):
+        opened(tmp_path / "state.db")
