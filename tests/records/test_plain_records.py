@@ -1,0 +1,150 @@
+"""Plain records are read as the general way reads them, or not at all."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_fraud.records.parse import parse
+from beam_fraud.records.plain_records import MOST_ROWS, PlainRecords
+from beam_fraud.records.validate import Arrived, validate_arrivals
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.schema.schema import FeatureColumn, Schema
+from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, with_origin
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+LATEST = int(NOW.timestamp() * 1_000_000)
+RAW = with_origin(
+    pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())]),
+    Origin("predict", "jsonl"),
+)
+OWN = Schema(
+    "own",
+    {
+        "transaction_id": "id",
+        "event_time": "at",
+        "account_id": "card",
+        "amount": "paid",
+    },
+    features=(FeatureColumn("lat"), FeatureColumn("mcc", "categorical")),
+)
+SCHEMAS = {"handbook": HANDBOOK, "own": OWN}
+
+texts = st.one_of(
+    st.sampled_from(
+        ["a", "12", "12.0", "", " ", "NaN", "null", "None", "NA", "n/a", "1E+15", "é", "a.b"]
+    ),
+    st.text(max_size=4),
+    st.from_regex(r"[A-Za-z0-9_-]{1,6}", fullmatch=True),
+)
+numbers = st.one_of(
+    st.integers(-5, 5),
+    st.floats(allow_nan=True),
+    st.sampled_from([-0.0, 1e9, 1e300, 10**20, True, 2**53, 0.1]),
+)
+moments = st.one_of(
+    st.datetimes(datetime(1980, 1, 1), datetime(2110, 1, 1)).map(str),
+    st.datetimes(datetime(2025, 1, 1), datetime(2026, 3, 4)).map(datetime.isoformat),
+    st.datetimes(datetime(2025, 1, 1), datetime(2026, 3, 4)).map(lambda at: f"{at}Z"),
+    st.sampled_from(
+        ["2026-02-30 00:00:00", "2026-01-01", "2026-01-01T24:00:00", "2026-01-01 00:00:00+01:00"]
+    ),
+    st.sampled_from(["2026-01-01T00:00:00.1234567", " 2026-01-01 00:00:00", 1_700_000_000, None]),
+)
+values = st.one_of(texts, numbers, moments, st.none(), st.lists(st.integers(), max_size=1))
+
+
+def record_of(schema: Schema) -> st.SearchStrategy[bytes]:
+    columns = schema.columns(labels="known")
+    usual = {
+        "transaction_id": texts,
+        "event_time": moments,
+        "account_id": st.one_of(texts, st.integers()),
+        "merchant_id": texts,
+        "amount": numbers,
+        "label": st.sampled_from([None, 0, 1]),
+    }
+    roles = {column: role for role, column in schema.roles.items()}
+    kinds = {
+        column: st.one_of(usual.get(roles.get(column, ""), numbers), values)
+        if column in roles
+        else st.one_of(numbers, texts, values)
+        for column in columns
+    }
+    return st.fixed_dictionaries({}, optional=kinds).map(lambda row: json.dumps(row).encode())
+
+
+def generally(records: list[bytes], schema: Schema, labels: str) -> Arrived:
+    positions = pa.array(range(7, 7 + len(records)), pa.int64())
+    arrivals = pa.array([LATEST // 1000] * len(records), pa.int64())
+    raw = pa.RecordBatch.from_arrays(
+        [positions, pa.array(records, pa.binary()), arrivals], schema=RAW
+    )
+    parsed = parse(raw, schema, labels=labels)  # type: ignore[arg-type]
+    return validate_arrivals(parsed, schema, labels=labels, ahead=0, now=LATEST)  # type: ignore[arg-type]
+
+
+def check(records: list[bytes], schema: Schema, labels: str) -> bool:
+    reader = PlainRecords.of(schema, labels)  # type: ignore[arg-type]
+    assert reader is not None
+    plain = reader.read(records, 7, LATEST, RAW.metadata)
+    if plain is None:
+        return False
+    checked = generally(records, schema, labels)
+    assert not checked.faulty.any(), records
+    assert plain.equals(checked.transactions, check_metadata=True), records
+    assert not +checked.doubts
+    return True
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("labels", ["ignored", "known"])
+@given(data=st.data())
+def test_the_result_is_that_of_the_general_way(name: str, labels: str, data: st.DataObject) -> None:
+    schema = SCHEMAS[name]
+    check(data.draw(st.lists(record_of(schema), min_size=1, max_size=3)), schema, labels)
+
+
+def plain(row: int, **changed: object) -> bytes:
+    at = NOW - timedelta(seconds=row, microseconds=row)
+    fields = {
+        "TRANSACTION_ID": f"t{row}",
+        "TX_DATETIME": str(at.replace(tzinfo=None)),
+        "CUSTOMER_ID": row,
+        "TERMINAL_ID": "m-1",
+        "TX_AMOUNT": 12.5 + row,
+    }
+    return json.dumps(fields | changed).encode()
+
+
+def test_plain_records_are_read() -> None:
+    assert check([plain(row) for row in range(MOST_ROWS)], HANDBOOK, "known")
+    assert not check([plain(row) for row in range(MOST_ROWS + 1)], HANDBOOK, "known")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"TX_AMOUNT": -1},
+        {"TX_AMOUNT": "12"},
+        {"TX_AMOUNT": True},
+        {"CUSTOMER_ID": ""},
+        {"CUSTOMER_ID": "12.0"},
+        {"CUSTOMER_ID": None},
+        {"TX_DATETIME": "2026-03-04 05:06:08"},
+        {"TX_DATETIME": "1989-03-04 05:06:08"},
+        {"TX_FRAUD": 1},
+    ],
+)
+def test_one_other_record_leaves_all_to_the_general_way(changed: dict[str, object]) -> None:
+    assert not check([plain(1), plain(2, **changed)], HANDBOOK, "known")
+
+
+def test_a_schema_with_dress_has_no_reader() -> None:
+    composed = Schema("own", OWN.roles, composites={"card": ("a", "b")})
+    assert PlainRecords.of(composed, "ignored") is None
