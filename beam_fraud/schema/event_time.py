@@ -13,7 +13,10 @@ from beam_fraud.schema.schema import EVENT_TIME
 
 def event_micros(rows: pa.RecordBatch | pa.Table) -> npt.NDArray[np.int64]:
     """Return the column `event_time` of n rows, which has no nulls, as int64[n] microseconds."""
-    return np.asarray(rows.column("event_time").cast(pa.int64()), dtype=np.int64)
+    times = rows.column("event_time")
+    # A view takes a fraction of a cast's time for a few rows.
+    times = times.combine_chunks() if isinstance(times, pa.ChunkedArray) else times
+    return np.asarray(times.view(pa.int64()), dtype=np.int64)
 
 
 def micros_of(moment: datetime) -> int:

@@ -175,6 +175,8 @@ def _frauds(
     if "label" not in transactions.schema.names:
         return None
     labels = _array(transactions, "label")
+    if labels.null_count == len(labels):
+        return None
     places = np.flatnonzero(np.asarray(pc.equal(labels, 1).fill_null(False)))
     visible = rows.time[places]
     if "labelled_at" in transactions.schema.names:
@@ -201,7 +203,7 @@ def _of_few(texts: pa.StringArray, hashing: IdHash) -> Hashes:
 
 def _times(times: pa.Array) -> Times:
     # Nulls become an arbitrary number.
-    return np.asarray(times.cast(pa.int64()).fill_null(0), dtype=np.int64)
+    return np.asarray(times.view(pa.int64()).fill_null(0), dtype=np.int64)
 
 
 def _array(transactions: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
