@@ -233,6 +233,14 @@ class DeduplicateShard:
         delta = Delta(self._segment(start, [hashes]), newest=start)
         return Effects(rows=[batch] if batch.num_rows else [], deltas=[delta])
 
+    def known(self, transactions: pa.RecordBatch) -> Mask:
+        """Return which ids were seen before; bool[n]."""
+        hashes = self._hash.wide(transactions.column("transaction_id"))
+        known = np.zeros(len(transactions), dtype=bool)
+        for generation in self._seen:
+            known |= generation.has(hashes)
+        return known
+
     def tick(self, now: float) -> Effects:
         return Effects()
 

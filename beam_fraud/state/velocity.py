@@ -98,6 +98,12 @@ class VelocityShard:
         rows = with_features(batch, self._definitions, keyed, features)
         return Effects([rows], [self._delta(delta)] if len(keyed.rows) else ())
 
+    def peek(self, transaction: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the features that one transaction would have now, without adding it."""
+        keyed = keyed_rows(transaction, self._definitions, self._hash)
+        features = self._state.update(keyed.rows, keep=False)
+        return with_features(transaction, self._definitions, keyed, features)
+
     def tick(self, now: float) -> Effects:
         """Do nothing."""
         return Effects()

@@ -124,12 +124,15 @@ class KeyWindows:
         """Event time (microseconds) from which rows and frauds still matter."""
         return self._runs.origin
 
-    def update(self, rows: KeyRows, frauds: Frauds | None = None) -> dict[str, Feature]:
+    def update(
+        self, rows: KeyRows, frauds: Frauds | None = None, *, keep: bool = True
+    ) -> dict[str, Feature]:
         """Add rows and return their features as of their arrival.
 
         Args:
           rows: n rows in order of arrival.
           frauds: frauds that become known with them; before the first row if `row` is None.
+          keep: whether the windows keep the rows; if not, n is 1.
 
         Returns:
           All features by name, in the order of the definitions, float64[n].
@@ -168,7 +171,8 @@ class KeyWindows:
                 chained = self._runs.run(rows, numbers, frame, chain)
                 scan.add(chained, seen_of_chain(chain, slots, order), own[order])
         features = self._features(scan, rows.take(order), order)
-        self._append(own_run, rows)
+        if keep:
+            self._append(own_run, rows)
         return features
 
     def add(self, rows: KeyRows, frauds: Frauds | None = None) -> None:
@@ -321,12 +325,15 @@ class VelocityState:
         """Event time (microseconds) from which rows and frauds still matter."""
         return min(part.needed_from for part in self._all)
 
-    def update(self, rows: KeyRows, frauds: Frauds | None = None) -> dict[str, Feature]:
+    def update(
+        self, rows: KeyRows, frauds: Frauds | None = None, *, keep: bool = True
+    ) -> dict[str, Feature]:
         """Add rows and return their features as of their arrival.
 
         Args:
           rows: n rows in order of arrival.
           frauds: frauds that become known with them; before the first row if `row` is None.
+          keep: whether the windows keep the rows; if not, n is 1.
 
         Returns:
           All features by name, in the order of the definitions, float64[n].
@@ -334,10 +341,10 @@ class VelocityState:
         Raises:
           FraudError: there are too many keys, or a window holds more rows than sums are exact for.
         """
-        features = {} if self._by_key is None else self._by_key.update(rows, frauds)
+        features = {} if self._by_key is None else self._by_key.update(rows, frauds, keep=keep)
         if self._by_currency is None:
             return features
-        features |= self._by_currency.update(rows.by_currency())
+        features |= self._by_currency.update(rows.by_currency(), keep=keep)
         return {name: features[name] for spec in self.specs for name in spec.names}
 
     def add(self, rows: KeyRows, frauds: Frauds | None = None) -> None:
