@@ -93,6 +93,7 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("features", "FeaturesOptions", "features"),
             ("score", "ScoreOptions", "score"),
             ("stream", "StreamOptions", "stream"),
+            ("serve", "ServeOptions", "serve"),
             ("doctor", "DoctorOptions", "doctor"),
             ("workers", "WorkersOptions", "workers"),
             ("erase", "EraseOptions", "erase"),
@@ -115,7 +116,7 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
     }
 )
 #: Commands whose modules show their progress themselves.
-LIVE = frozenset({"stream"})
+LIVE = frozenset({"stream", "serve"})
 
 
 def _command(words: str) -> Any:

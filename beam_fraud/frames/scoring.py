@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal, overload
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
@@ -33,13 +37,26 @@ from beam_fraud.schema.stages import SCORED
 
 #: Rows scored together, as in the pipeline.
 _BLOCK_ROWS = 50_000
+Block = npt.NDArray[np.float64]
+
+
+#: Type: the probabilities of fraud, float64[n], of a block of features, float64[n, features].
+Predict = Callable[[Block], Block]
 
 
 class Scorer:
-    """A model and rules: the steps of the graph in plain calls."""
+    """A model and rules: the steps of the graph in plain calls.
+
+    The caller limits OpenMP and BLAS to one thread, as in the graph, so that sums are equal.
+    """
 
     def __init__(
-        self, bundle: Bundle, features: FeatureSet, rules: RuleSet | None, reasons: int
+        self,
+        bundle: Bundle,
+        features: FeatureSet,
+        rules: RuleSet | None,
+        reasons: int,
+        predict: Predict | None = None,
     ) -> None:
         """Load the model.
 
@@ -48,36 +65,43 @@ class Scorer:
           features: the model's features in the schema of the transactions.
           rules: rules that may overrule the model, or None.
           reasons: maximum of reasons per flagged row; 0 for none.
+          predict: predicts as the bundle's model does; None for the model itself.
 
         Raises:
           FraudError: a file of the bundle is missing or changed, or the model cannot be opened.
         """
         self._bundle = bundle
         self._features = features
-        self._model = shared_model(bundle)
+        self._predict = predict or partial(predict_scores, shared_model(bundle))
         self._program = None if rules is None else Program(rules, features)
         self._reasons = Reasons.of(bundle, reasons) if reasons else None
 
-    def score(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
-        """Score n transactions.
+    @property
+    def model_id(self) -> str:
+        """Id of the model."""
+        return self._bundle.model_id
+
+    def decide(self, transactions: pa.RecordBatch) -> tuple[pa.RecordBatch, Block]:
+        """Decide on n transactions.
 
         Args:
           transactions: rows as `Schema.transactions` describes them, with velocity features.
 
         Returns:
-          n rows of `stages.SCORED`, in the same order.
+          n rows of `stages.SCORED` without reasons, in the same order; and the model's input,
+          float64[n, features].
         """
         block = feature_matrix(transactions, self._features)
-        # As in the graph, so that BLAS sums are equal; set here only, because other code shares the
-        # process.
-        with threadpool_limits(1):
-            scores = predict_scores(self._model, block)
-            fired = None
-            if self._program is not None:
-                fired = self._program.fired(transactions, block, scores)
-            bundle = self._bundle
-            scored = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
-            return scored if self._reasons is None else self._reasons.add(scored, block)
+        scores = self._predict(block)
+        fired = None
+        if self._program is not None:
+            fired = self._program.fired(transactions, block, scores)
+        bundle = self._bundle
+        return decide(transactions, scores, bundle.thresholds, bundle.model_id, fired), block
+
+    def explain(self, decided: pa.RecordBatch, block: Block) -> pa.RecordBatch:
+        """Add the reasons of flagged rows to the results of `decide`."""
+        return decided if self._reasons is None else self._reasons.add(decided, block)
 
 
 @overload
@@ -162,8 +186,10 @@ def score(
     reading = read(transactions, history, features, on_invalid)
     scorer = Scorer(bundle, features, ruled, reasons)
     blocks = reading.transactions.to_batches(_BLOCK_ROWS)
-    scored = pa.Table.from_batches([scorer.score(block) for block in blocks], SCORED)
-    return reading.result(scored, transactions, on_invalid)
+    # Set here only, because other code shares the process.
+    with threadpool_limits(1):
+        scored = [scorer.explain(*scorer.decide(block)) for block in blocks]
+    return reading.result(pa.Table.from_batches(scored, SCORED), transactions, on_invalid)
 
 
 @overload

@@ -77,6 +77,11 @@ class FlaggedSink(ABC):
         return None
 
     @property
+    def connected(self) -> WriterSink | None:
+        """The sink as one that is written to by connections, or None."""
+        return None
+
+    @property
     def disk(self) -> Path | None:
         """The sink's file or directory on this machine; None if it is elsewhere."""
         return None
@@ -205,6 +210,10 @@ class FlaggedSink(ABC):
 
 class WriterSink(FlaggedSink):
     """A sink that every worker connects to."""
+
+    @property
+    def connected(self) -> WriterSink:
+        return self
 
     @abstractmethod
     def open(self, run_id: str) -> SinkWriter:

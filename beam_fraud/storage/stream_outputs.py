@@ -40,6 +40,8 @@ class StreamOutputs:
     url: str = ""
     #: Whether a running job is replaced, whose archive at a URL continues.
     update: bool = False
+    #: Option that names the directory, for messages.
+    option: str = "--out"
 
     @property
     def own(self) -> Path:
@@ -82,6 +84,11 @@ class StreamOutputs:
         return str(self._store)
 
     @property
+    def _named(self) -> str:
+        """The option and its value, for messages."""
+        return f"{self.option} {self.shown}"
+
+    @property
     def _store(self) -> Store:
         return store_at(self.url or self.directory)
 
@@ -99,11 +106,11 @@ class StreamOutputs:
         """
         if self.url and here:
             raise UsageError(
-                f"--out {self.url}: a stream on this machine keeps its state there; give a local "
+                f"{self._named}: a stream on this machine keeps its state there; give a local "
                 "directory, or another --runner",
                 Code.OUTPUT_NAME,
             )
-        self._store.check(f"--out {self.shown}")
+        self._store.check(self._named)
         for name in (SCORES, DEAD_LETTERS):
             if not self.url:
                 self._check_branch(name, here=here, taken_up=taken_up)
@@ -115,11 +122,12 @@ class StreamOutputs:
             used = self._store.holds(name)
         except OSError as error:
             raise FraudError(
-                f"--out {self.url}: cannot be listed ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+                f"{self._named}: cannot be listed ({reason_of(error)})",
+                Code.OUTPUT_UNWRITABLE,
             ) from None
         if used:
             raise FraudError(
-                f"--out {self.url}: {name} has files of another run; give another place",
+                f"{self._named}: {name} has files of another run; give another place",
                 Code.OUTPUT_OCCUPIED,
             )
 
@@ -127,26 +135,26 @@ class StreamOutputs:
         directory = self.directory / name
         if directory.exists() and not directory.is_dir():
             raise FraudError(
-                f"--out {self.directory}: {directory} is a file; move it away", Code.OUTPUT_OCCUPIED
+                f"{self._named}: {directory} is a file; move it away",
+                Code.OUTPUT_OCCUPIED,
             )
         parts = sorted(directory.glob("*")) if directory.exists() else []
         if parts and not self.own.is_dir():
             raise FraudError(
-                f"--out {self.directory}: {name} has files that no stream wrote; "
-                "give another directory",
+                f"{self._named}: {name} has files that no stream wrote; give another directory",
                 Code.OUTPUT_OCCUPIED,
             )
         if parts and not taken_up and not (here and self.checkpoint.exists()):
             with_it = "" if here else "give --savepoint_path to go on with it, or "
             raise FraudError(
-                f"--out {self.directory}: {name} has files of a stream whose state is missing, so "
+                f"{self._named}: {name} has files of a stream whose state is missing, so "
                 f"no stream can resume; {with_it}give another directory",
                 Code.OUTPUT_OCCUPIED,
             )
         for part in parts:
             if not part.name.startswith(".") and not is_ours(part):
                 raise FraudError(
-                    f"--out {self.directory}: {part} was not written by a stream; move it away",
+                    f"{self._named}: {part} was not written by a stream; move it away",
                     Code.OUTPUT_OCCUPIED,
                 )
 
@@ -172,13 +180,12 @@ class StreamOutputs:
             lock.hold(self.directory, held)
         except BlockingIOError:
             raise FraudError(
-                f"--out {self.shown}: a stream is running there; "
-                "stop it, or give another directory",
+                f"{self._named}: a stream is running there; stop it, or give another directory",
                 Code.OUTPUT_IN_USE,
             ) from None
         except OSError as error:
             raise FraudError(
-                f"--out {self.shown}: cannot be written ({reason_of(error)})",
+                f"{self._named}: cannot be written ({reason_of(error)})",
                 Code.OUTPUT_UNWRITABLE,
             ) from None
 
@@ -227,11 +234,21 @@ class StreamOutputs:
             ) from None
 
     def _place(self, name: str) -> str:
-        return f"--out {self.url}" if self.url else self._store.place(name)
+        return self._named if self.url else self._store.place(name)
 
     def release(self) -> None:
         """Release the directory for another stream."""
         lock.release(self.directory)
+
+
+@dataclass(frozen=True)
+class ServerOutputs(StreamOutputs):
+    """The state and the archives of a server, under `--state`."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the state, which no stream can continue."""
+        return self.own / "server.db"
 
 
 def object_stream_outputs(url: str, *, update: bool) -> StreamOutputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TextIO
 
@@ -33,6 +33,7 @@ from beam_fraud.runners.runner import Runner
 from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.sources.kafka.options import StreamTopics, refuse_topic_options
+from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import find_history
 from beam_fraud.sources.watch.source import WatchedFiles
 from beam_fraud.storage.batch_outputs import new_run_id
@@ -171,7 +172,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         what=declared.shown,
         about=declared.identity() | _about(stream),
         runner=runner,
-        warning=None if goes_on else _windows_warning(stream),
+        warning=None if goes_on else windows_warning(features, stream.history),
     )
 
 
@@ -203,7 +204,7 @@ def _declared(options: StreamOptions, places: RunPlaces) -> StreamTopics | Watch
         return StreamTopics.of(options)
     if places.watch is None:
         raise UsageError("give --kafka HOST:PORT and --topic, or --watch DIR", Code.OPTION_MISSING)
-    refuse_topic_options(options, StreamOptions.start)
+    refuse_topic_options(options, StreamOptions.start, "--watch")
     return WatchedFiles(places.watch)
 
 
@@ -218,15 +219,15 @@ def _warn_of_keys(features: FeatureSet) -> None:
             )
 
 
-def _windows_warning(stream: Stream) -> str | None:
-    """Return a warning if the history of a new stream does not fill its windows."""
-    horizon = look_back(stream.features.velocity)
+def windows_warning(features: FeatureSet, history: Sequence[InputFile]) -> str | None:
+    """Return a warning if the history of new windows does not fill them."""
+    horizon = look_back(features.velocity)
     if not horizon:
         return None
-    span = event_span(stream.history, stream.features.schema)
-    # The stream continues where the history ends.
+    span = event_span(history, features.schema)
+    # What follows continues where the history ends.
     begin, end = (None, None) if span is None else span
-    return WindowReach(horizon, bool(stream.history), begin, end).warning()
+    return WindowReach(horizon, bool(history), begin, end).warning()
 
 
 def _until_idle(options: StreamOptions) -> float | None:
@@ -237,14 +238,26 @@ def _until_idle(options: StreamOptions) -> float | None:
 
 
 def _about(stream: Stream) -> dict[str, str]:
-    definitions = json.dumps([spec.to_dict() for spec in stream.features.velocity])
-    if (conversion := stream.features.schema.conversion) is not None:
+    return {
+        **identity_of_windows(stream.features, stream.lateness),
+        "number of shards": str(stream.shards),
+        "order": "by event time" if stream.reorder is not None else "of arrival",
+    }
+
+
+def identity_of_windows(features: FeatureSet, lateness: int) -> dict[str, str]:
+    """Return settings that must not change for the life of windows.
+
+    Args:
+      features: the features.
+      lateness: microseconds that a row may be late.
+    """
+    definitions = json.dumps([spec.to_dict() for spec in features.velocity])
+    if (conversion := features.schema.conversion) is not None:
         # Newer rates do not change earlier amounts, another currency would.
         definitions += conversion.to
     digest = hashlib.sha256(definitions.encode()).hexdigest()[:8]
     return {
-        "set of velocity definitions": f"{len(stream.features.velocity)}, {digest}",
-        "number of shards": str(stream.shards),
-        "order": "by event time" if stream.reorder is not None else "of arrival",
-        "lateness": f"{stream.lateness // SECOND} s",
+        "set of velocity definitions": f"{len(features.velocity)}, {digest}",
+        "lateness": f"{lateness // SECOND} s",
     }

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.records import ListAlertsOptions as ListAlertsOptions
     from beam_fraud.cli.options.records import ResendAlertsOptions as ResendAlertsOptions
     from beam_fraud.cli.options.records import SnoozeAlertsOptions as SnoozeAlertsOptions
+    from beam_fraud.cli.options.serving import ServeOptions as ServeOptions
 
 #: Name to the module that declares it.
 _MODULES = {
@@ -74,6 +75,7 @@ _MODULES = {
     "ListAlertsOptions": "records",
     "ResendAlertsOptions": "records",
     "SnoozeAlertsOptions": "records",
+    "ServeOptions": "serving",
 }
 
 

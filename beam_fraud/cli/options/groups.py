@@ -15,6 +15,8 @@ BUNDLE = Pattern(
     r"^(gs://[^\n\r;]+|/opt/beam-fraud/[^\n\r;]+)$",
     "Give gs://BUCKET/DIR, or /opt/beam-fraud/DIR of the image",
 )
+#: Pattern of a topic in the Dataflow template.
+TOPIC = Pattern(r"^[a-zA-Z0-9._-]{1,249}$")
 DURATION = Pattern(r"^(0|[1-9][0-9]*)[smhdw]$", "Give a number and s, m, h, d or w")
 
 
@@ -172,6 +174,105 @@ class RegistryOptions:
             ),
         ),
     ] = ()
+
+
+@options
+class TopicOptions(KafkaOptions, RegistryOptions):
+    """The topics that are read without end."""
+
+    kafka: Annotated[
+        str | None,
+        Option(
+            "--kafka",
+            metavar="HOST:PORT",
+            help="Broker to read from.",
+            template=Pattern(
+                r"^[^\s,:]+:[0-9]+(,[^\s,:]+:[0-9]+)*$",
+                "Give HOST:PORT, several with commas between",
+            ),
+        ),
+    ] = None
+    topic: Annotated[
+        str | None,
+        Option(
+            "--topic",
+            metavar="T",
+            help="Read transactions from this topic.",
+            template=TOPIC,
+        ),
+    ] = None
+    labels_topic: Annotated[
+        str | None,
+        Option(
+            "--labels-topic",
+            metavar="T",
+            help="Read labels from this topic.",
+            template=TOPIC,
+        ),
+    ] = None
+    start: Annotated[
+        str,
+        Option(
+            "--start",
+            metavar="WHERE",
+            help="Start of a new stream: earliest, latest, committed or an ISO 8601 time.",
+            template=Pattern(r"^(earliest|latest|committed|[0-9]{4}-[0-9]{2}-[0-9]{2}[^\s]*)$"),
+        ),
+    ] = "committed"
+
+
+@options
+class ContinuousOptions:
+    """What a state remembers, and how its archive is cut into files."""
+
+    rule_limit: Annotated[
+        float,
+        Option(
+            "--rule-limit",
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Share of an hour's rows above which a rule is muted for that hour; 1: never.",
+        ),
+    ] = 0.2
+    lateness: Annotated[
+        str,
+        Option(
+            "--lateness",
+            metavar="SPAN",
+            help="How late a transaction may be and still see all its windows, such as 15m.",
+            template=DURATION,
+        ),
+    ] = "1h"
+    # At most the lateness, or rows may be too late after those that are ahead.
+    max_ahead: Annotated[
+        str,
+        Option(
+            "--max-ahead",
+            metavar="SPAN",
+            help="How far an event may be ahead of its arrival; rows beyond are dead letters.",
+            template=DURATION,
+        ),
+    ] = "1h"
+    dedupe_horizon: Annotated[
+        str,
+        Option(
+            "--dedupe-horizon",
+            metavar="SPAN",
+            help="How long to remember ids.",
+            template=DURATION,
+        ),
+    ] = "1d"
+    roll_rows: Annotated[
+        int,
+        Option("--roll-rows", metavar="N", min=1, help="Rows per Parquet file of the archive."),
+    ] = 1_000_000
+    roll_seconds: Annotated[
+        float,
+        Option(
+            "--roll-seconds", metavar="S", min=0.1, help="Seconds until a Parquet file is finished."
+        ),
+    ] = 300.0
 
 
 @options

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from beam_fraud.cli.options.declaration import Option, Pattern, options
+from beam_fraud.cli.options.declaration import Option, options
 from beam_fraud.cli.options.groups import (
-    DURATION,
     OBJECT,
+    TOPIC,
     BatchOptions,
+    ContinuousOptions,
     DeadShareOptions,
     FileScoringOptions,
     KafkaOptions,
@@ -17,10 +18,8 @@ from beam_fraud.cli.options.groups import (
     RunnerOptions,
     SchemaOptions,
     ScoringOptions,
+    TopicOptions,
 )
-
-#: Pattern of a topic in the Dataflow template.
-_TOPIC = Pattern(r"^[a-zA-Z0-9._-]{1,249}$")
 
 
 @options
@@ -50,7 +49,13 @@ class ScoreOptions(BatchOptions, ScoringOptions, FileScoringOptions):
 
 
 @options
-class StreamOptions(ScoringOptions, KafkaOptions, RegistryOptions, DeadShareOptions, RunnerOptions):
+class StreamOptions(
+    ScoringOptions,
+    TopicOptions,
+    ContinuousOptions,
+    DeadShareOptions,
+    RunnerOptions,
+):
     """Score a topic of Kafka, or files as they arrive.
 
     Ctrl-C or SIGTERM stops the stream cleanly; the same call resumes it.
@@ -64,27 +69,6 @@ class StreamOptions(ScoringOptions, KafkaOptions, RegistryOptions, DeadShareOpti
             "--out", metavar="DIR", help="Directory of the scores and the state.", template=OBJECT
         ),
     ]
-    kafka: Annotated[
-        str | None,
-        Option(
-            "--kafka",
-            metavar="HOST:PORT",
-            help="Broker to read from.",
-            template=Pattern(
-                r"^[^\s,:]+:[0-9]+(,[^\s,:]+:[0-9]+)*$",
-                "Give HOST:PORT, several with commas between",
-            ),
-        ),
-    ] = None
-    topic: Annotated[
-        str | None,
-        Option(
-            "--topic",
-            metavar="T",
-            help="Read transactions from this topic.",
-            template=_TOPIC,
-        ),
-    ] = None
     watch: Annotated[
         str | None,
         Option(
@@ -94,32 +78,13 @@ class StreamOptions(ScoringOptions, KafkaOptions, RegistryOptions, DeadShareOpti
             template=False,
         ),
     ] = None
-    rule_limit: Annotated[
-        float,
-        Option(
-            "--rule-limit",
-            metavar="SHARE",
-            min=0.0,
-            max=1.0,
-            help="Share of an hour's rows above which a rule is muted for that hour; 1: never.",
-        ),
-    ] = 0.2
-    labels_topic: Annotated[
-        str | None,
-        Option(
-            "--labels-topic",
-            metavar="T",
-            help="Read labels from this topic.",
-            template=_TOPIC,
-        ),
-    ] = None
     out_topic: Annotated[
         str | None,
         Option(
             "--out-topic",
             metavar="T",
             help="Send all scores to this topic.",
-            template=_TOPIC,
+            template=TOPIC,
         ),
     ] = None
     out_format: Annotated[
@@ -135,18 +100,9 @@ class StreamOptions(ScoringOptions, KafkaOptions, RegistryOptions, DeadShareOpti
             "--dead-letter-topic",
             metavar="T",
             help="Send dead letters to this topic.",
-            template=_TOPIC,
+            template=TOPIC,
         ),
     ] = None
-    start: Annotated[
-        str,
-        Option(
-            "--start",
-            metavar="WHERE",
-            help="Start of a new stream: earliest, latest, committed or an ISO 8601 time.",
-            template=Pattern(r"^(earliest|latest|committed|[0-9]{4}-[0-9]{2}-[0-9]{2}[^\s]*)$"),
-        ),
-    ] = "committed"
     reorder: Annotated[
         int | None,
         Option(
@@ -156,34 +112,6 @@ class StreamOptions(ScoringOptions, KafkaOptions, RegistryOptions, DeadShareOpti
             help="Maximum time that rows wait for older ones of other partitions.",
         ),
     ] = None
-    lateness: Annotated[
-        str,
-        Option(
-            "--lateness",
-            metavar="SPAN",
-            help="How late a transaction may be and still see all its windows, such as 15m.",
-            template=DURATION,
-        ),
-    ] = "1h"
-    # At most the lateness, or rows may be too late after those that are ahead.
-    max_ahead: Annotated[
-        str,
-        Option(
-            "--max-ahead",
-            metavar="SPAN",
-            help="How far an event may be ahead of its arrival; rows beyond are dead letters.",
-            template=DURATION,
-        ),
-    ] = "1h"
-    dedupe_horizon: Annotated[
-        str,
-        Option(
-            "--dedupe-horizon",
-            metavar="SPAN",
-            help="How long to remember ids.",
-            template=DURATION,
-        ),
-    ] = "1d"
     metrics_port: Annotated[
         int | None,
         Option(
@@ -205,16 +133,6 @@ class StreamOptions(ScoringOptions, KafkaOptions, RegistryOptions, DeadShareOpti
             template=False,
         ),
     ] = None
-    roll_rows: Annotated[
-        int,
-        Option("--roll-rows", metavar="N", min=1, help="Rows per Parquet file of the archive."),
-    ] = 1_000_000
-    roll_seconds: Annotated[
-        float,
-        Option(
-            "--roll-seconds", metavar="S", min=0.1, help="Seconds until a Parquet file is finished."
-        ),
-    ] = 300.0
     shards: Annotated[
         int | None,
         Option(

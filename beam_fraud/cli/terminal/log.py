@@ -29,6 +29,15 @@ _SERVICES, _PRISM = "apache_beam.utils.subprocess_server", "PrismRunner"
 _WORKER_MESSAGE = re.compile(r'^Worker: severity: .*? message: "((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 
+#: The form of messages.
+_form: Format = "text"
+
+
+def form() -> Format:
+    """Return the form of messages that `configure` set."""
+    return _form
+
+
 def configure(level: Level = "info", form: Format = "text", file: str | None = None) -> None:
     """Send log records to standard error and, if given, to a file.
 
@@ -45,6 +54,8 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
     Raises:
       UsageError: the file cannot be written.
     """
+    global _form
+    _form = form
     debug = level == "debug"
     console: logging.Handler = _StandardError()
     console.setFormatter(_formatter(form, tracebacks=debug))

@@ -109,12 +109,13 @@ def registry_settings(options: RegistryOptions) -> RegistrySettings | None:
     return RegistrySettings.parse(options.schema_registry, options.schema_registry_config)
 
 
-def refuse_topic_options(options: TopicOptions, start: str) -> None:
-    """Refuse options of topics in a stream without a broker.
+def refuse_topic_options(options: TopicOptions, start: str, instead: str) -> None:
+    """Refuse options of topics in a call without a broker.
 
     Args:
       options: options of the call.
       start: default of `--start`.
+      instead: the option that the call has instead, or "".
 
     Raises:
       UsageError: one of them is set.
@@ -128,7 +129,8 @@ def refuse_topic_options(options: TopicOptions, start: str) -> None:
         ("--start", options.start != start),
     ):
         if value:
-            raise UsageError(f"{name}: needs --kafka HOST:PORT, not --watch", Code.OPTION_CONFLICT)
+            but = f", not {instead}" if instead else ""
+            raise UsageError(f"{name}: needs --kafka HOST:PORT{but}", Code.OPTION_CONFLICT)
 
 
 @dataclass(frozen=True)

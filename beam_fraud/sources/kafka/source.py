@@ -97,6 +97,25 @@ class KafkaSource(UnboundedSource):
     def __setstate__(self, state: bytes) -> None:
         self.__dict__.update(pickle.loads(state))  # noqa: S301 - within a pickle already
 
+    @property
+    def reading(self) -> Reading:
+        """The share of the topics that this sub-source reads.
+
+        Raises:
+          FraudError: the properties cannot be read.
+        """
+        return Reading(
+            self.settings,
+            self.topics,
+            self.group,
+            self.start,
+            self.micro_batch,
+            self.discover_seconds,
+            self.splits,
+            self.index or 0,
+            self.together,
+        )
+
     def split(self, desired_num_splits: int, options: Any = None) -> list[KafkaSource]:
         """Return `splits` sub-sources, whatever the runner asks: partitions keep their sub-source.
 
@@ -113,17 +132,7 @@ class KafkaSource(UnboundedSource):
           FraudError: no broker answers, or a topic does not exist.
         """
         assert checkpoint_mark is None or isinstance(checkpoint_mark, KafkaMark)
-        reading = Reading(
-            self.settings,
-            self.topics,
-            self.group,
-            self.start,
-            self.micro_batch,
-            self.discover_seconds,
-            self.splits,
-            self.index or 0,
-            self.together,
-        )
+        reading = self.reading
         resumed = None if checkpoint_mark is None else checkpoint_mark.positions
         feed = POOL.take(reading, resumed)
         if feed is None:

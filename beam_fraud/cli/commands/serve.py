@@ -1,0 +1,282 @@
+"""`beam-fraud serve`: answer transactions over HTTP."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+
+from beam_fraud.alerts.dispatch import Dispatcher
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.queue import Notice
+from beam_fraud.cli.commands.serve_plan import ServePlan, plan
+from beam_fraud.cli.options import ServeOptions
+from beam_fraud.cli.terminal.interruption import drained_by_signals
+from beam_fraud.frames.scoring import Scorer
+from beam_fraud.models.bundle import Bundle, read_reference, shared_model
+from beam_fraud.models.reference import usual_values
+from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
+from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED, ROWS_SCORED
+from beam_fraud.serve.deliveries import PATIENCE, Deliveries, Places
+from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.follower import BLOCK_MESSAGES, Follower
+from beam_fraud.serve.freshness import Freshness
+from beam_fraud.serve.http.json_schema import Typical
+from beam_fraud.serve.http.openapi import Api
+from beam_fraud.serve.http.server import HttpServer
+from beam_fraud.serve.http.tokens import TokenSource
+from beam_fraud.serve.metrics import Metrics
+from beam_fraud.serve.queue import PredictionQueue
+from beam_fraud.serve.state import ServerState
+from beam_fraud.state.rule_share import MutedRule
+from beam_fraud.storage.atomic import make_directory
+from beam_fraud.storage.checkpoint import LocalCheckpoint
+from beam_fraud.storage.database.connection import prepare_database, sqlite_url
+from beam_fraud.storage.stream_outputs import claim_archives
+from beam_fraud.transforms.alert import notice_of
+
+_LOG = logging.getLogger(__name__)
+#: Seconds after which a thread lets another run: the event loop waits that long for the engine.
+_SWITCH_SECONDS = 0.0005
+
+
+def run(options: ServeOptions) -> dict[str, object]:
+    """Answer requests until SIGINT or SIGTERM.
+
+    Returns:
+      The address, and how many rows were answered.
+
+    Raises:
+      UsageError: an option is invalid.
+      FraudError: the bundle, the state, the port or an output cannot be used.
+    """
+    started = time.monotonic()
+    planned = plan(options)
+    metrics, counted = Metrics(), Counter[str]()
+    with ExitStack() as stack:
+        planned.outputs.begin()
+        stack.callback(planned.outputs.release)
+        _claim(planned)
+        deliveries = Deliveries(_places(planned))
+        stack.callback(deliveries.close)
+        dispatcher = _dispatcher(planned)
+        if dispatcher is not None:
+            stack.enter_context(dispatcher.running())
+        server, follower = _server(planned, deliveries, metrics, counted)
+        stack.enter_context(drained_by_signals(server.stop))
+        if follower is not None:
+            follower.start()
+        # What is loaded by now lives as long as the process: no collection need look at it.
+        gc.collect()
+        gc.freeze()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        server.run(lambda: _LOG.info("answering at %s/predict; see %s/docs", *(server.url,) * 2))
+        if follower is not None:
+            follower.close()
+    return {
+        "url": server.url,
+        "rows_scored": counted[ROWS_SCORED],
+        "rows_flagged": counted[ROWS_FLAGGED],
+        "rows_dead": counted[ROWS_DEAD],
+        "rows_duplicate": counted[ROWS_DUPLICATE],
+        "degraded": dict(metrics.degraded),
+        "shed": sum(metrics.shed.values()),
+        "seconds": round(time.monotonic() - started, 1),
+        "model_id": planned.scored.scoring.bundle.model_id,
+        "state": str(planned.outputs.directory),
+    }
+
+
+def render(result: dict[str, object]) -> str:
+    """Return the result as one line."""
+    scored, flagged = result["rows_scored"], result["rows_flagged"]
+    return (
+        f"Answered {scored:,} transactions in {result['seconds']} s, {flagged:,} of them flagged."
+    )
+
+
+def _claim(planned: ServePlan) -> None:
+    """Create the archives, and check that no other process wrote there."""
+    sink = planned.scored.scoring.sink
+    archives = [planned.settings.scores, planned.settings.dead_letters]
+    if sink is not None and sink.archive is not None:
+        make_directory(sink.archive)
+        archives.append(sink.archive)
+    checkpoint = LocalCheckpoint(planned.outputs.checkpoint)
+    try:
+        claim_archives(archives, planned.outputs.directory, checkpoint)
+    finally:
+        checkpoint.close()
+
+
+def _server(
+    planned: ServePlan,
+    deliveries: Deliveries,
+    metrics: Metrics,
+    counted: Counter[str],
+) -> tuple[HttpServer, Follower | None]:
+    """Restore the state, load the model and bind the port."""
+    count = partial(_count, counted)
+    state = ServerState(replace(planned.settings, deliveries=deliveries.by_backlog), count)
+    scoring, features = planned.scored.scoring, planned.scored.features
+    follows = planned.topics is not None
+    freshness = Freshness(planned.staleness, state.stopped_for, follows=follows)
+    predictions = PredictionQueue(planned.pace, metrics, _about(planned), refused=freshness.refused)
+    follower = None
+    if planned.topics is not None:
+        follower = _follower(planned, state, predictions, freshness)
+    predictor = _predictor(scoring.bundle)
+    scorer = Scorer(scoring.bundle, features, scoring.rules, scoring.reasons, predictor)
+    engine = Engine(
+        state,
+        scorer,
+        planned.fallback,
+        count,
+        registry=None if planned.topics is None else planned.topics.registry,
+        degraded=freshness.degraded,
+        muted=partial(_notify_of_muted, planned.settings.rule_limit, deliveries.notify),
+    )
+    server = HttpServer(
+        predictions,
+        _api(planned),
+        planned.listen,
+        limits=planned.limits,
+        tokens=TokenSource.of_environment(),
+        metrics=metrics,
+        log=planned.log,
+    )
+    if planned.warning is not None:
+        _LOG.warning("%s", planned.warning)
+    elif freshness.age > _GAP_SECONDS and not follows:
+        _LOG.warning(
+            "--state %s: no server recorded for %s before now, so the windows lack that time; "
+            "--max-staleness SPAN scores without windows after such a gap",
+            planned.outputs.directory,
+            _span(freshness.age),
+        )
+    predictions.start(engine)
+    return server, follower
+
+
+#: Seconds without a server that are worth a warning.
+_GAP_SECONDS = 3600.0
+
+
+def _predictor(bundle: Bundle) -> Predictor:
+    """Return what predicts single rows fast, checked against the model."""
+    reference = read_reference(bundle)
+    predictor = Predictor.of(shared_model(bundle), probing_rows(reference, bundle.features))
+    if predictor.own:
+        _LOG.info(
+            "model %s: single rows take as long as its library takes for them (%s)",
+            *(bundle.model_id, predictor.reason),
+        )
+    return predictor
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} days"
+
+
+def _count(counted: Counter[str], name: str, rows: int) -> None:
+    counted[name] += rows
+
+
+def _follower(
+    planned: ServePlan,
+    state: ServerState,
+    predictions: PredictionQueue,
+    freshness: Freshness,
+) -> Follower:
+    from beam_fraud.sources.kafka.feed import Feed
+
+    topics, features, settings = planned.topics, planned.scored.features, planned.settings
+    assert topics is not None
+
+    def connect() -> Feed:
+        state.claim(topics.identity())
+        source = topics.source(
+            features.schema,
+            features.labels,
+            planned.outputs,
+            here=True,
+            reordered=False,
+            until_idle=None,
+            lateness=settings.lateness,
+        )
+        source = replace(source.resumed(state.positions), micro_batch=BLOCK_MESSAGES)
+        return Feed(source.reading, None, source.positions)
+
+    follower = Follower(connect, predictions.follow, freshness)
+    if not planned.going_on:
+        follower.connect()
+    return follower
+
+
+def _places(planned: ServePlan) -> Places:
+    scoring = planned.scored.scoring
+    sink = scoring.sink
+    # Without a spill: rows wait in the state.
+    writing = None if sink is None else sink.waiting(PATIENCE, None).connected
+    labels = None
+    if planned.topics is not None and len(planned.topics.read) > 1:
+        database = None if sink is None else sink.database
+        labels = database or sqlite_url(planned.outputs.directory / "outbox.db")
+    context = scoring.alert_context(planned.scored.features)
+    return Places(writing, scoring.outbox, labels, scoring.channels, context, planned.run_id)
+
+
+def _dispatcher(planned: ServePlan) -> Dispatcher | None:
+    database = planned.scored.scoring.alerts_database
+    if database is None:
+        return None
+    outbox = Outbox(database)
+    if planned.scored.scoring.outbox is not None:
+        prepare_database(outbox.url)
+    return Dispatcher(outbox, planned.scored.channels)
+
+
+def _notify_of_muted(
+    limit: float, notify: Callable[[Sequence[Notice]], None], muted: Sequence[MutedRule]
+) -> None:
+    notices = [notice_of(rule, limit) for rule in muted]
+    for notice in notices:
+        _LOG.warning("%s", notice.text)
+    # In a thread: a database that is away must not delay answers.
+    threading.Thread(target=notify, args=(notices,), daemon=True).start()
+
+
+def _api(planned: ServePlan) -> Api:
+    bundle, features = planned.scored.scoring.bundle, planned.scored.features
+    usual = usual_values(read_reference(bundle), bundle.features)
+    numbers = {
+        name: value
+        for name, value in zip(bundle.features.names, usual.tolist(), strict=True)
+        if math.isfinite(value)
+    }
+    typical = Typical(numbers, dict(bundle.features.categories))
+    return Api(features.schema, features.labels, bundle.model_id, features.names, typical)
+
+
+def _about(planned: ServePlan) -> dict[str, object]:
+    """Return what `/model` shows."""
+    bundle = planned.scored.scoring.bundle
+    rules = planned.scored.scoring.rules
+    thresholds = bundle.thresholds
+    return {
+        "model_id": bundle.model_id,
+        "name": bundle.manifest.name,
+        "created": bundle.manifest.created,
+        "thresholds": {"review": thresholds.review, "decline": thresholds.decline},
+        "features": list(planned.scored.features.names),
+        "schema": planned.scored.features.schema.name,
+        "rules": [] if rules is None else list(rules.names),
+    }

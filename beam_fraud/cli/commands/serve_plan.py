@@ -1,0 +1,180 @@
+"""Plan `serve`: check everything that can be checked before the server starts."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
+from beam_fraud.cli.commands.scoring import ScoringPlan, plan_scoring, refuse_no_outbox, sink_of
+from beam_fraud.cli.commands.stream_plan import identity_of_windows, windows_warning
+from beam_fraud.cli.commands.times import parse_duration, parse_seconds
+from beam_fraud.cli.options import ServeOptions
+from beam_fraud.cli.terminal import log
+from beam_fraud.errors import Code, UsageError
+from beam_fraud.records.time_settlement import refuse_contested
+from beam_fraud.serve.fallback import Fallback
+from beam_fraud.serve.freshness import Staleness
+from beam_fraud.serve.http.access_log import AccessLogSettings
+from beam_fraud.serve.http.limits import Limits
+from beam_fraud.serve.http.server import Listen
+from beam_fraud.serve.queue import Pace
+from beam_fraud.serve.state import StateSettings
+from beam_fraud.sources.kafka.options import StreamTopics, refuse_topic_options
+from beam_fraud.sources.source import find_history
+from beam_fraud.storage.batch_outputs import new_run_id
+from beam_fraud.storage.stream_outputs import ServerOutputs
+from beam_fraud.transforms.read import earlier_transactions
+
+#: `--access-log` of a server that logs no requests.
+_NOWHERE = "none"
+_MILLISECONDS = re.compile(r"([0-9]+)ms")
+
+
+@dataclass(frozen=True)
+class ServePlan:
+    """The checked plan of a server."""
+
+    #: Bundle, rules, sink and channels.
+    scored: ScoringPlan
+    #: What lies under `--state`.
+    outputs: ServerOutputs
+    #: Settings of the state, without deliveries.
+    settings: StateSettings
+    #: Topics to follow, or None.
+    topics: StreamTopics | None
+    #: Limits of time and load.
+    pace: Pace
+    #: Decisions without a score in time.
+    fallback: Fallback
+    #: From which age windows are not used, or None.
+    staleness: Staleness | None
+    #: Address and certificates.
+    listen: Listen
+    #: Limits of requests.
+    limits: Limits
+    #: The access log.
+    log: AccessLogSettings
+    #: This process, in a database.
+    run_id: str
+    #: Whether a state is there already.
+    going_on: bool
+    #: Warning about windows that are not full, or None.
+    warning: str | None
+
+
+def plan(options: ServeOptions) -> ServePlan:
+    """Check everything that can be checked without changing anything.
+
+    Raises:
+      UsageError: an option is invalid.
+      FraudError: the broker, the bundle, a sink or a channel cannot be used.
+    """
+    places = RunPlaces.of(history=options.history, model=options.model, out=options.state)
+    assert places.model is not None
+    if places.out.local is None:
+        raise UsageError(
+            f"--state {places.out.name}: a server keeps its state on this machine; give a local "
+            "directory",
+            Code.OUTPUT_NAME,
+        )
+    outputs = ServerOutputs(places.out.local, option="--state")
+    topics = None
+    if options.kafka is not None:
+        topics = StreamTopics.of(options)
+    else:
+        refuse_topic_options(options, ServeOptions.start, "")
+    sink = sink_of(options)
+    refuse_no_outbox(sink, options.alerts, outputs)
+    refuse_bundles(places.history)
+    scored = plan_scoring(
+        options,
+        places.model,
+        sink,
+        outputs,
+        PipelineOptions(),
+        sys.stderr,
+        here=True,
+        streaming=True,
+    )
+    features, sink = scored.features, scored.scoring.sink
+    refuse_contested(features.schema, "a request")
+    history = tuple(find_history(places.history, (), features.schema, labels=features.labels))
+    bundle = scored.scoring.bundle
+    refuse_shared_places(outputs, sink, scored.channels, history, bundle.place)
+    outputs.check(here=True)
+    going_on = outputs.checkpoint.exists()
+    scored.check(going_on=going_on)
+    lateness = parse_duration("--lateness", options.lateness)
+    read_history = partial(earlier_transactions, history, features.schema, features.labels)
+    archive = None if sink is None else sink.archive
+    settings = StateSettings(
+        checkpoint=outputs.checkpoint,
+        scores=_local(outputs.archive("scores")),
+        dead_letters=_local(outputs.archive("dead_letters")),
+        features=features,
+        thresholds=bundle.thresholds,
+        rules=scored.scoring.rules,
+        history=partial(read_history, count_left_out=False) if history else None,
+        dedupe_horizon=parse_duration("--dedupe-horizon", options.dedupe_horizon),
+        lateness=lateness,
+        ahead=parse_duration("--max-ahead", options.max_ahead),
+        rule_limit=options.rule_limit,
+        roll_rows=options.roll_rows,
+        roll_seconds=options.roll_seconds,
+        flagged=archive,
+        about=identity_of_windows(features, lateness) | {"source": "requests"},
+    )
+    return ServePlan(
+        scored=scored,
+        outputs=outputs,
+        settings=settings,
+        topics=topics,
+        pace=Pace(_deadline(options.deadline), options.max_waiting),
+        fallback=Fallback.parse(options.on_timeout),
+        staleness=_staleness(options),
+        listen=_listen(options),
+        limits=Limits(rows=options.max_rows),
+        log=AccessLogSettings(
+            form=log.form(),
+            file=None if options.access_log in (None, _NOWHERE) else Path(str(options.access_log)),
+            on=options.access_log != _NOWHERE,
+        ),
+        run_id=new_run_id(),
+        going_on=going_on,
+        warning=None if going_on else windows_warning(features, history),
+    )
+
+
+def _local(place: Path | str) -> Path:
+    assert isinstance(place, Path)
+    return place
+
+
+def _deadline(text: str | None) -> float | None:
+    """Return seconds."""
+    if text is None:
+        return None
+    milliseconds = _MILLISECONDS.fullmatch(text)
+    seconds = int(milliseconds[1]) / 1000 if milliseconds else parse_seconds("--deadline", text)
+    if not seconds:
+        raise UsageError("--deadline 0: give a time such as 50ms", Code.TIME_INVALID)
+    return seconds
+
+
+def _staleness(options: ServeOptions) -> Staleness | None:
+    if options.max_staleness is None:
+        return None
+    return Staleness(parse_seconds("--max-staleness", options.max_staleness), options.on_stale)
+
+
+def _listen(options: ServeOptions) -> Listen:
+    files = (options.tls_cert, options.tls_key, options.tls_client_ca)
+    cert, key, authorities = (None if file is None else Path(file) for file in files)
+    return Listen(options.host, options.port, cert, key, authorities)

@@ -1,0 +1,120 @@
+"""Options of the server of predictions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from beam_fraud.cli.options.declaration import Option, options
+from beam_fraud.cli.options.groups import ContinuousOptions, ScoringOptions, TopicOptions
+
+
+@options
+class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions):
+    """Answer transactions over HTTP.
+
+    The scores and decisions are those of a stream.
+
+    POST /predict takes one transaction or an array; /docs describes it. Ctrl-C or SIGTERM stops the
+    server cleanly; the same call continues with its state.
+    """
+
+    state: Annotated[
+        str,
+        Option("--state", metavar="DIR", help="Directory of the windows, ids and answers."),
+    ]
+    host: Annotated[
+        str,
+        Option(
+            "--host",
+            metavar="ADDRESS",
+            help="Address to listen at; beyond this machine clients need tokens "
+            "(BEAM_FRAUD_TOKENS_FILE).",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Option("--port", metavar="N", min=0, max=65535, help="Port to listen at; 0: any free one."),
+    ] = 8000
+    deadline: Annotated[
+        str | None,
+        Option(
+            "--deadline",
+            metavar="SPAN",
+            help="Answer by --on-timeout after this time, such as 50ms; default: wait.",
+        ),
+    ] = None
+    on_timeout: Annotated[
+        str,
+        Option(
+            "--on-timeout",
+            metavar="DECISION",
+            help="approve, review or decline, or by amount: approve<100,else=review.",
+        ),
+    ] = "review"
+    max_staleness: Annotated[
+        str | None,
+        Option(
+            "--max-staleness",
+            metavar="SPAN",
+            help="Age from which windows are not used: time without a server, or the delay of "
+            "--kafka.",
+        ),
+    ] = None
+    on_stale: Annotated[
+        Literal["score", "refuse"],
+        Option("--on-stale", help="Score without windows, or refuse, once they are too old."),
+    ] = "score"
+    max_rows: Annotated[
+        int, Option("--max-rows", metavar="N", min=1, help="Maximum of rows per request.")
+    ] = 10_000
+    max_waiting: Annotated[
+        int,
+        Option(
+            "--max-waiting",
+            metavar="N",
+            min=1,
+            help="Rows that may wait for an answer; requests beyond get 503.",
+        ),
+    ] = 20_000
+    tls_cert: Annotated[
+        str | None,
+        Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM) of the server."),
+    ] = None
+    tls_key: Annotated[
+        str | None, Option("--tls-key", metavar="FILE", help="Key (PEM) of --tls-cert.")
+    ] = None
+    tls_client_ca: Annotated[
+        str | None,
+        Option(
+            "--tls-client-ca",
+            metavar="FILE",
+            help="Accept only clients with a certificate of these authorities (PEM).",
+        ),
+    ] = None
+    access_log: Annotated[
+        str | None,
+        Option(
+            "--access-log",
+            metavar="FILE",
+            help="Log requests to FILE instead of standard error; none: nowhere.",
+        ),
+    ] = None
+    roll_rows: Annotated[
+        int,
+        Option("--roll-rows", metavar="N", min=1, help="Rows per Parquet file of the archive."),
+    ] = 100_000
+    roll_seconds: Annotated[
+        float,
+        Option(
+            "--roll-seconds", metavar="S", min=0.1, help="Seconds until a Parquet file is finished."
+        ),
+    ] = 60.0
+
+    # A server writes no topic.
+    out_topic = None
+    dead_letter_topic = None
+
+    @property
+    def out_format(self) -> Literal["json", "avro"]:
+        """Form of a topic that is not written."""
+        return "json"

@@ -1,0 +1,256 @@
+"""The answers to requests: a row for each transaction, a fault for each other record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.records.faults import REASONS, SETTINGS
+from beam_fraud.schema.schema import EVENT_TIME
+from beam_fraud.schema.stages import SCORED
+from beam_fraud.serve.predictions import Fault
+
+Block = npt.NDArray[np.float64]
+
+#: An answered transaction.
+ANSWERED = SCORED.append(pa.field("features_as_of", EVENT_TIME, nullable=False)).append(
+    # Why the answer lacks something or is the default; null for a normal one.
+    pa.field("degraded", pa.string())
+)
+#: Members of an answer that `answers_json` converts column by column.
+_PLAIN = ("transaction_id", "score", "decision", "flagged", "model_id")
+#: Columns of an answer in an Arrow body, and those of a fault.
+_FAULT = (
+    pa.field("error_code", pa.string()),
+    pa.field("error_field", pa.string()),
+    pa.field("error_detail", pa.string()),
+)
+
+
+#: Fault of a record whose answer is no longer there.
+_LOST = Fault("duplicate", None, "answered before, and the archive no longer holds the answer")
+
+
+class _Answer(msgspec.Struct, omit_defaults=True, gc=False):
+    """An answer as JSON; its members in their order."""
+
+    transaction_id: str
+    score: float | None
+    decision: str
+    flagged: bool
+    rules: list[str]
+    reasons: list[dict[str, Any]]
+    model_id: str
+    features_as_of: str
+    degraded: str | msgspec.UnsetType = msgspec.UNSET
+    features: dict[str, float | None] | msgspec.UnsetType = msgspec.UNSET
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True)
+class Features:
+    """The model's input of some answers."""
+
+    #: Names of the columns of the block.
+    names: tuple[str, ...]
+    #: float64[n, features].
+    block: Block
+
+    def take(self, rows: Sequence[int]) -> Features:
+        """Return the features of some rows."""
+        return Features(self.names, self.block[list(rows)])
+
+    def dicts(self) -> list[dict[str, float | None]]:
+        """Return name to value for each row; null where a value is absent."""
+        rows = ([v if math.isfinite(v) else None for v in row] for row in self.block.tolist())
+        return [dict(zip(self.names, row, strict=True)) for row in rows]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers to n records, in their order."""
+
+    #: m rows of `ANSWERED`.
+    rows: pa.RecordBatch
+    #: int64[m]: which record a row answers.
+    places: npt.NDArray[np.int64]
+    #: Record to its fault.
+    faults: Mapping[int, Fault]
+    #: Number of records, m and the faults.
+    records: int
+    #: The model's input of the rows, where it was asked for.
+    features: Features | None = None
+    #: The rows as JSON, where they were encoded together with others.
+    encoded: Sequence[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def errors(self) -> int:
+        """Number of records that are no transactions."""
+        return len(self.faults)
+
+    def problem(self) -> Fault:
+        """Return the first fault."""
+        return self.faults[min(self.faults)]
+
+    def json(self, *, array: bool) -> bytes:
+        """Return the body: the answer to the only record, or an array."""
+        members = self._members()
+        return b"[" + b",".join(members) + b"]" if array else members[0]
+
+    def ipc(self) -> bytes:
+        """Return an Arrow IPC stream of n rows: `ANSWERED`, null for faults, and the faults."""
+        row = np.full(self.records, -1, dtype=np.int64)
+        row[self.places] = np.arange(len(self.places))
+        order = pa.array(row, mask=row < 0)
+        columns = {name: self.rows.column(name).take(order) for name in ANSWERED.names}
+        fields = [f.with_nullable(True) for f in ANSWERED]
+        if self.features is not None:
+            for place, name in enumerate(self.features.names):
+                fields.append(pa.field(f"feature_{name}", pa.float64()))
+                values = pa.array(self.features.block[:, place])
+                columns[f"feature_{name}"] = values.take(order)
+        faults = [self.faults.get(record) for record in range(self.records)]
+        for column, name in zip(_FAULT, ("code", "field", "detail"), strict=True):
+            texts = [None if fault is None else getattr(fault, name) for fault in faults]
+            columns[column.name] = pa.array(texts, pa.string())
+        schema = pa.schema([*fields, *_FAULT])
+        batch = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, schema) as writer:
+            writer.write_batch(batch)
+        return bytes(sink.getvalue())
+
+    def part(self, start: int, stop: int) -> Answered:
+        """Return the answers to the records of a range."""
+        first, last = np.searchsorted(self.places, (start, stop)).tolist()
+        return Answered(
+            self.rows.slice(first, last - first),
+            self.places[first:last] - start,
+            {at - start: fault for at, fault in self.faults.items() if start <= at < stop}
+            if self.faults
+            else {},
+            stop - start,
+            None if self.features is None else self.features.take(range(first, last)),
+            None if self.encoded is None else self.encoded[first:last],
+        )
+
+    def with_archived(self, archived: Mapping[int, str], found: pa.Table) -> Answered:
+        """Add answers that were in the archive alone.
+
+        Args:
+          archived: record to the id of its transaction.
+          found: rows of `ANSWERED` of such transactions.
+        """
+        row_of = {name: row for row, name in enumerate(found.column("transaction_id").to_pylist())}
+        faults = dict(self.faults)
+        places, rows = self.places.tolist(), list[int]()
+        for place, name in archived.items():
+            if name in row_of:
+                places.append(place)
+                rows.append(row_of[name])
+            else:
+                faults[place] = _LOST
+        order = np.argsort(places, kind="stable")
+        added = found.take(pa.array(rows, pa.int64())).combine_chunks().to_batches()
+        joined = pa.concat_batches([self.rows, *added]).take(pa.array(order))
+        features = self.features
+        if features is not None:
+            absent = np.full((len(rows), features.block.shape[1]), np.nan)
+            features = Features(features.names, np.concatenate((features.block, absent))[order])
+        ordered = np.array(places, dtype=np.int64)[order]
+        return Answered(joined, ordered, faults, self.records, features)
+
+    def _members(self) -> list[bytes]:
+        encoded = self.encoded
+        if encoded is None or self.features is not None:
+            encoded = answers_json(self.rows, self.features)
+        if not self.faults:
+            return list(encoded)
+        members = [b""] * self.records
+        for place, member in zip(self.places.tolist(), encoded, strict=True):
+            members[place] = member
+        for place, fault in self.faults.items():
+            members[place] = _ENCODER.encode({"error": fault})
+        return members
+
+
+def answers_json(rows: pa.RecordBatch, features: Features | None = None) -> list[bytes]:
+    """Encode answers as JSON objects.
+
+    Times have the form `2024-05-01T12:00:00.000005Z`; numbers read back exactly; `rules` and
+    `reasons` are lists, empty for null; `degraded` and `features` are there only where they say
+    something.
+
+    Args:
+      rows: n rows of `ANSWERED`.
+      features: the model's input of the rows, or None.
+    """
+    values = {name: rows.column(name).to_pylist() for name in _PLAIN}
+    # An answer by default has no score.
+    scores = [None if math.isnan(score) else score for score in values["score"]]
+    degraded = rows.column("degraded")
+    marks: Iterable[str | msgspec.UnsetType]
+    if degraded.null_count == len(rows):
+        marks = [msgspec.UNSET] * len(rows)
+    else:
+        marks = [msgspec.UNSET if mark is None else mark for mark in degraded.to_pylist()]
+    inputs: Iterable[dict[str, float | None] | msgspec.UnsetType]
+    inputs = [msgspec.UNSET] * len(rows) if features is None else features.dicts()
+    answers = map(
+        _Answer,
+        values["transaction_id"],
+        scores,
+        values["decision"],
+        values["flagged"],
+        _lists(rows.column("rules")),
+        _lists(rows.column("reasons")),
+        values["model_id"],
+        _iso(rows.column("features_as_of")),
+        marks,
+        inputs,
+    )
+    return [_ENCODER.encode(answer) for answer in answers]
+
+
+def _lists(column: pa.Array) -> list[list[Any]]:
+    lists: list[list[Any]] = [[]] * len(column)
+    if column.null_count == len(column) or not len(column.flatten()):
+        return lists
+    lengths = pc.list_value_length(column).fill_null(0)
+    for row in pc.indices_nonzero(lengths).to_pylist():
+        lists[row] = column[row].as_py()
+    return lists
+
+
+def _iso(times: pa.Array) -> list[str]:
+    return [
+        f"{moment}Z" for moment in np.asarray(times.cast(pa.int64()), "datetime64[us]").astype(str)
+    ]
+
+
+def fault_of(reason: str, detail: str | None) -> Fault:
+    """Return the fault of a dead letter.
+
+    Example:
+      >>> fault_of("missing_amount", "TX_AMOUNT: no amount")
+      Fault(code='missing_amount', field='TX_AMOUNT', detail='no amount')
+    """
+    text, field_name = detail or reason, None
+    meaning = REASONS.get(reason)
+    if meaning is not None and text.endswith(f": {meaning}"):
+        field_name, text = text.removesuffix(f": {meaning}"), meaning
+    elif ": " in text and reason == "wrong_type":
+        field_name, text = text.split(": ", 1)
+    if reason in SETTINGS:
+        text = f"{text}; in the schema, {SETTINGS[reason]}"
+    return Fault(reason, field_name, text)

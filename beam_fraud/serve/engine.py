@@ -1,0 +1,436 @@
+"""Answer records: the steps of the graph in plain calls, with the state of a server."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.decisions.decision import APPROVE
+from beam_fraud.frames.scoring import Scorer
+from beam_fraud.models.predict import use_one_thread
+from beam_fraud.monitoring.counters import (
+    DEAD_PREFIX,
+    DOUBT_PREFIX,
+    LABELS_DEAD,
+    LABELS_IN,
+    ROWS_AHEAD,
+    ROWS_CORRECTION,
+    ROWS_DEAD,
+    ROWS_FLAGGED,
+    ROWS_IN,
+    ROWS_SCORED,
+    ROWS_TOMBSTONE,
+    RULES_MUTED,
+)
+from beam_fraud.records.dead_letters import no_dead_letters
+from beam_fraud.records.doubts import Doubt, warnings_of
+from beam_fraud.records.envelopes import CORRECTION, TOMBSTONE
+from beam_fraud.records.labels import read_labels
+from beam_fraud.records.parse import parse
+from beam_fraud.records.plain_records import PlainRecords
+from beam_fraud.records.validate import Arrived, validate_arrivals
+from beam_fraud.schema.schema import EVENT_TIME, Labels
+from beam_fraud.serve.answers import ANSWERED, Answered, Block, Features, fault_of
+from beam_fraud.serve.fallback import Fallback
+from beam_fraud.serve.predictions import Call, Fault
+from beam_fraud.serve.state import SOURCE, Count, ServerState
+from beam_fraud.sources.kafka.registry import RegistrySettings
+from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, is_of_labels, with_origin
+from beam_fraud.state.rule_share import MutedRule, muted_in, without_muted
+
+_LOG = logging.getLogger(__name__)
+_RAW = with_origin(
+    pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())]),
+    Origin(SOURCE, "jsonl"),
+)
+#: Faults of records that are no transactions and no dead letters.
+_SKIPPED = {
+    TOMBSTONE: Fault(TOMBSTONE, None, "a deletion, not a transaction"),
+    CORRECTION: Fault(CORRECTION, None, "a change of an earlier transaction, which is not scored"),
+}
+#: Microseconds of clock difference that no counter notes.
+_SKEW = 60_000_000
+
+
+@dataclass
+class Group:
+    """The results of a group of records, which its commit makes durable."""
+
+    answered: Answered
+    #: Record to the id of an answer that is in the archive alone.
+    archived: dict[int, str]
+    #: New answers, rows of `ANSWERED`, and the record of each, int64[m].
+    new: pa.RecordBatch
+    new_places: npt.NDArray[np.int64]
+    #: Rows of `stages.DEAD_LETTER`.
+    dead: pa.RecordBatch
+
+    def amend(self, rows: pa.RecordBatch) -> None:
+        """Replace the new answers, also where they answer the calls."""
+        places = self.answered.places.searchsorted(self.new_places)
+        order = np.arange(len(self.answered.rows))
+        order[places] = len(order) + np.arange(len(rows))
+        joined = pa.concat_batches([self.answered.rows, rows]).take(pa.array(order))
+        self.answered, self.new = replace(self.answered, rows=joined), rows
+
+
+class Followed(NamedTuple):
+    """What rows of a topic became."""
+
+    #: Rows of `ANSWERED`.
+    new: pa.RecordBatch
+    #: Rows of `stages.DEAD_LETTER`.
+    dead: pa.RecordBatch
+    #: Rows of `stages.LABEL`, or None.
+    labels: pa.RecordBatch | None
+
+
+#: An empty mask, which says of no row that it is faulty or known.
+_NOT_ONE = np.zeros(0, dtype=bool)
+_NONE = pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in ANSWERED], schema=ANSWERED)
+
+
+class Engine:
+    """Answer records in the order of their arrival; for one thread.
+
+    Args:
+      state: the state.
+      scorer: model, rules and reasons.
+      fallback: decisions without a score in time.
+      count: adds to a counter.
+      registry: schema registry of a followed topic, or None.
+      degraded: why windows cannot be used, or None; asked for each group.
+      muted: notified of muted rules.
+    """
+
+    def __init__(
+        self,
+        state: ServerState,
+        scorer: Scorer,
+        fallback: Fallback,
+        count: Count,
+        *,
+        registry: RegistrySettings | None = None,
+        degraded: Callable[[], str | None] = lambda: None,
+        muted: Callable[[Sequence[MutedRule]], None] = lambda rules: None,
+    ) -> None:
+        self.state = state
+        self._scorer = scorer
+        self._features = features = state.settings.features
+        self._schema = features.schema
+        self._labels: Labels = features.labels
+        self._plain = PlainRecords.of(self._schema, self._labels)
+        self._fallback = fallback
+        self._count = count
+        self._registry = registry
+        self._degraded = degraded
+        self._muted = muted
+        self._doubts = set[Doubt]()
+        self._identified = self._schema.role("transaction_id") is not None
+        self._nothing = _NONE, np.empty((0, len(features.names)))
+        self._velocity = [name for v in features.velocity for name in v.names]
+
+    def record(
+        self,
+        records: Sequence[bytes],
+        late: npt.NDArray[np.bool_] | None = None,
+        *,
+        features: bool = False,
+    ) -> Group:
+        """Answer records and take them into the state, which the caller commits.
+
+        Args:
+          records: n JSON objects.
+          late: bool[n]: whose callers already got the fallback; None for none.
+          features: whether to return the model's input.
+        """
+        first = self.state.numbers(len(records))
+        checked = self._checked(self._read(records, first), len(records))
+        return self._recorded(checked, first, len(records), late, features=features)
+
+    def record_table(self, table: pa.RecordBatch, *, features: bool = False) -> Group:
+        """Answer the rows of a table, as `record` does."""
+        first = self.state.numbers(len(table))
+        checked = self._checked(self._valid(_of_table(table, first)), len(table))
+        return self._recorded(checked, first, len(table), None, features=features)
+
+    def peek(self, records: Sequence[bytes], *, features: bool = False) -> Group:
+        """Score records, each as if it came alone; change nothing.
+
+        A transaction that was answered before gets that answer.
+        """
+        checked = self._checked(self._read(records, 0), len(records))
+        transactions = checked.transactions
+        places = np.asarray(transactions.column(POSITION))
+        known = np.array(self.state.known(transactions), dtype=bool)
+        new = transactions.filter(pa.array(~known))
+        # One by one: they must not see each other.
+        alone = [self.state.with_windows_now(new.slice(row, 1)) for row in range(len(new))]
+        rows, block = self._nothing
+        if alone:
+            rows, block = self._scored(pa.concat_batches(alone), limited=False)
+        return self._group(
+            len(records), checked, 0, rows, places[~known], block, known, features=features
+        )
+
+    def follow(self, raw: pa.RecordBatch) -> Followed:
+        """Take rows of a topic into the state: transactions, which are scored, or labels."""
+        rows, labels = _NONE, None
+        if is_of_labels(raw):
+            labels, dead = read_labels(raw, self._registry)
+            self._count(LABELS_IN, len(raw))
+            self._count(LABELS_DEAD, len(dead))
+            self.state.with_windows(labels)
+        else:
+            checked = self._checked(self._valid(raw), len(raw))
+            dead = checked.dead
+            new = self.state.deduplicated(checked.transactions)
+            if len(new):
+                rows, _ = self._scored(self.state.with_windows(new))
+                self.state.answer(rows)
+        self.state.bury(dead)
+        return Followed(rows, dead, labels)
+
+    def fallbacks(self, call: Call, reason: str) -> Answered:
+        """Return the fallback for a call, without the state."""
+        if call.table is None:
+            checked, records = self._read(call.records, 0), len(call.records)
+        else:
+            checked, records = self._valid(_of_table(call.table, 0)), len(call.table)
+        transactions = checked.transactions
+        scores = np.full(len(transactions), np.nan)
+        decided = {
+            **{name: transactions.column(name) for name in ANSWERED.names[:5]},
+            "score": pa.array(scores),
+            "rules": pa.nulls(len(transactions), ANSWERED.field("rules").type),
+            "reasons": pa.nulls(len(transactions), ANSWERED.field("reasons").type),
+            "model_id": pa.repeat(self._scorer.model_id, len(transactions)),
+            "features_as_of": _now(len(transactions)),
+            "degraded": pa.repeat(reason, len(transactions)),
+            **self._default(transactions),
+        }
+        rows = pa.RecordBatch.from_arrays(
+            [decided[name] for name in ANSWERED.names], schema=ANSWERED
+        )
+        places = np.asarray(transactions.column(POSITION))
+        return Answered(rows, places, _faults(0, checked), records)
+
+    def defaulted(
+        self, answered: pa.RecordBatch, late: npt.NDArray[np.bool_], reason: str
+    ) -> pa.RecordBatch:
+        """Return answers with the fallback's decisions where `late` (bool[n]) holds."""
+        default = self._default(answered)
+        mask = pa.array(late)
+        for name in ("decision", "flagged"):
+            place = answered.schema.get_field_index(name)
+            column = pc.if_else(mask, default[name], answered.column(name))
+            answered = answered.set_column(place, answered.schema.field(place), column)
+        return marked(answered, reason, mask)
+
+    def _default(self, transactions: pa.RecordBatch) -> dict[str, pa.Array]:
+        amounts = np.asarray(transactions.column("amount"), dtype=np.float64)
+        decisions = pa.array(self._fallback.decide(amounts), pa.string())
+        return {"decision": decisions, "flagged": pc.not_equal(decisions, APPROVE)}
+
+    def _recorded(
+        self,
+        checked: Arrived,
+        base: int,
+        records: int,
+        late: npt.NDArray[np.bool_] | None,
+        *,
+        features: bool,
+    ) -> Group:
+        transactions = checked.transactions
+        every = np.asarray(transactions.column(POSITION)) - base
+        new = self.state.deduplicated(transactions) if self._identified else transactions
+        places = every if len(new) == len(every) else np.asarray(new.column(POSITION)) - base
+        rows, block = self._nothing
+        if len(new):
+            rows, block = self._scored(self.state.with_windows(new))
+        if late is not None and late[places].any():
+            rows = self.defaulted(rows, late[places], TIMEOUT)
+        self.state.answer(rows)
+        self.state.bury(checked.dead)
+        known = _NOT_ONE if len(new) == len(every) else np.isin(every, places, invert=True)
+        return self._group(records, checked, base, rows, places, block, known, features=features)
+
+    def _group(
+        self,
+        records: int,
+        checked: Arrived,
+        base: int,
+        rows: pa.RecordBatch,
+        places: npt.NDArray[np.int64],
+        block: Block,
+        known: npt.NDArray[np.bool_],
+        *,
+        features: bool,
+    ) -> Group:
+        """Join new answers, those given before, and faults."""
+        new, new_places = rows, places
+        inputs = Features(self._features.names, block) if features else None
+        archived: dict[int, str] = {}
+        if known.any():
+            repeated = checked.transactions.filter(pa.array(known))
+            ids = repeated.column("transaction_id").to_pylist()
+            earlier, found = [], []
+            for place, name in zip(
+                (np.asarray(repeated.column(POSITION)) - base).tolist(), ids, strict=True
+            ):
+                answer = self.state.earlier(name)
+                if answer is None:
+                    archived[place] = name
+                else:
+                    earlier.append(answer)
+                    found.append(place)
+            places = np.concatenate((places, np.array(found, dtype=np.int64)))
+            order = np.argsort(places, kind="stable")
+            rows = pa.concat_batches([rows, *earlier]).take(pa.array(order))
+            places = places[order]
+            if inputs is not None:
+                # The model's input of an earlier answer is not kept.
+                absent = np.full((len(earlier), block.shape[1]), np.nan)
+                inputs = Features(inputs.names, np.concatenate((block, absent))[order])
+        faults = _faults(base, checked)
+        answered = Answered(rows, places, faults, records, inputs)
+        return Group(answered, archived, new, new_places, checked.dead)
+
+    def _checked(self, checked: Arrived, records: int) -> Arrived:
+        """Count records and their faults."""
+        count = self._count
+        count(ROWS_IN, records)
+        if len(checked.dead):
+            count(ROWS_DEAD, len(checked.dead))
+            for reason, rows in Counter(checked.dead.column("reason").to_pylist()).items():
+                count(DEAD_PREFIX + reason, rows)
+        if checked.skipped:
+            count(ROWS_TOMBSTONE, checked.skipped[TOMBSTONE])
+            count(ROWS_CORRECTION, checked.skipped[CORRECTION])
+        if checked.ahead is not None:
+            early = (checked.ahead > _SKEW) & ~checked.faulty
+            count(ROWS_AHEAD, int(np.count_nonzero(early)))
+        new = {doubt: rows for doubt, rows in checked.doubts.items() if rows}
+        if new:
+            for doubt, rows in new.items():
+                count(DOUBT_PREFIX + doubt, rows)
+            fresh = {doubt: rows for doubt, rows in new.items() if doubt not in self._doubts}
+            self._doubts |= set(fresh)
+            for warning in warnings_of(fresh, self._schema):
+                _LOG.warning("%s", warning)
+        return checked
+
+    def _read(self, records: Sequence[bytes], first: int) -> Arrived:
+        """Parse and validate JSON objects."""
+        if self._plain is not None:
+            latest = time.time_ns() // 1_000 + min(self.state.settings.ahead, _SKEW)
+            plain = self._plain.read(records, first, latest, _RAW.metadata)
+            if plain is not None:
+                return Arrived(plain, no_dead_letters(), None, _NOT_ONE)
+        return self._valid(self._raw(records, first))
+
+    def _valid(self, raw: pa.RecordBatch) -> Arrived:
+        """Parse and validate a raw batch."""
+        parsed = parse(raw, self._schema, labels=self._labels, registry=self._registry)
+        return validate_arrivals(
+            parsed,
+            self._schema,
+            labels=self._labels,
+            ahead=self.state.settings.ahead,
+            now=time.time_ns() // 1_000,
+        )
+
+    def _scored(
+        self, transactions: pa.RecordBatch, *, limited: bool = True
+    ) -> tuple[pa.RecordBatch, Block]:
+        """Score transactions with windows; return rows of `ANSWERED` and the model's input."""
+        use_one_thread()
+        why = self._degraded()
+        if why is not None:
+            transactions = _without_windows(transactions, self._velocity)
+        transactions = transactions.replace_schema_metadata(None)
+        decided, block = self._scorer.decide(transactions)
+        if limited:
+            decided = self.state.with_rules_limited(decided)
+            if muted := muted_in(decided):
+                self._count(RULES_MUTED, len(muted))
+                self._muted(muted)
+                decided = without_muted(decided)
+        scored = self._scorer.explain(decided, block)
+        self._count(ROWS_SCORED, len(scored))
+        self._count(ROWS_FLAGGED, scored.column("flagged").true_count)
+        rows = len(scored)
+        marks = pa.nulls(rows, pa.string()) if why is None else pa.repeat(why, rows)
+        arrays = [*scored.columns, _now(rows), marks]
+        return pa.RecordBatch.from_arrays(arrays, schema=ANSWERED), block
+
+    def _raw(self, records: Sequence[bytes], first: int) -> pa.RecordBatch:
+        rows = len(records)
+        positions = np.arange(first, first + rows, dtype=np.int64)
+        arrivals = np.full(rows, time.time_ns() // 1_000_000, dtype=np.int64)
+        arrays = [pa.array(positions), pa.array(records, pa.binary()), pa.array(arrivals)]
+        return pa.RecordBatch.from_arrays(arrays, schema=_RAW)
+
+
+#: Reason of a fallback.
+TIMEOUT = "timeout"
+
+
+def marked(
+    answered: pa.RecordBatch, reason: str, where: pa.BooleanArray | None = None
+) -> pa.RecordBatch:
+    """Return rows of `ANSWERED` that are degraded for a reason, where `where` holds."""
+    place = answered.schema.get_field_index("degraded")
+    marks = pa.repeat(reason, len(answered))
+    if where is not None:
+        marks = pc.if_else(where, marks, answered.column("degraded"))
+    return answered.set_column(place, answered.schema.field(place), marks)
+
+
+def _of_table(table: pa.RecordBatch, first: int) -> pa.RecordBatch:
+    """Return a raw batch of the rows of a table."""
+    positions = pa.array(np.arange(first, first + len(table)))
+    arrays = [*table.columns, positions]
+    return pa.RecordBatch.from_arrays(
+        arrays, schema=table.schema.append(_RAW.field(POSITION)).with_metadata(_RAW.metadata)
+    )
+
+
+def _now(rows: int) -> pa.Array:
+    return pa.array(np.full(rows, time.time_ns() // 1_000)).cast(EVENT_TIME)
+
+
+def _without_windows(transactions: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """Return transactions whose velocity features are unknown."""
+    unknown = pa.array(np.full(len(transactions), np.nan))
+    for name in names:
+        place = transactions.schema.get_field_index(name)
+        transactions = transactions.set_column(place, transactions.schema.field(place), unknown)
+    return transactions
+
+
+def _faults(base: int, checked: Arrived) -> dict[int, Fault]:
+    if not checked.faulty.any():
+        return {}
+    faults = dict.fromkeys(np.flatnonzero(checked.faulty).tolist(), _SKIPPED[TOMBSTONE])
+    if checked.skipped[CORRECTION]:
+        # Which of the skipped records were corrections is in neither batch.
+        faults = dict.fromkeys(faults, _SKIPPED[CORRECTION])
+    dead = checked.dead
+    for place, reason, detail in zip(
+        (np.asarray(dead.column("position")) - base).tolist(),
+        dead.column("reason").to_pylist(),
+        dead.column("detail").to_pylist(),
+        strict=True,
+    ):
+        faults[place] = fault_of(reason, detail)
+    return faults

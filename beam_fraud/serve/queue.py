@@ -1,0 +1,399 @@
+"""The queue between the event loop and the engine, which joins waiting calls to one commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.errors import FraudError
+from beam_fraud.serve.answers import Answered, answers_json
+from beam_fraud.serve.archive import find_answers
+from beam_fraud.serve.engine import TIMEOUT, Engine, Group, marked
+from beam_fraud.serve.metrics import Metrics, count
+from beam_fraud.serve.predictions import Call, Overloaded, Readiness, Unready
+from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
+
+_LOG = logging.getLogger(__name__)
+#: Rows of a group, unless one call has more.
+_GROUP_ROWS = 1_000
+#: Seconds between two looks at the archive and the journal.
+_TICK = 0.2
+#: Reasons of answers whose transaction could not be made durable, or not be scored.
+_NOT_STORED, _FAILED = "not_stored", "failed"
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Limits of time and load."""
+
+    #: Seconds from the arrival of a call to its fallback; None for no limit.
+    deadline: float | None = None
+    #: Rows that may wait for the engine; a call beyond is shed.
+    waiting_rows: int = 20_000
+    #: Seconds to finish accepted calls and deliver what waits, at the end.
+    drain: float = 10.0
+
+
+class _Entry:
+    """A call on its way."""
+
+    __slots__ = ("answered", "call", "future", "late", "rows", "since")
+
+    def __init__(self, call: Call, future: asyncio.Future[Answered]) -> None:
+        self.call = call
+        self.future = future
+        self.rows = len(call.records) if call.table is None else len(call.table)
+        self.since = time.perf_counter()
+        #: Whether the caller has its answer.
+        self.answered = False
+        #: Whether that was the fallback.
+        self.late = False
+
+
+#: Type: a call, its answers, and the records whose answer is in a file of the archive.
+_Result: TypeAlias = tuple[_Entry, Answered, dict[int, str]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of a followed topic."""
+
+    #: A raw batch (`sources.raw`).
+    raw: pa.RecordBatch
+    #: "topic:partition" to the offset of the next message.
+    positions: Mapping[str, int]
+    #: Called once they are durable.
+    done: Callable[[], None]
+
+
+class PredictionQueue:
+    """Answer calls by an engine in a thread of its own (`predictions.Predictions`).
+
+    Calls that arrive while a group is computed and committed are the next group: one micro-batch,
+    one commit. The event loop does not wait for the engine: a call whose deadline passes gets the
+    fallback, and its transaction is recorded as answered that way.
+
+    Args:
+      pace: limits of time and load.
+      metrics: receives times and outcomes.
+      about: what `/model` shows.
+      refused: returns why requests are refused at present, in words; or None.
+    """
+
+    def __init__(
+        self,
+        pace: Pace,
+        metrics: Metrics,
+        about: Mapping[str, object],
+        refused: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._pace = pace
+        self._metrics = metrics
+        self._about = dict(about)
+        self._refused = refused
+        self._queue: SimpleQueue[_Entry | Block | None] = SimpleQueue()
+        #: Taken from the queue, but not part of the group it was taken for.
+        self._held: list[_Entry | Block | None] = []
+        self._waiting = 0
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._failure: FraudError | None = None
+        self._lookups = set[asyncio.Future[None]]()
+        self._stopping = False
+        metrics.queue_depth = lambda: self._waiting
+
+    def start(self, engine: Engine) -> None:
+        """Start to answer."""
+        self._engine = engine
+        engine.state.start()
+        self._thread.start()
+
+    async def predict(self, call: Call) -> Answered:
+        """Answer a call.
+
+        Raises:
+          Overloaded: too many rows wait.
+          Unready: the state is not restored, or the server stops.
+        """
+        engine = self._engine
+        if engine is None or self._stopping:
+            raise Unready("the server stops" if self._stopping else "the state is being restored")
+        if (why := self._refused()) is not None:
+            raise Unready(why)
+        if self._waiting > self._pace.waiting_rows:
+            count(self._metrics.shed, "queue")
+            raise Overloaded()
+        loop = asyncio.get_running_loop()
+        entry = _Entry(call, loop.create_future())
+        self._waiting += entry.rows
+        self._queue.put(entry)
+        if self._pace.deadline is None or call.table is not None:
+            return await entry.future
+        timer = loop.call_later(self._pace.deadline, self._expire, engine, entry)
+        try:
+            return await entry.future
+        finally:
+            timer.cancel()
+
+    def follow(self, block: Block) -> None:
+        """Take rows of a topic, in any thread."""
+        self._queue.put(block)
+
+    def readiness(self) -> Readiness:
+        """Return whether calls are answered."""
+        reasons = [] if self._engine is not None else ["the state is being restored"]
+        if (why := self._refused()) is not None:
+            reasons.append(why)
+        if self._failure is not None:
+            reasons.append(f"the state cannot be written ({self._failure})")
+        return Readiness(not reasons, reasons)
+
+    def about(self) -> dict[str, object]:
+        """Return what `/model` shows."""
+        engine = self._engine
+        waiting = {} if engine is None else {"waiting": engine.state.waiting}
+        return {**self._about, **waiting}
+
+    def drain(self) -> None:
+        """Answer accepted calls, and make everything durable."""
+        self._stopping = True
+        if self._engine is None:
+            return
+        self._queue.put(None)
+        self._thread.join()
+        for name, rows in self._engine.state.close(self._pace.drain).items():
+            if rows:
+                _LOG.warning(
+                    "%s: %s rows wait in the state; the next server delivers them", name, rows
+                )
+
+    def close(self) -> None:
+        """Do nothing more: `drain` closes the state."""
+
+    def _expire(self, engine: Engine, entry: _Entry) -> None:
+        """Answer a call by the fallback, in the event loop."""
+        with self._lock:
+            if entry.answered:
+                return
+            entry.answered = entry.late = True
+        answers = engine.fallbacks(entry.call, TIMEOUT)
+        self._note(answers)
+        if not entry.future.done():
+            entry.future.set_result(answers)
+
+    def _run(self) -> None:
+        engine = self._engine
+        assert engine is not None
+        while True:
+            try:
+                first = self._held.pop() if self._held else self._queue.get(timeout=_TICK)
+            except Empty:
+                self._store(engine, engine.state.tick)
+                continue
+            if first is None:
+                return
+            if isinstance(first, Block):
+                self._follow(engine, first)
+            elif first.call.table is None and first.call.record:
+                self._answer(engine, self._joined(first))
+            else:
+                self._answer(engine, [first])
+
+    def _joined(self, first: _Entry) -> list[_Entry]:
+        """Return the calls that wait and may share a group."""
+        entries, rows = [first], first.rows
+        while rows < _GROUP_ROWS:
+            try:
+                entry = self._queue.get_nowait()
+            except Empty:
+                break
+            if (
+                not isinstance(entry, _Entry)
+                or entry.call.table is not None
+                or not entry.call.record
+                or rows + entry.rows > _GROUP_ROWS
+            ):
+                self._held.append(entry)
+                break
+            entries.append(entry)
+            rows += entry.rows
+        return entries
+
+    def _answer(self, engine: Engine, entries: list[_Entry]) -> None:
+        begun = time.perf_counter()
+        late = np.repeat([entry.late for entry in entries], [entry.rows for entry in entries])
+        try:
+            group = _computed(engine, entries, late if late.any() else None)
+        except Exception as error:
+            self._give_up(engine, entries, error)
+            return
+        computed = time.perf_counter()
+        recorded = entries[0].call.record
+        if recorded and not self._store(engine, engine.state.commit):
+            _amend(engine, group, marked(group.new, _NOT_STORED))
+        stored = time.perf_counter()
+        answered = group.answered
+        if not any(entry.call.features or entry.call.table is not None for entry in entries):
+            answered = replace(answered, encoded=answers_json(answered.rows))
+        delivered, overtaken = self._claimed(entries)
+        if recorded:
+            if overtaken and (now_late := _rows_of(overtaken, entries) & ~late).any():
+                rows = engine.defaulted(group.new, now_late[group.new_places], TIMEOUT)
+                _amend(engine, group, rows)
+            engine.state.forward(FLAGGED, group.new.filter(group.new.column("flagged")))
+            engine.state.forward(DEAD, group.dead)
+        stages = self._metrics.stages
+        for entry in entries:
+            stages["queue"].add(begun - entry.since)
+        stages["engine"].add(computed - begun)
+        stages["commit"].add(stored - computed)
+        self._note(answered)
+        self._deliver(entries, delivered, answered, group.archived)
+
+    def _claimed(self, entries: list[_Entry]) -> tuple[set[int], set[int]]:
+        """Return the numbers of the calls to answer, and of those that got the fallback."""
+        with self._lock:
+            late = {number for number, entry in enumerate(entries) if entry.answered}
+            for entry in entries:
+                entry.answered = True
+        return set(range(len(entries))) - late, late
+
+    def _deliver(
+        self,
+        entries: list[_Entry],
+        delivered: set[int],
+        answered: Answered,
+        archived: Mapping[int, str],
+    ) -> None:
+        results, start = list[_Result](), 0
+        for number, entry in enumerate(entries):
+            stop = start + entry.rows
+            if number in delivered:
+                part = answered if len(entries) == 1 else answered.part(start, stop)
+                own = {at - start: name for at, name in archived.items() if start <= at < stop}
+                results.append((entry, part, own))
+            start = stop
+        self._hand_over(entries, results)
+
+    def _hand_over(self, entries: list[_Entry], results: list[_Result]) -> None:
+        loop = entries[0].future.get_loop()
+        try:
+            loop.call_soon_threadsafe(self._set, entries, results)
+        except RuntimeError:
+            # The loop is closed, and so are the connections.
+            _LOG.debug("%d calls were answered after the server had stopped", len(entries))
+
+    def _set(self, entries: list[_Entry], results: list[_Result]) -> None:
+        """Hand answers to their callers, in the event loop."""
+        self._waiting -= sum(entry.rows for entry in entries)
+        for entry, answered, archived in results:
+            if entry.future.done():
+                # The caller has gone.
+                continue
+            if archived:
+                task = asyncio.ensure_future(self._look_up(entry, answered, archived))
+                self._lookups.add(task)
+                task.add_done_callback(self._lookups.discard)
+            else:
+                entry.future.set_result(answered)
+
+    async def _look_up(self, entry: _Entry, answered: Answered, archived: dict[int, str]) -> None:
+        """Add answers from files of the archive, which are read in another thread."""
+        assert self._engine is not None
+        scores = self._engine.state.settings.scores
+        try:
+            found = await asyncio.to_thread(find_answers, scores, set(archived.values()))
+            result: Answered | FraudError = answered.with_archived(archived, found)
+        except FraudError as error:
+            result = error
+        if entry.future.done():
+            return
+        if isinstance(result, FraudError):
+            entry.future.set_exception(result)
+        else:
+            entry.future.set_result(result)
+
+    def _give_up(self, engine: Engine, entries: list[_Entry], error: Exception) -> None:
+        """Answer by the fallback after a failure, and restore the state as of the last commit."""
+        unknown = not isinstance(error, FraudError)
+        _LOG.error("%d calls failed: %s", len(entries), error, exc_info=unknown)
+        engine.state.discard()
+        delivered, _ = self._claimed(entries)
+        results = list[_Result]()
+        for number, entry in enumerate(entries):
+            if number in delivered:
+                answers = engine.fallbacks(entry.call, _FAILED)
+                self._note(answers)
+                results.append((entry, answers, {}))
+        self._hand_over(entries, results)
+
+    def _follow(self, engine: Engine, block: Block) -> None:
+        followed = engine.follow(block.raw)
+        engine.state.move(block.positions)
+        while not self._store(engine, engine.state.commit):
+            time.sleep(_TICK)
+        engine.state.forward(FLAGGED, followed.new.filter(followed.new.column("flagged")))
+        engine.state.forward(DEAD, followed.dead)
+        if followed.labels is not None:
+            engine.state.forward(LABELS, followed.labels)
+        block.done()
+
+    def _store(self, engine: Engine, commit: Callable[[], None]) -> bool:
+        """Return whether the state could be written."""
+        try:
+            commit()
+        except FraudError as error:
+            if self._failure is None:
+                _LOG.error("answers go on, but are not stored: %s", error)
+            self._failure = error
+            return False
+        if self._failure is not None:
+            _LOG.info("the state can be written again: all answers are stored")
+            self._failure = None
+        return True
+
+    def _note(self, answered: Answered) -> None:
+        """Count outcomes."""
+        metrics, rows = self._metrics, answered.rows
+        for decision in rows.column("decision").to_pylist():
+            count(metrics.decisions, decision)
+        if rows.column("degraded").null_count < len(rows):
+            for reason in filter(None, rows.column("degraded").to_pylist()):
+                count(metrics.degraded, reason)
+        for fault in answered.faults.values():
+            count(metrics.errors, fault.code)
+
+
+def _computed(engine: Engine, entries: Sequence[_Entry], late: Mask | None) -> Group:
+    call = entries[0].call
+    if call.table is not None:
+        return engine.record_table(call.table, features=call.features)
+    if not call.record:
+        return engine.peek(call.records, features=call.features)
+    records = [record for entry in entries for record in entry.call.records]
+    return engine.record(records, late, features=any(entry.call.features for entry in entries))
+
+
+def _rows_of(numbers: set[int], entries: Sequence[_Entry]) -> Mask:
+    """Return which rows of a group belong to some of its calls; bool[n]."""
+    chosen = [number in numbers for number in range(len(entries))]
+    return np.repeat(chosen, [entry.rows for entry in entries])
+
+
+def _amend(engine: Engine, group: Group, rows: pa.RecordBatch) -> None:
+    """Record that callers get, or got, other answers than were computed."""
+    if len(rows):
+        engine.state.amend(rows)
+        group.amend(rows)

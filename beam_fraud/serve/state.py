@@ -1,0 +1,402 @@
+"""The durable state of a server: windows, ids, answers and what waits for other places."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
+from beam_fraud.features.hashing import IdHash
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.models.manifest import Thresholds
+from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
+from beam_fraud.schema.duration import DAY
+from beam_fraud.schema.stages import DEAD_LETTER, SCORED
+from beam_fraud.serve.answers import ANSWERED
+from beam_fraud.serve.backlog import Backlog, Deliver
+from beam_fraud.state.archive import ArchiveShard
+from beam_fraud.state.deduplicate import DeduplicateShard
+from beam_fraud.state.identity import checkpoint_hash
+from beam_fraud.state.local_shards import LocalShards
+from beam_fraud.state.rule_share import RuleShareShard
+from beam_fraud.state.shard import Shard, rows_from_bytes
+from beam_fraud.state.velocity import History, VelocityShard
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
+from beam_fraud.storage.checkpoint import FOREVER
+from beam_fraud.storage.journal import JournaledCheckpoint
+
+_LOG = logging.getLogger(__name__)
+#: Step of the answers that are in no part of the archive yet.
+_ANSWERS = "answers"
+#: First byte of its deltas: a group of answers, or the last group as it was answered in the end.
+_GROUP, _AMENDED = b"G", b"A"
+#: Backlogs, and their steps.
+FLAGGED, DEAD, LABELS = "flagged", "dead letters", "labels"
+#: Source of the records of requests, in ids and dead letters.
+SOURCE = "predict"
+#: Name of the time of the last commit, seconds of the epoch, among the positions.
+_COMMITTED = "committed at"
+
+#: Type: adds to a counter (`monitoring.counters`).
+Count = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class StateSettings:
+    """Settings of a server's state."""
+
+    #: File of the state.
+    checkpoint: Path
+    #: Directories of the archives of answers and of dead letters.
+    scores: Path
+    dead_letters: Path
+    #: The features, and the schema.
+    features: FeatureSet
+    #: Thresholds of the model, to decide again when a rule is muted.
+    thresholds: Thresholds
+    #: Rules, or None.
+    rules: RuleSet | None = None
+    #: Reads earlier transactions, which fill the windows of a new state; None without any.
+    history: History | None = None
+    #: Microseconds of event time for which ids are remembered.
+    dedupe_horizon: int = DAY
+    #: Microseconds that a transaction may be late and still see all its windows.
+    lateness: int = 0
+    #: Microseconds that an event may be ahead of its arrival.
+    ahead: int = 0
+    #: Share of an hour's rows from which a rule is muted; 1 mutes none.
+    rule_limit: float = RULE_LIMIT
+    #: Rows or seconds at which a Parquet file of the archive is finished.
+    roll_rows: int = 100_000
+    roll_seconds: float = 300.0
+    #: Backlog to its delivery.
+    deliveries: Mapping[str, Deliver] = field(default_factory=dict)
+    #: Directory of flagged rows, for a sink that is one; or None.
+    flagged: Path | None = None
+    #: Identity: settings that must not change for the life of the state.
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+class ServerState:
+    """The state, changed by one thread and committed by groups of requests.
+
+    Everything that a group changes is one commit: windows, ids, answers, dead letters, and the
+    flagged rows that wait for their sink.
+    """
+
+    def __init__(self, settings: StateSettings, count: Count) -> None:
+        """Restore the state.
+
+        Args:
+          settings: the settings.
+          count: adds to a counter.
+
+        Raises:
+          FraudError: it cannot be read or written, or is another server's.
+        """
+        self.settings = settings
+        self._checkpoint = JournaledCheckpoint(settings.checkpoint)
+        base = self._checkpoint.base
+        self.hashing: IdHash = checkpoint_hash(base)
+        base.claim(settings.about)
+        positions = base.positions()
+        #: Seconds of the epoch of the last commit; None for a new state.
+        self.committed_at = float(positions[_COMMITTED]) if _COMMITTED in positions else None
+        self._next = int(positions.get(SOURCE, "0"))
+        #: Positions of the followed topics: "topic:partition" to offset.
+        self.positions = {
+            name: position
+            for name, position in positions.items()
+            if name not in (SOURCE, _COMMITTED)
+        }
+        self._uncommitted: dict[str, str] = {}
+        self._steps = dict(self._shards(count))
+        for step, shards in self._steps.items():
+            shards.shard(0)
+            self._checkpoint.open[step, 0] = partial(shards.shard, 0)
+        self._scores = self._archive(SCORES, settings.scores, ANSWERED)
+        self._dead = self._archive(DEAD_LETTERS, settings.dead_letters, DEAD_LETTER)
+        self._flagged = (
+            None if settings.flagged is None else self._archive("sink", settings.flagged, SCORED)
+        )
+        self._backlogs = {
+            name: Backlog(name, self._checkpoint, deliver)
+            for name, deliver in settings.deliveries.items()
+        }
+        #: Answered rows that are in no step of the archive, by group.
+        self._unarchived: list[pa.RecordBatch] = []
+        #: How many of them are committed.
+        self._committed = 0
+        self._recent = _RecentAnswers()
+        self._restore_answers()
+        # A history is durable before the first request.
+        self._checkpoint.commit({}, fold=True)
+
+    @property
+    def stopped_for(self) -> float | None:
+        """Seconds since the last commit of an earlier process; None for a new state."""
+        return None if self.committed_at is None else max(time.time() - self.committed_at, 0.0)
+
+    def claim(self, about: Mapping[str, str]) -> None:
+        """Record, or check, what must not change for the life of the state.
+
+        Raises:
+          FraudError: it has changed.
+        """
+        self._checkpoint.base.claim(about)
+
+    def start(self) -> None:
+        """Start to deliver what waits."""
+        for backlog in self._backlogs.values():
+            backlog.start()
+
+    def numbers(self, records: int) -> int:
+        """Return the first of so many consecutive numbers, which no other record gets."""
+        first, self._next = self._next, self._next + records
+        return first
+
+    def deduplicated(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the transactions whose id is new, and remember it."""
+        return self._through("deduplicate", transactions)
+
+    def known(self, transactions: pa.RecordBatch) -> list[bool]:
+        """Return which transactions have an id that was answered."""
+        shards = self._steps.get("deduplicate")
+        if shards is None:
+            return [False] * len(transactions)
+        shard = shards.shard(0)
+        assert isinstance(shard, DeduplicateShard)
+        return list(shard.known(transactions).tolist())
+
+    def with_windows(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
+        """Add transactions to the windows, and velocity features to them; or labels."""
+        for step in self._velocity:
+            transactions = self._through(step, transactions)
+        return transactions
+
+    def with_windows_now(self, transaction: pa.RecordBatch) -> pa.RecordBatch:
+        """Add velocity features to one transaction, without changing the windows."""
+        for step in self._velocity:
+            shard = self._steps[step].shard(0)
+            assert isinstance(shard, VelocityShard)
+            transaction = shard.peek(transaction)
+        return transaction
+
+    def with_rules_limited(self, decided: pa.RecordBatch) -> pa.RecordBatch:
+        """Decide rows of muted rules again."""
+        return self._through("rules", decided)
+
+    def answer(self, answered: pa.RecordBatch) -> None:
+        """Keep answers, rows of `ANSWERED`."""
+        if not len(answered):
+            return
+        self._keep_answers(_GROUP, answered)
+        self._unarchived.append(answered)
+        self._recent.add(answered)
+
+    def amend(self, answered: pa.RecordBatch) -> None:
+        """Replace the last group of answers: some callers got another answer than was committed."""
+        self._keep_answers(_AMENDED, answered)
+        self._unarchived[-1] = answered
+        self._recent.add(answered)
+
+    def bury(self, dead: pa.RecordBatch) -> None:
+        """Keep dead letters."""
+        if len(dead):
+            self._dead.take(0, dead)
+
+    def move(self, positions: Mapping[str, int]) -> None:
+        """Note positions of followed topics for the next commit."""
+        self._uncommitted |= {name: str(position) for name, position in positions.items()}
+
+    def earlier(self, transaction_id: str) -> pa.RecordBatch | None:
+        """Return an earlier answer that is in memory, one row of `ANSWERED`."""
+        return self._recent.get(transaction_id)
+
+    def commit(self, *, fold: bool = False) -> None:
+        """Make all changes durable.
+
+        Raises:
+          FraudError: the disk does not take them; the next commit includes them.
+        """
+        fold = fold or self._checkpoint.due
+        if fold:
+            self._archive_answers()
+            for backlog in self._backlogs.values():
+                backlog.fold()
+        now = {SOURCE: str(self._next), _COMMITTED: f"{time.time():.3f}"}
+        self._checkpoint.commit(self._uncommitted | now, fold=fold)
+        self._uncommitted = {}
+        self._committed = len(self._unarchived)
+
+    def discard(self) -> None:
+        """Return to the last commit, after a failure."""
+        self._checkpoint.discard()
+        self._uncommitted = {}
+        del self._unarchived[self._committed :]
+
+    def forward(self, name: str, rows: pa.RecordBatch) -> None:
+        """Deliver committed rows in the background, if they have a place to go to."""
+        backlog = self._backlogs.get(name)
+        if backlog is not None:
+            backlog.add(rows)
+
+    def tick(self) -> None:
+        """Finish files of the archive that are old enough, and fold the journal if that is due."""
+        now = time.time()
+        for shards in self._archives:
+            list(shards.tick(now))
+        if self._checkpoint.due:
+            self.commit(fold=True)
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Backlog to the rows that wait in it."""
+        return {name: backlog.rows for name, backlog in self._backlogs.items()}
+
+    def close(self, seconds: float) -> dict[str, int]:
+        """Finish the archive, deliver what waits for at most so many seconds, and close.
+
+        Returns:
+          Backlog to the rows that still wait; the next server delivers them.
+        """
+        until = time.monotonic() + seconds
+        self._archive_answers()
+        for shards in self._archives:
+            shards.keep(0, shards.shard(0).finish())
+        waiting = {
+            name: backlog.stop(max(until - time.monotonic(), 0.0))
+            for name, backlog in self._backlogs.items()
+        }
+        self.commit(fold=True)
+        self._checkpoint.close()
+        return waiting
+
+    @property
+    def _archives(self) -> list[LocalShards]:
+        return [s for s in (self._scores, self._dead, self._flagged) if s is not None]
+
+    def _shards(self, count: Count) -> Iterator[tuple[str, LocalShards]]:
+        settings, hashing = self.settings, self.hashing
+        if settings.features.schema.role("transaction_id"):
+            horizon, counted = settings.dedupe_horizon, partial(count, ROWS_DUPLICATE)
+            yield self._local("deduplicate", lambda _: DeduplicateShard(horizon, counted, hashing))
+        self._velocity: list[str] = []
+        for number, (key, definitions) in enumerate(by_key(settings.features.velocity).items()):
+            step = f"velocity of {' and '.join(key)}"
+            self._velocity.append(step)
+            make = partial(
+                VelocityShard,
+                definitions=definitions,
+                hashing=hashing,
+                lateness=settings.lateness,
+                history=settings.history,
+                counted=partial(count, HISTORY_ROWS) if number == 0 else None,
+            )
+            yield self._local(step, make)
+        rules = settings.rules
+        if rules is not None and rules.raising and settings.rule_limit < 1:
+            remembered = settings.lateness + max(settings.ahead, DAY)
+            make_rules = partial(
+                RuleShareShard,
+                rules=rules,
+                thresholds=settings.thresholds,
+                limit=settings.rule_limit,
+                remembered=remembered,
+            )
+            yield self._local("rules", make_rules)
+
+    def _local(self, step: str, make: Callable[[int], Shard]) -> tuple[str, LocalShards]:
+        return step, LocalShards(make, step, self._checkpoint)
+
+    def _archive(self, step: str, directory: Path, schema: pa.Schema) -> LocalShards:
+        settings = self.settings
+        make = lambda shard: ArchiveShard(  # noqa: E731
+            directory, schema, shard, settings.roll_rows, settings.roll_seconds
+        )
+        shards = LocalShards(make, step, self._checkpoint)
+        shards.shard(0)
+        return shards
+
+    def _through(self, step: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+        shards = self._steps.get(step)
+        if shards is None:
+            return batch
+        rows = shards.take(0, batch)
+        if len(rows) == 1:
+            return rows[0]
+        return pa.concat_batches(rows) if rows else batch.slice(0, 0)
+
+    def _archive_answers(self) -> None:
+        """Pass answers to the archive, whose part they join."""
+        if not self._unarchived:
+            return
+        rows = pa.concat_batches(self._unarchived)
+        self._scores.take(0, rows)
+        flagged = rows.filter(rows.column("flagged"))
+        if self._flagged is not None and len(flagged):
+            self._flagged.take(0, scored_of(flagged))
+        self._unarchived = []
+        self._committed = 0
+        self._checkpoint.keep(_ANSWERS, 0, [], replaces=True)
+        # The others are in finished parts of the archive.
+        self._recent.settle(2 * self.settings.roll_rows)
+
+    def _keep_answers(self, kind: bytes, answered: pa.RecordBatch) -> None:
+        delta = kind + answered.serialize().to_pybytes()
+        self._checkpoint.keep(_ANSWERS, 0, [(delta, FOREVER)])
+
+    def _restore_answers(self) -> None:
+        for data in self._checkpoint.deltas(SCORES, 0):
+            # Rows of a part that is not finished; the archive checks the form.
+            if data[:1] == b"R":
+                self._recent.add(rows_from_bytes(data[9:]))
+        for data in self._checkpoint.deltas(_ANSWERS, 0):
+            rows = pa.ipc.read_record_batch(pa.py_buffer(data[1:]), ANSWERED)
+            if data[:1] == _AMENDED:
+                self._unarchived.pop()
+            self._unarchived.append(rows)
+        for rows in self._unarchived:
+            self._recent.add(rows)
+            self.forward(FLAGGED, rows.filter(rows.column("flagged")))
+
+
+def scored_of(answered: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows of `ANSWERED` as those of `stages.SCORED`."""
+    return pa.RecordBatch.from_arrays(answered.columns[: len(SCORED)], schema=SCORED)
+
+
+class _RecentAnswers:
+    """Answers in memory, found by their transaction id."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[pa.RecordBatch, int]] = {}
+        self._batches: deque[pa.RecordBatch] = deque()
+
+    def add(self, answered: pa.RecordBatch) -> None:
+        """Add answers."""
+        ids: Sequence[str] = answered.column("transaction_id").to_pylist()
+        self._rows.update((name, (answered, row)) for row, name in enumerate(ids))
+        self._batches.append(answered)
+
+    def get(self, transaction_id: str) -> pa.RecordBatch | None:
+        """Return an answer as a batch of one row."""
+        found = self._rows.get(transaction_id)
+        return None if found is None else found[0].slice(found[1], 1)
+
+    def settle(self, most: int) -> None:
+        """Forget all but so many of the newest answers."""
+        while len(self._rows) > most and len(self._batches) > 1:
+            oldest = self._batches.popleft()
+            for name in oldest.column("transaction_id").to_pylist():
+                found = self._rows.get(name)
+                if found is not None and found[0] is oldest:
+                    del self._rows[name]

@@ -1,0 +1,91 @@
+"""An engine and a queue in this process, for tests without HTTP."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from beam_fraud.decisions.rules.condition import vocabulary
+from beam_fraud.decisions.rules.toml import load_rules
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.frames.scoring import Scorer
+from beam_fraud.models.bundle import Bundle, open_bundle
+from beam_fraud.schema.duration import DAY
+from beam_fraud.serve.backlog import Deliver
+from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.fallback import Fallback
+from beam_fraud.serve.state import ServerState, StateSettings
+from beam_fraud.sources.source import find_history
+from beam_fraud.storage.urls import Place
+from beam_fraud.transforms.read import earlier_transactions
+from tests.serve.conftest import Served
+
+
+@dataclass
+class Running:
+    """Opens engines over one state."""
+
+    served: Served
+    directory: Path
+    deliveries: dict[str, Deliver] = field(default_factory=dict)
+    degraded: Callable[[], str | None] = lambda: None
+    counted: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def scores(self) -> Path:
+        return self.directory / "scores"
+
+    def engine(self) -> Engine:
+        """Restore the state, and return an engine."""
+        bundle = open_bundle(self.served.bundle)
+        schema = bundle.schema
+        rules = load_rules(
+            self.served.rules, vocabulary(schema, bundle.velocity_names(), scored=True)
+        )
+        features = bundle.features_in(schema, rules.columns)
+        settings = self._settings(bundle, features)
+        state = ServerState(replace(settings, rules=rules, rule_limit=1.0), self._count)
+        return Engine(
+            state,
+            Scorer(bundle, features, rules, 5),
+            Fallback.parse("approve<100,else=review"),
+            self._count,
+            degraded=lambda: self.degraded(),
+        )
+
+    def _settings(self, bundle: Bundle, features: FeatureSet) -> StateSettings:
+        for name in ("scores", "dead"):
+            (self.directory / name).mkdir(exist_ok=True, parents=True)
+        files = find_history(
+            Place.parse_all([self.served.history]), (), features.schema, labels=features.labels
+        )
+        history = partial(
+            earlier_transactions,
+            tuple(files),
+            features.schema,
+            features.labels,
+            count_left_out=False,
+        )
+        return StateSettings(
+            checkpoint=self.directory / "serve" / "state.db",
+            scores=self.scores,
+            dead_letters=self.directory / "dead",
+            features=features,
+            thresholds=bundle.thresholds,
+            history=history,
+            ahead=1_000 * 365 * DAY,
+            deliveries=self.deliveries,
+        )
+
+    def _count(self, name: str, rows: int) -> None:
+        self.counted[name] += rows
+
+
+def ids(rows: pa.RecordBatch | pa.Table) -> list[str]:
+    names: list[str] = rows.column("transaction_id").to_pylist()
+    return names

@@ -1,0 +1,296 @@
+"""The engine answers as `score` does, remembers what it answered, and survives a restart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import beam_fraud as bf
+from beam_fraud.schema.stages import SCORED
+from beam_fraud.serve.answers import Answered
+from beam_fraud.serve.archive import find_answers
+from beam_fraud.serve.engine import TIMEOUT, Engine
+from beam_fraud.serve.freshness import STALE
+from beam_fraud.serve.state import DEAD, FLAGGED, scored_of
+from tests.fn_runner import until
+from tests.serve.conftest import Served
+from tests.serve.running import Running, ids
+
+
+@pytest.fixture
+def running(served: Served, tmp_path: Path) -> Running:
+    return Running(served, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def expected(served: Served) -> pa.Table:
+    """The rows of `score`, in the order of the requests."""
+    table = bf.score(
+        pq.read_table(served.later), served.bundle, history=served.history, rules=served.rules
+    )
+    assert isinstance(table, pa.Table)
+    return table
+
+
+def answer(engine: Engine, *records: bytes) -> list[dict[str, object]]:
+    group = engine.record(records)
+    engine.state.commit()
+    answers: list[dict[str, object]] = json.loads(group.answered.json(array=True))
+    return answers
+
+
+def answered(engine: Engine, records: tuple[bytes, ...], sizes: list[int]) -> list[pa.RecordBatch]:
+    start, rows = 0, []
+    for size in sizes:
+        group = engine.record(records[start : start + size])
+        engine.state.commit()
+        rows.append(group.answered.rows)
+        start += size
+    return rows
+
+
+def test_rows_one_by_one_are_those_of_score(
+    running: Running, served: Served, expected: pa.Table
+) -> None:
+    engine = running.engine()
+    rows = answered(engine, served.records, [1] * len(served.records))
+    assert pa.Table.from_batches([scored_of(batch) for batch in rows]).equals(expected)
+    assert any(expected.column("flagged").to_pylist())
+    engine.state.close(1.0)
+    archived = pq.read_table(running.scores).select(SCORED.names).cast(SCORED)
+    assert archived.equals(expected)
+
+
+def test_a_withheld_row_changes_later_features(running: Running, served: Served) -> None:
+    """The negative control: the comparisons of this file find one missing row."""
+    account = json.loads(served.records[0])["CUSTOMER_ID"]
+    later = next(r for r in served.records[1:] if json.loads(r)["CUSTOMER_ID"] == account)
+    engine = running.engine()
+    without = engine.peek([later], features=True).answered.features
+    engine.record(served.records[:1])
+    with_it = engine.peek([later], features=True).answered.features
+    assert without is not None
+    assert with_it is not None
+    count = with_it.names.index("account_count_30d")
+    assert with_it.block[0, count] == without.block[0, count] + 1
+    engine.state.close(1.0)
+
+
+@settings(max_examples=5)
+@given(sizes=st.lists(st.integers(1, 90), min_size=10, max_size=40), restart=st.integers(0, 5))
+def test_groups_and_restarts_change_nothing(
+    served: Served,
+    expected: pa.Table,
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: list[int],
+    restart: int,
+) -> None:
+    running = Running(served, tmp_path_factory.mktemp("grouped"))
+    engine, start, rows = running.engine(), 0, []
+    for number, size in enumerate(sizes):
+        records = served.records[start : start + size]
+        if not records:
+            break
+        if number == restart:
+            # As if the process was killed: nothing is closed properly.
+            engine.state.commit()
+            engine.state._checkpoint.close()
+            engine = running.engine()
+        rows += answered(engine, records, [len(records)])
+        start += size
+    table = pa.Table.from_batches([scored_of(batch) for batch in rows])
+    assert table.equals(expected.slice(0, len(table)))
+    engine.state.close(1.0)
+    assert sorted(ids(pq.read_table(running.scores))) == sorted(ids(table))
+
+
+def test_an_id_that_comes_again_gets_its_answer(running: Running, served: Served) -> None:
+    engine = running.engine()
+    first, second = served.records[:2]
+    (before,) = answer(engine, first)
+    again, other, twice = answer(engine, first, second, second)
+    assert again == before
+    assert other == twice
+    assert running.counted["rows_duplicate"] == 2
+    # Also after a restart, by memory and by the archive.
+    engine.state.close(1.0)
+    engine = running.engine()
+    group = engine.record([second])
+    assert group.archived == {0: other["transaction_id"]}
+    found = find_answers(running.scores, {str(other["transaction_id"])})
+    complete = group.answered.with_archived(group.archived, found)
+    assert json.loads(complete.json(array=False)) == other
+    engine.state.close(1.0)
+
+
+def test_an_answer_that_the_archive_lost_is_a_fault(running: Running, served: Served) -> None:
+    engine = running.engine()
+    answer(engine, served.records[0])
+    engine.state.close(1.0)
+    for part in running.scores.glob("*.parquet"):
+        part.unlink()
+    engine = running.engine()
+    group = engine.record(served.records[:1])
+    found = find_answers(running.scores, set(group.archived.values()))
+    assert group.answered.with_archived(group.archived, found).problem().code == "duplicate"
+    engine.state.close(1.0)
+
+
+def test_a_score_alone_changes_nothing(
+    running: Running, served: Served, expected: pa.Table
+) -> None:
+    engine = running.engine()
+    for _ in range(2):
+        for record in served.records[:5]:
+            engine.peek([record])
+    group = engine.peek(served.records[:3])
+    alone = [engine.peek([record]).answered.rows for record in served.records[:3]]
+    assert scored_of(group.answered.rows).equals(scored_of(pa.concat_batches(alone)))
+    rows = answered(engine, served.records, [1] * len(served.records))
+    assert pa.Table.from_batches([scored_of(batch) for batch in rows]).equals(expected)
+    # A recorded transaction has its answer.
+    assert scored_of(engine.peek(served.records[:1]).answered.rows).equals(scored_of(rows[0]))
+    engine.state.close(1.0)
+
+
+def test_the_features_are_those_of_the_command(running: Running, served: Served) -> None:
+    engine = running.engine()
+    with_history = bf.features(
+        pq.read_table(served.later),
+        bf.load_bundle(served.bundle).schema,
+        history=served.history,
+    )
+    group = engine.record(served.records[:50], features=True)
+    assert group.answered.features is not None
+    for place, name in enumerate(group.answered.features.names):
+        mine = group.answered.features.block[:, place]
+        assert np.array_equal(mine, with_history.column(name).to_numpy()[:50], equal_nan=True)
+    (first, *_) = json.loads(group.answered.json(array=True))
+    assert set(first["features"]) == set(group.answered.features.names)
+
+
+def test_bad_records_cost_themselves_alone(running: Running, served: Served) -> None:
+    taken: dict[str, list[str]] = {DEAD: [], FLAGGED: []}
+    running.deliveries = {
+        DEAD: lambda rows: taken[DEAD].extend(rows.column("reason").to_pylist()),
+    }
+    engine = running.engine()
+    engine.state.start()
+    bad = json.loads(served.records[1]) | {"TX_AMOUNT": "much"}
+    records = [served.records[0], json.dumps(bad).encode(), b"{", served.records[2]]
+    good, wrong, broken, last = answer(engine, *records)
+    assert wrong["error"]["code"] == "wrong_type"
+    assert wrong["error"]["field"] == "TX_AMOUNT"
+    assert broken["error"]["code"] == "malformed"
+    assert "much" not in json.dumps(wrong)
+    assert "score" in good
+    assert "score" in last
+    assert running.counted["rows_in"] == 4
+    assert running.counted["rows_scored"] + running.counted["rows_dead"] == 4
+    engine.state.close(5.0)
+    dead = pq.read_table(running.directory / "dead")
+    assert dead.column("reason").to_pylist() == ["wrong_type", "malformed"]
+    assert dead.column("source").to_pylist() == ["predict", "predict"]
+    assert len(set(dead.column("position").to_pylist())) == 2
+
+
+def test_late_calls_are_recorded_with_the_fallback(running: Running, served: Served) -> None:
+    engine = running.engine()
+    late = np.array([True, False, True])
+    group = engine.record(served.records[:3], late)
+    engine.state.commit()
+    amounts = group.new.column("amount").to_pylist()
+    marks = group.new.column("degraded").to_pylist()
+    assert marks == [TIMEOUT, None, TIMEOUT]
+    for row in (0, 2):
+        decision = "approve" if amounts[row] < 100 else "review"
+        assert group.new.column("decision")[row].as_py() == decision
+    engine.state.close(1.0)
+
+
+def test_an_amended_group_is_what_the_archive_holds(running: Running, served: Served) -> None:
+    engine = running.engine()
+    group = engine.record(served.records[:2])
+    engine.state.commit()
+    amended = engine.defaulted(group.new, np.array([True, True]), TIMEOUT)
+    engine.state.amend(amended)
+    engine.state.commit()
+    engine.state._checkpoint.close()
+    engine = running.engine()
+    (answer_again, _) = answer(engine, *served.records[:2])
+    assert answer_again["degraded"] == TIMEOUT
+    engine.state.close(1.0)
+    assert pq.read_table(running.scores).column("degraded").to_pylist() == [TIMEOUT, TIMEOUT]
+
+
+def test_a_failed_group_leaves_no_trace(
+    running: Running, served: Served, expected: pa.Table
+) -> None:
+    engine = running.engine()
+    engine.record(served.records[:3])
+    engine.state.discard()
+    rows = answered(engine, served.records, [1] * len(served.records))
+    assert pa.Table.from_batches([scored_of(batch) for batch in rows]).equals(expected)
+    engine.state.close(1.0)
+
+
+def test_stale_windows_are_not_used(running: Running, served: Served) -> None:
+    running.degraded = lambda: STALE
+    engine = running.engine()
+    group = engine.record(served.records[:2], features=True)
+    assert group.answered.rows.column("degraded").to_pylist() == [STALE, STALE]
+    features = group.answered.features
+    assert features is not None
+    windows = [place for place, name in enumerate(features.names) if name.startswith("account_")]
+    assert windows
+    assert np.isnan(features.block[:, windows]).all()
+    engine.state.close(1.0)
+
+
+def test_flagged_rows_are_delivered_once_more_after_a_kill(
+    running: Running, served: Served, expected: pa.Table
+) -> None:
+    taken: list[str] = []
+    engine = running.engine()
+    rows = answered(engine, served.records, [100] * 4)
+    flagged = [name for batch in rows for name in ids(batch.filter(batch.column("flagged")))]
+    engine.state._checkpoint.close()
+    running.deliveries = {FLAGGED: lambda batch: taken.extend(ids(batch))}
+    engine = running.engine()
+    engine.state.start()
+    until(lambda: len(taken) >= len(flagged))
+    assert taken == flagged
+    assert flagged
+    engine.state.close(1.0)
+
+
+def test_an_arrow_table_is_answered_as_records_are(
+    running: Running, served: Served, expected: pa.Table
+) -> None:
+    engine = running.engine()
+    table = pq.read_table(served.later).drop_columns(["TX_FRAUD"]).combine_chunks()
+    group = engine.record_table(table.to_batches()[0])
+    assert scored_of(group.answered.rows).equals(expected.combine_chunks().to_batches()[0])
+    with pa.ipc.open_stream(group.answered.ipc()) as reader:
+        read = reader.read_all()
+    assert ids(read) == ids(expected)
+    assert read.column("error_code").null_count == len(read)
+    engine.state.close(1.0)
+
+
+def test_parts_of_a_group_are_the_answers_of_its_calls(running: Running, served: Served) -> None:
+    engine = running.engine()
+    group = engine.record([b"{", *served.records[:3], b"[]"], features=True)
+    whole: Answered = group.answered
+    parts = [whole.part(start, stop) for start, stop in ((0, 2), (2, 3), (3, 5))]
+    members = [member for part in parts for member in json.loads(part.json(array=True))]
+    assert members == json.loads(whole.json(array=True))
+    assert [part.errors for part in parts] == [1, 0, 1]
+    engine.state.close(1.0)

@@ -1,0 +1,228 @@
+"""Calls are joined, late ones get the fallback, and what was answered is what is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.metrics import Metrics
+from beam_fraud.serve.predictions import Call, Overloaded, Unready
+from beam_fraud.serve.queue import Pace, PredictionQueue
+from beam_fraud.serve.state import ServerState
+from beam_fraud.storage.checkpoint import LocalCheckpoint
+from tests.serve.conftest import Served
+from tests.serve.running import Running
+
+
+@pytest.fixture
+def running(served: Served, tmp_path: Path) -> Running:
+    return Running(served, tmp_path)
+
+
+class Slow:
+    """Holds an engine's work until it is let go."""
+
+    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered, self.go = threading.Event(), threading.Event()
+        compute, commit = engine.record, engine.state.commit
+        self._wanted = ""
+
+        def record(*args: object, **options: object) -> object:
+            self._held("record")
+            return compute(*args, **options)  # type: ignore[arg-type]
+
+        def committed(*, fold: bool = False) -> None:
+            commit(fold=fold)
+            self._held("commit")
+
+        monkeypatch.setattr(engine, "record", record)
+        monkeypatch.setattr(engine.state, "commit", committed)
+
+    def during(self, step: str) -> None:
+        """Hold the next call of a step."""
+        self._wanted = step
+        self.entered.clear()
+        self.go.clear()
+
+    def _held(self, step: str) -> None:
+        if step == self._wanted:
+            self._wanted = ""
+            self.entered.set()
+            assert self.go.wait(20)
+
+
+def served_by(
+    running: Running,
+    use: Callable[[PredictionQueue, Engine], Awaitable[None]],
+    pace: Pace | None = None,
+    metrics: Metrics | None = None,
+) -> Metrics:
+    """Answer calls by a queue while `use` runs, then drain it."""
+    metrics = metrics or Metrics()
+    queue = PredictionQueue(pace or Pace(), metrics, {"model_id": "m"})
+    engine = running.engine()
+
+    async def run() -> None:
+        queue.start(engine)
+        try:
+            await use(queue, engine)
+        finally:
+            await asyncio.to_thread(queue.drain)
+
+    asyncio.run(run())
+    return metrics
+
+
+def answer(answers: object) -> dict[str, object]:
+    one: dict[str, object] = json.loads(answers.json(array=False))  # type: ignore[attr-defined]
+    return one
+
+
+def archived(running: Running) -> dict[str, dict[str, object]]:
+    rows = pq.read_table(running.scores).to_pylist()
+    assert len({row["transaction_id"] for row in rows}) == len(rows)
+    return {row["transaction_id"]: row for row in rows}
+
+
+def test_calls_that_wait_are_one_commit(running: Running, served: Served) -> None:
+    metrics = Metrics()
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            slow = Slow(engine, patch)
+            slow.during("record")
+            first = asyncio.ensure_future(queue.predict(Call(served.records[:1])))
+            await asyncio.to_thread(slow.entered.wait, 20)
+            calls = [queue.predict(Call([record])) for record in served.records[1:40]]
+            others = asyncio.gather(*calls)
+            await asyncio.sleep(0)
+            before = sum(metrics.stages["commit"].counts)
+            slow.go.set()
+            answers = [await first, *await others]
+        assert sum(metrics.stages["commit"].counts) - before == 2
+        ids = [answer(one)["transaction_id"] for one in answers]
+        assert ids == [str(json.loads(record)["TRANSACTION_ID"]) for record in served.records[:40]]
+
+    served_by(running, use, metrics=metrics)
+    assert len(archived(running)) == 40
+
+
+@pytest.mark.parametrize("step", ["record", "commit"])
+def test_a_late_call_gets_the_fallback_which_is_recorded(
+    running: Running, served: Served, step: str
+) -> None:
+    """Whether the deadline passes before the engine begins, or while the disk is slow."""
+    got: list[dict[str, object]] = []
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            slow = Slow(engine, patch)
+            slow.during(step)
+            got.append(answer(await queue.predict(Call(served.records[:1]))))
+            slow.go.set()
+            got.append(answer(await queue.predict(Call(served.records[:1]))))
+
+    metrics = served_by(running, use, Pace(deadline=0.5))
+    first, again = got
+    assert first["degraded"] == again["degraded"] == "timeout"
+    assert first["decision"] == again["decision"]
+    assert first["score"] is None
+    assert again["score"] is not None
+    (row,) = archived(running).values()
+    assert row["degraded"] == "timeout"
+    assert row["decision"] == first["decision"]
+    assert metrics.degraded["timeout"] >= 1
+
+
+def test_a_queue_that_is_full_sheds(running: Running, served: Served) -> None:
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            slow = Slow(engine, patch)
+            slow.during("record")
+            first = asyncio.ensure_future(queue.predict(Call(served.records[:3])))
+            await asyncio.to_thread(slow.entered.wait, 20)
+            with pytest.raises(Overloaded):
+                await queue.predict(Call(served.records[3:4]))
+            slow.go.set()
+            await first
+        # Afterwards there is room again.
+        await queue.predict(Call(served.records[3:4]))
+
+    metrics = served_by(running, use, Pace(waiting_rows=2))
+    assert metrics.shed == {"queue": 1}
+    assert len(archived(running)) == 4
+
+
+def test_a_full_disk_is_marked_and_made_up_for(running: Running, served: Served) -> None:
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        def full(self: LocalCheckpoint, positions: object) -> None:
+            raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LocalCheckpoint, "commit", full)
+            marked = answer(await queue.predict(Call(served.records[:1])))
+            assert marked["degraded"] == "not_stored"
+            assert marked["score"] is not None
+            assert not queue.readiness().ready
+        assert "degraded" not in answer(await queue.predict(Call(served.records[1:2])))
+        assert queue.readiness().ready
+
+    served_by(running, use)
+    assert len(archived(running)) == 2
+
+
+def test_a_failure_costs_its_calls_alone(running: Running, served: Served) -> None:
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        def fails(*args: object, **options: object) -> object:
+            raise ZeroDivisionError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ServerState, "with_windows", fails)
+            failed = answer(await queue.predict(Call(served.records[:1])))
+            assert failed["degraded"] == "failed"
+            assert failed["decision"] in ("approve", "review")
+        whole = answer(await queue.predict(Call(served.records[:1])))
+        assert "degraded" not in whole
+
+    served_by(running, use)
+    assert len(archived(running)) == 1
+
+
+def test_an_answer_from_the_archive(running: Running, served: Served) -> None:
+    got: list[dict[str, object]] = []
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        got.append(answer(await queue.predict(Call(served.records[:1]))))
+
+    served_by(running, use)
+    served_by(running, use)
+    assert got[0] == got[1]
+
+
+def test_nothing_is_answered_before_and_after(running: Running, served: Served) -> None:
+    queue = PredictionQueue(Pace(), Metrics(), {})
+    with pytest.raises(Unready):
+        asyncio.run(queue.predict(Call(served.records[:1])))
+    assert not queue.readiness().ready
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        await asyncio.to_thread(queue.drain)
+        with pytest.raises(Unready):
+            await queue.predict(Call(served.records[:1]))
+
+    queue = PredictionQueue(Pace(), Metrics(), {})
+    engine = running.engine()
+
+    async def run() -> None:
+        queue.start(engine)
+        await use(queue, engine)
+
+    asyncio.run(run())
