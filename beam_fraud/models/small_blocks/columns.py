@@ -20,6 +20,19 @@ Floats = npt.NDArray[np.float64]
 Columns = Callable[[Floats], Floats]
 
 
+#: Larger numbers are infinite in the single precision of some trees, and refused there.
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class BeyondRangeError(Exception):
+    """A number that is left to the model itself, because the model refuses it or may refuse it."""
+
+
+def beyond_range(block: Floats) -> bool:
+    """Return whether a number is infinite, or would be in single precision."""
+    return bool((np.abs(block) > LARGEST).any())
+
+
 class Lookup:
     """What a fitted encoder makes of each value of one column."""
 
