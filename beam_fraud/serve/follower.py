@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pyarrow.compute as pc
 
@@ -46,6 +46,8 @@ class Follower:
         self._freshness = freshness
         self._room = threading.BoundedSemaphore(_BLOCKS_AHEAD)
         self._stopping = threading.Event()
+        #: Positions of the last block that is durable.
+        self._durable: Mapping[str, int] = {}
         #: The failure that ended it, or None.
         self.failure: FraudError | None = None
         self._wait = Wait(_LOG)
@@ -72,6 +74,7 @@ class Follower:
     def close(self) -> None:
         """Disconnect, after the blocks that were handed over are durable."""
         if self._feed is not None:
+            self._feed.commit(self._durable)
             self._feed.close()
 
     def _run(self) -> None:
@@ -95,6 +98,7 @@ class Follower:
         return self._feed
 
     def _read(self, feed: Feed) -> None:
+        feed.commit(self._durable)
         chunk = feed.next(_WAIT)
         if chunk is None:
             if feed.at_rest():
@@ -109,6 +113,7 @@ class Follower:
         def done() -> None:
             self._room.release()
             self._freshness.read(newest)
-            feed.commit(positions)
+            # Not to the group: that can wait for the poll of the other thread.
+            self._durable = positions
 
         self._take(Block(chunk.batch, positions, done))

@@ -202,7 +202,9 @@ def _follower(
     assert topics is not None
 
     def connect() -> Feed:
-        state.claim(topics.identity())
+        # The source of the state is its requests, whatever it follows.
+        identity = topics.identity()
+        state.claim({"topics": identity.pop("source"), **identity})
         source = topics.source(
             features.schema,
             features.labels,
