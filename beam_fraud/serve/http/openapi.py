@@ -222,9 +222,9 @@ def _parameters() -> Part:
         "request_id": {
             "name": "X-Request-ID",
             "in": "header",
-            "description": "Id of the request for logs and the answer; one is made without it, "
-            "and other characters are left out.",
-            "schema": {"type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9._-]*$"},
+            "description": "Id of the request for logs and the answer, up to 64 letters, digits "
+            "and `.`, `_`, `-`; other characters are left out, and one is made without it.",
+            "schema": {"type": "string"},
         },
     }
 
@@ -245,7 +245,7 @@ def _schemas(api: Api, limits: Limits) -> Part:
                 {
                     "type": "array",
                     "items": {"$ref": "#/components/schemas/Transaction"},
-                    "maxItems": limits.rows,
+                    "description": f"Up to {limits.rows:,} transactions.",
                 },
             ]
         },
