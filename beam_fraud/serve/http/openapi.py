@@ -166,6 +166,7 @@ def _paths(secured: bool) -> Part:
     }
     healthy = _get("healthz", "Whether the process answers.", _JSON, alive, secured=False)
     healthy["get"]["security"] = []
+    del healthy["get"]["responses"]["403"]
     return {
         "/predict": {"post": predict},
         "/healthz": healthy,

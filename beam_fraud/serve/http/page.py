@@ -9,23 +9,29 @@ from importlib.resources import files
 from typing import Any, TypeAlias
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 #: Type: an object of an OpenAPI document, or a row of the page.
 Part: TypeAlias = dict[str, Any]
 
 
-def page(document: Part) -> str:
+def page(document: Part, url: str) -> str:
     """Return the page of an OpenAPI document, as HTML.
 
     Args:
       document: as `openapi.document` returns it.
+      url: of the server, for an example of a call.
     """
     source = files("beam_fraud.serve.http").joinpath("templates/docs.html").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["prose"] = _prose
     schemas = document["components"]["schemas"]
+    predict, *others = _operations(document)
     return environment.from_string(source).render(
         info=document["info"],
-        operations=list(_operations(document)),
+        predict=predict,
+        others=others,
+        curl=_curl(document, url),
         schemas=[
             {
                 "name": name,
@@ -50,7 +56,6 @@ def _operations(document: Part) -> Iterator[Part]:
                 "method": method,
                 "summary": operation["summary"],
                 "description": operation.get("description", ""),
-                "curl": _curl(document, path) if "requestBody" in operation else "",
                 "parameters": [
                     {**one, "type": _type(one["schema"]), "description": _words(one)}
                     for one in parameters
@@ -97,14 +102,23 @@ def _words(part: Part) -> str:
     return words if default is None else f"{words} Default: {json.dumps(default)}."
 
 
-def _curl(document: Part, path: str) -> str:
-    """Return a call that works on the server itself."""
+def _curl(document: Part, url: str) -> str:
+    """Return a call that the server answers."""
     (example,) = document["components"]["schemas"]["Transaction"]["examples"]
-    lines = [f"curl http://127.0.0.1:8000{path}", "-H 'Content-Type: application/json'"]
+    lines = [f"curl {url}/predict", "-H 'Content-Type: application/json'"]
     if document["security"]:
         lines.append('-H "Authorization: Bearer $TOKEN"')
     lines.append(f"-d {shlex.quote(json.dumps(example))}")
     return " \\\n  ".join(lines)
+
+
+def _prose(text: str) -> Markup:
+    """Show what is between backticks as code."""
+    parts = map(escape, text.split("`"))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if odd % 2 else part
+        for odd, part in enumerate(parts)
+    )
 
 
 def _resolved(document: Part, part: Part) -> Part:

@@ -114,21 +114,21 @@ class HttpServer:
         self._predictions, self._limits = predictions, limits
         self._tokens = Tokens(tokens) if tokens.given else None
         self._ssl = _Certificates(listen) if listen.tls_cert is not None else None
-        described = document(api, limits, secured=tokens.given)
-        documents = Documents(msgspec.json.encode(described), page(described).encode())
-        self._log = AccessLog(log, lambda: _lost(metrics))
-        self._app = App(predictions, documents, limits, self._tokens, metrics, self._log)
-        self._connections = Connections(limits, self._app.note_refusal)
-        metrics.connections = lambda: len(self._connections.open)
         self._socket = _bound(listen)
-        self._server: _Uvicorn | None = None
-        self._stopped = False
         scheme = "https" if self._ssl else "http"
         host = f"[{listen.host}]" if ":" in listen.host else listen.host
         #: Port that is listened on.
         self.port: int = self._socket.getsockname()[1]
         #: URL of the server.
         self.url = f"{scheme}://{host}:{self.port}"
+        described = document(api, limits, secured=tokens.given)
+        documents = Documents(msgspec.json.encode(described), page(described, self.url).encode())
+        self._log = AccessLog(log, lambda: _lost(metrics))
+        self._app = App(predictions, documents, limits, self._tokens, metrics, self._log)
+        self._connections = Connections(limits, self._app.note_refusal)
+        metrics.connections = lambda: len(self._connections.open)
+        self._server: _Uvicorn | None = None
+        self._stopped = False
 
     def run(self, on_started: Callable[[], None] = lambda: None) -> None:
         """Answer requests until `stop`, then finish those in flight and drain the predictions.
