@@ -75,6 +75,10 @@ class EventClock:
         self._reached = np.array(state.reached, dtype=np.int64)
         self._open = np.array(state.open, dtype=np.int64)
 
+    def stands(self, rows: int) -> bool:
+        """Return whether so many more rows do not move the clock, whatever their times are."""
+        return len(self._open) + rows < self._block
+
     def after(self, times: Micros) -> int:
         """Return the clock's time after n more rows in order of arrival."""
         if self._computed is None or self._computed[0] is not times:

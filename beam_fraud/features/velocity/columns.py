@@ -143,7 +143,20 @@ def part_of(
 
 def _appended(transactions: Rows, columns: Mapping[str, npt.NDArray[np.float64]]) -> Rows:
     # At once: appended one by one, columns take ten times as long for a few rows.
-    described: pa.Schema = transactions.schema
-    fields = [*described, *(pa.field(name, pa.float64()) for name in columns)]
     arrays = [*transactions.columns, *map(pa.array, columns.values())]
-    return type(transactions).from_arrays(arrays, schema=pa.schema(fields, described.metadata))
+    described = _with_features(transactions.schema, tuple(columns))
+    return type(transactions).from_arrays(arrays, schema=described)
+
+
+#: Names of features to the last schema that they were added to, and the result.
+_described: dict[tuple[str, ...], tuple[pa.Schema, pa.Schema]] = {}
+
+
+def _with_features(schema: pa.Schema, names: tuple[str, ...]) -> pa.Schema:
+    """Return a schema with a float64 column for each name; the same for many batches in turn."""
+    before, described = _described.get(names, (None, None))
+    if before is None or not schema.equals(before, check_metadata=True):
+        fields = [*schema, *(pa.field(name, pa.float64()) for name in names)]
+        described = pa.schema(fields, schema.metadata)
+        _described[names] = schema, described
+    return described

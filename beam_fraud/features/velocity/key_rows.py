@@ -202,8 +202,9 @@ def _of_few(texts: pa.StringArray, hashing: IdHash) -> Hashes:
 
 
 def _times(times: pa.Array) -> Times:
+    whole = times.view(pa.int64())
     # Nulls become an arbitrary number.
-    return np.asarray(times.view(pa.int64()).fill_null(0), dtype=np.int64)
+    return np.asarray(whole.fill_null(0) if whole.null_count else whole, dtype=np.int64)
 
 
 def _array(transactions: pa.RecordBatch | pa.Table, name: str) -> pa.Array:

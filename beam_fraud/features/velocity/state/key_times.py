@@ -86,6 +86,10 @@ class KeyTimes:
         """Return the times of some rows, int64 of the shape of `rows`."""
         return (self.numbers[rows] & ((1 << self.frame.bits) - 1)) + self.frame.origin
 
+    def time(self, row: int) -> int:
+        """Return the time of a row."""
+        return (int(self.numbers[row]) & ((1 << self.frame.bits) - 1)) + self.frame.origin
+
     def slots(self) -> Integers:
         """Return the slots of all rows, int64[n]."""
         return self.numbers >> self.frame.bits

@@ -71,6 +71,15 @@ class KeySlots:
                 self._settle()
         return slots.astype(np.int64)
 
+    def find(self, key: int) -> int | None:
+        """Return the slot of a key, or None."""
+        wanted = np.uint64(key)
+        for keys, slots in ((self._keys, self._slots), (self._recent, self._recent_slots)):
+            place = int(keys.searchsorted(wanted))
+            if place < len(keys) and keys[place] == wanted:
+                return int(slots[place])
+        return None
+
     def keys(self) -> Hashes:
         """Return the key of every slot, uint64[count]."""
         self._settle()
@@ -184,6 +193,27 @@ class RowRuns:
         frame = self._frame(self.clock.after(rows.time))
         inside = first >= frame.origin and last < frame.end
         return frame if inside else Frame.around(first, last)
+
+    def takes(self, time: int, waiting: int, load: Load) -> bool:
+        """Return whether a row needs none of what batches may: no step of the clock, no late row,
+        none ahead, no large sums.
+
+        Args:
+          time: its event time.
+          waiting: number of rows before it that are in no run yet.
+          load: load of these rows and the row.
+        """
+        frame = self._frame(self.clock.at)
+        return (
+            frame.origin <= time < frame.end
+            and self.clock.stands(waiting + 1)
+            and not len(self.ahead)
+            and (self.load + load).fits
+        )
+
+    def slot(self, key: int) -> int | None:
+        """Return the slot of a key, or None if it has no rows."""
+        return self._slots.find(key)
 
     def slots(self, keys: Hashes) -> Integers:
         """Return the slots of a batch's keys, int64[n].

@@ -16,6 +16,13 @@ from beam_fraud.features.velocity.state.key_times import Frame, Integers
 from beam_fraud.features.velocity.state.known_frauds import KnownFrauds
 from beam_fraud.features.velocity.state.row_run import RowRun
 from beam_fraud.features.velocity.state.row_runs import RowRuns
+from beam_fraud.features.velocity.state.single_rows import (
+    MOST,
+    SINGLE,
+    SingleRows,
+    SingleScan,
+    load_of,
+)
 from beam_fraud.features.velocity.state.window_plan import WindowPlan
 from beam_fraud.features.velocity.state.window_scan import WindowScan
 from beam_fraud.features.velocity.window_totals import (
@@ -108,15 +115,18 @@ class KeyWindows:
         self._runs = RowRuns(self._plan, self._plan.horizon + lateness, clock)
         delay = self._plan.fraud_delay
         self._frauds = None if delay is None else KnownFrauds(delay)
+        self._single = SingleRows()
+        #: Whether single rows have a way of their own.
+        self._alone = all(SINGLE.issuperset(spec.aggregates) for spec in self.specs)
 
     @property
     def rows(self) -> int:
         """Number of stored rows."""
-        return len(self._runs)
+        return len(self._runs) + len(self._single)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory."""
+        """Bytes of memory, without the few rows that are in no run yet."""
         return self._runs.nbytes + (0 if self._frauds is None else self._frauds.nbytes)
 
     @property
@@ -144,6 +154,11 @@ class KeyWindows:
             if frauds is not None:
                 self.label(frauds)
             return {name: np.zeros(0) for spec in self.specs for name in spec.names}
+        if len(rows) == 1 and not (frauds is not None and len(frauds)):
+            single = self._update_single(rows, keep=keep)
+            if single is not None:
+                return single
+        self._settle()
         if not self._runs.fits(rows):
             return self._halves(rows, frauds, len(rows) // 2)
         cut = self._cut(rows, frauds)
@@ -189,9 +204,13 @@ class KeyWindows:
             self.label(frauds)
         if not len(rows):
             return
+        self._settle()
+        self._add(rows)
+
+    def _add(self, rows: KeyRows) -> None:
         if not self._runs.fits(rows):
             for part, _ in _divided(rows, None, len(rows) // 2):
-                self.add(part)
+                self._add(part)
             return
         slots, frame = self._runs.slots(rows.key), self._runs.frame(rows)
         numbers = frame.numbers(slots, rows.time)
@@ -219,8 +238,39 @@ class KeyWindows:
 
     def expire(self) -> None:
         """Expire rows that no window reaches, and merge all runs."""
+        self._settle()
         self._runs.expire()
         self._forget()
+
+    def _update_single(self, rows: KeyRows, *, keep: bool) -> dict[str, Feature] | None:
+        """Add one row; None if it needs the general way."""
+        runs, single = self._runs, self._single
+        key, time, amount = int(rows.key[0]), int(rows.time[0]), int(rows.amount[0])
+        load = single.load + load_of(amount)
+        if not (self._alone and len(single) < MOST and runs.takes(time, len(single), load)):
+            return None
+        scan = SingleScan(self._plan, time)
+        slot = runs.slot(key)
+        if slot is not None:
+            scan.add_runs(runs, slot)
+        before = [(at, paid) for other, at, paid in single if other == key]
+        scan.add_before(at for at, _ in before)
+        scan.add([*before, (time, amount)])
+        frauds = [
+            [int(known[0]) for known in self._frauds.counts(rows.key, rows.time, plan.windows)]
+            if plan.spec.needs_labels and self._frauds is not None
+            else ()
+            for plan in self._plan.specs
+        ]
+        if keep:
+            single.add(key, time, amount)
+        features = scan.features(amount, frauds)
+        return {name: np.array([feature]) for name, feature in features.items()}
+
+    def _settle(self) -> None:
+        """Put the rows that arrived one by one into a run."""
+        if len(self._single):
+            self._add(self._single.take())
 
     def _cut(self, rows: KeyRows, frauds: Frauds | None) -> int:
         """Return the row before which a batch must be divided, or 0.

@@ -1,0 +1,168 @@
+"""Windows of rows that arrive one by one.
+
+The arrays of `window_scan` take some 150 calls for a batch, which one row pays alone. Here one row
+takes a few calls for each run of earlier rows, and its features are computed from integers. Rows
+that came this way wait in a list until they are worth a run of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from beam_fraud.features.velocity.fixed_point import UNITS
+from beam_fraud.features.velocity.key_rows import KeyRows
+from beam_fraud.features.velocity.large_sums import Load
+from beam_fraud.features.velocity.state.key_times import Frame
+from beam_fraud.features.velocity.state.row_run import RowRun
+from beam_fraud.features.velocity.state.window_plan import WindowPlan
+from beam_fraud.schema.duration import SECOND
+
+#: Rows that wait at most: each costs the next rows a comparison.
+MOST = 32
+_NAN = float("nan")
+
+
+class SingleRows:
+    """Rows that are in no run yet, in order of arrival."""
+
+    def __init__(self) -> None:
+        #: Key, time and amount of each.
+        self._rows: list[tuple[int, int, int]] = []
+        self._load = Load()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        return iter(self._rows)
+
+    @property
+    def load(self) -> Load:
+        """Upper bounds of sums of the amounts."""
+        return self._load
+
+    def add(self, key: int, time: int, amount: int) -> None:
+        """Add the latest row."""
+        self._rows.append((key, time, amount))
+        self._load += load_of(amount)
+
+    def take(self) -> KeyRows:
+        """Return all rows, and forget them."""
+        keys, times, amounts = zip(*self._rows, strict=True)
+        self._rows, self._load = [], Load()
+        return KeyRows(
+            np.array(keys, dtype=np.uint64),
+            np.array(times, dtype=np.int64),
+            np.array(amounts, dtype=np.int64),
+        )
+
+
+def load_of(amount: int) -> Load:
+    """Return the load of one amount, units."""
+    size = float(abs(amount))
+    return Load(1, size, size * size)
+
+
+class SingleScan:
+    """The totals of one row's windows: at each age of a plan, of the rows up to that time.
+
+    Args:
+      plan: the windows, of counts, sums, frauds and previous rows alone.
+      time: event time of the row, microseconds.
+    """
+
+    def __init__(self, plan: WindowPlan, time: int) -> None:
+        self._plan = plan
+        self._time = time
+        self._moments = [time - age for age in plan.place]
+        self._counts = np.zeros(len(self._moments), dtype=np.int64)
+        self._amounts = np.zeros(len(self._moments), dtype=np.int64)
+        self._last = dict.fromkeys(plan.last, -1)
+        #: Origin to the needles of a frame that begins there.
+        self._needles: dict[int, np.ndarray] = {}
+
+    def add_runs(self, runs: Iterable[RowRun], slot: int) -> None:
+        """Add the rows of a slot in runs whose frames have equal bits."""
+        latest, place = self._moments[0], self._plan.place
+        for run in runs:
+            if latest < run.first:
+                continue
+            frame = run.keyed.frame
+            positions = run.keyed.numbers.searchsorted(self._needles_in(frame, slot), "right")
+            self._counts += positions
+            if run.prefix is not None:
+                self._amounts += run.prefix[positions]
+            for horizon, last in self._last.items():
+                before = int(positions[place[0]])
+                if before > positions[place[horizon]]:
+                    self._last[horizon] = max(last, run.keyed.time(before - 1))
+
+    def add(self, rows: Sequence[tuple[int, int]]) -> None:
+        """Add rows of the key, each a time and an amount; the row itself is one of them."""
+        for time, amount in rows:
+            for place, moment in enumerate(self._moments):
+                if time > moment:
+                    break
+                self._counts[place] += 1
+                self._amounts[place] += amount
+
+    def add_before(self, times: Iterable[int]) -> None:
+        """Note the times of rows of the key that arrived before this row."""
+        for time in times:
+            for horizon, last in self._last.items():
+                if self._time - horizon < time <= self._time:
+                    self._last[horizon] = max(last, time)
+
+    def features(self, amount: int, frauds: Sequence[Sequence[int]]) -> dict[str, float]:
+        """Return the features by name, in the order of the definitions.
+
+        Args:
+          amount: the row's, units.
+          frauds: known frauds in each window of each definition; empty for one without.
+        """
+        counts, amounts = self._counts.tolist(), self._amounts.tolist()
+        place, features = self._plan.place, dict[str, float]()
+        for plan, known in zip(self._plan.specs, frauds, strict=True):
+            for window, (start, end) in enumerate(plan.windows):
+                count = counts[place[end]] - counts[place[start]]
+                total = amounts[place[end]] - amounts[place[start]]
+                for name, aggregate in plan.features[window]:
+                    if aggregate == "seconds_since_last":
+                        last = self._last[plan.horizon]
+                        features[name] = _NAN if last < 0 else float(self._time - last) / SECOND
+                    elif aggregate == "risk":
+                        features[name] = known[window] / count if count else 0.0
+                    else:
+                        features[name] = _feature(aggregate, count, total, amount)
+        return features
+
+    def _needles_in(self, frame: Frame, slot: int) -> np.ndarray:
+        needles = self._needles.get(frame.origin)
+        if needles is None:
+            most, base = (1 << frame.bits) - 1, slot << frame.bits
+            # As `KeyTimes.positions` bounds them.
+            needles = self._needles[frame.origin] = np.array(
+                [base + min(max(moment - frame.origin, -1), most) for moment in self._moments],
+                dtype=np.int64,
+            )
+        return needles
+
+
+def _feature(aggregate: str, count: int, total: int, amount: int) -> float:
+    """Return what `window_totals.derive` does for these totals."""
+    match aggregate:
+        case "count":
+            return float(count)
+        case "sum":
+            return float(total) / UNITS
+        case "mean":
+            return float(total) / (count * UNITS) if count else _NAN
+        case "ratio":
+            return float(amount) * count / float(total) if total else _NAN
+    raise ValueError(aggregate)
+
+
+#: Aggregates of windows that a `SingleScan` computes.
+SINGLE = frozenset(("count", "sum", "mean", "ratio", "risk", "seconds_since_last"))
