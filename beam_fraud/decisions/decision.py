@@ -17,6 +17,9 @@ _DECISIONS = pa.array([APPROVE, REVIEW, DECLINE])
 #: int8: ranks of decisions, higher is more severe.
 _Codes = npt.NDArray[np.int8]
 _CODE = {APPROVE: 0, REVIEW: 1, DECLINE: 2}
+_NAMES, _REASONS = SCORED.names, SCORED.field("reasons").type
+#: Columns of the transactions.
+_OWN = _NAMES[:5]
 _LOWEST = np.iinfo(np.int64).min
 
 
@@ -41,14 +44,14 @@ def decide(
     """
     rows = len(transactions)
     columns = {
-        **{name: transactions.column(name) for name in SCORED.names[:5]},
+        **{name: transactions.column(name) for name in _OWN},
         "score": pa.array(scores),
-        "reasons": pa.nulls(rows, SCORED.field("reasons").type),
+        "reasons": pa.nulls(rows, _REASONS),
         "model_id": pa.repeat(model_id, rows),
         **decided_columns(scores, thresholds, fired),
     }
     schema = SCORED.with_metadata(transactions.schema.metadata)
-    return pa.RecordBatch.from_arrays([columns[name] for name in SCORED.names], schema=schema)
+    return pa.RecordBatch.from_arrays([columns[name] for name in _NAMES], schema=schema)
 
 
 def decided_columns(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beam_fraud.decisions.rules import program
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.expression import read_condition
 from beam_fraud.decisions.rules.program import ABSENT, UNKNOWN, Program, TextCodes
@@ -182,7 +183,7 @@ def test_rules_travel_to_workers() -> None:
     assert pickle.loads(pickle.dumps(rules)) == rules
 
 
-@pytest.mark.parametrize("rows", [3, 5_000])
+@pytest.mark.parametrize("rows", [3, 300, 5_000])
 def test_texts_are_found_whether_few_or_many_are_known(rows: int) -> None:
     known = [f"m{n}" for n in range(1_000)]
     codes = TextCodes(known)
@@ -198,6 +199,7 @@ def test_texts_are_found_whether_few_or_many_are_known(rows: int) -> None:
 
 def test_texts_with_equal_hashes_stay_distinct(monkeypatch: pytest.MonkeyPatch) -> None:
     """A real collision is too rare, so the hash here is the length alone."""
+    monkeypatch.setattr(program, "_FEW_ROWS", 0)
     monkeypatch.setattr(
         IdHash,
         "of",

@@ -32,12 +32,22 @@ def test_weekends_and_nights_are_those_of_the_zone(moments: list[datetime], zone
     assert is_night(times, zone).tolist() == [float(t.hour <= 6) for t in local]
 
 
-def test_categories_are_coded_by_their_list() -> None:
-    values = pa.array(["b", None, "a", "new", ""])
+@settings(deadline=None)
+@given(st.lists(st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))))
+def test_the_calendar_of_utc_reaches_before_the_epoch(moments: list[datetime]) -> None:
+    times = pa.array(moments, EVENT_TIME)
+    assert is_weekend(times).tolist() == [float(t.weekday() >= 5) for t in moments]
+    assert is_night(times).tolist() == [float(t.hour <= 6) for t in moments]
+
+
+@pytest.mark.parametrize("times", [1, 30])
+def test_categories_are_coded_by_their_list(times: int) -> None:
+    values = pa.array(["b", None, "a", "new", ""] * times)
     assert categories_of(values) == ("", "a", "b", "new")
     codes = code_categories(values, ("a", "b"))
-    np.testing.assert_array_equal(codes, [1.0, np.nan, 0.0, 2.0, 2.0])
+    np.testing.assert_array_equal(codes, [1.0, np.nan, 0.0, 2.0, 2.0] * times)
     assert code_categories(values, ()).tolist()[0] == 0.0
+    assert code_categories(pa.chunked_array([values]), ("a", "b")).tolist()[2] == 0.0
 
 
 def test_the_matrix_of_a_table_is_that_of_its_batches() -> None:

@@ -18,6 +18,7 @@ from beam_fraud.schema.stages import REASON, SCORED
 LEAST = 3
 #: Minimum share of further features in all that raised the score.
 SHARE = 0.05
+_FIELDS, _LISTED = list(REASON), SCORED.field("reasons").type
 
 
 def choose(contributions: Floats, most: int) -> npt.NDArray[np.int64]:
@@ -37,7 +38,7 @@ def choose(contributions: Floats, most: int) -> npt.NDArray[np.int64]:
     size, raised = np.abs(contributions), contributions > 0
     group = np.where(raised, 0, np.where(size > 0, 1, 2))
     order = np.lexsort((-size, group), axis=1)[:, :most].astype(np.int64)
-    ranked = np.take_along_axis(contributions, order, axis=1)
+    ranked = contributions[np.arange(len(order))[:, None], order]
     total = np.where(raised, contributions, 0.0).sum(axis=1, keepdims=True)
     first = np.arange(order.shape[1]) < LEAST
     selected = (first & (ranked != 0)) | ((ranked > 0) & (ranked >= SHARE * total))
@@ -59,7 +60,7 @@ class Reasons:
           most: maximum of reasons per row.
         """
         self._explainer = explainer
-        self._names = pa.array(features.names, pa.string())
+        self._names = features.names
         self._wording = Wording(features, typical)
         self._most = most
 
@@ -88,12 +89,11 @@ class Reasons:
         if not flagged.any():
             return scored
         reasons, counts = self._reasons(block[flagged])
-        lengths = np.zeros(len(flagged), dtype=np.int32)
-        lengths[flagged] = counts
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        column = pa.ListArray.from_arrays(
-            pa.array(offsets), reasons, type=SCORED.field("reasons").type, mask=pa.array(~flagged)
-        )
+        ends = np.zeros(len(flagged) + 1, dtype=np.int32)
+        ends[1:][flagged] = counts
+        np.cumsum(ends, out=ends)
+        mask = None if flagged.all() else pa.array(~flagged)
+        column = pa.ListArray.from_arrays(pa.array(ends), reasons, type=_LISTED, mask=mask)
         place = scored.schema.get_field_index("reasons")
         return scored.set_column(place, scored.schema.field(place), column)
 
@@ -101,21 +101,24 @@ class Reasons:
         """Return the reasons of all rows, concatenated, and the number per row."""
         contributions = self._explainer.contributions(block)
         chosen = choose(contributions, self._most)
-        row, rank = np.nonzero(chosen >= 0)
+        found = chosen >= 0
+        row, rank = np.nonzero(found)
         feature = chosen[row, rank]
         value, contribution = block[row, feature], contributions[row, feature]
         total = block[row, self._wording.totals[feature]]
-        arrays = (feature, value, total, contribution)
+        places = feature.tolist()
         text = [
             self._wording.text(at, number, of, lowers=added < 0)
-            for at, number, of, added in zip(*(column.tolist() for column in arrays), strict=True)
+            for at, number, of, added in zip(
+                places, value.tolist(), total.tolist(), contribution.tolist(), strict=True
+            )
         ]
         columns = [
-            self._names.take(pa.array(feature)),
+            pa.array([self._names[at] for at in places], pa.string()),
             pa.array(value, from_pandas=True),
             pa.array(contribution),
             pa.array(text, pa.string()),
             pa.repeat(self._explainer.approximate, len(text)),
         ]
-        reasons = pa.StructArray.from_arrays(columns, fields=list(REASON))
-        return reasons, np.count_nonzero(chosen >= 0, axis=1)
+        reasons = pa.StructArray.from_arrays(columns, fields=_FIELDS)
+        return reasons, found.sum(axis=1)

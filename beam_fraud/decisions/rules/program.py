@@ -36,6 +36,8 @@ from beam_fraud.features.matrix import FeatureSet, numeric_feature
 UNKNOWN, ABSENT = -1, -2
 
 Codes = npt.NDArray[np.int32]
+#: Rows up to which a dictionary is faster than the calls of Arrow: 5 microseconds for 30 to 130.
+_FEW_ROWS = 64
 
 
 class TextCodes:
@@ -66,6 +68,10 @@ class TextCodes:
 
     def of(self, column: pa.StringArray) -> Codes:
         """Return int32[n]: code of each text of a column."""
+        if len(column) <= _FEW_ROWS:
+            texts = column.to_pylist()
+            known = [ABSENT if t is None else self._codes.get(t, UNKNOWN) for t in texts]
+            return np.array(known, dtype=np.int32)
         # Arrow rehashes all texts at every call: too slow for a long list and few rows.
         few = len(self._texts) <= 2 * len(column) or not self._distinct
         codes = self._looked_up(column) if few else self._searched(column)
