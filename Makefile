@@ -1,7 +1,7 @@
 # Every target alone is enough on a machine with Python 3.11 or newer: it makes .venv first.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak lint types format options bench results constraints clean
+.PHONY: help demo installed jars prism test soak lint types format options bench results constraints clean
 
 # The first Python that is new enough; `make PYTHON=... test` takes another.
 PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
@@ -17,6 +17,11 @@ help: ## Show this list.
 
 demo: $(VENV)/.installed ## Simulate, train, score and alert, in under a minute after the installation.
 	@$(BIN)/beam-fraud demo
+
+# What `make test` installs, builds and downloads first, in parts that CI makes side by side.
+installed: $(VENV)/.installed-dev
+jars prism:
+	@$(PYTHON) -m tests.requirements $@
 
 # In the order of tests/conftest.py, which has the long tests of whole runners first: left to the end,
 # they would keep one core busy alone.

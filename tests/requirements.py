@@ -1,6 +1,8 @@
 """Programs, parts of programs and extras that some tests need.
 
 What is missing skips a test with the reason on a user's machine and fails it in CI (`CI=true`).
+`python -m tests.requirements jars` and `... prism` fetch what tests would fetch themselves: CI does
+so while it installs. It runs in a Python without any package.
 """
 
 from __future__ import annotations
@@ -8,24 +10,25 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 
-import pytest
-
 from beam_fraud.errors import Code, FraudError
-from deploy.flink.job_server_jar import patched_class_path
+from deploy.flink.job_server_jar import job_server_jar, patched_class_path
 from deploy.java import class_path
-from deploy.postgres.server import program as server_program
 
-DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
+ROOT = Path(__file__).resolve().parents[1]
+DEPLOY = ROOT / "deploy"
+#: Beam's version that `make` installs.
+_BEAM = re.findall("(?m)^apache-beam==(.+)$", (ROOT / "constraints.txt").read_text("utf-8"))[0]
 #: The environment that pytest was started in. Tests change theirs; downloads and the servers that
 #: tests share get this one.
 ENVIRONMENT: Mapping[str, str] = MappingProxyType(dict(os.environ))
@@ -61,7 +64,7 @@ def need_kafka() -> None:
     """Download a Kafka broker's jars, once on a machine."""
     need("java")
     need("mvn")
-    _need_fetched(class_path, DEPLOY / "kafka/pom.xml")
+    _need_fetched("mvn", class_path, DEPLOY / "kafka/pom.xml")
 
 
 def need_flink() -> None:
@@ -69,7 +72,7 @@ def need_flink() -> None:
     need("java")
     need("javac")
     need("mvn")
-    _need_fetched(patched_class_path, DEPLOY / "flink/cluster.xml")
+    _need_fetched("mvn", patched_class_path, DEPLOY / "flink/cluster.xml")
 
 
 def need_job_server() -> None:
@@ -77,29 +80,29 @@ def need_job_server() -> None:
     need("java")
     need("javac")
     need("mvn")
-    _need_fetched(patched_class_path, DEPLOY / "flink/pom.xml")
+    _need_fetched("mvn", patched_class_path, DEPLOY / "flink/pom.xml")
 
 
 def need_prism() -> Path:
     """Build Beam's Prism runner from its Go module in some minutes, once on a machine."""
-    binary = _cache_directory() / f"prism-{version('apache-beam')}" / "prism"
+    binary = _cache_directory() / f"prism-{_BEAM}" / "prism"
     if not binary.exists():
-        _need_fetched(_build_prism, binary, need("go"))
+        _need_fetched("go", _build_prism, binary, need("go"))
     return binary
 
 
-def _need_fetched(fetch: Callable[..., object], *arguments: object) -> None:
-    if (reason := _fetch_failure(fetch, *arguments)) is not None:
+def _need_fetched(by: str, fetch: Callable[..., object], *arguments: object) -> None:
+    if (reason := _fetch_failure(by, fetch, *arguments)) is not None:
         missing(reason)
 
 
 @cache
-def _fetch_failure(fetch: Callable[..., object], *arguments: object) -> str | None:
+def _fetch_failure(by: str, fetch: Callable[..., object], *arguments: object) -> str | None:
     """Return why a download failed; try once, because each attempt may take minutes."""
     caches = _cache_directory()
     caches.mkdir(parents=True, exist_ok=True)
-    # One process at a time: Maven's repository is not made for two that write.
-    with started_environment(), (caches / "fetch.lock").open("w") as lock:
+    # One process of a kind at a time: Maven's repository is not made for two that write.
+    with started_environment(), (caches / f"{by}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             fetch(*arguments)
@@ -111,7 +114,8 @@ def _fetch_failure(fetch: Callable[..., object], *arguments: object) -> str | No
 def _build_prism(binary: Path, go: Path) -> None:
     if binary.exists():
         return
-    module = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{version('apache-beam')}"
+    print(f"Go builds Beam's Prism {_BEAM}, once", file=sys.stderr)
+    module = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{_BEAM}"
     binary.parent.mkdir(exist_ok=True)
     # Beside its place and moved there whole: another run may look at the same time.
     with tempfile.TemporaryDirectory(dir=binary.parent) as building:
@@ -135,7 +139,11 @@ def _cache_directory() -> Path:
 
 
 def missing(what: str) -> None:
-    """Skip the test, or fail it in CI."""
+    """Skip the test, or fail it in CI; end a process that is no test."""
+    if "pytest" not in sys.modules:
+        sys.exit(what)
+    import pytest
+
     says = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
     says(what)
 
@@ -143,8 +151,10 @@ def missing(what: str) -> None:
 @contextmanager
 def postgres_home() -> Iterator[Path]:
     """A directory for a PostgreSQL server, which may run as another user than pytest."""
+    from deploy.postgres.server import program
+
     try:
-        server_program("initdb")
+        program("initdb")
     except FraudError as error:
         missing(str(error))
     with tempfile.TemporaryDirectory(prefix="beam-fraud-postgres-") as directory:
@@ -160,3 +170,18 @@ def need_module(module: str, extra: str) -> None:
         result = None
     if result is None:
         missing(f"pip install 'beam-fraud[{extra}]'")
+
+
+def main(kind: str) -> None:
+    """Fetch the "jars" of Kafka and Flink, or Beam's "prism"."""
+    if kind == "prism":
+        need_prism()
+    else:
+        need_kafka()
+        need_flink()
+        need_job_server()
+        _need_fetched("mvn", job_server_jar)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -119,25 +119,55 @@ def test_a_file_that_leaves_a_variable_changed_fails(
     assert "1 passed, 1 error" in said
 
 
-def test_ci_runs_in_an_empty_home_with_the_caches_of_downloads(tmp_path: Path) -> None:
+#: What CI installs and checks, each in a process of its own.
+INSTALLED, CHECKED = {"installed", "jars", "prism"}, {"test", "lint types"}
+
+
+def ci_run(directory: Path, failing: str = "") -> tuple[int, list[list[str]]]:
+    """Run CI with programs that do nothing; return its exit code and the calls of `make`."""
     programs = {
         ".ci/install": "",
         "bin/go": 'echo "$HOME/$2"',
-        "bin/make": f'echo "$*: $(ls -A "$HOME" | wc -l) $HOME $GOCACHE $CI" >>{tmp_path}/calls',
+        "bin/make": f"""echo "$*: $(ls -A "$HOME" | wc -l) $HOME $GOCACHE $CI" >>{directory}/calls
+[ "$*" != "{failing}" ]""",
     }
     for name, body in programs.items():
-        file = tmp_path / name
+        file = directory / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"#!/bin/sh\n{body}\n")
         file.chmod(0o755)
-    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home/of_luck").touch()
-    changed = {"HOME": f"{tmp_path}/home", "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
-    subprocess.run([tmp_path / ".ci/run"], env={**os.environ, **changed}, check=True)
-    calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
-    assert [" ".join(call[:-4]) for call in calls] == ["test:", "lint types:"]
-    for *_, entries, home, cache, ci in calls:
+    shutil.copy(ROOT / ".ci/run", directory / ".ci/run")
+    (directory / "home").mkdir()
+    (directory / "home/of_luck").touch()
+    changed = {"HOME": f"{directory}/home", "PATH": f"{directory}/bin:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [directory / ".ci/run"],
+        env={**os.environ, **changed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert bool(failing) == ("failed: " in done.stderr)
+    lines = (directory / "calls").read_text().splitlines()
+    return done.returncode, [line.rsplit(maxsplit=4) for line in lines]
+
+
+def test_ci_runs_in_an_empty_home_with_the_caches_of_downloads(tmp_path: Path) -> None:
+    code, calls = ci_run(tmp_path)
+    assert code == 0
+    targets = [target.rstrip(":") for target, *_ in calls]
+    assert (set(targets[:3]), set(targets[3:])) == (INSTALLED, CHECKED)
+    assert len(targets) == 5
+    for _, entries, home, cache, ci in calls:
         assert (entries, cache, ci) == ("0", f"{tmp_path}/home/GOCACHE", "true")
-        assert home != changed["HOME"]
+        assert home != f"{tmp_path}/home"
         assert not Path(home).exists(), "it is left behind"
+
+
+@pytest.mark.parametrize("failing", [*sorted(CHECKED), "jars", "prism", "installed"])
+def test_ci_fails_if_one_of_its_parts_fails(tmp_path: Path, failing: str) -> None:
+    code, calls = ci_run(tmp_path, failing)
+    assert code != 0
+    targets = {target.rstrip(":") for target, *_ in calls}
+    # Nothing is checked that is not wholly installed; what runs beside a failure ends first.
+    assert targets == INSTALLED | (CHECKED if failing in CHECKED else set())
