@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from beam_fraud.models.calibration import Calibrated, Isotonic, Platt
 from beam_fraud.models.estimators.imported import ImportedClassifier
@@ -237,6 +238,16 @@ def test_a_model_that_changed_a_bit_is_not_used() -> None:
     reason = Predictor.of(other, LATER.matrix[:100]).reason
     assert "RandomForestClassifier" in reason
     assert "differ" in reason
+
+
+def test_the_threads_of_other_code_stay_as_they_are() -> None:
+    model, data, _ = fitted("logistic")
+    with threadpool_limits(2):
+        before = threadpool_info()
+        predict = Predictor.of(model, data.matrix[:20])
+        predict(data.matrix[:1])
+        predict(data.matrix)
+        assert threadpool_info() == before
 
 
 def test_an_unknown_model_predicts_by_itself() -> None:

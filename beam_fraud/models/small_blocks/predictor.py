@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
 
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.calibration import Calibrated
@@ -40,7 +41,7 @@ from beam_fraud.models.estimators.ensemble import (
 from beam_fraud.models.estimators.imported import ImportedClassifier, LightGBMBooster
 from beam_fraud.models.foreign import reason_of
 from beam_fraud.models.network.classifier import KerasClassifier
-from beam_fraud.models.predict import predict_scores, use_one_thread
+from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
 from beam_fraud.models.resampling.bagging import Bagged
 from beam_fraud.models.resampling.under import PriorCorrected, corrected
@@ -107,14 +108,13 @@ class Predictor:
           probe: float64[n, features], n > 0, such as `probing_rows`; the fast form has to give
             these rows, and others at and beyond the thresholds of its trees, the model's scores.
         """
-        use_one_thread()
         features = probe.shape[1]
         try:
             form = _form(model)
         except Exception as error:  # private parts of other versions may raise anything
             return cls(model, features, None, reason_of(error), absent=False)
-        # Extreme numbers overflow, in both forms.
-        with np.errstate(all="ignore"):
+        # Extreme numbers overflow, in both forms. Sums of BLAS depend on its threads.
+        with np.errstate(all="ignore"), threadpool_limits(1):
             absent = _takes(model, np.full((1, features), np.nan))
             extreme = [row for row in _extreme_rows(features) if _takes(model, row)]
             rows = np.concatenate([probe, *extreme, _edge_rows(form.thresholds, probe)])
@@ -133,6 +133,8 @@ class Predictor:
     def __call__(self, block: Floats) -> Floats:
         """Return the scores of `predict_scores(model, block)`, in every bit.
 
+        As before that function, `use_one_thread` limits the threads of a calling thread.
+
         Args:
           block: float64[n, features], C-contiguous, NaN where a value is absent.
         """
@@ -140,7 +142,6 @@ class Predictor:
         if form is not None and len(block) <= form.most_rows and self._fits(block):
             with suppress(BeyondRangeError):
                 return form.scores(block)
-        use_one_thread()
         return predict_scores(self._model, block)
 
     def _fits(self, block: Floats) -> bool:
