@@ -201,7 +201,7 @@ class Engine:
         return Followed(rows, dead, labels)
 
     def fallbacks(self, call: Call, reason: str) -> Answered:
-        """Return the fallback for a call, without the state."""
+        """Return the fallback for a call, in any thread; a repeat gets the answer of before."""
         if call.table is None:
             checked, records = self._read(call.records, 0), len(call.records)
         else:
@@ -222,7 +222,18 @@ class Engine:
             [decided[name] for name in ANSWERED.names], schema=ANSWERED
         )
         places = np.asarray(transactions.column(POSITION))
-        return Answered(rows, places, _faults(0, checked), records)
+        return Answered(self._or_given(rows), places, _faults(0, checked), records)
+
+    def _or_given(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Return n answers, or those that were given to the same transactions before."""
+        if not self._identified:
+            return rows
+        given = [self.state.given(name) for name in rows.column("transaction_id").to_pylist()]
+        if not any(given):
+            return rows
+        return pa.concat_batches(
+            [rows.slice(row, 1) if one is None else one for row, one in enumerate(given)]
+        )
 
     def defaulted(
         self, answered: pa.RecordBatch, late: npt.NDArray[np.bool_], reason: str

@@ -252,6 +252,7 @@ class PredictionQueue:
             if overtaken and (now_late := _rows_of(overtaken, entries) & ~late).any():
                 rows = engine.defaulted(group.new, now_late[group.new_places], TIMEOUT)
                 _amend(engine, group, rows)
+            engine.state.sent()
             engine.state.forward(FLAGGED, group.new.filter(group.new.column("flagged")))
             engine.state.forward(DEAD, group.dead)
         stages = self._metrics.stages
@@ -344,6 +345,7 @@ class PredictionQueue:
         engine.state.move(block.positions)
         while not self._store(engine, engine.state.commit):
             time.sleep(_TICK)
+        engine.state.sent()
         engine.state.forward(FLAGGED, followed.new.filter(followed.new.column("flagged")))
         engine.state.forward(DEAD, followed.dead)
         if followed.labels is not None:

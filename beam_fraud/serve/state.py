@@ -135,6 +135,8 @@ class ServerState:
         self._unarchived: list[pa.RecordBatch] = []
         #: How many of them are committed.
         self._committed = 0
+        #: The last group, while its callers have no answer.
+        self._unsent: pa.RecordBatch | None = None
         self._recent = _RecentAnswers()
         self._restore_answers()
         # A history is durable before the first request.
@@ -200,6 +202,7 @@ class ServerState:
             return
         self._keep_answers(_GROUP, answered)
         self._unarchived.append(answered)
+        self._unsent = answered
         self._recent.add(answered)
 
     def amend(self, answered: pa.RecordBatch) -> None:
@@ -219,7 +222,18 @@ class ServerState:
 
     def earlier(self, transaction_id: str) -> pa.RecordBatch | None:
         """Return an earlier answer that is in memory, one row of `ANSWERED`."""
-        return self._recent.get(transaction_id)
+        batch, row = self._recent.place(transaction_id)
+        return None if batch is None else batch.slice(row, 1)
+
+    def given(self, transaction_id: str) -> pa.RecordBatch | None:
+        """Return an earlier answer that is in memory and was `sent`; in any thread."""
+        batch, row = self._recent.place(transaction_id)
+        # In this order: the engine's thread marks a group before it can be found.
+        return None if batch is None or batch is self._unsent else batch.slice(row, 1)
+
+    def sent(self) -> None:
+        """Note that the callers of the last group have their answers."""
+        self._unsent = None
 
     def commit(self, *, fold: bool = False) -> None:
         """Make all changes durable.
@@ -241,6 +255,8 @@ class ServerState:
         """Return to the last commit, after a failure."""
         self._checkpoint.discard()
         self._uncommitted = {}
+        for answered in self._unarchived[self._committed :]:
+            self._recent.remove(answered)
         del self._unarchived[self._committed :]
 
     def forward(self, name: str, rows: pa.RecordBatch) -> None:
@@ -269,7 +285,7 @@ class ServerState:
           Backlog to the rows that still wait; the next server delivers them.
         """
         until = time.monotonic() + seconds
-        self._archive_answers()
+        self._archive_answers(last=True)
         for shards in self._archives:
             shards.keep(0, shards.shard(0).finish())
         waiting = {
@@ -335,24 +351,29 @@ class ServerState:
             return rows[0]
         return pa.concat_batches(rows) if rows else batch.slice(0, 0)
 
-    def _archive_answers(self) -> None:
-        """Pass answers to the archive, whose part they join."""
-        if not self._unarchived:
+    def _archive_answers(self, *, last: bool = False) -> None:
+        """Pass committed answers to the archive, whose part they join.
+
+        Args:
+          last: also those of the next commit, which cannot be amended then.
+        """
+        count = len(self._unarchived) if last else self._committed
+        if not count:
             return
-        rows = pa.concat_batches(self._unarchived)
+        rows = pa.concat_batches(self._unarchived[:count])
         self._scores.take(0, rows)
         flagged = rows.filter(rows.column("flagged"))
         if self._flagged is not None and len(flagged):
             self._flagged.take(0, scored_of(flagged))
-        self._unarchived = []
+        self._unarchived = self._unarchived[count:]
         self._committed = 0
-        self._checkpoint.keep(_ANSWERS, 0, [], replaces=True)
+        left = [(_delta(_GROUP, answered), FOREVER) for answered in self._unarchived]
+        self._checkpoint.keep(_ANSWERS, 0, left, replaces=True)
         # The others are in finished parts of the archive.
         self._recent.settle(2 * self.settings.roll_rows)
 
     def _keep_answers(self, kind: bytes, answered: pa.RecordBatch) -> None:
-        delta = kind + answered.serialize().to_pybytes()
-        self._checkpoint.keep(_ANSWERS, 0, [(delta, FOREVER)])
+        self._checkpoint.keep(_ANSWERS, 0, [(_delta(kind, answered), FOREVER)])
 
     def _restore_answers(self) -> None:
         for data in self._checkpoint.deltas(SCORES, 0):
@@ -367,6 +388,10 @@ class ServerState:
         for rows in self._unarchived:
             self._recent.add(rows)
             self.forward(FLAGGED, rows.filter(rows.column("flagged")))
+
+
+def _delta(kind: bytes, answered: pa.RecordBatch) -> bytes:
+    return kind + answered.serialize().to_pybytes()
 
 
 def scored_of(answered: pa.RecordBatch) -> pa.RecordBatch:
@@ -387,10 +412,15 @@ class _RecentAnswers:
         self._rows.update((name, (answered, row)) for row, name in enumerate(ids))
         self._batches.append(answered)
 
-    def get(self, transaction_id: str) -> pa.RecordBatch | None:
-        """Return an answer as a batch of one row."""
-        found = self._rows.get(transaction_id)
-        return None if found is None else found[0].slice(found[1], 1)
+    def place(self, transaction_id: str) -> tuple[pa.RecordBatch | None, int]:
+        """Return the answers that an answer is one of, or None; and its row."""
+        return self._rows.get(transaction_id, (None, 0))
+
+    def remove(self, answered: pa.RecordBatch) -> None:
+        """Remove answers that nobody got."""
+        for name in answered.column("transaction_id").to_pylist():
+            if self.place(name)[0] is answered:
+                del self._rows[name]
 
     def settle(self, most: int) -> None:
         """Forget all but so many of the newest answers."""

@@ -18,6 +18,7 @@ from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.archive import find_answers
 from beam_fraud.serve.engine import TIMEOUT, Engine
 from beam_fraud.serve.freshness import STALE
+from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.state import DEAD, FLAGGED, scored_of
 from tests.fn_runner import until
 from tests.serve.conftest import Served
@@ -215,10 +216,30 @@ def test_late_calls_are_recorded_with_the_fallback(running: Running, served: Ser
     engine.state.close(1.0)
 
 
-def test_an_amended_group_is_what_the_archive_holds(running: Running, served: Served) -> None:
+def test_a_late_repeat_gets_the_answer_of_before(running: Running, served: Served) -> None:
+    engine, call = running.engine(), Call(served.records[:2])
+    group = engine.record(served.records[:1])
+    engine.state.commit()
+    # Its own deadline passes: what was computed is not what its caller gets.
+    assert engine.fallbacks(call, TIMEOUT).rows.column("degraded").to_pylist() == [TIMEOUT] * 2
+    engine.state.sent()
+    rows = engine.fallbacks(call, TIMEOUT).rows
+    assert rows.slice(0, 1).equals(group.answered.rows)
+    assert rows.column("degraded").to_pylist() == [None, TIMEOUT]
+    engine.record(served.records[2:3])
+    engine.state.discard()
+    (row,) = engine.fallbacks(Call(served.records[2:3]), TIMEOUT).rows.to_pylist()
+    assert row["degraded"] == TIMEOUT
+    engine.state.close(1.0)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_an_amended_group_is_what_the_archive_holds(
+    running: Running, served: Served, fold: bool
+) -> None:
     engine = running.engine()
     group = engine.record(served.records[:2])
-    engine.state.commit()
+    engine.state.commit(fold=fold)
     amended = engine.defaulted(group.new, np.array([True, True]), TIMEOUT)
     engine.state.amend(amended)
     engine.state.commit()
