@@ -248,6 +248,14 @@ def rows_of(body: bytes, *, array: bool) -> list[bytes]:
     return [bytes(row) for row in _ROWS.decode(body)] if array else [body]
 
 
+def same(before: bytes, after: bytes) -> bool:
+    """Return whether a repeat got the answer of before; that by default gets its score later."""
+    if b'"degraded":"timeout"' not in before:
+        return before == after
+    first, again = msgspec.json.decode(before), msgspec.json.decode(after)
+    return all(first[n] == again[n] for n in ("transaction_id", "decision", "flagged", "degraded"))
+
+
 @dataclass
 class Load:
     """Clients that send transactions until all are acknowledged, whatever happens to the server.
@@ -343,7 +351,7 @@ class Load:
             rows = rows_of(answer, array=array)
             for payment, row in zip(group, rows, strict=True):
                 before = self.answers.setdefault(payment.id, row)
-                if before != row:
+                if not same(before, row):
                     self.wrong.append(f"{payment.id} got {before!r}, then {row!r}")
             return True
         return False

@@ -391,7 +391,7 @@ class ServerState:
 
 
 def _delta(kind: bytes, answered: pa.RecordBatch) -> bytes:
-    return kind + answered.serialize().to_pybytes()
+    return kind + bytes(answered.serialize())
 
 
 def scored_of(answered: pa.RecordBatch) -> pa.RecordBatch:
