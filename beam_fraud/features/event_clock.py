@@ -87,6 +87,9 @@ class EventClock:
 
     def observe(self, times: Micros) -> None:
         """Add n rows in order of arrival, int64[n] microseconds."""
+        if self.stands(len(times)):
+            self._open, self._computed = np.concatenate((self._open, times)), None
+            return
         cached, self._computed = self._computed, None
         advanced = self._advance(times) if cached is None or cached[0] is not times else cached[1]
         self._open, self._reached, stood = advanced

@@ -368,7 +368,8 @@ class Engine:
         why = self._degraded()
         if why is not None:
             transactions = _without_windows(transactions, self._velocity)
-        transactions = transactions.replace_schema_metadata(None)
+        if transactions.schema.metadata is not None:
+            transactions = transactions.replace_schema_metadata(None)
         decided, block = self._scorer.decide(transactions)
         if limited:
             decided = self.state.with_rules_limited(decided)
@@ -417,7 +418,7 @@ def _of_table(table: pa.RecordBatch, first: int) -> pa.RecordBatch:
 
 
 def _now(rows: int) -> pa.Array:
-    return pa.array(np.full(rows, time.time_ns() // 1_000)).cast(EVENT_TIME)
+    return pa.array(np.full(rows, time.time_ns() // 1_000)).view(EVENT_TIME)
 
 
 def _without_windows(transactions: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:

@@ -57,6 +57,8 @@ class IdTable:
     def has(self, hashes: WideHashes) -> Mask:
         """Return which of `hashes` (uint64[2, n]) are in the table; bool[n]."""
         first, second = _marked(hashes)
+        if len(first) == 1:
+            return np.array([self._find(int(first[0]), int(second[0]))[0]])
         known = np.zeros(len(first), dtype=bool)
         rows, places = np.arange(len(first)), self._places(first)
         while len(rows):
@@ -76,6 +78,8 @@ class IdTable:
           bool[n]: True for the first of equal hashes that were not in the table.
         """
         first, second = _marked(hashes)
+        if len(first) == 1:
+            return np.array([self._add_one(int(first[0]), int(second[0]))])
         order = np.sort(first)
         if not (order[1:] == order[:-1]).any():
             return self._add(first, second)
@@ -85,6 +89,29 @@ class IdTable:
         new = np.zeros(len(first), dtype=bool)
         new[rows] = self._add(first[rows], second[rows])
         return new
+
+    def _add_one(self, first: int, second: int) -> bool:
+        """Add one hash; return whether it was new."""
+        if self._taken + 1 > len(self._slots) * _FULLEST:
+            self._grow(1)
+        there, place = self._find(first, second)
+        if not there:
+            self._slots[place] = first, second
+            self._taken += 1
+        return not there
+
+    def _find(self, first: int, second: int) -> tuple[bool, int]:
+        """Return whether a hash is in the table, and its slot, or the free one for it.
+
+        The steps of `_places` and `_next`, without arrays.
+        """
+        slots, last = self._slots, len(self._slots) - 1
+        place, step = first >> int(self._shift), first | 1
+        while (held := int(slots[place, 0])) != _EMPTY:
+            if held == first and int(slots[place, 1]) == second:
+                return True, place
+            place = (place + step) & last
+        return False, place
 
     def _add(self, first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> Mask:
         """Add distinct hashes without an empty first word."""
