@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import requests
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.serve.http.limits import Limits
+from beam_fraud.serve.http.server import Listen, within_open_files
 from tests.failing import fails
 from tests.serve.stand_in import AUTH, GOOD, TOKEN, Served, StandIn, served
 
@@ -315,9 +317,26 @@ def test_what_does_not_end_in_time_is_given_up() -> None:
     assert predictions.ended == ["drain", "close"]
 
 
-def test_a_port_in_use_is_refused(api: Served) -> None:
-    from beam_fraud.serve.http.server import Listen
+@pytest.mark.parametrize(
+    ("soft", "hard", "files", "connections"),
+    [
+        (1_024, 4_096, 2_256, 2_000),
+        (1_024, 1_500, 1_500, 1_244),
+        (4_096, 4_096, 4_096, 2_000),
+        (1_024, resource.RLIM_INFINITY, 2_256, 2_000),
+    ],
+)
+def test_connections_fit_the_open_files_that_the_system_allows(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, files: int, connections: int
+) -> None:
+    allowed = [(soft, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: allowed[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, pair: allowed.append(pair))
+    assert within_open_files(Limits(connections=2_000)).connections == connections
+    assert allowed[-1] == (files, hard)
 
+
+def test_a_port_in_use_is_refused(api: Served) -> None:
     with fails(Code.PORT_UNUSABLE, str(api.port)), served(listen=Listen(port=api.port)):
         pass
     for limit in ("rows", "head_seconds"):

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import resource
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -36,6 +37,8 @@ from beam_fraud.serve.predictions import Predictions
 _LOG = logging.getLogger(__name__)
 #: Connections that wait to be accepted.
 _BACKLOG = 2_048
+#: Open files beside those of connections: of the state, the sink and libraries.
+_OTHER_FILES = 256
 #: Ticks of uvicorn, of 0.1 s each, between two sweeps over connections and between two looks at
 #: the files of tokens and certificates.
 _SWEEP, _RELOAD = 5, 10
@@ -111,7 +114,8 @@ class HttpServer:
                 f"{FILE_VARIABLE} or {TOKENS_VARIABLE}, or listen on 127.0.0.1",
                 Code.TOKENS_MISSING,
             )
-        self._predictions, self._limits = predictions, limits
+        self._predictions = predictions
+        self._limits = limits = within_open_files(limits)
         self._tokens = Tokens(tokens) if tokens.given else None
         self._ssl = _Certificates(listen) if listen.tls_cert is not None else None
         self._socket = _bound(listen)
@@ -156,6 +160,8 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            # A client could name any address.
+            proxy_headers=False,
             backlog=_BACKLOG,
             timeout_keep_alive=self._limits.idle_seconds,  # type: ignore[arg-type]
             timeout_graceful_shutdown=self._limits.drain_seconds,  # type: ignore[arg-type]
@@ -166,9 +172,13 @@ class HttpServer:
             await server.serve()
         finally:
             # In a thread: answers of the engine come back through this loop.
-            await asyncio.to_thread(self._predictions.drain)
-            await asyncio.to_thread(self._predictions.close)
-            self._log.close()
+            await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._log.close)
+            stack.callback(self._predictions.close)
+            self._predictions.drain()
 
     async def listen(self, server: _Uvicorn) -> asyncio.Server:
         """Accept connections."""
@@ -298,6 +308,26 @@ def _port_unusable(listen: Listen, error: Exception) -> FraudError:
         f"--host {listen.host} --port {listen.port}: {reason_of(error)}; {fix}",
         Code.PORT_UNUSABLE,
     )
+
+
+def within_open_files(limits: Limits) -> Limits:
+    """Allow as many open files as connections need; if the system refuses, allow fewer connections.
+
+    Beyond the files allowed nothing can be accepted, not even a good client.
+    """
+    needed = limits.connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return limits
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed == needed:
+        return limits
+    connections = max(allowed - _OTHER_FILES, 1)
+    _LOG.warning(
+        "%d open files are allowed (ulimit -n), so %d connections at a time", allowed, connections
+    )
+    return replace(limits, connections=connections)
 
 
 def _lost(metrics: Metrics) -> None:
