@@ -19,7 +19,7 @@ def test_hints_quote_paths_and_give_the_history() -> None:
     )
     assert "All 92 alerts" in text
     calls = [shlex.split(line) for line in text.splitlines() if line.startswith("  beam-fraud ")]
-    assert [call[1] for call in calls] == ["alerts", "evaluate", "score", "score"]
+    assert [call[1] for call in calls] == ["alerts", "evaluate", "score", "serve", "score"]
     assert calls[0][2:] == ["list", "--sink", "sqlite:///my demo/flagged.db"]
     for call in calls[1:]:
         assert "--history" in call

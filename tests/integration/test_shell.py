@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -109,9 +110,39 @@ def test_failures_are_one_line_and_an_exit_code(bundle: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_the_demo_finds_frauds(tmp_path: Path) -> None:
-    done = shell("beam-fraud demo", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Try next" in done.stdout
-    assert done.stderr.count("ALERT") == 5
-    assert pq.read_table(tmp_path / "demo/scored/scores").num_rows > 10_000
+def test_the_demo_finds_frauds_and_answers_transactions(tmp_path: Path) -> None:
+    errors = tmp_path / "errors.log"
+    with errors.open("wb") as log:
+        demo = subprocess.Popen(
+            [str(BIN / "beam-fraud"), "demo", "--serve"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    said = ""
+    try:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            said += line
+            if line.startswith("  curl "):
+                break
+        assert said.endswith(line), errors.read_text()
+        first, again = shell(line, tmp_path), shell(line, tmp_path)
+    finally:
+        demo.send_signal(signal.SIGINT)
+        rest, _ = demo.communicate(timeout=60)
+    assert first.returncode == 0, first.stderr
+    answer = json.loads(first.stdout)
+    assert 0 <= answer["score"] <= 1
+    assert answer["decision"] in ("approve", "review", "decline")
+    assert again.stdout == first.stdout
+    assert demo.returncode == 0, errors.read_text()
+    assert "Answered 1 transactions" in rest
+    assert "Try next" in said
+    assert errors.read_text().count("ALERT") == 5 + answer["flagged"]
+    scored = pq.read_table(tmp_path / "demo/scored/scores")
+    assert scored.num_rows > 10_000
+    served = pq.read_table(tmp_path / "demo/served/scores").to_pylist()
+    assert [row["transaction_id"] for row in served] == [answer["transaction_id"]]
+    assert served[0]["account_id"] in scored.column("account_id").to_pylist()

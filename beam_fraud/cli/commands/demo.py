@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
+import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -11,14 +13,25 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import typer
 
 from beam_fraud.cli.commands import evaluate, score, train
-from beam_fraud.cli.options import DemoOptions, EvaluateOptions, ScoreOptions, TrainOptions
-from beam_fraud.platform.wording import own_call
+from beam_fraud.cli.options import (
+    DemoOptions,
+    EvaluateOptions,
+    ScoreOptions,
+    ServeOptions,
+    TrainOptions,
+)
+from beam_fraud.cli.terminal.command import Outcome
+from beam_fraud.errors import Code, FraudError, UsageError, need_extras
+from beam_fraud.platform.wording import own_call, reason_of
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.storage.atomic import make_directory
+from beam_fraud.storage.stream_outputs import ServerOutputs
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,7 +40,32 @@ _DAYS = 75
 _DAYS_SCORED = 15
 #: Maximum of printed alerts.
 _ALERTS = 5
+_CONSOLE = f"console:?digest={_ALERTS}"
+#: Directory of the server's state, under `--out`.
+_SERVED = "served"
 _QUERY = "select * from flagged_transactions order by score desc limit 5"
+
+
+def call(options: DemoOptions, *, as_json: bool) -> Outcome:
+    """Run the demo, and then the server of `--serve`.
+
+    Raises:
+      UsageError: `--port` without `--serve`.
+      FraudError: the directory cannot be written, or the server cannot start.
+    """
+    if options.serve:
+        need_extras(("uvicorn",), "--serve")
+    elif options.port:
+        raise UsageError(f"--port {options.port}: needs --serve", Code.OPTION_CONFLICT)
+    out = Path(options.out)
+    _forget(out / _SERVED)
+    result = run(options)
+    if not options.serve:
+        return Outcome(result, render)
+    if not as_json:
+        typer.echo(render(result))
+    served = _serve(out, options.port, as_json=as_json)
+    return Outcome({**result, "served": served}, lambda result: _render_served(served))
 
 
 def run(options: DemoOptions) -> dict[str, object]:
@@ -65,8 +103,8 @@ def run(options: DemoOptions) -> dict[str, object]:
             history=(history,),
             model=bundle,
             out=scored,
-            sink=f"sqlite:///{out / 'flagged.db'}",
-            alerts=(f"console:?digest={_ALERTS}",),
+            sink=_sink(out),
+            alerts=(_CONSOLE,),
         )
     )
     report = evaluate.run(EvaluateOptions(files=(new,), history=(history,), models=(bundle,)))
@@ -91,7 +129,11 @@ def render(result: dict[str, object]) -> str:
     new, history, model = (
         shlex.quote(str(out / name)) for name in ("new.parquet", "history.parquet", "model")
     )
-    again, database = shlex.quote(str(out / "again")), f"sqlite:///{out / 'flagged.db'}"
+    again, served, database = (
+        shlex.quote(str(out / "again")),
+        shlex.quote(str(out / _SERVED)),
+        _sink(out),
+    )
     program = own_call()
     return f"""
 {simulated["history"]:,} simulated transactions trained {scored["model_id"]},
@@ -110,9 +152,96 @@ All {scored["rows_flagged"]:,} alerts, of which those above have the highest sco
 Try next:
   {program} evaluate {new} --history {history} --model {model}
   {program} score {new} --history {history} --model {model} --out {again}
+  {program} serve --model {model} --state {served} --history {history} --history {new}
   sqlite3 {shlex.quote(str(out / "flagged.db"))} "{_QUERY}"
   {program} score YOUR.csv --schema YOUR.toml --model BUNDLE --history EARLIER.csv --out DIR
 """
+
+
+def _sink(out: Path) -> str:
+    return f"sqlite:///{out / 'flagged.db'}"
+
+
+def _forget(served: Path) -> None:
+    """Remove the state of an earlier demo: its windows and ids are of other transactions.
+
+    Raises:
+      FraudError: a server runs there, or it cannot be removed.
+    """
+    outputs = ServerOutputs(served.absolute(), option="--out")
+    if not outputs.checkpoint.exists():
+        return
+    outputs.begin()
+    try:
+        for path in outputs.reserved:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise FraudError(
+            f"--out {served}: cannot be removed ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
+    finally:
+        outputs.release()
+
+
+def _serve(out: Path, port: int, *, as_json: bool) -> dict[str, object]:
+    """Answer transactions until Ctrl-C; print a call when the server answers."""
+    # Needs an extra.
+    from beam_fraud.cli.commands import serve
+    from beam_fraud.serve.http.tokens import TokenSource
+
+    new = out / "new.parquet"
+    body = json.dumps(_next_transaction(pq.read_table(new)))
+    token = TokenSource.of_environment().given
+
+    def show(url: str) -> None:
+        call = ["curl", "-sS", f"{url}/predict", "-H", "Content-Type: application/json"]
+        words = [shlex.quote(word) for word in (*call, "-d", body)]
+        if token:
+            words += ["-H", '"Authorization: Bearer $TOKEN"']
+        # Standard output is the result's with --json.
+        typer.echo(
+            f"The server answers until Ctrl-C. In another terminal ({url}/docs describes more):"
+            f"\n  {' '.join(words)}",
+            err=as_json,
+        )
+
+    return serve.run(
+        ServeOptions(
+            model=str(out / "model"),
+            state=str(out / _SERVED),
+            history=(str(out / "history.parquet"), str(new)),
+            sink=_sink(out),
+            alerts=(_CONSOLE,),
+            port=port,
+        ),
+        show,
+    )
+
+
+def _render_served(served: dict[str, object]) -> str:
+    from beam_fraud.cli.commands import serve
+
+    return serve.render(served)
+
+
+def _next_transaction(rows: pa.Table) -> dict[str, object]:
+    """Return a large purchase of the busiest account, a minute after all transactions."""
+    counts = pc.value_counts(rows["CUSTOMER_ID"])
+    busiest = counts.field("values")[
+        pc.index(counts.field("counts"), pc.max(counts.field("counts")))
+    ]
+    own = rows.filter(pc.equal(rows["CUSTOMER_ID"], busiest.as_py()))
+    moment = pc.max(rows["TX_DATETIME"]).as_py() + timedelta(minutes=1)
+    return {
+        "TRANSACTION_ID": "demo-1",
+        "TX_DATETIME": moment.isoformat(timespec="seconds"),
+        "CUSTOMER_ID": own["CUSTOMER_ID"][-1].as_py(),
+        "TERMINAL_ID": own["TERMINAL_ID"][-1].as_py(),
+        "TX_AMOUNT": round(5 * pc.mean(own["TX_AMOUNT"]).as_py(), 2),
+    }
 
 
 def _simulate(history: Path, new: Path, seed: int) -> dict[str, int]:

@@ -21,6 +21,17 @@ class DemoOptions(SeedOptions):
     """Simulate, train, score and alert in under a minute."""
 
     out: Annotated[str, Option("--out", metavar="DIR", help="Directory of all outputs.")] = "demo"
+    serve: Annotated[
+        bool,
+        Option(
+            "--serve",
+            help="Then answer transactions over HTTP by the model, and print a call; until Ctrl-C.",
+        ),
+    ] = False
+    port: Annotated[
+        int,
+        Option("--port", metavar="N", min=0, max=65535, help="Port of --serve; 0: any free one."),
+    ] = 0
 
 
 @options
