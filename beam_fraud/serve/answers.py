@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.records.envelopes import CORRECTION, TOMBSTONE
 from beam_fraud.records.faults import REASONS, SETTINGS
+from beam_fraud.records.validate import Arrived
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.serve.predictions import Fault
@@ -152,23 +154,46 @@ class Answered:
           found: rows of `ANSWERED` of such transactions.
         """
         row_of = {name: row for row, name in enumerate(found.column("transaction_id").to_pylist())}
-        faults = dict(self.faults)
-        places, rows = self.places.tolist(), list[int]()
+        faults, places, rows = dict[int, Fault](), list[int](), list[int]()
         for place, name in archived.items():
             if name in row_of:
                 places.append(place)
                 rows.append(row_of[name])
             else:
                 faults[place] = _LOST
-        order = np.argsort(places, kind="stable")
         added = found.take(pa.array(rows, pa.int64())).combine_chunks().to_batches()
-        joined = pa.concat_batches([self.rows, *added]).take(pa.array(order))
         features = self.features
         if features is not None:
+            # The model's input of an earlier answer is not kept.
             absent = np.full((len(rows), features.block.shape[1]), np.nan)
-            features = Features(features.names, np.concatenate((features.block, absent))[order])
-        ordered = np.array(places, dtype=np.int64)[order]
-        return Answered(joined, ordered, faults, self.records, features)
+            features = Features(features.names, absent)
+        batch = added[0] if added else self.rows.slice(0, 0)
+        return self.joined(
+            Answered(batch, np.array(places, dtype=np.int64), faults, self.records, features)
+        )
+
+    def at(self, numbers: npt.NDArray[np.int64], records: int) -> Answered:
+        """Return the answers as those of some of more records.
+
+        Args:
+          numbers: int64[n], ascending: the number of each record among all.
+          records: number of all.
+        """
+        faults = {int(numbers[record]): fault for record, fault in self.faults.items()}
+        return replace(self, places=numbers[self.places], faults=faults, records=records)
+
+    def joined(self, other: Answered) -> Answered:
+        """Return these answers and those to others of the same records."""
+        places = np.concatenate((self.places, other.places))
+        order = np.argsort(places, kind="stable")
+        features = self.features
+        if features is not None and other.features is not None:
+            block = np.concatenate((features.block, other.features.block))
+            features = Features(features.names, block[order])
+        rows = pa.concat_batches([self.rows, other.rows]).take(pa.array(order))
+        return Answered(
+            rows, places[order], {**self.faults, **other.faults}, self.records, features
+        )
 
     def _members(self) -> list[bytes]:
         encoded = self.encoded
@@ -254,3 +279,34 @@ def fault_of(reason: str, detail: str | None) -> Fault:
     if reason in SETTINGS:
         text = f"{text}; in the schema, {SETTINGS[reason]}"
     return Fault(reason, field_name, text)
+
+
+#: Faults of records that are no transactions and no dead letters.
+_SKIPPED = {
+    TOMBSTONE: Fault(TOMBSTONE, None, "a deletion, not a transaction"),
+    CORRECTION: Fault(CORRECTION, None, "a change of an earlier transaction, which is not scored"),
+}
+
+
+def faults_of(base: int, checked: Arrived) -> dict[int, Fault]:
+    """Return the fault of each record that is no transaction, by its number.
+
+    Args:
+      base: position of the first record.
+      checked: the records.
+    """
+    if not checked.faulty.any():
+        return {}
+    faults = dict.fromkeys(np.flatnonzero(checked.faulty).tolist(), _SKIPPED[TOMBSTONE])
+    if checked.skipped[CORRECTION]:
+        # Which of the skipped records were corrections is in neither batch.
+        faults = dict.fromkeys(faults, _SKIPPED[CORRECTION])
+    dead = checked.dead
+    for place, reason, detail in zip(
+        (np.asarray(dead.column("position")) - base).tolist(),
+        dead.column("reason").to_pylist(),
+        dead.column("detail").to_pylist(),
+        strict=True,
+    ):
+        faults[place] = fault_of(reason, detail)
+    return faults

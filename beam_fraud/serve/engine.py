@@ -38,10 +38,11 @@ from beam_fraud.records.labels import read_labels
 from beam_fraud.records.parse import parse
 from beam_fraud.records.plain_records import PlainRecords
 from beam_fraud.records.validate import Arrived, validate_arrivals
-from beam_fraud.schema.schema import EVENT_TIME, Labels
-from beam_fraud.serve.answers import ANSWERED, Answered, Block, Features, fault_of
+from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
+from beam_fraud.serve.answers import ANSWERED, Answered, Block, Features, faults_of
 from beam_fraud.serve.fallback import Fallback
-from beam_fraud.serve.predictions import Call, Fault
+from beam_fraud.serve.feature_records import Divided, FeatureScoring, merged, without_ids
+from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.state import SOURCE, Count, ServerState
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, is_of_labels, with_origin
@@ -52,11 +53,6 @@ _RAW = with_origin(
     pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())]),
     Origin(SOURCE, "jsonl"),
 )
-#: Faults of records that are no transactions and no dead letters.
-_SKIPPED = {
-    TOMBSTONE: Fault(TOMBSTONE, None, "a deletion, not a transaction"),
-    CORRECTION: Fault(CORRECTION, None, "a change of an earlier transaction, which is not scored"),
-}
 #: Microseconds of clock difference that no counter notes.
 _SKEW = 60_000_000
 
@@ -107,6 +103,7 @@ class Engine:
       scorer: model, rules and reasons.
       fallback: decisions without a score in time.
       count: adds to a counter.
+      feature_scoring: scores records of features; None to refuse them.
       registry: schema registry of a followed topic, or None.
       degraded: why windows cannot be used, or None; asked for each group.
       muted: notified of muted rules.
@@ -119,6 +116,7 @@ class Engine:
         fallback: Fallback,
         count: Count,
         *,
+        feature_scoring: FeatureScoring | None = None,
         registry: RegistrySettings | None = None,
         degraded: Callable[[], str | None] = lambda: None,
         muted: Callable[[Sequence[MutedRule]], None] = lambda rules: None,
@@ -131,6 +129,7 @@ class Engine:
         self._plain = PlainRecords.of(self._schema, self._labels)
         self._fallback = fallback
         self._count = count
+        self._feature_scoring = feature_scoring
         self._registry = registry
         self._degraded = degraded
         self._muted = muted
@@ -153,9 +152,11 @@ class Engine:
           late: bool[n]: whose callers already got the fallback; None for none.
           features: whether to return the model's input.
         """
-        first = self.state.numbers(len(records))
-        checked = self._checked(self._read(records, first), len(records))
-        return self._recorded(checked, first, len(records), late, features=features)
+        records, divided = self._divided(records)
+        if divided is not None and late is not None:
+            late = late[divided.places]
+        group = self._record(records, late, features=features)
+        return self._beside(group, divided, features=features)
 
     def record_table(self, table: pa.RecordBatch, *, features: bool = False) -> Group:
         """Answer the rows of a table, as `record` does."""
@@ -168,6 +169,21 @@ class Engine:
 
         A transaction that was answered before gets that answer.
         """
+        records, divided = self._divided(records)
+        return self._beside(self._peek(records, features=features), divided, features=features)
+
+    def _record(
+        self,
+        records: Sequence[bytes],
+        late: npt.NDArray[np.bool_] | None,
+        *,
+        features: bool,
+    ) -> Group:
+        first = self.state.numbers(len(records))
+        checked = self._checked(self._read(records, first), len(records))
+        return self._recorded(checked, first, len(records), late, features=features)
+
+    def _peek(self, records: Sequence[bytes], *, features: bool) -> Group:
         checked = self._checked(self._read(records, 0), len(records))
         transactions = checked.transactions
         places = np.asarray(transactions.column(POSITION))
@@ -181,6 +197,37 @@ class Engine:
         return self._group(
             len(records), checked, 0, rows, places[~known], block, known, features=features
         )
+
+    def _divided(self, records: Sequence[bytes]) -> tuple[Sequence[bytes], Divided | None]:
+        """Return the records of transactions, and how all divide if some are of features."""
+        if self._feature_scoring is None:
+            return records, None
+        divided = self._feature_scoring.records.divide(records)
+        return divided.transactions, divided if divided.features else None
+
+    def _beside(self, group: Group, divided: Divided | None, *, features: bool) -> Group:
+        """Return the results for all records, of those for the transactions among them."""
+        if divided is None:
+            return group
+        assert self._feature_scoring is not None
+        checked = self._checked(self._read_features(divided), len(divided.features))
+        rows, block = self._nothing
+        if len(checked.transactions):
+            scorer = self._feature_scoring.scorer
+            rows, block = self._scored(checked.transactions, scorer, limited=False)
+        inputs = Features(self._features.names, block) if features else None
+        of_features = without_ids(checked, rows, len(divided.features), inputs)
+        return replace(
+            group,
+            answered=merged(group.answered, of_features, divided),
+            archived={int(divided.places[at]): name for at, name in group.archived.items()},
+            new_places=divided.places[group.new_places],
+        )
+
+    def _read_features(self, divided: Divided) -> Arrived:
+        assert self._feature_scoring is not None
+        raw = self._raw(divided.features, 0)
+        return self._valid(raw, self._feature_scoring.records.schema)
 
     def follow(self, raw: pa.RecordBatch) -> Followed:
         """Take rows of a topic into the state: transactions, which are scored, or labels."""
@@ -202,11 +249,23 @@ class Engine:
 
     def fallbacks(self, call: Call, reason: str) -> Answered:
         """Return the fallback for a call, in any thread; a repeat gets the answer of before."""
-        if call.table is None:
-            checked, records = self._read(call.records, 0), len(call.records)
-        else:
-            checked, records = self._valid(_of_table(call.table, 0)), len(call.table)
-        transactions = checked.transactions
+        if call.table is not None:
+            checked = self._valid(_of_table(call.table, 0))
+            return self._fallbacks(checked, len(call.table), reason)
+        records, divided = self._divided(call.records)
+        answered = self._fallbacks(self._read(records, 0), len(records), reason)
+        if divided is None:
+            return answered
+        checked = self._read_features(divided)
+        rows = self._default_rows(checked.transactions, reason)
+        return merged(answered, without_ids(checked, rows, len(divided.features)), divided)
+
+    def _fallbacks(self, checked: Arrived, records: int, reason: str) -> Answered:
+        rows = self._or_given(self._default_rows(checked.transactions, reason))
+        places = np.asarray(checked.transactions.column(POSITION))
+        return Answered(rows, places, faults_of(0, checked), records)
+
+    def _default_rows(self, transactions: pa.RecordBatch, reason: str) -> pa.RecordBatch:
         scores = np.full(len(transactions), np.nan)
         decided = {
             **{name: transactions.column(name) for name in ANSWERED.names[:5]},
@@ -218,11 +277,9 @@ class Engine:
             "degraded": pa.repeat(reason, len(transactions)),
             **self._default(transactions),
         }
-        rows = pa.RecordBatch.from_arrays(
+        return pa.RecordBatch.from_arrays(
             [decided[name] for name in ANSWERED.names], schema=ANSWERED
         )
-        places = np.asarray(transactions.column(POSITION))
-        return Answered(self._or_given(rows), places, _faults(0, checked), records)
 
     def _or_given(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Return n answers, or those that were given to the same transactions before."""
@@ -312,7 +369,7 @@ class Engine:
                 # The model's input of an earlier answer is not kept.
                 absent = np.full((len(earlier), block.shape[1]), np.nan)
                 inputs = Features(inputs.names, np.concatenate((block, absent))[order])
-        faults = _faults(base, checked)
+        faults = faults_of(base, checked)
         answered = Answered(rows, places, faults, records, inputs)
         return Group(answered, archived, new, new_places, checked.dead)
 
@@ -349,35 +406,41 @@ class Engine:
                 return Arrived(plain, no_dead_letters(), None, _NOT_ONE)
         return self._valid(self._raw(records, first))
 
-    def _valid(self, raw: pa.RecordBatch) -> Arrived:
-        """Parse and validate a raw batch."""
-        parsed = parse(raw, self._schema, labels=self._labels, registry=self._registry)
+    def _valid(self, raw: pa.RecordBatch, schema: Schema | None = None) -> Arrived:
+        """Parse and validate a raw batch, by another schema than the server's if one is given."""
+        schema = schema or self._schema
+        parsed = parse(raw, schema, labels=self._labels, registry=self._registry)
         return validate_arrivals(
             parsed,
-            self._schema,
+            schema,
             labels=self._labels,
             ahead=self.state.settings.ahead,
             now=time.time_ns() // 1_000,
         )
 
     def _scored(
-        self, transactions: pa.RecordBatch, *, limited: bool = True
+        self,
+        transactions: pa.RecordBatch,
+        scorer: Scorer | None = None,
+        *,
+        limited: bool = True,
     ) -> tuple[pa.RecordBatch, Block]:
         """Score transactions with windows; return rows of `ANSWERED` and the model's input."""
         use_one_thread()
+        scorer = scorer or self._scorer
         why = self._degraded()
         if why is not None:
             transactions = _without_windows(transactions, self._velocity)
         if transactions.schema.metadata is not None:
             transactions = transactions.replace_schema_metadata(None)
-        decided, block = self._scorer.decide(transactions)
+        decided, block = scorer.decide(transactions)
         if limited:
             decided = self.state.with_rules_limited(decided)
             if muted := muted_in(decided):
                 self._count(RULES_MUTED, len(muted))
                 self._muted(muted)
                 decided = without_muted(decided)
-        scored = self._scorer.explain(decided, block)
+        scored = scorer.explain(decided, block)
         self._count(ROWS_SCORED, len(scored))
         self._count(ROWS_FLAGGED, scored.column("flagged").true_count)
         rows = len(scored)
@@ -428,21 +491,3 @@ def _without_windows(transactions: pa.RecordBatch, names: Sequence[str]) -> pa.R
         place = transactions.schema.get_field_index(name)
         transactions = transactions.set_column(place, transactions.schema.field(place), unknown)
     return transactions
-
-
-def _faults(base: int, checked: Arrived) -> dict[int, Fault]:
-    if not checked.faulty.any():
-        return {}
-    faults = dict.fromkeys(np.flatnonzero(checked.faulty).tolist(), _SKIPPED[TOMBSTONE])
-    if checked.skipped[CORRECTION]:
-        # Which of the skipped records were corrections is in neither batch.
-        faults = dict.fromkeys(faults, _SKIPPED[CORRECTION])
-    dead = checked.dead
-    for place, reason, detail in zip(
-        (np.asarray(dead.column("position")) - base).tolist(),
-        dead.column("reason").to_pylist(),
-        dead.column("detail").to_pylist(),
-        strict=True,
-    ):
-        faults[place] = fault_of(reason, detail)
-    return faults

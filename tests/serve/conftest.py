@@ -27,12 +27,12 @@ class Served:
 
     #: The bundle.
     bundle: str
-    #: File of the earlier transactions.
+    #: File of the earlier transactions; "" for none.
     history: str
     #: File of the later ones, and the same as JSON records in their order.
     later: str
     records: tuple[bytes, ...]
-    #: File of rules.
+    #: File of rules; "" for none.
     rules: str
 
 

@@ -19,6 +19,7 @@ from beam_fraud.schema.duration import DAY
 from beam_fraud.serve.backlog import Deliver
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.fallback import Fallback
+from beam_fraud.serve.feature_records import FeatureScoring
 from beam_fraud.serve.state import ServerState, StateSettings
 from beam_fraud.sources.source import find_history
 from beam_fraud.storage.urls import Place
@@ -44,10 +45,11 @@ class Running:
         """Restore the state, and return an engine."""
         bundle = open_bundle(self.served.bundle)
         schema = bundle.schema
-        rules = load_rules(
-            self.served.rules, vocabulary(schema, bundle.velocity_names(), scored=True)
-        )
-        features = bundle.features_in(schema, rules.columns)
+        rules = None
+        if self.served.rules:
+            known = vocabulary(schema, bundle.velocity_names(), scored=True)
+            rules = load_rules(self.served.rules, known)
+        features = bundle.features_in(schema, () if rules is None else rules.columns)
         settings = self._settings(bundle, features)
         state = ServerState(replace(settings, rules=rules, rule_limit=1.0), self._count)
         return Engine(
@@ -55,15 +57,15 @@ class Running:
             Scorer(bundle, features, rules, 5),
             Fallback.parse("approve<100,else=review"),
             self._count,
+            feature_scoring=FeatureScoring.of(bundle, features, rules, 5),
             degraded=lambda: self.degraded(),
         )
 
     def _settings(self, bundle: Bundle, features: FeatureSet) -> StateSettings:
         for name in ("scores", "dead"):
             (self.directory / name).mkdir(exist_ok=True, parents=True)
-        files = find_history(
-            Place.parse_all([self.served.history]), (), features.schema, labels=features.labels
-        )
+        earlier = [self.served.history] if self.served.history else []
+        files = find_history(Place.parse_all(earlier), (), features.schema, labels=features.labels)
         history = partial(
             earlier_transactions,
             tuple(files),
@@ -77,7 +79,7 @@ class Running:
             dead_letters=self.directory / "dead",
             features=features,
             thresholds=bundle.thresholds,
-            history=history,
+            history=history if earlier else None,
             ahead=1_000 * 365 * DAY,
             deliveries=self.deliveries,
         )

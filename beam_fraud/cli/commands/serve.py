@@ -27,6 +27,7 @@ from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
 from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED, ROWS_SCORED
 from beam_fraud.serve.deliveries import PATIENCE, Deliveries, Places
 from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.feature_records import FeatureRecords, FeatureScoring
 from beam_fraud.serve.follower import BLOCK_MESSAGES, Follower
 from beam_fraud.serve.freshness import Freshness
 from beam_fraud.serve.http.json_schema import Typical
@@ -48,8 +49,16 @@ _LOG = logging.getLogger(__name__)
 _SWITCH_SECONDS = 0.0005
 
 
-def run(options: ServeOptions) -> dict[str, object]:
+def _announce(url: str) -> None:
+    _LOG.info("answering at %s/predict; see %s/docs", url, url)
+
+
+def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> dict[str, object]:
     """Answer requests until SIGINT or SIGTERM.
+
+    Args:
+      options: the options.
+      answering: called with the server's URL when it answers.
 
     Returns:
       The address, and how many rows were answered.
@@ -78,7 +87,7 @@ def run(options: ServeOptions) -> dict[str, object]:
         gc.collect()
         gc.freeze()
         sys.setswitchinterval(_SWITCH_SECONDS)
-        server.run(lambda: _LOG.info("answering at %s/predict; see %s/docs", *(server.url,) * 2))
+        server.run(lambda: answering(server.url))
         if follower is not None:
             follower.close()
     return {
@@ -140,6 +149,9 @@ def _server(
         scorer,
         planned.fallback,
         count,
+        feature_scoring=FeatureScoring.of(
+            scoring.bundle, features, scoring.rules, scoring.reasons, predictor
+        ),
         registry=None if planned.topics is None else planned.topics.registry,
         degraded=freshness.degraded,
         muted=partial(_notify_of_muted, planned.settings.rule_limit, deliveries.notify),
@@ -265,7 +277,9 @@ def _api(planned: ServePlan) -> Api:
         if math.isfinite(value)
     }
     typical = Typical(numbers, dict(bundle.features.categories))
-    return Api(features.schema, features.labels, bundle.model_id, features.names, typical)
+    records = FeatureRecords.of(features, planned.scored.scoring.rules)
+    schema, labels = features.schema, features.labels
+    return Api(schema, labels, bundle.model_id, features.names, typical, records)
 
 
 def _about(planned: ServePlan) -> dict[str, object]:

@@ -20,6 +20,7 @@ from beam_fraud.schema.notation import (
     TimeNotation,
 )
 from beam_fraud.schema.schema import ID_ROLES, Labels, Schema
+from beam_fraud.serve.feature_records import FeatureRecords
 from beam_fraud.sources.nested import Steps, steps_of
 
 #: Type: a value of JSON.
@@ -101,6 +102,31 @@ def transaction_schema(schema: Schema, labels: Labels, typical: Typical) -> dict
         root, example = _in_debezium(root), {"op": "c", "before": None, "after": example}
     elif schema.source.unwrap == "cloudevents":
         root, example = _in_cloud_event(root), _cloud_event(example)
+    return {**root, "examples": [example]}
+
+
+def features_schema(records: FeatureRecords, typical: Typical) -> dict[str, Json]:
+    """Return the JSON Schema of a record of features, with an example that scores.
+
+    Args:
+      records: what reads them.
+      typical: values for the example.
+    """
+    root = _object()
+    root["description"] = (
+        "The features of the model. Without ids and times it is scored and not recorded."
+    )
+    example: dict[str, Json] = {}
+    for name, column in records.inputs.items():
+        numeric = column.kind == "numeric"
+        types = ["number", "boolean"] if numeric else ["string", "integer"]
+        required = column.missing == "reject"
+        value = typical.numbers.get(name, 0.0) if numeric else "other"
+        if known := typical.categories.get(name, ()):
+            value = known[0]
+        described = {"type": types if required else [*types, "null"], "examples": [value]}
+        _put(root, (name,), _Column(name, described, value, required))
+        example[name] = value
     return {**root, "examples": [example]}
 
 

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 from beam_fraud.records.faults import REASONS
 from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.serve.feature_records import FeatureRecords
 from beam_fraud.serve.http.bodies import ARROW, JSON
-from beam_fraud.serve.http.json_schema import Typical, transaction_schema
+from beam_fraud.serve.http.json_schema import Typical, features_schema, transaction_schema
 from beam_fraud.serve.http.limits import Limits
 from beam_fraud.serve.http.problems import MEDIA_TYPE as PROBLEM
 
@@ -55,6 +56,8 @@ class Api:
     features: tuple[str, ...] = ()
     #: Usual values, for the example.
     typical: Typical = field(default_factory=Typical)
+    #: What reads records of features; None if none are accepted.
+    feature_records: FeatureRecords | None = None
 
 
 def document(api: Api, limits: Limits, *, secured: bool) -> Part:
@@ -238,18 +241,21 @@ def _request_id_header() -> Part:
 
 
 def _schemas(api: Api, limits: Limits) -> Part:
+    record: Part = {"$ref": "#/components/schemas/Transaction"}
+    features: Part = {}
+    if api.feature_records is not None:
+        features = {"Features": features_schema(api.feature_records, api.typical)}
+        # A record may be both.
+        record = {"anyOf": [record, {"$ref": "#/components/schemas/Features"}]}
+    several: Part = {
+        "type": "array",
+        "items": record,
+        "description": f"Up to {limits.rows:,} transactions.",
+    }
     return {
         "Transaction": transaction_schema(api.schema, api.labels, api.typical),
-        "Body": {
-            "oneOf": [
-                {"$ref": "#/components/schemas/Transaction"},
-                {
-                    "type": "array",
-                    "items": {"$ref": "#/components/schemas/Transaction"},
-                    "description": f"Up to {limits.rows:,} transactions.",
-                },
-            ]
-        },
+        **features,
+        "Body": {"oneOf": [record, several]},
         "Answer": _answer(api),
         "Invalid": {
             "type": "object",
@@ -302,7 +308,10 @@ def _answer(api: Api) -> Part:
     return {
         "type": "object",
         "properties": {
-            "transaction_id": {"type": ["string", "null"]},
+            "transaction_id": {
+                "type": ["string", "null"],
+                "description": "Null for a record of features, which is not recorded.",
+            },
             "score": {
                 "type": ["number", "null"],
                 "minimum": 0,
