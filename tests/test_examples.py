@@ -6,6 +6,7 @@ import doctest
 import json
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 import beam_fraud as bf
 from beam_fraud.simulate.simulation import Simulation, simulate
+from tests.serving import Serve
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -94,6 +96,34 @@ def test_beam_yaml_gives_the_scores(files: dict[str, str], tmp_path: Path) -> No
     rows = read_parts(out, "scores")
     assert {row["transaction_id"]: row["score"] for row in rows} == json.loads(files["scores"])
     assert [row["reason"] for row in read_parts(out, "dead_letters")] == ["negative_amount"]
+
+
+def test_load_is_sent_to_a_server(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = Path(files["day.jsonl"]).read_text().splitlines()
+    for name, part in (("python.jsonl", lines[-40:]), ("shell.jsonl", lines[:40])):
+        (tmp_path / name).write_text("\n".join(part) + "\n")
+    main = runpy.run_path(str(EXAMPLES / "load.py"))["main"]
+    history = ("--history", files["before.jsonl"])
+    with Serve(Path(files["bundle"]), tmp_path / "state", *history) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        main([str(tmp_path / "python.jsonl"), "--url", url, "--rate", "200"])
+        done = subprocess.run(
+            ["sh", EXAMPLES / "load.sh", tmp_path / "shell.jsonl", url],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        summary = server.stop()
+    said = capsys.readouterr().out
+    assert "40 requests" in said
+    # The last row has a negative amount.
+    assert re.search(r"^  422 +1$", said, re.M)
+    assert re.search(r"^  p99 +[0-9.]+ ms$", said, re.M)
+    assert re.search(r"^  status 200 +40$", done.stdout, re.M)
+    assert re.search(r"^  p99 +[0-9.]+ ms$", done.stdout, re.M)
+    assert (summary["rows_scored"], summary["rows_dead"]) == (79, 1)
 
 
 def read_parts(directory: Path, name: str) -> list[dict[str, object]]:
