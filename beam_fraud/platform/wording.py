@@ -53,6 +53,20 @@ def first_line(error: BaseException) -> str:
     return " ".join(lines[0].split())
 
 
+def place_of(error: BaseException) -> str:
+    """Return the type of an exception and where it was raised.
+
+    Its text, which may hold values of a transaction, is left out.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    code = trace.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_filename}:{trace.tb_lineno} ({code.co_name})"
+
+
 def reason_of(error: Exception) -> str:
     """Why the system refuses, without the path or what a library says around it.
 

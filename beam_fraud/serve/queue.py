@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
+from beam_fraud.platform.wording import place_of
 from beam_fraud.serve.answers import Answered, answers_json
 from beam_fraud.serve.archive import find_answers
 from beam_fraud.serve.engine import TIMEOUT, Engine, Group, marked
@@ -61,8 +62,9 @@ class _Entry:
         self.late = False
 
 
-#: Type: a call, its answers, and the records whose answer is in a file of the archive.
-_Result: TypeAlias = tuple[_Entry, Answered, dict[int, str]]
+#: Type: a call, its answers or why there are none, and the records whose answer is in a file of the
+#: archive.
+_Result: TypeAlias = tuple[_Entry, Answered | Exception, dict[int, str]]
 
 
 @dataclass(frozen=True)
@@ -188,10 +190,26 @@ class PredictionQueue:
             if entry.answered:
                 return
             entry.answered = entry.late = True
-        answers = engine.fallbacks(entry.call, TIMEOUT)
+        self._set_one(entry, self._fallback(engine, entry, TIMEOUT))
+
+    def _fallback(self, engine: Engine, entry: _Entry, reason: str) -> Answered | Exception:
+        """Return the fallback for a call; an exception if not even that can be computed."""
+        try:
+            answers = engine.fallbacks(entry.call, reason)
+        except Exception as error:
+            _LOG.error("no fallback: %s", place_of(error))
+            return error
         self._note(answers)
-        if not entry.future.done():
-            entry.future.set_result(answers)
+        return answers
+
+    def _set_one(self, entry: _Entry, result: Answered | Exception) -> None:
+        if entry.future.done():
+            # The caller has gone.
+            return
+        if isinstance(result, Exception):
+            entry.future.set_exception(result)
+        else:
+            entry.future.set_result(result)
 
     def _run(self) -> None:
         engine = self._engine
@@ -300,15 +318,12 @@ class PredictionQueue:
         """Hand answers to their callers, in the event loop."""
         self._waiting -= sum(entry.rows for entry in entries)
         for entry, answered, archived in results:
-            if entry.future.done():
-                # The caller has gone.
-                continue
-            if archived:
+            if archived and isinstance(answered, Answered) and not entry.future.done():
                 task = asyncio.ensure_future(self._look_up(entry, answered, archived))
                 self._lookups.add(task)
                 task.add_done_callback(self._lookups.discard)
             else:
-                entry.future.set_result(answered)
+                self._set_one(entry, answered)
 
     async def _look_up(self, entry: _Entry, answered: Answered, archived: dict[int, str]) -> None:
         """Add answers from files of the archive, which are read in another thread."""
@@ -319,25 +334,19 @@ class PredictionQueue:
             result: Answered | FraudError = answered.with_archived(archived, found)
         except FraudError as error:
             result = error
-        if entry.future.done():
-            return
-        if isinstance(result, FraudError):
-            entry.future.set_exception(result)
-        else:
-            entry.future.set_result(result)
+        self._set_one(entry, result)
 
     def _give_up(self, engine: Engine, entries: list[_Entry], error: Exception) -> None:
         """Answer by the fallback after a failure, and restore the state as of the last commit."""
-        unknown = not isinstance(error, FraudError)
-        _LOG.error("%d calls failed: %s", len(entries), error, exc_info=unknown)
+        # The text of other errors may hold values of a transaction.
+        why = str(error) if isinstance(error, FraudError) else place_of(error)
+        _LOG.error("%d calls failed: %s", len(entries), why)
         engine.state.discard()
         delivered, _ = self._claimed(entries)
         results = list[_Result]()
         for number, entry in enumerate(entries):
             if number in delivered:
-                answers = engine.fallbacks(entry.call, _FAILED)
-                self._note(answers)
-                results.append((entry, answers, {}))
+                results.append((entry, self._fallback(engine, entry, _FAILED), {}))
         self._hand_over(entries, results)
 
     def _follow(self, engine: Engine, block: Block) -> None:

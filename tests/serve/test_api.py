@@ -130,6 +130,23 @@ def test_damaged_arrow_is_refused(api: Served) -> None:
         assert post(api, damaged, **{"Content-Type": ARROW}).status_code < 500
 
 
+def test_arrow_columns_are_those_of_the_schema(api: Served) -> None:
+    rows = pa.Table.from_pylist([GOOD, GOOD])
+    other = pa.array([[1], [2]])
+    call = stream(rows.append_column("@payload", pa.array([b"{}"] * 2)).append_column("x", other))
+    assert post(api, call, **{"Content-Type": ARROW}).status_code == 200
+    assert api.predictions.calls[0].table == pa.RecordBatch.from_pylist([GOOD] * 2)
+    for column in GOOD:
+        place = rows.schema.get_field_index(column)
+        for wrong, code in (
+            (rows.drop_columns(column), "BF306"),
+            (rows.set_column(place, column, other), "BF307"),
+            (rows.append_column(column, rows.column(column)), "BF308"),
+        ):
+            answer = post(api, stream(wrong), **{"Content-Type": ARROW})
+            assert problem(answer, 422, code)["field"] == column
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_without_a_token_nothing_answers(api: Served, route: str) -> None:
     method, url = ROUTES[route], api.url + route

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -194,6 +195,22 @@ def test_a_failure_costs_its_calls_alone(running: Running, served: Served) -> No
 
     served_by(running, use)
     assert len(archived(running)) == 1
+
+
+def test_a_failure_of_the_fallback_as_well_costs_its_call_alone(
+    running: Running, served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    nested = pa.RecordBatch.from_pylist([{"TRANSACTION_ID": ["secret"], "TX_AMOUNT": 1.0}])
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        for record in (True, False):
+            with pytest.raises(Exception):  # noqa: B017  # whatever the kernels raise
+                await asyncio.wait_for(queue.predict(Call((), nested, record)), 20)
+        assert "degraded" not in answer(await queue.predict(Call(served.records[:1])))
+
+    served_by(running, use)
+    assert "secret" not in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_an_answer_from_the_archive(running: Running, served: Served) -> None:

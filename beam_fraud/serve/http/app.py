@@ -21,8 +21,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from beam_fraud.errors import FraudError
+from beam_fraud.platform.wording import place_of
 from beam_fraud.serve.http.access_log import AccessLog, Entry
-from beam_fraud.serve.http.bodies import ARROW, JSON, arrow_call, json_call
+from beam_fraud.serve.http.bodies import ARROW, JSON, Columns, arrow_call, json_call
 from beam_fraud.serve.http.limits import Limits
 from beam_fraud.serve.http.problems import (
     MEDIA_TYPE,
@@ -105,6 +106,7 @@ class App:
     def __init__(
         self,
         predictions: Predictions,
+        columns: Columns,
         documents: Documents,
         limits: Limits,
         tokens: Tokens | None,
@@ -115,13 +117,14 @@ class App:
 
         Args:
           predictions: answers the transactions.
+          columns: what is read of Arrow bodies.
           documents: the pages about the API.
           limits: of the requests.
           tokens: who may send requests; None for anyone on this machine.
           metrics: figures, which `/metrics` shows.
           log: log of the requests.
         """
-        self._predictions, self._documents = predictions, documents
+        self._predictions, self._documents, self._columns = predictions, documents, columns
         self._limits, self._tokens = limits, tokens
         self._metrics, self._log = metrics, log
         self._running = 0
@@ -170,7 +173,7 @@ class App:
             problem = unavailable(error.code, "the server cannot answer now; its log says why")
         except Exception as error:
             # The text of an exception may hold values of a transaction.
-            _LOG.error("request %s: %s", request.id, _place_of(error))
+            _LOG.error("request %s: %s", request.id, place_of(error))
             problem = internal_error()
         if problem is not None:
             answer = _Answer(
@@ -243,7 +246,10 @@ class App:
             if media == JSON:
                 call, array = json_call(body, limits.rows, record=record, features=features)
             else:
-                call, array = arrow_call(body, limits.rows, record=record, features=features), True
+                array = True
+                call = arrow_call(
+                    body, limits.rows, self._columns, record=record, features=features
+                )
             return await self._answers(call, wanted, array=array)
         finally:
             self._running -= 1
@@ -534,14 +540,3 @@ def _media_of_answer(headers: Mapping[bytes, bytes], body: bytes) -> bytes:
         f"accept {JSON.decode()} or {ARROW.decode()}",
         "Accept",
     )
-
-
-def _place_of(error: BaseException) -> str:
-    """Return the type of an exception and where it was raised, without its text."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return type(error).__name__
-    code = trace.tb_frame.f_code
-    return f"{type(error).__name__} in {code.co_filename}:{trace.tb_lineno} ({code.co_name})"

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 import pyarrow as pa
 
+from beam_fraud.errors import FraudError
 from beam_fraud.records.json_records import tolerant_json
+from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.serve.http.problems import Problem, Refused
 from beam_fraud.serve.predictions import Call
+from beam_fraud.sources.columnar import columns_read, selected
+from beam_fraud.sources.columns import check_columns
 
 JSON: Final = b"application/json"
 ARROW: Final = b"application/vnd.apache.arrow.stream"
@@ -23,6 +29,8 @@ _UNREADABLE = (
     *(pa.ArrowException, struct.error, OSError, EOFError, MemoryError),
     *(ValueError, TypeError, LookupError, OverflowError),
 )
+#: Where an error about columns names one.
+_COLUMN = re.compile(r"column '([^']*)'")
 #: Kinds of messages of Arrow's format (Message.fbs: MessageHeader).
 _DICTIONARY, _BATCH = 2, 3
 
@@ -77,16 +85,41 @@ def _tolerant(
     return Call((body,), None, record, features), False
 
 
-def arrow_call(body: bytes, most: int, *, record: bool, features: bool) -> Call:
+@dataclass(frozen=True)
+class Columns:
+    """The columns that are read of Arrow bodies."""
+
+    #: The schema that transactions are read by.
+    schema: Schema
+    #: Treatment of labels.
+    labels: Labels
+
+    def of(self, table: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the columns and paths that the schema reads, as of a file.
+
+        Raises:
+          Refused: a column is missing, repeated or of another type.
+        """
+        try:
+            check_columns("the Arrow stream", table.schema, self.schema, labels=self.labels)
+        except FraudError as error:
+            column = _COLUMN.search(str(error))
+            fix = "send the columns and types that /openapi.json names"
+            raise Refused(Problem(422, error.code, str(error), fix, column and column[1])) from None
+        return selected(table, columns_read(table.schema, self.schema, labels=self.labels))
+
+
+def arrow_call(body: bytes, most: int, columns: Columns, *, record: bool, features: bool) -> Call:
     """Return the call of an Arrow IPC stream.
 
     Args:
       body: the body.
       most: maximum of rows.
+      columns: what is read of it.
       record, features: of the call.
 
     Raises:
-      Refused: it is no such stream, is compressed, or has too many rows.
+      Refused: it is no such stream, is compressed, has too many rows, or lacks a column.
     """
     try:
         _check_messages(body, most)
@@ -97,10 +130,9 @@ def arrow_call(body: bytes, most: int, *, record: bool, features: bool) -> Call:
                 batch.validate(full=True)
                 batches.append(batch)
             table = pa.Table.from_batches(batches, reader.schema).combine_chunks()
-        if len(set(table.column_names)) < table.num_columns:
-            raise ValueError("a column twice")
         rows = table.to_batches()
         batch = rows[0] if rows else pa.RecordBatch.from_pylist([], schema=table.schema)
+        batch = columns.of(batch)
     except _UNREADABLE:
         raise Refused(
             Problem(

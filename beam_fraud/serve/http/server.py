@@ -21,6 +21,7 @@ from beam_fraud.errors import Code, FraudError, UsageError, fix_of
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.serve.http.access_log import AccessLog, AccessLogSettings
 from beam_fraud.serve.http.app import App, Documents
+from beam_fraud.serve.http.bodies import Columns
 from beam_fraud.serve.http.connection import Connection, Connections
 from beam_fraud.serve.http.limits import Limits
 from beam_fraud.serve.http.openapi import Api, document
@@ -128,7 +129,8 @@ class HttpServer:
         described = document(api, limits, secured=tokens.given)
         documents = Documents(msgspec.json.encode(described), page(described, self.url).encode())
         self._log = AccessLog(log, lambda: _lost(metrics))
-        self._app = App(predictions, documents, limits, self._tokens, metrics, self._log)
+        columns = Columns(api.schema, api.labels)
+        self._app = App(predictions, columns, documents, limits, self._tokens, metrics, self._log)
         self._connections = Connections(limits, self._app.note_refusal)
         metrics.connections = lambda: len(self._connections.open)
         self._server: _Uvicorn | None = None
