@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from beam_fraud.schema.stages import SCORED
 
 APPROVE, REVIEW, DECLINE = "approve", "review", "decline"
 _DECISIONS = pa.array([APPROVE, REVIEW, DECLINE])
+_RULES = SCORED.field("rules").type
 #: int8: ranks of decisions, higher is more severe.
 _Codes = npt.NDArray[np.int8]
 _CODE = {APPROVE: 0, REVIEW: 1, DECLINE: 2}
@@ -46,12 +48,18 @@ def decide(
     columns = {
         **{name: transactions.column(name) for name in _OWN},
         "score": pa.array(scores),
-        "reasons": pa.nulls(rows, _REASONS),
-        "model_id": pa.repeat(model_id, rows),
+        **_same(rows, model_id),
         **decided_columns(scores, thresholds, fired),
     }
-    schema = SCORED.with_metadata(transactions.schema.metadata)
+    metadata = transactions.schema.metadata
+    schema = SCORED if metadata is None else SCORED.with_metadata(metadata)
     return pa.RecordBatch.from_arrays([columns[name] for name in _NAMES], schema=schema)
+
+
+@lru_cache(maxsize=4)
+def _same(rows: int, model_id: str) -> dict[str, pa.Array]:
+    """Return the columns that only depend on the number of rows."""
+    return {"reasons": pa.nulls(rows, _REASONS), "model_id": pa.repeat(model_id, rows)}
 
 
 def decided_columns(
@@ -107,13 +115,19 @@ def _highest_priority(
 
 def _names_of_rules(rows: int, fired: Fired | None) -> pa.ListArray:
     """Return the names of the rules that hold for each row, in the order of the rules."""
+    if fired is None or not any(fired.counts):
+        return _no_rules(rows)
     offsets = np.zeros(rows + 1, dtype=np.int32)
-    names = pa.array([], pa.string())
-    if fired is not None and any(fired.counts):
-        row = np.concatenate(fired.places)
-        rule = np.repeat(np.arange(len(fired.rules)), fired.counts)
-        # A stable sort keeps the order of a row's rules.
-        rule = rule[np.argsort(row, kind="stable")]
-        offsets[1:] = np.cumsum(np.bincount(row, minlength=rows))
-        names = pa.array([rule.name for rule in fired.rules]).take(pa.array(rule))
-    return pa.ListArray.from_arrays(pa.array(offsets), names, type=SCORED.field("rules").type)
+    row = np.concatenate(fired.places)
+    rule = np.repeat(np.arange(len(fired.rules)), fired.counts)
+    # A stable sort keeps the order of a row's rules.
+    rule = rule[np.argsort(row, kind="stable")]
+    offsets[1:] = np.cumsum(np.bincount(row, minlength=rows))
+    names = pa.array([rule.name for rule in fired.rules]).take(pa.array(rule))
+    return pa.ListArray.from_arrays(pa.array(offsets), names, type=_RULES)
+
+
+@lru_cache(maxsize=4)
+def _no_rules(rows: int) -> pa.ListArray:
+    offsets = pa.array(np.zeros(rows + 1, dtype=np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.array([], pa.string()), type=_RULES)

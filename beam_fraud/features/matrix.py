@@ -5,8 +5,9 @@ Among them are the calendar features, weekend and night, in the schema's time zo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -102,7 +103,9 @@ class FeatureSet:
 
 
 def feature_matrix(
-    transactions: pa.RecordBatch | pa.Table, features: FeatureSet
+    transactions: pa.RecordBatch | pa.Table,
+    features: FeatureSet,
+    computed: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({}),
 ) -> npt.NDArray[np.float64]:
     """Compute the features of validated transactions.
 
@@ -110,6 +113,7 @@ def feature_matrix(
       transactions: n rows as `Schema.transactions` describes them, with velocity features
         (`velocity.columns.with_velocity`).
       features: the features in order.
+      computed: features that are no columns, float64[n] each.
 
     Returns:
       float64[n, len(features.names)], C-contiguous; NaN where a value is absent.
@@ -122,6 +126,9 @@ def feature_matrix(
     # Columns by their place: Arrow looks a name up among all at every call.
     places = {name: place for place, name in enumerate(transactions.schema.names)}
     for position, name in enumerate(names):
+        if (feature := computed.get(name)) is not None:
+            matrix[:, position] = feature
+            continue
         values = transactions.column(places[name]) if name in places else None
         if values is not None and pa.types.is_string(values.type):
             matrix[:, position] = code_categories(values, features.categories.get(name, ()))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, overload
 
 import numpy as np
@@ -21,6 +22,7 @@ from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet, feature_matrix, feature_table, table_schema
+from beam_fraud.features.velocity.columns import with_columns
 from beam_fraud.frames.rows import (
     Checked,
     Files,
@@ -81,20 +83,27 @@ class Scorer:
         """Id of the model."""
         return self._bundle.model_id
 
-    def decide(self, transactions: pa.RecordBatch) -> tuple[pa.RecordBatch, Block]:
+    def decide(
+        self,
+        transactions: pa.RecordBatch,
+        computed: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({}),
+    ) -> tuple[pa.RecordBatch, Block]:
         """Decide on n transactions.
 
         Args:
           transactions: rows as `Schema.transactions` describes them, with velocity features.
+          computed: velocity features that are no columns, float64[n] each.
 
         Returns:
           n rows of `stages.SCORED` without reasons, in the same order; and the model's input,
           float64[n, features].
         """
-        block = feature_matrix(transactions, self._features)
+        block = feature_matrix(transactions, self._features, computed)
         scores = self._predict(block)
         fired = None
         if self._program is not None:
+            also = {name: computed[name] for name in self._features.also if name in computed}
+            transactions = with_columns(transactions, also) if also else transactions
             fired = self._program.fired(transactions, block, scores)
         bundle = self._bundle
         return decide(transactions, scores, bundle.thresholds, bundle.model_id, fired), block

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,7 +22,7 @@ from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
 from beam_fraud.schema.notation import ANY_TIME, PLAIN, PLAIN_TEXT, ZERO_OR_ONE
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
 from beam_fraud.sources.nested import steps_of
-from beam_fraud.sources.raw import POSITION
+from beam_fraud.sources.raw import POSITION, Origin, with_origin
 
 #: Rows from which the general way is faster.
 MOST_ROWS = 64
@@ -57,9 +58,10 @@ class _Column:
 class PlainRecords:
     """Reads plain records of a schema."""
 
-    def __init__(self, schema: Schema, labels: Labels) -> None:
+    def __init__(self, schema: Schema, labels: Labels, origin: Origin) -> None:
         """Prepare the reading; `of` checks the schema before."""
-        self._described = schema.transactions(labels=labels).append(pa.field(POSITION, pa.int64()))
+        described = schema.transactions(labels=labels).append(pa.field(POSITION, pa.int64()))
+        self._described = with_origin(described, origin)
         names = schema.columns(labels=labels)
         kinds = {f.column: f.kind for f in schema.features}
         roles = schema.roles
@@ -123,8 +125,14 @@ class PlainRecords:
         self._members = [f"f{i}" for i in range(len(names))]
 
     @classmethod
-    def of(cls, schema: Schema, labels: Labels) -> PlainRecords | None:
-        """Return the reader of a schema; None if it describes dress, or lacks ids."""
+    def of(cls, schema: Schema, labels: Labels, origin: Origin) -> PlainRecords | None:
+        """Return the reader of a schema; None if it describes dress, or lacks ids.
+
+        Args:
+          schema: schema of the records.
+          labels: treatment of labels.
+          origin: origin of the records, for the metadata of batches.
+        """
         plain = (
             "transaction_id" in schema.roles
             and "currency" not in schema.roles
@@ -137,14 +145,13 @@ class PlainRecords:
             and schema.notation_of(schema.roles["amount"]) == PLAIN
             and all(steps_of(column) is None for column in schema.columns(labels=labels))
         )
-        return cls(schema, labels) if plain else None
+        return cls(schema, labels, origin) if plain else None
 
     def read(
         self,
         records: Sequence[bytes],
         first: int,
         latest: int,
-        metadata: dict[bytes, bytes] | None = None,
     ) -> pa.RecordBatch | None:
         """Return the transactions of n records; None if one of them is not plain.
 
@@ -152,10 +159,9 @@ class PlainRecords:
           records: JSON objects.
           first: position of the first.
           latest: event time from which a row is too far ahead, microseconds.
-          metadata: metadata of the batch.
 
         Returns:
-          n rows of `Schema.transactions`, then `@position`.
+          n rows of `Schema.transactions`, then `@position`, the origin in the metadata.
         """
         if not 0 < len(records) <= MOST_ROWS:
             return None
@@ -169,7 +175,7 @@ class PlainRecords:
         arrays = list[pa.Array]()
         for column in self._columns:
             if column.member is None:
-                arrays.append(pa.nulls(len(rows), column.type))
+                arrays.append(_nulls(len(rows), column.type))
                 continue
             values = [column.read(row[column.member]) for row in rows]
             if None in values:
@@ -183,8 +189,12 @@ class PlainRecords:
             else:
                 arrays.append(pa.array(values, column.type))
         arrays.append(pa.array(np.arange(first, first + len(rows), dtype=np.int64)))
-        described = self._described.with_metadata(metadata) if metadata else self._described
-        return pa.RecordBatch.from_arrays(arrays, schema=described)
+        return pa.RecordBatch.from_arrays(arrays, schema=self._described)
+
+
+@cache
+def _nulls(rows: int, type: pa.DataType) -> pa.Array:
+    return pa.nulls(rows, type)
 
 
 def _nothing(value: Any) -> None:

@@ -258,9 +258,8 @@ def _lists(column: pa.Array) -> list[list[Any]]:
 
 
 def _iso(times: pa.Array) -> list[str]:
-    return [
-        f"{moment}Z" for moment in np.asarray(times.cast(pa.int64()), "datetime64[us]").astype(str)
-    ]
+    moments = np.asarray(times.view(pa.int64())).view("datetime64[us]")
+    return [f"{moment}Z" for moment in moments.astype(str)]
 
 
 def fault_of(reason: str, detail: str | None) -> Fault:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -49,9 +50,9 @@ from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, is_of_la
 from beam_fraud.state.rule_share import MutedRule, muted_in, without_muted
 
 _LOG = logging.getLogger(__name__)
+_ORIGIN = Origin(SOURCE, "jsonl")
 _RAW = with_origin(
-    pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())]),
-    Origin(SOURCE, "jsonl"),
+    pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())]), _ORIGIN
 )
 #: Microseconds of clock difference that no counter notes.
 _SKEW = 60_000_000
@@ -92,6 +93,7 @@ class Followed(NamedTuple):
 
 #: An empty mask, which says of no row that it is faulty or known.
 _NOT_ONE = np.zeros(0, dtype=bool)
+_NONE_DEAD = no_dead_letters()
 _NONE = pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in ANSWERED], schema=ANSWERED)
 
 
@@ -126,7 +128,7 @@ class Engine:
         self._features = features = state.settings.features
         self._schema = features.schema
         self._labels: Labels = features.labels
-        self._plain = PlainRecords.of(self._schema, self._labels)
+        self._plain = PlainRecords.of(self._schema, self._labels, _ORIGIN)
         self._fallback = fallback
         self._count = count
         self._feature_scoring = feature_scoring
@@ -136,7 +138,6 @@ class Engine:
         self._doubts = set[Doubt]()
         self._identified = self._schema.role("transaction_id") is not None
         self._nothing = _NONE, np.empty((0, len(features.names)))
-        self._velocity = [name for v in features.velocity for name in v.names]
 
     def record(
         self,
@@ -190,10 +191,11 @@ class Engine:
         known = np.array(self.state.known(transactions), dtype=bool)
         new = transactions.filter(pa.array(~known))
         # One by one: they must not see each other.
-        alone = [self.state.with_windows_now(new.slice(row, 1)) for row in range(len(new))]
+        alone = [self.state.peek(new.slice(row, 1)) for row in range(len(new))]
         rows, block = self._nothing
         if alone:
-            rows, block = self._scored(pa.concat_batches(alone), limited=False)
+            computed = {name: np.concatenate([one[name] for one in alone]) for name in alone[0]}
+            rows, block = self._scored(new, computed, limited=False)
         return self._group(
             len(records), checked, 0, rows, places[~known], block, known, features=features
         )
@@ -214,7 +216,7 @@ class Engine:
         rows, block = self._nothing
         if len(checked.transactions):
             scorer = self._feature_scoring.scorer
-            rows, block = self._scored(checked.transactions, scorer, limited=False)
+            rows, block = self._scored(checked.transactions, {}, scorer, limited=False)
         inputs = Features(self._features.names, block) if features else None
         of_features = without_ids(checked, rows, len(divided.features), inputs)
         return replace(
@@ -236,13 +238,13 @@ class Engine:
             labels, dead = read_labels(raw, self._registry)
             self._count(LABELS_IN, len(raw))
             self._count(LABELS_DEAD, len(dead))
-            self.state.with_windows(labels)
+            self.state.label(labels)
         else:
             checked = self._checked(self._valid(raw), len(raw))
             dead = checked.dead
             new = self.state.deduplicated(checked.transactions)
             if len(new):
-                rows, _ = self._scored(self.state.with_windows(new))
+                rows, _ = self._scored(new, self.state.observe(new))
                 self.state.answer(rows)
         self.state.bury(dead)
         return Followed(rows, dead, labels)
@@ -324,7 +326,7 @@ class Engine:
         places = every if len(new) == len(every) else np.asarray(new.column(POSITION)) - base
         rows, block = self._nothing
         if len(new):
-            rows, block = self._scored(self.state.with_windows(new))
+            rows, block = self._scored(new, self.state.observe(new))
         if late is not None and late[places].any():
             rows = self.defaulted(rows, late[places], TIMEOUT)
         self.state.answer(rows)
@@ -401,9 +403,9 @@ class Engine:
         """Parse and validate JSON objects."""
         if self._plain is not None:
             latest = time.time_ns() // 1_000 + min(self.state.settings.ahead, _SKEW)
-            plain = self._plain.read(records, first, latest, _RAW.metadata)
+            plain = self._plain.read(records, first, latest)
             if plain is not None:
-                return Arrived(plain, no_dead_letters(), None, _NOT_ONE)
+                return Arrived(plain, _NONE_DEAD, None, _NOT_ONE)
         return self._valid(self._raw(records, first))
 
     def _valid(self, raw: pa.RecordBatch, schema: Schema | None = None) -> Arrived:
@@ -421,19 +423,27 @@ class Engine:
     def _scored(
         self,
         transactions: pa.RecordBatch,
+        computed: dict[str, npt.NDArray[np.float64]],
         scorer: Scorer | None = None,
         *,
         limited: bool = True,
     ) -> tuple[pa.RecordBatch, Block]:
-        """Score transactions with windows; return rows of `ANSWERED` and the model's input."""
+        """Score transactions; return rows of `ANSWERED` and the model's input.
+
+        Args:
+          transactions: n rows.
+          computed: their velocity features, float64[n] each.
+          scorer: scorer of another schema than the server's, or None.
+          limited: whether the rows count for the share from which rules are muted.
+        """
         use_one_thread()
         scorer = scorer or self._scorer
         why = self._degraded()
         if why is not None:
-            transactions = _without_windows(transactions, self._velocity)
+            computed = {name: np.full(len(transactions), np.nan) for name in computed}
         if transactions.schema.metadata is not None:
             transactions = transactions.replace_schema_metadata(None)
-        decided, block = scorer.decide(transactions)
+        decided, block = scorer.decide(transactions, computed)
         if limited:
             decided = self.state.with_rules_limited(decided)
             if muted := muted_in(decided):
@@ -444,7 +454,7 @@ class Engine:
         self._count(ROWS_SCORED, len(scored))
         self._count(ROWS_FLAGGED, scored.column("flagged").true_count)
         rows = len(scored)
-        marks = pa.nulls(rows, pa.string()) if why is None else pa.repeat(why, rows)
+        marks = _unmarked(rows) if why is None else pa.repeat(why, rows)
         arrays = [*scored.columns, _now(rows), marks]
         return pa.RecordBatch.from_arrays(arrays, schema=ANSWERED), block
 
@@ -480,14 +490,10 @@ def _of_table(table: pa.RecordBatch, first: int) -> pa.RecordBatch:
     )
 
 
+@lru_cache(maxsize=16)
+def _unmarked(rows: int) -> pa.Array:
+    return pa.nulls(rows, pa.string())
+
+
 def _now(rows: int) -> pa.Array:
     return pa.array(np.full(rows, time.time_ns() // 1_000)).view(EVENT_TIME)
-
-
-def _without_windows(transactions: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
-    """Return transactions whose velocity features are unknown."""
-    unknown = pa.array(np.full(len(transactions), np.nan))
-    for name in names:
-        place = transactions.schema.get_field_index(name)
-        transactions = transactions.set_column(place, transactions.schema.field(place), unknown)
-    return transactions

@@ -16,6 +16,7 @@ from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.features.velocity.window_totals import Feature
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
 from beam_fraud.schema.duration import DAY
@@ -107,7 +108,7 @@ class ServerState:
         base = self._checkpoint.base
         self.hashing: IdHash = checkpoint_hash(base)
         base.claim(settings.about)
-        positions = base.positions()
+        positions = self._checkpoint.positions
         #: Seconds of the epoch of the last commit; None for a new state.
         self.committed_at = float(positions[_COMMITTED]) if _COMMITTED in positions else None
         self._next = int(positions.get(SOURCE, "0"))
@@ -178,19 +179,31 @@ class ServerState:
         assert isinstance(shard, DeduplicateShard)
         return list(shard.known(transactions).tolist())
 
-    def with_windows(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
-        """Add transactions to the windows, and velocity features to them; or labels."""
+    def observe(self, transactions: pa.RecordBatch) -> dict[str, Feature]:
+        """Add n transactions to the windows; return their velocity features, float64[n] each."""
+        features = dict[str, Feature]()
         for step in self._velocity:
-            transactions = self._through(step, transactions)
-        return transactions
+            computed, effects = self._windows(step).observe(transactions)
+            self._steps[step].keep(0, effects)
+            features |= computed
+        return features
 
-    def with_windows_now(self, transaction: pa.RecordBatch) -> pa.RecordBatch:
-        """Add velocity features to one transaction, without changing the windows."""
+    def peek(self, transaction: pa.RecordBatch) -> dict[str, Feature]:
+        """Return the velocity features of one transaction, without changing the windows."""
+        features = dict[str, Feature]()
         for step in self._velocity:
-            shard = self._steps[step].shard(0)
-            assert isinstance(shard, VelocityShard)
-            transaction = shard.peek(transaction)
-        return transaction
+            features |= self._windows(step).peek(transaction)
+        return features
+
+    def label(self, labels: pa.RecordBatch) -> None:
+        """Add labels to the windows."""
+        for step in self._velocity:
+            self._through(step, labels)
+
+    def _windows(self, step: str) -> VelocityShard:
+        shard = self._steps[step].shard(0)
+        assert isinstance(shard, VelocityShard)
+        return shard
 
     def with_rules_limited(self, decided: pa.RecordBatch) -> pa.RecordBatch:
         """Decide rows of muted rules again."""

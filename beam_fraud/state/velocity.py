@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.features.hashing import IdHash
-from beam_fraud.features.velocity.columns import keyed_rows, part_of, with_features
+from beam_fraud.features.velocity.columns import keyed_rows, part_of, spread, with_columns
 from beam_fraud.features.velocity.key_rows import Frauds
 from beam_fraud.features.velocity.state.state_delta import Labels, StateDelta, joined
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
+from beam_fraud.features.velocity.window_totals import Feature
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import is_of_labels
@@ -92,17 +94,25 @@ class VelocityShard:
         """Return transactions with features as of arrival; or labels."""
         if is_of_labels(batch):
             return self._take_labels(batch)
+        features, effects = self.observe(batch)
+        return replace(effects, rows=[with_columns(batch, features)])
+
+    def observe(self, batch: pa.RecordBatch) -> tuple[dict[str, Feature], Effects]:
+        """Add n transactions; return their features by name, float64[n], and effects without rows.
+
+        `take` appends the features as columns, which costs a few rows more than to compute them.
+        """
         keyed = keyed_rows(batch, self._definitions, self._hash)
         features = self._state.update(keyed.rows, keyed.frauds)
         delta = StateDelta.of(keyed.rows, keyed.frauds)
-        rows = with_features(batch, self._definitions, keyed, features)
-        return Effects([rows], [self._delta(delta)] if len(keyed.rows) else ())
+        deltas = [self._delta(delta)] if len(keyed.rows) else ()
+        return spread(keyed, self._definitions, features), Effects(deltas=deltas)
 
-    def peek(self, transaction: pa.RecordBatch) -> pa.RecordBatch:
+    def peek(self, transaction: pa.RecordBatch) -> dict[str, Feature]:
         """Return the features that one transaction would have now, without adding it."""
         keyed = keyed_rows(transaction, self._definitions, self._hash)
         features = self._state.update(keyed.rows, keep=False)
-        return with_features(transaction, self._definitions, keyed, features)
+        return spread(keyed, self._definitions, features)
 
     def tick(self, now: float) -> Effects:
         """Do nothing."""

@@ -41,8 +41,15 @@ class _Change(msgspec.Struct, array_like=True, gc=False):
     deltas: list[tuple[bytes, int]]
 
 
+class _Record(msgspec.Struct, array_like=True, gc=False):
+    """A commit."""
+
+    changes: list[_Change]
+    positions: dict[str, str]
+
+
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(list[_Change])
+_DECODER = msgspec.msgpack.Decoder(_Record)
 
 
 class JournaledCheckpoint:
@@ -68,8 +75,13 @@ class JournaledCheckpoint:
         self.base = LocalCheckpoint(path, flushed=True)
         #: Return the open shards of steps that write to the journal.
         self.open: dict[tuple[str, int], Callable[[], Merging]] = {}
+        records = [self._decoded(record) for record in self.base.deltas(_JOURNAL, 0)]
         #: The changes of each committed record.
-        self._records = [self._decoded(record) for record in self.base.deltas(_JOURNAL, 0)]
+        self._records = [record.changes for record in records]
+        #: The committed positions of sources.
+        self.positions = self.base.positions()
+        for record in records:
+            self.positions |= record.positions
         self._bytes = 0
         self._folded = time.monotonic()
         #: The changes since the last commit.
@@ -141,20 +153,22 @@ class JournaledCheckpoint:
         try:
             if fold:
                 self._fold()
-            elif self._pending:
-                record = _ENCODER.encode(self._pending)
+                self.base.commit({**self.positions, **positions})
+            else:
+                record = _ENCODER.encode(_Record(self._pending, dict(positions)))
                 written = len(record)
                 self.base.keep(_JOURNAL, 0, [(record, FOREVER)])
-            self.base.commit(positions)
+                self.base.commit({})
         except FraudError:
             self.base.roll_back()
             raise
         if fold:
             self._records, self._bytes = [], 0
             self._folded = time.monotonic()
-        elif self._pending:
+        else:
             self._records.append(self._pending)
             self._bytes += written
+        self.positions |= positions
         self._pending = []
 
     def discard(self) -> None:
@@ -190,7 +204,7 @@ class JournaledCheckpoint:
                     self.base.merge(step, number, level, shard.merge(parts))
         self.base.keep(_JOURNAL, 0, [], replaces=True)
 
-    def _decoded(self, record: bytes) -> list[_Change]:
+    def _decoded(self, record: bytes) -> _Record:
         try:
             return _DECODER.decode(record)
         except msgspec.DecodeError:

@@ -19,9 +19,9 @@ from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, with_ori
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 LATEST = int(NOW.timestamp() * 1_000_000)
+ORIGIN = Origin("predict", "jsonl")
 RAW = with_origin(
-    pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())]),
-    Origin("predict", "jsonl"),
+    pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())]), ORIGIN
 )
 OWN = Schema(
     "own",
@@ -90,9 +90,9 @@ def generally(records: list[bytes], schema: Schema, labels: str) -> Arrived:
 
 
 def check(records: list[bytes], schema: Schema, labels: str) -> bool:
-    reader = PlainRecords.of(schema, labels)  # type: ignore[arg-type]
+    reader = PlainRecords.of(schema, labels, ORIGIN)  # type: ignore[arg-type]
     assert reader is not None
-    plain = reader.read(records, 7, LATEST, RAW.metadata)
+    plain = reader.read(records, 7, LATEST)
     if plain is None:
         return False
     checked = generally(records, schema, labels)
@@ -147,4 +147,4 @@ def test_one_other_record_leaves_all_to_the_general_way(changed: dict[str, objec
 
 def test_a_schema_with_dress_has_no_reader() -> None:
     composed = Schema("own", OWN.roles, composites={"card": ("a", "b")})
-    assert PlainRecords.of(composed, "ignored") is None
+    assert PlainRecords.of(composed, "ignored", ORIGIN) is None

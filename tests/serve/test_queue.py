@@ -186,7 +186,7 @@ def test_a_failure_costs_its_calls_alone(running: Running, served: Served) -> No
             raise ZeroDivisionError
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ServerState, "with_windows", fails)
+            patch.setattr(ServerState, "observe", fails)
             failed = answer(await queue.predict(Call(served.records[:1])))
             assert failed["degraded"] == "failed"
             assert failed["decision"] in ("approve", "review")

@@ -94,7 +94,7 @@ def test_a_commit_that_failed_is_part_of_the_next(
     checkpoint.close()
     checkpoint = opened(tmp_path / "state.db")
     assert text(checkpoint, "ids") == b"abb"
-    assert checkpoint.base.positions() == {"t:0": "3"}
+    assert checkpoint.positions == {"t:0": "3"}
     assert checkpoint.records == 0
 
 

@@ -43,9 +43,9 @@ def with_velocity(transactions: Rows, definitions: Sequence[Velocity]) -> Rows:
     for same_key in by_key(definitions).values():
         keyed = keyed_rows(transactions, same_key, IdHash.random())
         features = batch_features(keyed.rows, keyed.frauds, same_key)
-        columns |= _spread(keyed, same_key, features)
+        columns |= spread(keyed, same_key, features)
     names = [name for definition in definitions for name in definition.names]
-    return _appended(transactions, {name: columns[name] for name in names})
+    return with_columns(transactions, {name: columns[name] for name in names})
 
 
 class VelocityWalk:
@@ -85,14 +85,15 @@ def with_features(
     Returns:
       The n rows, then a float64 column per feature.
     """
-    return _appended(transactions, _spread(keyed, same_key, features))
+    return with_columns(transactions, spread(keyed, same_key, features))
 
 
-def _spread(
+def spread(
     keyed: KeyedTransactions,
     same_key: Sequence[Velocity],
     features: Mapping[str, npt.NDArray[np.float64]],
 ) -> dict[str, npt.NDArray[np.float64]]:
+    """Spread the features of keyed rows to all n transactions; float64[n] each."""
     by_currency = frozenset[str]()
     if keyed.without_currency is not None:
         by_currency = frozenset(n for spec in same_key for n in spec.amounts_by_currency)
@@ -141,7 +142,8 @@ def part_of(
     return np.where(absent, rows, hashes >> np.uint64(32)) % np.uint64(parts)
 
 
-def _appended(transactions: Rows, columns: Mapping[str, npt.NDArray[np.float64]]) -> Rows:
+def with_columns(transactions: Rows, columns: Mapping[str, npt.NDArray[np.float64]]) -> Rows:
+    """Append features, float64[n] each, as columns to n transactions."""
     # At once: appended one by one, columns take ten times as long for a few rows.
     arrays = [*transactions.columns, *map(pa.array, columns.values())]
     described = _with_features(transactions.schema, tuple(columns))
