@@ -23,6 +23,9 @@ installed: $(VENV)/.installed-dev
 jars prism:
 	@$(PYTHON) -m tests.requirements $@
 
+# Servers of Java live for seconds in tests: compiling their code well costs more than it saves.
+jars test: export JDK_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+
 # In the order of tests/conftest.py, which has the long tests of whole runners first: left to the end,
 # they would keep one core busy alone.
 test: $(VENV)/.installed-dev ## Run all tests, on up to four cores.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
+from beam_fraud.cli import main
 
 BIN = Path(sys.executable).parent
 
@@ -84,7 +87,9 @@ def test_files_are_scored_as_they_arrive_and_none_twice(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "watched/scores").num_rows == first["rows_scored"]
 
 
-def test_failures_are_one_line_and_an_exit_code(bundle: Path, tmp_path: Path) -> None:
+def test_failures_are_one_line_and_an_exit_code(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     shell(f"cp -r {bundle} changed; printf x >> changed/model.joblib", tmp_path)
     (tmp_path / "wrong.csv").write_text(
         "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL,TX_AMOUNT\n"
@@ -99,13 +104,21 @@ def test_failures_are_one_line_and_an_exit_code(bundle: Path, tmp_path: Path) ->
         "wrong.csv --model changed": (1, ["changed", "model.joblib"]),
         "wrong.csv --model nothing": (1, ["nothing", "not a model bundle"]),
     }
+    in_a_shell = {1: next(iter(cases)), 2: f"wrong.csv --model {bundle} --wokers 2"}
+    monkeypatch.chdir(tmp_path)
     for arguments, (code, message) in cases.items():
-        done = shell(f"beam-fraud score {arguments} --out out", tmp_path)
-        lines = done.stderr.splitlines()
-        assert done.returncode == code, (arguments, done.stderr)
-        assert len(lines) == 1, (arguments, done.stderr)
-        assert all(words in lines[0] for words in message), lines[0]
-        assert done.stdout == ""
+        command = f"score {arguments} --out out"
+        capfd.readouterr()
+        ends = [(main(shlex.split(command)), *capfd.readouterr())]
+        if in_a_shell[code] == arguments:
+            done = shell(f"beam-fraud {command}", tmp_path)
+            ends.append((done.returncode, done.stdout, done.stderr))
+        for came, printed, said in ends:
+            lines = said.splitlines()
+            assert came == code, (arguments, said)
+            assert len(lines) == 1, (arguments, said)
+            assert all(words in lines[0] for words in message), lines[0]
+            assert printed == ""
     assert not (tmp_path / "out").exists()
 
 

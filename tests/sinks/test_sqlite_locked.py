@@ -27,6 +27,8 @@ from tests.flagged import flagged_batch
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(persistence, "_LONGEST_PAUSE", 0.3)
     monkeypatch.setattr(persistence, "_LOCK_SECONDS", 0.1)
+    # Before a database is made: its connections wait for as long as its first one did.
+    monkeypatch.setattr(engines, "SILENT_SECONDS", 0.1)
 
 
 def keys(url: str) -> list[str]:
@@ -54,11 +56,8 @@ def locked(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.kill()
 
 
-def test_a_locked_sqlite_file_is_waited_for(
-    locked: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_sqlite_file_is_waited_for(locked: tuple[str, subprocess.Popen[bytes]]) -> None:
     url, process = locked
-    monkeypatch.setattr("beam_fraud.storage.database.engines.SILENT_SECONDS", 0.1)
     sink = DatabaseSink(url, patience=20)
     release = threading.Timer(1, process.send_signal, [signal.SIGKILL])
     release.start()
@@ -68,10 +67,9 @@ def test_a_locked_sqlite_file_is_waited_for(
 
 
 def test_sqlite_that_stays_locked_leaves_rows_on_disk(
-    locked: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    locked: tuple[str, subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     url, process = locked
-    monkeypatch.setattr("beam_fraud.storage.database.engines.SILENT_SECONDS", 0.1)
     sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
     writer = sink.open("r")
     writer.write(flagged_batch(["a"]))
@@ -84,10 +82,9 @@ def test_sqlite_that_stays_locked_leaves_rows_on_disk(
 
 
 def test_a_lock_from_before_the_start_that_stays_leaves_rows_on_disk(
-    locked: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    locked: tuple[str, subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     url, process = locked
-    monkeypatch.setattr("beam_fraud.storage.database.engines.SILENT_SECONDS", 0.1)
     sink = DatabaseSink(url, patience=0.3, spill=tmp_path / "undelivered")
     sink.check()
     sink.begin("r")
@@ -103,10 +100,9 @@ def test_a_lock_from_before_the_start_that_stays_leaves_rows_on_disk(
 
 
 def test_a_lock_from_before_the_start_fails_where_rows_cannot_wait(
-    locked: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+    locked: tuple[str, subprocess.Popen[bytes]],
 ) -> None:
     url, _ = locked
-    monkeypatch.setattr("beam_fraud.storage.database.engines.SILENT_SECONDS", 0.1)
     with fails(Code.DATABASE_LOCKED, "another process"):
         DatabaseSink(url, patience=0.3).begin("r")
 
