@@ -27,6 +27,7 @@ from benchmarks.plan import Plan, Results
 from benchmarks.reasons import measure_reasons
 from benchmarks.rules import measure_rules
 from benchmarks.score import measure_score
+from benchmarks.serve import measure_serve
 from benchmarks.start_up import measure_help
 from benchmarks.stream import measure_stream
 from benchmarks.stream_avro import measure_avro
@@ -60,6 +61,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("stream-latency", None, measure_latency),
     ("stream-hostile", None, measure_hostile),
     ("stream-memory", None, measure_stream_memory),
+    ("serve", None, measure_serve),
     ("flink-batch", _ULB, measure_flink_batch),
     ("flink-stream", None, measure_flink_stream),
     ("flink-latency", None, measure_flink_latency),
@@ -115,7 +117,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=_positive, default=_ROWS, help="of the large data sets")
     parser.add_argument("--model", action="append", choices=_MODELS, help="for score; repeatable")
     parser.add_argument("--full", action="store_true", help="what takes many minutes too")
-    parser.add_argument("--seconds", type=_positive, default=60, help="of a stream at each rate")
+    parser.add_argument(
+        "--seconds", type=_positive, default=60, help="of a stream or server at each rate"
+    )
     parser.add_argument("--data", default="../shared/data", help="folder of real transactions")
     parser.add_argument("--work", default="bench-data", help="folder for what is made, kept")
     parser.add_argument("--json", action="store_true", help="JSON in place of the table")

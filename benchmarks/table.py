@@ -107,7 +107,8 @@ _LATENCY_HEADING = ("milliseconds", "rows", "missing", "p50", "p99", "p99.9", "m
 def _latency_line(latency: Latency) -> tuple[str, ...]:
     values = (latency.p50, latency.p99, latency.p99_9, latency.longest)
     counts = (latency.rows, latency.missing)
-    return (latency.name, *(f"{n:,}" for n in counts), *(f"{ms:,.0f}" for ms in values))
+    shown = (f"{ms:,.0f}" if ms >= 10 else f"{ms:.2f}" for ms in values)
+    return (latency.name, *(f"{n:,}" for n in counts), *shown)
 
 
 def _judged(ratio: Ratio) -> tuple[str, str, str]:

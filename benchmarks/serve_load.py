@@ -1,0 +1,204 @@
+"""Send requests to a server at an even rate, or as fast as it answers; print what they took.
+
+At a rate, a request's time counts from the moment at which it should have been sent, whatever the
+server or this process was busy with then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import select
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.latency import quantile
+from benchmarks.pace import Pace
+
+#: Seconds for the last answers.
+_PATIENCE = 10.0
+_END = b"\r\n\r\n"
+
+
+class _Connection:
+    """A connection with at most one request on its way."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.socket = socket.create_connection(address)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.since = 0.0
+        self._left = -1
+        self._head = b""
+        self.ok = True
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def send(self, request: bytes, since: float) -> None:
+        self.since, self._left, self._head = since, -1, b""
+        self.socket.sendall(request)
+
+    def received(self) -> bool:
+        """Read what is there; return whether the answer is complete."""
+        data = self.socket.recv(1 << 20)
+        if not data:
+            raise ConnectionError("the server has closed a connection")
+        if self._left < 0:
+            self._head += data
+            end = self._head.find(_END)
+            if end < 0:
+                return False
+            head = self._head[:end].lower()
+            place = head.find(b"content-length:")
+            if place < 0:
+                raise ConnectionError("an answer without Content-Length")
+            length = int(head[place + 15 :].split(b"\r", 1)[0])
+            self.ok = head.startswith(b"http/1.1 200")
+            self._left = length - (len(self._head) - end - len(_END))
+        else:
+            self._left -= len(data)
+        return self._left <= 0
+
+
+@dataclass
+class _Load:
+    connections: list[_Connection]
+    requests: Iterator[bytes]
+    #: Latencies in seconds with the moments from which they count, and lags.
+    took: list[tuple[float, float]] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+    failed: int = 0
+
+    def __post_init__(self) -> None:
+        self._free = deque(self.connections)
+        self._busy: set[_Connection] = set()
+
+    def at_rate(self, pace: Pace) -> int:
+        """Send at a rate; return the number of requests that got no answer."""
+        start, sent, freed = time.perf_counter(), 0, 0.0
+        while sent < pace.messages:
+            now = time.perf_counter() - start
+            due = pace.moment(sent)
+            if due > now:
+                self._read(due - now)
+            elif self._free:
+                if due > freed:
+                    self.lags.append(now - due)
+                self._send(next(self.requests), start + due)
+                sent += 1
+            elif not self._freed():
+                return pace.messages - len(self.took)
+            else:
+                # What was due until now is late by the server's fault.
+                freed = time.perf_counter() - start
+        return self._finish()
+
+    def as_fast_as_answered(self, seconds: float) -> int:
+        """Send the next request on each connection that has its answer, for so many seconds."""
+        end = time.perf_counter() + seconds
+        while (now := time.perf_counter()) < end:
+            while self._free and (request := next(self.requests, None)) is not None:
+                self._send(request, time.perf_counter())
+            if not self._busy:
+                break
+            self._read(end - now)
+        return self._finish()
+
+    def _send(self, request: bytes, since: float) -> None:
+        connection = self._free.popleft()
+        connection.send(request, since)
+        self._busy.add(connection)
+
+    def _read(self, seconds: float) -> None:
+        """Read answers for at most so many seconds; return at the first."""
+        # Of all calls that wait, this one alone is exact to the microsecond.
+        ready, _, _ = select.select(self._busy, (), (), seconds)
+        for connection in ready:
+            if connection.received():
+                self.took.append((connection.since, time.perf_counter() - connection.since))
+                self.failed += not connection.ok
+                self._busy.remove(connection)
+                self._free.append(connection)
+
+    def _freed(self) -> bool:
+        """Wait for an answer; return False if none is complete in time."""
+        until = time.perf_counter() + _PATIENCE
+        while not self._free and (left := until - time.perf_counter()) > 0:
+            self._read(left)
+        return bool(self._free)
+
+    def _finish(self) -> int:
+        until = time.perf_counter() + _PATIENCE
+        while self._busy and (left := until - time.perf_counter()) > 0:
+            self._read(left)
+        return len(self._busy)
+
+
+def requests(path: str, file: Path, skipped: int) -> Iterator[bytes]:
+    """Yield requests with the bodies of a file, one a line."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines):
+            if number < skipped:
+                continue
+            body = line.rstrip(b"\n")
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            yield f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def main() -> int:
+    """Send a load, and print a JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--path", default="/predict")
+    parser.add_argument("--bodies", type=Path, required=True, help="a body a line")
+    parser.add_argument("--skip", type=int, default=0, help="bodies that were sent before")
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--rate", type=float, help="requests a second; else as fast as answered")
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--warm-up", type=float, default=0.0, help="seconds that do not count")
+    options = parser.parse_args()
+    address = ("127.0.0.1", options.port)
+    # In memory: the disk is no part of the schedule.
+    prepared = list(requests(options.path, options.bodies, options.skip))
+    load = _Load([_Connection(address) for _ in range(options.connections)], iter(prepared))
+    begun = time.perf_counter()
+    if options.rate is None:
+        missing = load.as_fast_as_answered(options.seconds)
+    else:
+        messages = min(int(options.rate * options.seconds), len(prepared))
+        missing = load.at_rate(Pace(options.rate, messages))
+    seconds = time.perf_counter() - begun
+    counted = [took * 1000 for since, took in load.took if since >= begun + options.warm_up]
+    print(
+        json.dumps(
+            {
+                "answered": len(load.took),
+                "failed": load.failed,
+                "missing": missing,
+                "seconds": seconds,
+                "counted": len(counted),
+                **_quantiles(counted),
+                "lag": _quantiles([lag * 1000 for lag in load.lags]),
+            }
+        )
+    )
+    return 0
+
+
+def _quantiles(values: list[float]) -> dict[str, float | None]:
+    """Return quantiles of milliseconds; null without any."""
+    shares = {"p50": 0.5, "p99": 0.99, "p99_9": 0.999, "longest": 1.0}
+    if not values:
+        return dict.fromkeys(shares)
+    return {name: quantile(np.array(values), share) for name, share in shares.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
