@@ -135,6 +135,7 @@ def _without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
         ("score data.parquet --model forest --out o --sink postgresql://u@localhost/d", "postgres"),
         ("score data.parquet --model forest --out s3://bucket/o", "aws"),
         ("score azfs://account/box/x.csv --model forest --out o", "azure"),
+        ("serve --model forest --state s --history absent.parquet", "serve"),
         ("stream --watch inbox --model xgboost --out o --until-idle 1", "boosting"),
         (f"{CHECK} --model xgboost", "boosting"),
         (f"models import m.cbm {IMPORT}", "catboost"),

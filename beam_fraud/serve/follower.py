@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
@@ -13,8 +14,11 @@ from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.waiting import Wait
 from beam_fraud.serve.freshness import Freshness
 from beam_fraud.serve.queue import Block
-from beam_fraud.sources.kafka.feed import Feed
 from beam_fraud.sources.raw import APPENDED
+
+if TYPE_CHECKING:
+    # Its client is an extra.
+    from beam_fraud.sources.kafka.feed import Feed
 
 _LOG = logging.getLogger(__name__)
 #: Messages per block: a request waits at most for one of them.

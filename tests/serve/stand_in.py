@@ -19,8 +19,9 @@ from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.schema.schema import Schema
 from beam_fraud.serve.http.access_log import AccessLogSettings
 from beam_fraud.serve.http.limits import Limits
+from beam_fraud.serve.http.listen import Listen
 from beam_fraud.serve.http.openapi import Api
-from beam_fraud.serve.http.server import HttpServer, Listen
+from beam_fraud.serve.http.server import HttpServer
 from beam_fraud.serve.http.tokens import TokenSource
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call, Fault, Readiness

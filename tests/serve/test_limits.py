@@ -20,7 +20,7 @@ import requests
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.serve.http.limits import Limits
-from beam_fraud.serve.http.server import Listen, within_open_files
+from beam_fraud.serve.http.listen import Listen, within_open_files
 from tests.failing import fails
 from tests.serve.stand_in import AUTH, GOOD, TOKEN, Served, StandIn, served
 

@@ -10,7 +10,7 @@ import requests
 import trustme
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.serve.http.server import Listen
+from beam_fraud.serve.http.listen import Listen
 from tests.failing import fails
 from tests.serve.stand_in import AUTH, GOOD, served
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.serve.http.server import Listen
+from beam_fraud.serve.http.listen import Listen
 from beam_fraud.serve.http.tokens import Tokens, TokenSource
 from tests.failing import fails
 from tests.serve.stand_in import GOOD, served

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
@@ -32,7 +33,6 @@ from beam_fraud.serve.follower import BLOCK_MESSAGES, Follower
 from beam_fraud.serve.freshness import Freshness
 from beam_fraud.serve.http.json_schema import Typical
 from beam_fraud.serve.http.openapi import Api
-from beam_fraud.serve.http.server import HttpServer
 from beam_fraud.serve.http.tokens import TokenSource
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.queue import PredictionQueue
@@ -43,6 +43,9 @@ from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url
 from beam_fraud.storage.stream_outputs import claim_archives
 from beam_fraud.transforms.alert import notice_of
+
+if TYPE_CHECKING:
+    from beam_fraud.serve.http.server import HttpServer
 
 _LOG = logging.getLogger(__name__)
 #: Seconds after which a thread lets another run: the event loop waits that long for the engine.
@@ -133,6 +136,9 @@ def _server(
     counted: Counter[str],
 ) -> tuple[HttpServer, Follower | None]:
     """Restore the state, load the model and bind the port."""
+    # What it imports is an extra, which the plan has found.
+    from beam_fraud.serve.http.server import HttpServer
+
     count = partial(_count, counted)
     state = ServerState(replace(planned.settings, deliveries=deliveries.by_backlog), count)
     scoring, features = planned.scored.scoring, planned.scored.features

@@ -17,13 +17,13 @@ from beam_fraud.cli.commands.stream_plan import identity_of_windows, windows_war
 from beam_fraud.cli.commands.times import parse_duration, parse_seconds
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal import log
-from beam_fraud.errors import Code, UsageError
+from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.records.time_settlement import refuse_contested
 from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.freshness import Staleness
 from beam_fraud.serve.http.access_log import AccessLogSettings
 from beam_fraud.serve.http.limits import Limits
-from beam_fraud.serve.http.server import Listen
+from beam_fraud.serve.http.listen import Listen
 from beam_fraud.serve.queue import Pace
 from beam_fraud.serve.state import StateSettings
 from beam_fraud.sources.kafka.options import StreamTopics, refuse_topic_options
@@ -76,6 +76,7 @@ def plan(options: ServeOptions) -> ServePlan:
       UsageError: an option is invalid.
       FraudError: the broker, the bundle, a sink or a channel cannot be used.
     """
+    need_extras(("uvicorn", "httptools", "uvloop"), "serve")
     places = RunPlaces.of(history=options.history, model=options.model, out=options.state)
     assert places.model is not None
     if places.out.local is None:
