@@ -77,10 +77,7 @@ class IdHash:
     @property
     def fingerprint(self) -> int:
         """Fingerprint of the key, which does not reveal it: 0 .. 2**63 - 1, 0 without a key."""
-        if not self.keyed:
-            return 0
-        digest = blake2b(self.key, digest_size=_WORD, person=b"fingerprint").digest()
-        return int.from_bytes(digest, "little") >> 1
+        return _fingerprint(self.key) if self.keyed else 0
 
     def of(self, ids: pa.StringArray) -> Hashes:
         """Return a 64-bit hash of each id, the first word of `wide`.
@@ -133,6 +130,12 @@ class IdHash:
         rows = np.stack(columns, axis=1)
         bounds = np.arange(len(rows) + 1) * (_WORD * len(columns))
         return np.ascontiguousarray(_cmac(self.key, rows.view(np.uint8).reshape(-1), bounds)[0])
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(key: bytes) -> int:
+    digest = blake2b(key, digest_size=_WORD, person=b"fingerprint").digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 #: The unkeyed hash of streams of earlier versions.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 import time
@@ -228,6 +229,10 @@ class PredictionQueue:
                 self._answer(engine, self._joined(first))
             else:
                 self._answer(engine, [first])
+            if engine.state.untidy and self._queue.empty() and not self._held:
+                self._store(engine, engine.state.tidy)
+                # The command turns automatic collections off, which may come within an answer.
+                gc.collect(1)
 
     def _joined(self, first: _Entry) -> list[_Entry]:
         """Return the calls that wait and may share a group."""

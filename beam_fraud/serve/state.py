@@ -264,6 +264,15 @@ class ServerState:
         self._uncommitted = {}
         self._committed = len(self._unarchived)
 
+    @property
+    def untidy(self) -> bool:
+        """Whether `tidy` is worth while."""
+        return self._checkpoint.worth
+
+    def tidy(self) -> None:
+        """Fold the journal, so that no later commit has to."""
+        self.commit(fold=True)
+
     def discard(self) -> None:
         """Return to the last commit, after a failure."""
         self._checkpoint.discard()

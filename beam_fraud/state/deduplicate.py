@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -324,12 +325,33 @@ class DeduplicateShard:
     def _segments(self, deltas: Sequence[bytes]) -> dict[int, list[WideHashes]]:
         """Return the hashes per generation start, in pieces."""
         segments: dict[int, list[WideHashes]] = {}
-        for data in deltas:
-            words = _words(data)
+        for form, alike in groupby(deltas, self._form_of_an_id):
+            several = list(alike)
+            if form is not None:
+                # The check of the first covers all.
+                start, _, _ = self._read(_words(several[0]))
+                segments.setdefault(start, []).append(self._hashes(several, len(form)))
+                continue
+            words = _words(b"".join(several))
             while len(words):
                 start, hashes, words = self._read(words)
                 segments.setdefault(start, []).append(hashes)
         return segments
+
+    def _form_of_an_id(self, delta: bytes) -> bytes | None:
+        """Return what is before the hash in a delta of one id; None for others."""
+        header = (3 if self._hash.keyed else 2) * _WORD
+        rows = int.from_bytes(delta[_WORD : 2 * _WORD], "little", signed=True)
+        alone = (~rows if self._hash.keyed else rows) == 1
+        return delta[:header] if alone and len(delta) == header + self._hash.words * _WORD else None
+
+    def _hashes(self, deltas: Sequence[bytes], header: int) -> WideHashes:
+        """Return the hashes of deltas of one id each."""
+        together = np.frombuffer(b"".join(deltas), np.uint8).reshape(len(deltas), -1)
+        hashes = np.zeros((2, len(deltas)), dtype=np.uint64)
+        words = np.ascontiguousarray(together[:, header:]).view(np.uint64)
+        hashes[: self._hash.words] = words.T
+        return hashes
 
     def _read(self, words: npt.NDArray[np.int64]) -> tuple[int, WideHashes, npt.NDArray[np.int64]]:
         """Return the first segment, and the remaining words."""

@@ -12,7 +12,12 @@ import pyarrow.compute as pc
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import keyed_rows, part_of, spread, with_columns
 from beam_fraud.features.velocity.key_rows import Frauds
-from beam_fraud.features.velocity.state.state_delta import Labels, StateDelta, joined
+from beam_fraud.features.velocity.state.state_delta import (
+    Labels,
+    StateDelta,
+    joined,
+    read_all,
+)
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.features.velocity.window_totals import Feature
 from beam_fraud.schema.event_time import event_micros
@@ -75,8 +80,8 @@ class VelocityShard:
 
     def restore(self, stored: Sequence[bytes]) -> Effects:
         """Restore the state, or read the history if there is none."""
-        for data in stored:
-            self._add(self._read(data))
+        for delta in read_all(stored, self._hash.fingerprint):
+            self._add(delta)
         if stored or self._history is None:
             return Effects()
         deltas = []
@@ -124,7 +129,7 @@ class VelocityShard:
 
     def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Merge all rows and labels, without rows that no window reaches."""
-        delta = joined([self._read(data) for data in deltas])
+        delta = joined(read_all(deltas, self._hash.fingerprint))
         needed = delta.rows.time >= self.needed_from
         return StateDelta(delta.rows.take(needed), delta.labels, delta.nameless).to_bytes(
             self._hash.fingerprint
@@ -137,9 +142,6 @@ class VelocityShard:
 
     def _delta(self, delta: StateDelta) -> Delta:
         return Delta(delta.to_bytes(self._hash.fingerprint), delta.newest)
-
-    def _read(self, data: bytes) -> StateDelta:
-        return StateDelta.from_bytes(data, self._hash.fingerprint)
 
     def _take_labels(self, batch: pa.RecordBatch) -> Effects:
         labels = labels_of(batch, self._key, self._hash)

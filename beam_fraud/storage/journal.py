@@ -14,6 +14,8 @@ from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
 
 #: Step of the journal's records in the checkpoint file.
 _JOURNAL = "journal"
+#: Records that are worth a fold while there is nothing else to do.
+_WORTH_RECORDS = 64
 #: Records after which the journal is folded into the state of the shards, and their age in seconds.
 _FOLD_RECORDS = 2_000
 _FOLD_SECONDS = 5.0
@@ -127,6 +129,11 @@ class JournaledCheckpoint:
 
     def drop(self, step: str, shard: int, before: int) -> None:
         """Do nothing: folds drop what is not needed."""
+
+    @property
+    def worth(self) -> bool:
+        """Whether to fold the journal while there is nothing else to do."""
+        return len(self._records) >= _WORTH_RECORDS
 
     @property
     def due(self) -> bool:

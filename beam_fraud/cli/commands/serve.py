@@ -89,6 +89,9 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         # What is loaded by now lives as long as the process: no collection need look at it.
         gc.collect()
         gc.freeze()
+        gc.disable()
+        stack.callback(gc.enable)
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
         sys.setswitchinterval(_SWITCH_SECONDS)
         server.run(lambda: answering(server.url))
         if follower is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -163,6 +164,49 @@ def joined(deltas: Sequence[StateDelta]) -> StateDelta:
         np.concatenate([delta.nameless.visible for delta in deltas]),
     )
     return StateDelta(rows, Labels(frauds, fraud), nameless)
+
+
+def read_all(deltas: Sequence[bytes], fingerprint: int) -> list[StateDelta]:
+    """Read deltas in order; consecutive ones of a row each are read together, to one.
+
+    Args:
+      deltas: results of `StateDelta.to_bytes`.
+      fingerprint: fingerprint of the id hash (`IdHash.fingerprint`).
+
+    Raises:
+      FraudError: the bytes are no delta, or have another id hash.
+    """
+    read = list[StateDelta]()
+    for form, alike in groupby(deltas, _form_of_a_row):
+        several = list(alike)
+        if form is None or len(several) == 1:
+            read += [StateDelta.from_bytes(data, fingerprint) for data in several]
+        else:
+            # The check of the first covers all.
+            first = StateDelta.from_bytes(several[0], fingerprint)
+            read.append(StateDelta(_rows(several, len(form), first.rows)))
+    return read
+
+
+def _form_of_a_row(data: bytes) -> bytes | None:
+    """Return what is before the columns of a delta of one row; None for others."""
+    if len(data) < _HEADER.size:
+        return None
+    version, merchants, *sizes = _HEADER.unpack_from(data)
+    start = _HEADER.size + (0 if version == _UNKEYED else _FINGERPRINT.size)
+    columns = 3 + merchants + (version == _CURRENCIES)
+    return data[:start] if sizes == [1, 0, 0] and len(data) == start + 8 * columns else None
+
+
+def _rows(deltas: Sequence[bytes], start: int, first: KeyRows) -> KeyRows:
+    """Return the rows of deltas of the form of the first one's."""
+    together = np.frombuffer(b"".join(deltas), np.uint8).reshape(len(deltas), -1)
+    words = np.ascontiguousarray(together[:, start:]).view(np.uint64).T
+    columns = iter(np.ascontiguousarray(column) for column in words)
+    key, time, amount = next(columns), next(columns), next(columns)
+    merchant = next(columns) if first.merchant is not None else None
+    of_currency = next(columns) if first.of_currency is not None else None
+    return KeyRows(key, time.view(np.int64), amount.view(np.int64), merchant, of_currency)
 
 
 class _Columns:
