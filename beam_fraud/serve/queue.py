@@ -225,10 +225,14 @@ class PredictionQueue:
                 return
             if isinstance(first, Block):
                 self._follow(engine, first)
-            elif first.call.table is None and first.call.record:
-                self._answer(engine, self._joined(first))
-            else:
-                self._answer(engine, [first])
+                continue
+            joins = first.call.table is None and first.call.record
+            entries = self._joined(first) if joins else [first]
+            try:
+                self._answer(engine, entries)
+            except Exception as error:
+                # Without this thread every later call would wait for ever.
+                self._fail(engine, entries, error)
             if engine.state.untidy and self._queue.empty() and not self._held:
                 self._store(engine, engine.state.tidy)
                 # The command turns automatic collections off, which may come within an answer.
@@ -353,6 +357,13 @@ class PredictionQueue:
             if number in delivered:
                 results.append((entry, self._fallback(engine, entry, _FAILED), {}))
         self._hand_over(entries, results)
+
+    def _fail(self, engine: Engine, entries: list[_Entry], error: Exception) -> None:
+        """Answer by an error, and restore the state as of the last commit."""
+        _LOG.error("%d calls failed: %s", len(entries), place_of(error))
+        engine.state.discard()
+        self._claimed(entries)
+        self._hand_over(entries, [(entry, error, {}) for entry in entries])
 
     def _follow(self, engine: Engine, block: Block) -> None:
         followed = engine.follow(block.raw)

@@ -213,6 +213,22 @@ def test_a_failure_of_the_fallback_as_well_costs_its_call_alone(
     assert "Traceback" not in caplog.text
 
 
+def test_a_failure_after_the_commit_costs_its_calls_alone(running: Running, served: Served) -> None:
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        def fails(rows: object) -> object:
+            raise ZeroDivisionError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("beam_fraud.serve.queue.answers_json", fails)
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(queue.predict(Call(served.records[:1])), 20)
+        again = answer(await asyncio.wait_for(queue.predict(Call(served.records[:1])), 20))
+        assert "degraded" not in again
+
+    served_by(running, use)
+    assert len(archived(running)) == 1
+
+
 def test_an_answer_from_the_archive(running: Running, served: Served) -> None:
     got: list[dict[str, object]] = []
 
