@@ -20,7 +20,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.platform.wording import place_of
 from beam_fraud.serve.answers import Answered, answers_json
 from beam_fraud.serve.archive import find_answers
-from beam_fraud.serve.engine import TIMEOUT, Engine, Group, marked
+from beam_fraud.serve.engine import TIMEOUT, Engine, Followed, Group, marked
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call, Overloaded, Readiness, Unready
 from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
@@ -275,20 +275,26 @@ class PredictionQueue:
         if not any(entry.call.features or entry.call.table is not None for entry in entries):
             answered = replace(answered, encoded=answers_json(answered.rows))
         delivered, overtaken = self._claimed(entries)
+        # First of all: what follows delays no answer.
+        self._deliver(entries, delivered, answered, group.archived)
         if recorded:
             if overtaken and (now_late := _rows_of(overtaken, entries) & ~late).any():
                 rows = engine.defaulted(group.new, now_late[group.new_places], TIMEOUT)
                 _amend(engine, group, rows)
             engine.state.sent()
-            engine.state.forward(FLAGGED, group.new.filter(group.new.column("flagged")))
-            engine.state.forward(DEAD, group.dead)
+            self._forward(engine, group)
         stages = self._metrics.stages
         for entry in entries:
             stages["queue"].add(begun - entry.since)
         stages["engine"].add(computed - begun)
         stages["commit"].add(stored - computed)
         self._note(answered)
-        self._deliver(entries, delivered, answered, group.archived)
+
+    def _forward(self, engine: Engine, group: Group | Followed) -> None:
+        flagged = group.new.column("flagged")
+        if flagged.true_count:
+            engine.state.forward(FLAGGED, group.new.filter(flagged))
+        engine.state.forward(DEAD, group.dead)
 
     def _claimed(self, entries: list[_Entry]) -> tuple[set[int], set[int]]:
         """Return the numbers of the calls to answer, and of those that got the fallback."""
@@ -371,8 +377,7 @@ class PredictionQueue:
         while not self._store(engine, engine.state.commit):
             time.sleep(_TICK)
         engine.state.sent()
-        engine.state.forward(FLAGGED, followed.new.filter(followed.new.column("flagged")))
-        engine.state.forward(DEAD, followed.dead)
+        self._forward(engine, followed)
         if followed.labels is not None:
             engine.state.forward(LABELS, followed.labels)
         block.done()
