@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -122,7 +123,7 @@ class PlainRecords:
         rename = {f"f{i}": name for i, name in enumerate(names)}
         record = msgspec.defstruct("PlainRecord", fields, rename=rename, gc=False)
         self._decode = msgspec.json.Decoder(record).decode
-        self._members = [f"f{i}" for i in range(len(names))]
+        self._values = attrgetter(*(f"f{i}" for i in range(len(names))))
 
     @classmethod
     def of(cls, schema: Schema, labels: Labels, origin: Origin) -> PlainRecords | None:
@@ -169,7 +170,7 @@ class PlainRecords:
             decoded = [self._decode(record) for record in records]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        rows = [[getattr(record, member) for member in self._members] for record in decoded]
+        rows = list(map(self._values, decoded))
         if any(row[place] is not None for row in rows for place in self._lacking):
             return None
         arrays = list[pa.Array]()

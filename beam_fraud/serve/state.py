@@ -16,6 +16,7 @@ from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.features.velocity.key_rows import Measures
 from beam_fraud.features.velocity.window_totals import Feature
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
@@ -182,8 +183,11 @@ class ServerState:
     def observe(self, transactions: pa.RecordBatch) -> dict[str, Feature]:
         """Add n transactions to the windows; return their velocity features, float64[n] each."""
         features = dict[str, Feature]()
+        if not self._velocity:
+            return features
+        measures = Measures.of(transactions)
         for step in self._velocity:
-            computed, effects = self._windows(step).observe(transactions)
+            computed, effects = self._windows(step).observe(transactions, measures)
             self._steps[step].keep(0, effects)
             features |= computed
         return features

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import keyed_rows, part_of, spread, with_columns
-from beam_fraud.features.velocity.key_rows import Frauds
+from beam_fraud.features.velocity.key_rows import Frauds, Measures
 from beam_fraud.features.velocity.state.state_delta import (
     Labels,
     StateDelta,
@@ -102,12 +102,18 @@ class VelocityShard:
         features, effects = self.observe(batch)
         return replace(effects, rows=[with_columns(batch, features)])
 
-    def observe(self, batch: pa.RecordBatch) -> tuple[dict[str, Feature], Effects]:
+    def observe(
+        self, batch: pa.RecordBatch, measures: Measures | None = None
+    ) -> tuple[dict[str, Feature], Effects]:
         """Add n transactions; return their features by name, float64[n], and effects without rows.
 
         `take` appends the features as columns, which costs a few rows more than to compute them.
+
+        Args:
+          batch: the transactions.
+          measures: their times and amounts, if they are computed already.
         """
-        keyed = keyed_rows(batch, self._definitions, self._hash)
+        keyed = keyed_rows(batch, self._definitions, self._hash, measures)
         features = self._state.update(keyed.rows, keyed.frauds)
         delta = StateDelta.of(keyed.rows, keyed.frauds)
         deltas = [self._delta(delta)] if len(keyed.rows) else ()

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.batch.batch_features import batch_features
-from beam_fraud.features.velocity.key_rows import KeyedTransactions, key_rows
+from beam_fraud.features.velocity.key_rows import KeyedTransactions, Measures, key_rows
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
 from beam_fraud.schema.velocity import Velocity
 
@@ -104,13 +104,17 @@ def spread(
 
 
 def keyed_rows(
-    transactions: pa.RecordBatch | pa.Table, same_key: Sequence[Velocity], hashing: IdHash
+    transactions: pa.RecordBatch | pa.Table,
+    same_key: Sequence[Velocity],
+    hashing: IdHash,
+    measures: Measures | None = None,
 ) -> KeyedTransactions:
     """Return the rows for definitions of one key (`key_rows.key_rows`)."""
     return key_rows(
         transactions,
         same_key[0].key,
         hashing,
+        measures,
         merchants=any(definition.needs_merchants for definition in same_key),
         labels=any(definition.needs_labels for definition in same_key),
         currencies=any(definition.amounts_by_currency for definition in same_key),

@@ -110,10 +110,31 @@ class KeyedTransactions:
         return spread
 
 
+@dataclass(frozen=True)
+class Measures:
+    """Times and amounts of n transactions, which all keys share."""
+
+    #: int64[n], microseconds.
+    times: Times
+    #: int64[n], units.
+    amounts: Units
+
+    @classmethod
+    def of(cls, transactions: pa.RecordBatch | pa.Table) -> Measures:
+        """Return those of rows of `Schema.transactions`.
+
+        Raises:
+          FraudError: an amount is too large.
+        """
+        amounts = np.asarray(_array(transactions, "amount"), dtype=np.float64)
+        return cls(_times(_array(transactions, "event_time")), to_units(amounts))
+
+
 def key_rows(
     transactions: pa.RecordBatch | pa.Table,
     key: Sequence[str],
     hashing: IdHash,
+    measures: Measures | None = None,
     *,
     merchants: bool = False,
     labels: bool = False,
@@ -126,6 +147,7 @@ def key_rows(
         (timestamp[us, UTC], nullable) is the time a label was known.
       key: string columns of the key.
       hashing: one hash for all rows processed together.
+      measures: times and amounts of the transactions, if they are computed already.
       merchants: whether a feature counts merchants.
       labels: whether a feature counts frauds; without a column `label` none are known.
       currencies: whether a feature aggregates amounts by currency.
@@ -151,17 +173,18 @@ def key_rows(
         valid = [np.asarray(column.is_valid()) for column in columns]
         keyed = np.logical_and.reduce(valid)
         # Filter before hashing: rows without a key are not needed.
-        transactions = transactions.filter(pa.array(keyed))
+        transactions, measures = transactions.filter(pa.array(keyed)), None
         columns = [_array(transactions, name) for name in key]
     keys, of_currency, without_currency = hashing.of_columns(columns), None, None
     if currencies:
         currency = _array(transactions, "currency")
         of_currency = hashing.of_words([keys, _of_few(currency, hashing)])
         without_currency = np.asarray(currency.is_null()) if currency.null_count else None
+    measures = measures or Measures.of(transactions)
     rows = KeyRows(
         keys,
-        _times(_array(transactions, "event_time")),
-        to_units(np.asarray(_array(transactions, "amount"), dtype=np.float64)),
+        measures.times,
+        measures.amounts,
         _merchants(_array(transactions, "merchant_id"), hashing) if merchants else None,
         of_currency,
     )
