@@ -86,6 +86,8 @@ class Readiness:
     ready: bool
     #: What is missing, in words, for `/readyz`.
     reasons: list[str] = field(default_factory=list)
+    #: Whether that may still change; else the process has to be started again.
+    alive: bool = True
 
 
 class Predictions(Protocol):

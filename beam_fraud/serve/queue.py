@@ -32,6 +32,7 @@ _GROUP_ROWS = 1_000
 _TICK = 0.2
 #: Reasons of answers whose transaction could not be made durable, or not be scored.
 _NOT_STORED, _FAILED = "not_stored", "failed"
+_ENDED = "the engine has ended by an error, which the log names; start the server again"
 Mask = npt.NDArray[np.bool_]
 
 
@@ -115,6 +116,8 @@ class PredictionQueue:
         self._failure: FraudError | None = None
         self._lookups = set[asyncio.Future[None]]()
         self._stopping = False
+        #: Whether the thread has ended by an error.
+        self._broken = False
         metrics.queue_depth = lambda: self._waiting
 
     def start(self, engine: Engine) -> None:
@@ -142,6 +145,8 @@ class PredictionQueue:
         entry = _Entry(call, loop.create_future())
         self._waiting += entry.rows
         self._queue.put(entry)
+        if self._broken:
+            raise Unready(_ENDED)
         if self._pace.deadline is None or call.table is not None:
             return await entry.future
         timer = loop.call_later(self._pace.deadline, self._expire, engine, entry)
@@ -161,7 +166,9 @@ class PredictionQueue:
             reasons.append(why)
         if self._failure is not None:
             reasons.append(f"the state cannot be written ({self._failure})")
-        return Readiness(not reasons, reasons)
+        if self._broken:
+            reasons.append(_ENDED)
+        return Readiness(not reasons, reasons, alive=not self._broken)
 
     def about(self) -> dict[str, object]:
         """Return what `/model` shows."""
@@ -213,6 +220,19 @@ class PredictionQueue:
             entry.future.set_result(result)
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self._broken = True
+            why = str(error) if isinstance(error, FraudError) else place_of(error)
+            _LOG.error("the engine has ended, start the server again: %s", why)
+            while not self._queue.empty():
+                self._held.append(self._queue.get_nowait())
+            for entry in self._held:
+                if isinstance(entry, _Entry):
+                    self._hand_over([entry], [(entry, Unready(_ENDED), {})])
+
+    def _work(self) -> None:
         engine = self._engine
         assert engine is not None
         while True:

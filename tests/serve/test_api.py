@@ -292,6 +292,11 @@ def test_overload_and_unreadiness_say_when_to_come_again(api: Served) -> None:
     assert (ready.status_code, ready.json()["ready"]) == (503, False)
 
 
+def test_a_process_whose_engine_has_ended_is_not_healthy(api: Served) -> None:
+    api.predictions.ready = Readiness(False, ["the engine has ended"], alive=False)
+    problem(requests.get(f"{api.url}/healthz", timeout=10), 503, "ended")
+
+
 def test_an_error_of_the_program_shows_no_traceback_and_no_value(
     api: Served, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,7 +16,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call, Overloaded, Unready
-from beam_fraud.serve.queue import Pace, PredictionQueue
+from beam_fraud.serve.queue import Block, Pace, PredictionQueue
 from beam_fraud.serve.state import ServerState
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from tests.fn_runner import until
@@ -230,6 +230,26 @@ def test_a_failure_after_the_commit_costs_its_calls_alone(running: Running, serv
 
     served_by(running, use)
     assert len(archived(running)) == 1
+
+
+def test_an_engine_that_has_ended_refuses_calls_and_says_so(
+    running: Running, served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        assert queue.readiness().alive
+        with pytest.MonkeyPatch.context() as patch:
+            # `follow` has no rows to look at.
+            queue.follow(Block(None, {}, lambda: None))
+            patch.setattr(engine, "record", None)
+            with pytest.raises(Unready):
+                await asyncio.wait_for(queue.predict(Call(served.records[:1])), 20)
+        with pytest.raises(Unready):
+            await asyncio.wait_for(queue.predict(Call(served.records[:1])), 20)
+        readiness = queue.readiness()
+        assert (readiness.ready, readiness.alive) == (False, False)
+
+    served_by(running, use)
+    assert "the engine has ended" in caplog.text
 
 
 def test_an_answer_from_the_archive(running: Running, served: Served) -> None:

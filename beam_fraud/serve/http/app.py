@@ -320,7 +320,9 @@ class App:
         )
 
     async def _healthz(self, request: _Request, receive: Receive) -> _Answer:
-        return _Answer(200, JSON, b'{"status":"ok"}')
+        if self._predictions.readiness().alive:
+            return _Answer(200, JSON, b'{"status":"ok"}')
+        raise Refused(unavailable("ended", "the engine has ended; start the process again"))
 
     async def _readyz(self, request: _Request, receive: Receive) -> _Answer:
         readiness = self._predictions.readiness()

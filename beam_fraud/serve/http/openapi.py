@@ -167,9 +167,16 @@ def _paths(secured: bool) -> Part:
         "headers": _RETRY,
         "content": {_JSON: {"schema": ready}},
     }
-    healthy = _get("healthz", "Whether the process answers.", _JSON, alive, secured=False)
+    healthy = _get(
+        "healthz",
+        "Whether the process works; 503 if it must be started again.",
+        _JSON,
+        alive,
+        secured=False,
+    )
     healthy["get"]["security"] = []
     del healthy["get"]["responses"]["403"]
+    healthy["get"]["responses"] |= _references("503")
     return {
         "/predict": {"post": predict},
         "/healthz": healthy,
