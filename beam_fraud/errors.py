@@ -44,6 +44,7 @@ class Code(StrEnum):
     SECRET_EXPOSED = "BF113"
     TOKENS_INVALID = "BF114"
     TOKENS_MISSING = "BF115"
+    WORKER_ENDED = "BF116"
 
     # 2xx: inputs and outputs
     INPUT_MISSING = "BF201"

@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice
+from beam_fraud.cli.commands import serve_workers
 from beam_fraud.cli.commands.serve_plan import ServePlan, plan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
@@ -70,7 +72,10 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
       UsageError: an option is invalid.
       FraudError: the bundle, the state, the port or an output cannot be used.
     """
+    if options.workers > 1:
+        return serve_workers.run(options, run)
     started = time.monotonic()
+    serve_workers.refuse_split(Path(options.state))
     planned = plan(options)
     metrics, counted = Metrics(), Counter[str]()
     with ExitStack() as stack:

@@ -35,6 +35,16 @@ class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions):
         int,
         Option("--port", metavar="N", min=0, max=65535, help="Port to listen at; 0: any free one."),
     ] = 8000
+    workers: Annotated[
+        int,
+        Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Run N servers at --port and the ports after it, each with the state of some "
+            "accounts (docs/serve.md).",
+        ),
+    ] = 1
     deadline: Annotated[
         str | None,
         Option(

@@ -29,13 +29,18 @@ _SERVICES, _PRISM = "apache_beam.utils.subprocess_server", "PrismRunner"
 _WORKER_MESSAGE = re.compile(r'^Worker: severity: .*? message: "((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 
-#: The form of messages.
-_form: Format = "text"
+#: The arguments of `configure`.
+_settings: tuple[Level, Format, str | None] = ("info", "text", None)
 
 
 def form() -> Format:
     """Return the form of messages that `configure` set."""
-    return _form
+    return _settings[1]
+
+
+def settings() -> tuple[Level, Format, str | None]:
+    """Return the arguments of `configure`, for a process that logs like this one."""
+    return _settings
 
 
 def configure(level: Level = "info", form: Format = "text", file: str | None = None) -> None:
@@ -54,8 +59,8 @@ def configure(level: Level = "info", form: Format = "text", file: str | None = N
     Raises:
       UsageError: the file cannot be written.
     """
-    global _form
-    _form = form
+    global _settings
+    _settings = (level, form, file)
     debug = level == "debug"
     console: logging.Handler = _StandardError()
     console.setFormatter(_formatter(form, tracebacks=debug))

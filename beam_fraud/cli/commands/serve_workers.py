@@ -1,0 +1,341 @@
+"""`serve --workers`: servers beside each other on this machine, each with some of the accounts."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from beam_fraud.cli.commands.serve_plan import ServePlan, plan
+from beam_fraud.cli.options import ServeOptions
+from beam_fraud.cli.terminal import log, outcome
+from beam_fraud.cli.terminal.interruption import drained_by_signals, stopped_by_signals
+from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.platform.wording import reason_of
+from beam_fraud.storage.atomic import make_directory, write_file
+from beam_fraud.storage.stream_outputs import ServerOutputs
+
+_LOG = logging.getLogger(__name__)
+#: Servers are forks of a process that has only imported them: one starts again in a second.
+_FORKS = multiprocessing.get_context("forkserver")
+_PRELOADED = ["beam_fraud.cli.commands.serve", "beam_fraud.serve.http.server"]
+#: Type: runs a server, and calls a function with its URL when it answers; returns its result.
+Run: TypeAlias = Callable[[ServeOptions, Callable[[str], None]], dict[str, object]]
+#: Type: settings of the log.
+_Logging: TypeAlias = tuple[log.Level, log.Format, str | None]
+#: File under `--state` with the number of servers that share the accounts.
+_SPLIT = "workers.json"
+#: Seconds between two looks at the servers.
+_TICK = 0.1
+#: Most seconds until a server that fails again and again is started again.
+_PATIENCE = 30.0
+#: Seconds for a server to drain; it needs at most some twenty.
+_DRAIN = 60.0
+#: Figures of a server's result that add up.
+_SUMMED = ("rows_scored", "rows_flagged", "rows_dead", "rows_duplicate", "shed")
+
+
+def run(options: ServeOptions, one: Run) -> dict[str, object]:
+    """Run servers until SIGINT or SIGTERM; start one again that ends by itself.
+
+    Args:
+      options: the options of all.
+      one: runs one server.
+
+    Returns:
+      The sums of their results.
+
+    Raises:
+      UsageError: an option is invalid, or several servers cannot work with it.
+      FraudError: a server ends before it has answered.
+    """
+    begun = time.monotonic()
+    servers = [_Server(one, _part(options, number)) for number in range(options.workers)]
+    first = plan(servers[0].options)
+    _refuse_sharing(options, first)
+    _record_split(Path(options.state), options.workers)
+    stop = threading.Event()
+    _FORKS.set_forkserver_preload(_PRELOADED)
+    try:
+        with drained_by_signals(stop.set):
+            # The first alone: what all would fail by is said once.
+            _start(servers[:1], stop)
+            _start(servers[1:], stop)
+            if not stop.is_set():
+                _LOG.info("%d servers answer: %s", len(servers), ", ".join(map(_url, servers)))
+            while not stop.wait(_TICK):
+                for server in servers:
+                    server.attend()
+            for server in servers:
+                server.terminate()
+            results = [server.result() for server in servers]
+    finally:
+        for server in servers:
+            server.kill()
+    return _summed(results) | {
+        "workers": options.workers,
+        "urls": [_url(server) for server in servers],
+        "restarts": sum(server.restarts for server in servers),
+        "seconds": round(time.monotonic() - begun, 1),
+        "model_id": first.scored.scoring.bundle.model_id,
+        "state": options.state,
+    }
+
+
+def refuse_split(state: Path) -> None:
+    """Refuse the state of several servers for a single one.
+
+    Raises:
+      UsageError: it is one.
+    """
+    if (number := _split_of(state)) is not None:
+        raise UsageError(
+            f"--state {state}: the accounts are split among {number} servers; give --workers "
+            f"{number}, or another directory",
+            Code.STREAM_CHANGED,
+        )
+
+
+class _Server:
+    """A server in a process of its own."""
+
+    def __init__(self, run: Run, options: ServeOptions) -> None:
+        self._run = run
+        self.options = options
+        self.restarts = 0
+        #: Whether the process answers.
+        self.answers = False
+        #: Whether this process, or one before it, has answered.
+        self._answered = False
+        #: Processes in a row that ended without an answer, and when the next one starts.
+        self._failures, self._due = 0, 0.0
+        self._process: ForkServerProcess | None = None
+        self._connection: Connection | None = None
+
+    def start(self) -> None:
+        """Start the process."""
+        self.answers = False
+        self._connection, theirs = _FORKS.Pipe()
+        self._process = _FORKS.Process(
+            target=_work, args=(self._run, self.options, log.settings(), theirs)
+        )
+        self._process.start()
+        theirs.close()
+
+    def attend(self) -> None:
+        """Start the process again if it has ended, at once if it had answered.
+
+        Raises:
+          FraudError: no process of this server has answered.
+        """
+        if self._process is None:
+            if time.monotonic() >= self._due:
+                self.restarts += 1
+                self.start()
+            return
+        if self._process.is_alive():
+            if not self.answers and self._says(0) is not None:
+                self.answers = self._answered = True
+                self._failures = 0
+                if self.restarts:
+                    _LOG.info("the server at port %d answers again", self.options.port)
+            return
+        code = self._process.exitcode
+        if not self._answered:
+            raise FraudError(
+                f"--workers: the server at port {self.options.port} ended with exit code {code} "
+                "before it answered; its message stands above",
+                Code.WORKER_ENDED,
+            )
+        wait = min(2.0**self._failures - 1, _PATIENCE)
+        self._failures += 1
+        _LOG.error(
+            "the server at port %d ended with exit code %d; it starts again%s",
+            *(self.options.port, code, f" in {wait:.0f} s" if wait else ""),
+        )
+        self._due = time.monotonic() + wait
+        self._process = None
+
+    def terminate(self) -> None:
+        """Ask the process to drain and end."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def result(self) -> dict[str, object]:
+        """Wait until the process has drained; return its result, {} if it failed."""
+        if self._process is None:
+            return {}
+        said = self._says(_DRAIN)
+        if isinstance(said, str):
+            # It had not been asked yet.
+            said = self._says(_DRAIN)
+        result = said if isinstance(said, dict) else {}
+        if not result:
+            _LOG.error("the server at port %d did not end in order", self.options.port)
+        self._process.join(_DRAIN)
+        return result
+
+    def _says(self, seconds: float) -> object:
+        """Return what the process says within so many seconds: its URL, then its result."""
+        assert self._connection is not None
+        with suppress(EOFError, OSError):
+            if self._connection.poll(seconds):
+                return self._connection.recv()
+        return None
+
+    def kill(self) -> None:
+        """End the process at once, if it still runs."""
+        if self._process is not None and self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _work(run: Run, options: ServeOptions, logging: _Logging, parent: Connection) -> None:
+    """Run one server; the target of its process."""
+    # Ctrl-C in a terminal goes to the parent alone, which then stops all in order.
+    os.setsid()
+    outcome.prepare()
+    log.configure(*logging)
+    threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
+    with stopped_by_signals():
+        try:
+            result = run(options, parent.send)
+        except (Exception, KeyboardInterrupt) as error:
+            sys.exit(outcome.report(error))
+    with suppress(OSError):
+        parent.send(result)
+
+
+def _end_with(parent: Connection) -> None:
+    """End this process as by SIGTERM once its parent has gone, even by a kill."""
+    with suppress(EOFError, OSError):
+        parent.recv()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _start(servers: Sequence[_Server], stop: threading.Event) -> None:
+    """Start servers and wait until they answer, or until they shall stop."""
+    for server in servers:
+        server.start()
+    while not stop.is_set() and not all(server.answers for server in servers):
+        for server in servers:
+            server.attend()
+        stop.wait(_TICK)
+
+
+def _part(options: ServeOptions, number: int) -> ServeOptions:
+    """Return the options of one server."""
+    port = options.port + number
+    if not options.port or port > 65_535:
+        raise UsageError(
+            f"--port {options.port} --workers {options.workers}: the servers listen at this port "
+            "and those after it; give a port that leaves room up to 65535",
+            Code.OPTION_CONFLICT,
+        )
+    config = options.kafka_config
+    if options.kafka is not None and not any(one.startswith("group.id=") for one in config):
+        # Commits are for people, who look at the delay of each.
+        config = (*config, f"group.id=beam-fraud-{options.topic}-{number}")
+    state = str(Path(options.state) / str(number))
+    return replace(options, workers=1, state=state, port=port, kafka_config=config)
+
+
+def _refuse_sharing(options: ServeOptions, planned: ServePlan) -> None:
+    """Refuse what several servers cannot do.
+
+    Raises:
+      UsageError: windows need transactions of all accounts, or places are written by all.
+    """
+    sharing = f"--workers {options.workers}"
+    apart = [v.key for v in planned.scored.features.velocity if "account_id" not in v.key]
+    if apart and options.kafka is None:
+        raise UsageError(
+            f"{sharing}: windows of {' and '.join(apart[0])} need the transactions of all "
+            "accounts; follow a topic with all of them (--kafka), or run one server",
+            Code.OPTION_CONFLICT,
+        )
+    sink = planned.scored.scoring.sink
+    if sink is not None and sink.archive is not None:
+        raise UsageError(
+            f"{sharing} --sink {sink.archive}: several servers cannot write one directory; give a "
+            "database",
+            Code.OPTION_CONFLICT,
+        )
+    if options.kafka is not None and options.alerts and (sink is None or sink.database is None):
+        raise UsageError(
+            f"{sharing}: each server would send the alerts of the topic; give --sink a database, "
+            "where an alert is queued once",
+            Code.OPTION_CONFLICT,
+        )
+
+
+def _record_split(state: Path, workers: int) -> None:
+    """Record the number of servers, which decides whose windows hold an account.
+
+    Raises:
+      UsageError: the state is that of another number of servers.
+      FraudError: the directory cannot be written.
+    """
+    number = _split_of(state)
+    if number == workers:
+        return
+    if number is not None or ServerOutputs(state.absolute()).checkpoint.exists():
+        raise UsageError(
+            f"--state {state}: the state of {number or 1} servers, among which accounts are "
+            f"spread in another way; give --workers {number or 1}, or another directory and "
+            "--history",
+            Code.STREAM_CHANGED,
+        )
+    make_directory(state)
+    try:
+        write_file(state / _SPLIT, msgspec.json.encode({"workers": workers}))
+    except OSError as error:
+        raise FraudError(
+            f"--state {state}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
+
+
+def _split_of(state: Path) -> int | None:
+    try:
+        return int(
+            msgspec.json.decode((state / _SPLIT).read_bytes(), type=dict[str, int])["workers"]
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
+        raise FraudError(
+            f"{state / _SPLIT}: cannot be read ({reason_of(error)})", Code.STATE_UNREADABLE
+        ) from None
+
+
+def _url(server: _Server) -> str:
+    options = server.options
+    scheme = "http" if options.tls_cert is None else "https"
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return f"{scheme}://{host}:{options.port}"
+
+
+def _summed(results: Sequence[dict[str, object]]) -> dict[str, object]:
+    sums, degraded = dict.fromkeys(_SUMMED, 0), Counter[str]()
+    for result in results:
+        for name in _SUMMED:
+            value = result.get(name, 0)
+            sums[name] += value if isinstance(value, int) else 0
+        reasons = result.get("degraded")
+        if isinstance(reasons, dict):
+            degraded.update(reasons)
+    return {**sums, "degraded": dict(degraded)}

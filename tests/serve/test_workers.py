@@ -1,0 +1,124 @@
+"""Several servers beside each other, each with the state of some accounts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import beam_fraud as bf
+from beam_fraud.cli.commands import serve
+from beam_fraud.cli.options import ServeOptions
+from beam_fraud.errors import Code
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.simulate.simulation import Simulation, simulate
+from tests.failing import fails
+from tests.serve.conftest import Served, record_of
+from tests.serving import Client, Serve
+from tests.stream_process import wait_until
+
+#: The handbook's windows of accounts.
+ACCOUNTS = replace(HANDBOOK, name="accounts", velocity=HANDBOOK.velocity[:1])
+#: Transactions that are sent.
+SENT = 60
+
+
+@pytest.fixture(scope="module")
+def accounts(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """A model whose windows are of accounts alone."""
+    directory = tmp_path_factory.mktemp("accounts")
+    rows = simulate(Simulation(days=40, accounts=40, merchants=40))
+    cut = len(rows) - SENT
+    history, later = str(directory / "history.parquet"), str(directory / "later.parquet")
+    pq.write_table(rows.slice(0, cut), history)
+    pq.write_table(rows.slice(cut), later)
+    model = bf.train(rows.slice(0, cut), schema=ACCOUNTS, settings={"trees": 10})
+    model.save(str(directory / "model"))
+    records = tuple(record_of(row) for row in rows.slice(cut).to_pylist())
+    return Served(str(directory / "model"), history, later, records, "")
+
+
+def server_at(state: Path) -> int:
+    """Return the process that holds a state."""
+    (line,) = [
+        line
+        for line in Path("/proc/locks").read_text().splitlines()
+        if line.split()[5].endswith(f":{(state / 'stream/lock').stat().st_ino}")
+    ]
+    return int(line.split()[4])
+
+
+def test_accounts_that_are_spread_get_the_scores_of_one_server(
+    accounts: Served, tmp_path: Path
+) -> None:
+    expected = bf.score(pq.read_table(accounts.later), accounts.bundle, history=accounts.history)
+    assert isinstance(expected, pa.Table)
+    state = tmp_path / "state"
+    options = ("--workers", "2", "--history", accounts.history)
+    scores = []
+    with Serve(Path(accounts.bundle), state, *options) as server:
+        ports = (server.port, server.port + 1)
+        wait_until(lambda: "2 servers answer" in server.said() or not server.runs)
+        for number, record in enumerate(accounts.records):
+            if number == SENT // 2:
+                os.kill(server_at(state / "1"), signal.SIGKILL)
+                wait_until(lambda: "answers again" in server.said() or not server.runs)
+            account = str(json.loads(record)["CUSTOMER_ID"]).encode()
+            with Client(ports[zlib.crc32(account) % 2]) as client:
+                status, answer, _ = client.post(record)
+            assert status == 200, answer
+            scores.append(json.loads(answer)["score"])
+        summary = server.stop()
+    assert scores == expected.column("score").to_pylist()
+    assert summary["workers"] == 2
+    assert summary["restarts"] == 1
+    archived = [pq.read_table(state / number / "scores") for number in ("0", "1")]
+    assert all(len(table) for table in archived)
+    names = pa.concat_tables(archived).column("transaction_id").to_pylist()
+    assert sorted(names) == sorted(expected.column("transaction_id").to_pylist())
+
+
+def options_of(served: Served, state: Path, **changed: object) -> ServeOptions:
+    options = ServeOptions(model=served.bundle, state=str(state), workers=2)
+    return replace(options, **changed)  # type: ignore[arg-type]
+
+
+def test_what_several_servers_cannot_do_is_refused(
+    served: Served, accounts: Served, tmp_path: Path
+) -> None:
+    with fails(Code.OPTION_CONFLICT, "merchant_id .*--kafka"):
+        serve.run(options_of(served, tmp_path / "merchants"))
+    with fails(Code.OPTION_CONFLICT, "--port 0"):
+        serve.run(options_of(accounts, tmp_path / "ports", port=0))
+    with fails(Code.OPTION_CONFLICT, "--port 65535"):
+        serve.run(options_of(accounts, tmp_path / "ports", port=65_535))
+    sink = f"parquet:{tmp_path / 'flagged'}"
+    with fails(Code.OPTION_CONFLICT, "--sink"):
+        serve.run(options_of(accounts, tmp_path / "sink", sink=sink))
+    assert not any(tmp_path.glob("*/*"))
+
+
+def test_another_number_of_servers_is_refused(accounts: Served, tmp_path: Path) -> None:
+    """Accounts would go to servers without their windows."""
+    split = tmp_path / "split"
+    split.mkdir()
+    (split / "workers.json").write_text('{"workers": 3}')
+    with fails(Code.STREAM_CHANGED, "--workers 3"):
+        serve.run(options_of(accounts, split))
+    with fails(Code.STREAM_CHANGED, "--workers 3"):
+        serve.run(options_of(accounts, split, workers=1))
+    single = tmp_path / "single"
+    (single / "stream").mkdir(parents=True)
+    (single / "stream/server.db").touch()
+    with fails(Code.STREAM_CHANGED, "--workers 1"):
+        serve.run(options_of(accounts, single))
+    (split / "workers.json").write_text("[]")
+    with fails(Code.STATE_UNREADABLE, "workers.json"):
+        serve.run(options_of(accounts, split))
