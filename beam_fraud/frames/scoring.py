@@ -76,6 +76,7 @@ class Scorer:
         self._features = features
         self._predict = predict or partial(predict_scores, shared_model(bundle))
         self._program = None if rules is None else Program(rules, features)
+        self._ruled = () if rules is None else tuple(rules.columns)
         self._reasons = Reasons.of(bundle, reasons) if reasons else None
 
     @property
@@ -102,7 +103,7 @@ class Scorer:
         scores = self._predict(block)
         fired = None
         if self._program is not None:
-            also = {name: computed[name] for name in self._features.also if name in computed}
+            also = {name: computed[name] for name in self._ruled if name in computed}
             transactions = with_columns(transactions, also) if also else transactions
             fired = self._program.fired(transactions, block, scores)
         bundle = self._bundle

@@ -198,7 +198,11 @@ def test_a_withheld_row_is_noticed(rows: Rows, serve: Callable[[Send], pa.Table]
     assert "score" in differing(archived, others)
 
 
-@settings(max_examples=3, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=3,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(sizes=st.lists(st.integers(0, 80), max_size=8))
 def test_arrays_of_any_size_get_what_score_gives(
     rows: Rows, serve: Callable[[Send], pa.Table], sizes: list[int]

@@ -18,6 +18,11 @@ RULES = """
 name = "large"
 when = "amount > 150"
 decision = "review"
+
+[[rule]]
+name = "busy"
+when = "account_count_1d >= 6"
+decision = "review"
 """
 
 
