@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import pyarrow as pa
@@ -395,8 +396,8 @@ class ServerState:
         self._committed = 0
         left = [(_delta(_GROUP, answered), FOREVER) for answered in self._unarchived]
         self._checkpoint.keep(_ANSWERS, 0, left, replaces=True)
-        # The others are in finished parts of the archive.
-        self._recent.settle(2 * self.settings.roll_rows)
+        # Older ones are in finished parts of the archive.
+        self._recent.archive(rows, 2 * self.settings.roll_rows)
 
     def _keep_answers(self, kind: bytes, answered: pa.RecordBatch) -> None:
         self._checkpoint.keep(_ANSWERS, 0, [(_delta(kind, answered), FOREVER)])
@@ -405,7 +406,7 @@ class ServerState:
         for data in self._checkpoint.deltas(SCORES, 0):
             # Rows of a part that is not finished; the archive checks the form.
             if data[:1] == b"R":
-                self._recent.add(rows_from_bytes(data[9:]))
+                self._recent.archive(rows_from_bytes(data[9:]), 2 * self.settings.roll_rows)
         for data in self._checkpoint.deltas(_ANSWERS, 0):
             rows = pa.ipc.read_record_batch(pa.py_buffer(data[1:]), ANSWERED)
             if data[:1] == _AMENDED:
@@ -430,29 +431,30 @@ class _RecentAnswers:
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[pa.RecordBatch, int]] = {}
-        self._batches: deque[pa.RecordBatch] = deque()
+        #: Archived answers, the oldest first.
+        self._archived: deque[pa.RecordBatch] = deque()
 
     def add(self, answered: pa.RecordBatch) -> None:
         """Add answers."""
         ids: Sequence[str] = answered.column("transaction_id").to_pylist()
-        self._rows.update((name, (answered, row)) for row, name in enumerate(ids))
-        self._batches.append(answered)
+        self._rows.update(zip(ids, zip(repeat(answered), range(len(ids))), strict=False))
+
+    def archive(self, answered: pa.RecordBatch, most: int) -> None:
+        """Add answers again that were archived together, and forget all but so many of the newest.
+
+        A batch of one row takes ten times the memory of a row of a large one.
+        """
+        self.add(answered)
+        self._archived.append(answered)
+        while len(self._rows) > most and len(self._archived) > 1:
+            self.remove(self._archived.popleft())
 
     def place(self, transaction_id: str) -> tuple[pa.RecordBatch | None, int]:
         """Return the answers that an answer is one of, or None; and its row."""
         return self._rows.get(transaction_id, (None, 0))
 
     def remove(self, answered: pa.RecordBatch) -> None:
-        """Remove answers that nobody got."""
+        """Remove answers, unless later ones took their place."""
         for name in answered.column("transaction_id").to_pylist():
             if self.place(name)[0] is answered:
                 del self._rows[name]
-
-    def settle(self, most: int) -> None:
-        """Forget all but so many of the newest answers."""
-        while len(self._rows) > most and len(self._batches) > 1:
-            oldest = self._batches.popleft()
-            for name in oldest.column("transaction_id").to_pylist():
-                found = self._rows.get(name)
-                if found is not None and found[0] is oldest:
-                    del self._rows[name]
