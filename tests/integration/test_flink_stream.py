@@ -188,9 +188,10 @@ def score_in_two_parts(
 
 @pytest.mark.slow
 def test_a_savepoint_resumes_with_more_workers_and_another_model(
-    broker: Broker, cluster: FlinkCluster, bundle: Path, other_bundle: Path, tmp_path: Path
+    broker: Broker, flink_cluster: FlinkCluster, bundle: Path, other_bundle: Path, tmp_path: Path
 ) -> None:
-    scored = Scored(broker, bundle, tmp_path, make_traffic(3, accounts=1_000, bad=100))
+    cluster = flink_cluster
+    scored = Scored(broker, bundle, tmp_path, make_traffic(3, accounts=600, bad=100))
     first = scored.stream("moved", *on_flink(cluster, 1))
 
     def stop() -> str:
