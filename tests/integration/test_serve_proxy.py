@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -18,10 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import beam_fraud as bf
+from deploy.kafka.broker import Broker
 from deploy.ports import free_port, listens
+from tests.integration.kafka import produce
 from tests.requirements import need
 from tests.serve.conftest import Served
 from tests.serve.test_workers import accounts, server_at  # noqa: F401  # a fixture
+from tests.serving import Client, Serve
 from tests.stream_process import wait_until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy/serve/haproxy.cfg"
@@ -134,3 +139,59 @@ def test_a_server_that_cannot_start_ends_all(
     begun = time.monotonic()
     wait_until(lambda: not listens(f"127.0.0.1:{port - 1}"))
     assert time.monotonic() - begun < 5
+
+
+def test_windows_of_merchants_have_what_another_server_answered(
+    bundle: Path,
+    broker: Broker,
+    topic: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    transactions, start = topic(partitions=2), datetime(2024, 3, 1)
+    records = [
+        {
+            "TRANSACTION_ID": f"t{number}",
+            "TX_DATETIME": (start + timedelta(minutes=number)).isoformat(),
+            "CUSTOMER_ID": "ab"[number % 2],
+            "TERMINAL_ID": "shop",
+            "TX_AMOUNT": 10.0 + number,
+        }
+        for number in range(20)
+    ]
+    sent = [json.dumps(record).encode() for record in records]
+    options = ("--workers", "2", "--kafka", broker.bootstrap, "--topic", transactions)
+    options += ("--start", "earliest", "--lateness", "10d")
+    state = tmp_path / "state"
+    with Serve(bundle, state, *options) as server:
+        wait_until(lambda: "2 servers answer" in server.said() or not server.runs)
+        clients = [Client(server.port), Client(server.port + 1)]
+
+        def probe(client: Client, account: str, when: datetime) -> dict[str, float]:
+            probing = records[0] | {"TRANSACTION_ID": "probe", "CUSTOMER_ID": account}
+            body = json.dumps(probing | {"TX_DATETIME": when.isoformat()}).encode()
+            features: dict[str, float] = json.loads(
+                client.post(body, "?record=false&features=true")[1]
+            )["features"]
+            return features
+
+        answers = [clients[number % 2].post(record) for number, record in enumerate(sent)]
+        assert {status for status, _, _ in answers} == {200}
+        hour, later = start + timedelta(hours=1), start + timedelta(days=9)
+        # Each knows its own account, and half of the merchant's transactions.
+        for client, account in zip(clients, "ab", strict=True):
+            assert probe(client, account, hour)["account_count_1d"] == 11
+            assert probe(client, account, later)["merchant_count_7d_delay_7d"] == 10
+        produce(broker, transactions, sent, keys=[record[-1:] for record in sent])
+        for client in clients:
+            merchant = partial(probe, client, "c", later)
+            wait_until(lambda of=merchant: of()["merchant_count_7d_delay_7d"] == 20)
+            counts = [probe(client, account, hour)["account_count_1d"] for account in "ab"]
+            assert counts == [11, 11]
+        # The server of an account repeats what it answered.
+        again = [clients[number % 2].post(record)[1] for number, record in enumerate(sent)]
+        assert again == [body for _, body, _ in answers]
+        for client in clients:
+            client.close()
+        server.stop()
+    for number in ("0", "1"):
+        assert pq.read_table(state / number / "scores").num_rows == 20
