@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice
@@ -33,10 +35,10 @@ from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.feature_records import FeatureRecords, FeatureScoring
 from beam_fraud.serve.follower import BLOCK_MESSAGES, Follower
 from beam_fraud.serve.freshness import Freshness
-from beam_fraud.serve.http.json_schema import Typical
+from beam_fraud.serve.http.json_schema import Typical, transaction_schema
 from beam_fraud.serve.http.openapi import Api
 from beam_fraud.serve.http.tokens import TokenSource
-from beam_fraud.serve.metrics import Metrics
+from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.queue import PredictionQueue
 from beam_fraud.serve.state import ServerState
 from beam_fraud.state.rule_share import MutedRule
@@ -147,8 +149,8 @@ def _server(
     # What it imports is an extra, which the plan has found.
     from beam_fraud.serve.http.server import HttpServer
 
-    count = partial(_count, counted)
-    state = ServerState(replace(planned.settings, deliveries=deliveries.by_backlog), count)
+    counting = partial(_count, counted, metrics)
+    state = ServerState(replace(planned.settings, deliveries=deliveries.by_backlog), counting)
     scoring, features = planned.scored.scoring, planned.scored.features
     follows = planned.topics is not None
     freshness = Freshness(planned.staleness, state.stopped_for, follows=follows)
@@ -162,7 +164,7 @@ def _server(
         state,
         scorer,
         planned.fallback,
-        count,
+        counting,
         feature_scoring=FeatureScoring.of(
             scoring.bundle, features, scoring.rules, scoring.reasons, predictor
         ),
@@ -188,12 +190,26 @@ def _server(
             planned.outputs.directory,
             _span(freshness.age),
         )
+    _warm(engine, _api(planned))
+    counted.clear()
+    metrics.outcomes.clear()
     predictions.start(engine)
     return server, follower
 
 
 #: Seconds without a server that are worth a warning.
 _GAP_SECONDS = 3600.0
+
+
+#: Examples that are scored before the first request.
+_EXAMPLES = 20
+
+
+def _warm(engine: Engine, api: Api) -> None:
+    """Score the example of the API, so that no request pays for what is made at first use."""
+    (example,) = transaction_schema(api.schema, api.labels, api.typical)["examples"]
+    for _ in range(_EXAMPLES):
+        engine.peek([msgspec.json.encode(example)])
 
 
 def _predictor(bundle: Bundle) -> Predictor:
@@ -212,8 +228,14 @@ def _span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} days"
 
 
-def _count(counted: Counter[str], name: str, rows: int) -> None:
+#: Counter to the outcome of its rows, in the metrics.
+_OUTCOMES = {ROWS_SCORED: "scored", ROWS_DEAD: "dead", ROWS_DUPLICATE: "duplicate"}
+
+
+def _count(counted: Counter[str], metrics: Metrics, name: str, rows: int) -> None:
     counted[name] += rows
+    if rows and name in _OUTCOMES:
+        count(metrics.outcomes, _OUTCOMES[name], rows)
 
 
 def _follower(
