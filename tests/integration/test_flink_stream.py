@@ -191,7 +191,7 @@ def test_a_savepoint_resumes_with_more_workers_and_another_model(
     broker: Broker, flink_cluster: FlinkCluster, bundle: Path, other_bundle: Path, tmp_path: Path
 ) -> None:
     cluster = flink_cluster
-    scored = Scored(broker, bundle, tmp_path, make_traffic(3, accounts=600, bad=100))
+    scored = Scored(broker, bundle, tmp_path, make_traffic(3, accounts=1_000, bad=100))
     first = scored.stream("moved", *on_flink(cluster, 1))
 
     def stop() -> str:

@@ -96,7 +96,7 @@ def test_two_kills_and_a_broker_away_for_seconds_change_nothing(
     own_broker: Broker, bundle: Path, tmp_path: Path, sink: Callable[[str], str], seed: int
 ) -> None:
     what = Disturbance(kills=2, outage=3.0)
-    survive(own_broker, bundle, tmp_path, sink, accounts=900, bad=150, what=what, seed=seed)
+    survive(own_broker, bundle, tmp_path, sink, accounts=2_000, bad=300, what=what, seed=seed)
 
 
 @pytest.mark.soak
