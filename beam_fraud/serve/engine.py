@@ -44,16 +44,13 @@ from beam_fraud.serve.answers import ANSWERED, Answered, Block, Features, faults
 from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.feature_records import Divided, FeatureScoring, merged, without_ids
 from beam_fraud.serve.predictions import Call
-from beam_fraud.serve.state import SOURCE, Count, ServerState
+from beam_fraud.serve.state import Count, ServerState
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, is_of_labels, with_origin
 from beam_fraud.state.rule_share import MutedRule, muted_in, without_muted
 
 _LOG = logging.getLogger(__name__)
-_ORIGIN = Origin(SOURCE, "jsonl")
-_RAW = with_origin(
-    pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())]), _ORIGIN
-)
+_RAW = pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.int64())])
 #: Microseconds of clock difference that no counter notes.
 _SKEW = 60_000_000
 
@@ -128,7 +125,9 @@ class Engine:
         self._features = features = state.settings.features
         self._schema = features.schema
         self._labels: Labels = features.labels
-        self._plain = PlainRecords.of(self._schema, self._labels, _ORIGIN)
+        origin = Origin(state.source, "jsonl")
+        self._raw_schema = with_origin(_RAW, origin)
+        self._plain = PlainRecords.of(self._schema, self._labels, origin)
         self._fallback = fallback
         self._count = count
         self._feature_scoring = feature_scoring
@@ -162,7 +161,7 @@ class Engine:
     def record_table(self, table: pa.RecordBatch, *, features: bool = False) -> Group:
         """Answer the rows of a table, as `record` does."""
         first = self.state.numbers(len(table))
-        checked = self._checked(self._valid(_of_table(table, first)), len(table))
+        checked = self._checked(self._valid(self._of_table(table, first)), len(table))
         return self._recorded(checked, first, len(table), None, features=features)
 
     def peek(self, records: Sequence[bytes], *, features: bool = False) -> Group:
@@ -252,7 +251,7 @@ class Engine:
     def fallbacks(self, call: Call, reason: str) -> Answered:
         """Return the fallback for a call, in any thread; a repeat gets the answer of before."""
         if call.table is not None:
-            checked = self._valid(_of_table(call.table, 0))
+            checked = self._valid(self._of_table(call.table, 0))
             return self._fallbacks(checked, len(call.table), reason)
         records, divided = self._divided(call.records)
         answered = self._fallbacks(self._read(records, 0), len(records), reason)
@@ -463,7 +462,14 @@ class Engine:
         positions = np.arange(first, first + rows, dtype=np.int64)
         arrivals = np.full(rows, time.time_ns() // 1_000_000, dtype=np.int64)
         arrays = [pa.array(positions), pa.array(records, pa.binary()), pa.array(arrivals)]
-        return pa.RecordBatch.from_arrays(arrays, schema=_RAW)
+        return pa.RecordBatch.from_arrays(arrays, schema=self._raw_schema)
+
+    def _of_table(self, table: pa.RecordBatch, first: int) -> pa.RecordBatch:
+        """Return a raw batch of the rows of a table."""
+        positions = pa.array(np.arange(first, first + len(table)))
+        described = table.schema.append(_RAW.field(POSITION))
+        described = described.with_metadata(self._raw_schema.metadata)
+        return pa.RecordBatch.from_arrays([*table.columns, positions], schema=described)
 
 
 #: Reason of a fallback.
@@ -479,15 +485,6 @@ def marked(
     if where is not None:
         marks = pc.if_else(where, marks, answered.column("degraded"))
     return answered.set_column(place, answered.schema.field(place), marks)
-
-
-def _of_table(table: pa.RecordBatch, first: int) -> pa.RecordBatch:
-    """Return a raw batch of the rows of a table."""
-    positions = pa.array(np.arange(first, first + len(table)))
-    arrays = [*table.columns, positions]
-    return pa.RecordBatch.from_arrays(
-        arrays, schema=table.schema.append(_RAW.field(POSITION)).with_metadata(_RAW.metadata)
-    )
 
 
 @lru_cache(maxsize=16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,8 +44,10 @@ _ANSWERS = "answers"
 _GROUP, _AMENDED = b"G", b"A"
 #: Backlogs, and their steps.
 FLAGGED, DEAD, LABELS = "flagged", "dead letters", "labels"
-#: Source of the records of requests, in ids and dead letters.
-SOURCE = "predict"
+#: Start of the source of the records of requests, and name of their number among the positions.
+_SOURCE = "predict"
+#: Name of the random part of a server's source, in its identity.
+_SERVER = "server"
 #: Name of the time of the last commit, seconds of the epoch, among the positions.
 _COMMITTED = "committed at"
 
@@ -110,15 +113,20 @@ class ServerState:
         base = self._checkpoint.base
         self.hashing: IdHash = checkpoint_hash(base)
         base.claim(settings.about)
+        own = base.about(_SERVER) or secrets.token_hex(4)
+        base.claim({_SERVER: own})
+        #: Source of the records of requests: no other server's, because a database has one row for
+        #: the source and position of a dead letter, and for an id that is made of them.
+        self.source = f"{_SOURCE}-{own}"
         positions = self._checkpoint.positions
         #: Seconds of the epoch of the last commit; None for a new state.
         self.committed_at = float(positions[_COMMITTED]) if _COMMITTED in positions else None
-        self._next = int(positions.get(SOURCE, "0"))
+        self._next = int(positions.get(_SOURCE, "0"))
         #: Positions of the followed topics: "topic:partition" to offset.
         self.positions = {
             name: position
             for name, position in positions.items()
-            if name not in (SOURCE, _COMMITTED)
+            if name not in (_SOURCE, _COMMITTED)
         }
         self._uncommitted: dict[str, str] = {}
         self._steps = dict(self._shards(count))
@@ -264,7 +272,7 @@ class ServerState:
             self._archive_answers()
             for backlog in self._backlogs.values():
                 backlog.fold()
-        now = {SOURCE: str(self._next), _COMMITTED: f"{time.time():.3f}"}
+        now = {_SOURCE: str(self._next), _COMMITTED: f"{time.time():.3f}"}
         self._checkpoint.commit(self._uncommitted | now, fold=fold)
         self._uncommitted = {}
         self._committed = len(self._unarchived)

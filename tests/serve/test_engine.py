@@ -198,7 +198,7 @@ def test_bad_records_cost_themselves_alone(running: Running, served: Served) -> 
     engine.state.close(5.0)
     dead = pq.read_table(running.directory / "dead")
     assert dead.column("reason").to_pylist() == ["wrong_type", "malformed"]
-    assert dead.column("source").to_pylist() == ["predict", "predict"]
+    assert dead.column("source").to_pylist() == [engine.state.source] * 2
     assert len(set(dead.column("position").to_pylist())) == 2
 
 

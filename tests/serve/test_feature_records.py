@@ -199,3 +199,17 @@ def test_models_of_other_rows_and_rules_need_transactions() -> None:
     assert FeatureRecords.of(FeatureSet(HANDBOOK), None) is None
     assert FeatureRecords.of(FeatureSet(SHOP), RuleSet(())) is None
     assert FeatureRecords.of(FeatureSet(SHOP), None) is not None
+
+
+def test_ids_that_servers_give_are_those_of_no_other(ulb: Model, tmp_path: Path) -> None:
+    """A database has one row for an id."""
+    record, ids = json.dumps(ulb.records[0]).encode(), []
+    for state in ("one", "two", "one"):
+        engine = Running(Served(str(ulb.bundle), "", "", (), ""), tmp_path / state).engine()
+        ids += engine.record([record]).new.column("transaction_id").to_pylist()
+        engine.state.commit()
+        engine.state.close(1.0)
+    first, _, third = (name.split(":") for name in ids)
+    assert len(set(ids)) == 3
+    assert first[0] == third[0]
+    assert (first[1], third[1]) == ("0", "1")

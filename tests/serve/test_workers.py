@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import zlib
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +63,8 @@ def test_accounts_that_are_spread_get_the_scores_of_one_server(
     expected = bf.score(pq.read_table(accounts.later), accounts.bundle, history=accounts.history)
     assert isinstance(expected, pa.Table)
     state = tmp_path / "state"
-    options = ("--workers", "2", "--history", accounts.history)
+    database = f"sqlite:///{tmp_path / 'flagged.db'}"
+    options = ("--workers", "2", "--history", accounts.history, "--sink", database)
     scores = []
     with Serve(Path(accounts.bundle), state, *options) as server:
         ports = (server.port, server.port + 1)
@@ -75,7 +78,13 @@ def test_accounts_that_are_spread_get_the_scores_of_one_server(
                 status, answer, _ = client.post(record)
             assert status == 200, answer
             scores.append(json.loads(answer)["score"])
+        # A database has the dead letters of both.
+        for port in ports:
+            with Client(port) as client:
+                assert client.post(b"{}")[0] == 422
         summary = server.stop()
+    with closing(sqlite3.connect(tmp_path / "flagged.db")) as flagged:
+        assert flagged.execute("SELECT count(*) FROM dead_letters").fetchone() == (2,)
     assert scores == expected.column("score").to_pylist()
     assert summary["workers"] == 2
     assert summary["restarts"] == 1
@@ -102,6 +111,8 @@ def test_what_several_servers_cannot_do_is_refused(
     sink = f"parquet:{tmp_path / 'flagged'}"
     with fails(Code.OPTION_CONFLICT, "--sink"):
         serve.run(options_of(accounts, tmp_path / "sink", sink=sink))
+    with fails(Code.OUTPUT_NAME, "--state s3://bucket/state"):
+        serve.run(replace(options_of(accounts, tmp_path), state="s3://bucket/state/"))
     assert not any(tmp_path.glob("*/*"))
 
 

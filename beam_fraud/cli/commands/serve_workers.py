@@ -184,7 +184,7 @@ class _Server:
             # It had not been asked yet.
             said = self._says(_DRAIN)
         result = said if isinstance(said, dict) else {}
-        if not result:
+        if not result and self._answered:
             _LOG.error("the server at port %d did not end in order", self.options.port)
         self._process.join(_DRAIN)
         return result
@@ -250,7 +250,8 @@ def _part(options: ServeOptions, number: int) -> ServeOptions:
     if options.kafka is not None and not any(one.startswith("group.id=") for one in config):
         # Commits are for people, who look at the delay of each.
         config = (*config, f"group.id=beam-fraud-{options.topic}-{number}")
-    state = str(Path(options.state) / str(number))
+    # As text: a URL must stay one, which is refused.
+    state = f"{options.state.rstrip('/')}/{number}"
     return replace(options, workers=1, state=state, port=port, kafka_config=config)
 
 
