@@ -15,10 +15,10 @@ from beam_fraud.models.old_paths import register as _register_old_paths
 
 if TYPE_CHECKING:
     from beam_fraud.errors import FraudError, UsageError
-    from beam_fraud.frames.learning import Measurement, evaluate, explore, train
-    from beam_fraud.frames.rows import Checked
-    from beam_fraud.frames.scoring import features, score
     from beam_fraud.models.bundle import Bundle, load_bundle
+    from beam_fraud.pipeline.frames.learning import Measurement, evaluate, explore, train
+    from beam_fraud.pipeline.frames.rows import Checked
+    from beam_fraud.pipeline.frames.scoring import features, score
     from beam_fraud.schema.schema import FeatureColumn, Schema
     from beam_fraud.schema.toml import load_schema
     from beam_fraud.schema.velocity import Velocity
@@ -60,11 +60,11 @@ __all__ = [
 #: Public name to the module that holds it.
 _MODULES = {
     "Bundle": "models.bundle",
-    "Checked": "frames.rows",
+    "Checked": "pipeline.frames.rows",
     "ComputeFeatures": "transforms.features",
     "FeatureColumn": "schema.schema",
     "FraudError": "errors",
-    "Measurement": "frames.learning",
+    "Measurement": "pipeline.frames.learning",
     "ParseTransactions": "transforms.parse",
     "Schema": "schema.schema",
     "Score": "transforms.score",
@@ -72,12 +72,12 @@ _MODULES = {
     "UsageError": "errors",
     "Velocity": "schema.velocity",
     "WriteFlagged": "transforms.write_flagged",
-    "evaluate": "frames.learning",
-    "explore": "frames.learning",
+    "evaluate": "pipeline.frames.learning",
+    "explore": "pipeline.frames.learning",
     "load_bundle": "models.bundle",
     "load_schema": "schema.toml",
-    "score": "frames.scoring",
-    "train": "frames.learning",
+    "score": "pipeline.frames.scoring",
+    "train": "pipeline.frames.learning",
 }
 
 
@@ -100,7 +100,7 @@ class _Features(ModuleType):
     """The subpackage `features`; a call invokes the public function of that name."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        return import_module("beam_fraud.frames.scoring").features(*args, **options)
+        return import_module("beam_fraud.pipeline.frames.scoring").features(*args, **options)
 
 
 class _Package(ModuleType):

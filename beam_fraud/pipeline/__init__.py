@@ -1,1 +1,1 @@
-"""The two graphs: `batch` and `stream`."""
+"""The two graphs, `batch` and `stream`, and `frames`, the same in memory."""

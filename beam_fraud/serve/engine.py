@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.decisions.decision import APPROVE
-from beam_fraud.frames.scoring import Scorer
 from beam_fraud.models.predict import use_one_thread
 from beam_fraud.monitoring.counters import (
     DEAD_PREFIX,
@@ -32,6 +31,7 @@ from beam_fraud.monitoring.counters import (
     ROWS_TOMBSTONE,
     RULES_MUTED,
 )
+from beam_fraud.pipeline.frames.scoring import Scorer
 from beam_fraud.records.dead_letters import no_dead_letters
 from beam_fraud.records.doubts import Doubt, warnings_of
 from beam_fraud.records.envelopes import CORRECTION, TOMBSTONE

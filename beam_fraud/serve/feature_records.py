@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.frames.scoring import Predict, Scorer
 from beam_fraud.models.bundle import Bundle
+from beam_fraud.pipeline.frames.scoring import Predict, Scorer
 from beam_fraud.records.json_records import tolerant_json
 from beam_fraud.records.validate import Arrived
 from beam_fraud.schema.notation import PLAIN

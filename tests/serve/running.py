@@ -13,8 +13,8 @@ import pyarrow as pa
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.frames.scoring import Scorer
 from beam_fraud.models.bundle import Bundle, open_bundle
+from beam_fraud.pipeline.frames.scoring import Scorer
 from beam_fraud.schema.duration import DAY
 from beam_fraud.serve.backlog import Deliver
 from beam_fraud.serve.engine import Engine

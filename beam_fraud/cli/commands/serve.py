@@ -25,11 +25,11 @@ from beam_fraud.cli.commands import serve_workers
 from beam_fraud.cli.commands.serve_plan import ServePlan, plan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
-from beam_fraud.frames.scoring import Scorer
 from beam_fraud.models.bundle import Bundle, read_reference, shared_model
 from beam_fraud.models.reference import usual_values
 from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
 from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED, ROWS_SCORED
+from beam_fraud.pipeline.frames.scoring import Scorer
 from beam_fraud.serve.deliveries import PATIENCE, Deliveries, Places
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.feature_records import FeatureRecords, FeatureScoring

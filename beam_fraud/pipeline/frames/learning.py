@@ -14,7 +14,14 @@ from beam_fraud.evaluation.explore.exploration import Exploration
 from beam_fraud.evaluation.explore.exploration import explore as explore_dataset
 from beam_fraud.evaluation.holdout import evaluated_rows
 from beam_fraud.features.dataset import load_dataset, mixed_currencies
-from beam_fraud.frames.rows import (
+from beam_fraud.models.bundle import Bundle
+from beam_fraud.models.fitting import Rows, fit_bundle
+from beam_fraud.models.kinds import model_kind
+from beam_fraud.models.manifest import model_name
+from beam_fraud.models.metrics import Metrics, measure
+from beam_fraud.models.threshold import parse_threshold
+from beam_fraud.models.training import Recipe
+from beam_fraud.pipeline.frames.rows import (
     Transactions,
     bundle_of,
     history_of,
@@ -24,13 +31,6 @@ from beam_fraud.frames.rows import (
     source_of,
     warn,
 )
-from beam_fraud.models.bundle import Bundle
-from beam_fraud.models.fitting import Rows, fit_bundle
-from beam_fraud.models.kinds import model_kind
-from beam_fraud.models.manifest import model_name
-from beam_fraud.models.metrics import Metrics, measure
-from beam_fraud.models.threshold import parse_threshold
-from beam_fraud.models.training import Recipe
 from beam_fraud.schema.schema import Labels, Schema
 
 

@@ -23,7 +23,9 @@ from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet, feature_matrix, feature_table, table_schema
 from beam_fraud.features.velocity.columns import with_columns
-from beam_fraud.frames.rows import (
+from beam_fraud.models.bundle import Bundle, shared_model
+from beam_fraud.models.predict import predict_scores
+from beam_fraud.pipeline.frames.rows import (
     Checked,
     Files,
     OnInvalid,
@@ -32,8 +34,6 @@ from beam_fraud.frames.rows import (
     read,
     schema_of,
 )
-from beam_fraud.models.bundle import Bundle, shared_model
-from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.stages import SCORED
 
