@@ -92,7 +92,6 @@ class PredictionQueue:
       pace: limits of time and load.
       metrics: receives times and outcomes.
       about: what `/model` shows.
-      refused: returns why requests are refused at present, in words; or None.
     """
 
     def __init__(
@@ -100,12 +99,11 @@ class PredictionQueue:
         pace: Pace,
         metrics: Metrics,
         about: Mapping[str, object],
-        refused: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._pace = pace
         self._metrics = metrics
         self._about = dict(about)
-        self._refused = refused
+        self._refused: Callable[[], str | None] = lambda: None
         self._queue: SimpleQueue[_Entry | Block | None] = SimpleQueue()
         #: Taken from the queue, but not part of the group it was taken for.
         self._held: list[_Entry | Block | None] = []
@@ -120,8 +118,14 @@ class PredictionQueue:
         self._broken = False
         metrics.queue_depth = lambda: self._waiting
 
-    def start(self, engine: Engine) -> None:
-        """Start to answer."""
+    def start(self, engine: Engine, refused: Callable[[], str | None] = lambda: None) -> None:
+        """Start to answer.
+
+        Args:
+          engine: the engine.
+          refused: returns why requests are refused at present, in words; or None.
+        """
+        self._refused = refused
         self._engine = engine
         engine.state.start()
         self._thread.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_fraud.cli.commands import serve_plan
+from beam_fraud.cli.commands import serve, serve_plan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.errors import Code
 from tests.failing import fails
@@ -70,3 +70,11 @@ def test_a_state_belongs_to_its_windows(served: Served, tmp_path: Path) -> None:
         pytest.fail("another lateness was accepted")
     finally:
         other.kill()
+
+
+def test_a_call_that_cannot_listen_writes_nothing(served: Served, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    options = ServeOptions(model=served.bundle, state=str(state), host="0.0.0.0")
+    with fails(Code.TOKENS_MISSING, "--host"):
+        serve.run(options)
+    assert not state.exists()

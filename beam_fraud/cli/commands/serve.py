@@ -80,6 +80,9 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
     serve_workers.refuse_split(Path(options.state))
     planned = plan(options)
     metrics, counted = Metrics(), Counter[str]()
+    predictions = PredictionQueue(planned.pace, metrics, _about(planned))
+    # Before anything is written: tokens may be missing, and the port may be taken.
+    server = _server(planned, predictions, metrics)
     with ExitStack() as stack:
         planned.outputs.begin()
         stack.callback(planned.outputs.release)
@@ -89,7 +92,7 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         dispatcher = _dispatcher(planned)
         if dispatcher is not None:
             stack.enter_context(dispatcher.running())
-        server, follower = _server(planned, deliveries, metrics, counted)
+        follower = _start(planned, predictions, deliveries, metrics, counted)
         stack.enter_context(drained_by_signals(server.stop))
         if follower is not None:
             follower.start()
@@ -139,22 +142,37 @@ def _claim(planned: ServePlan) -> None:
         checkpoint.close()
 
 
-def _server(
-    planned: ServePlan,
-    deliveries: Deliveries,
-    metrics: Metrics,
-    counted: Counter[str],
-) -> tuple[HttpServer, Follower | None]:
-    """Restore the state, load the model and bind the port."""
+def _server(planned: ServePlan, predictions: PredictionQueue, metrics: Metrics) -> HttpServer:
+    """Read the tokens and bind the port."""
     # What it imports is an extra, which the plan has found.
     from beam_fraud.serve.http.server import HttpServer
 
+    return HttpServer(
+        predictions,
+        _api(planned),
+        planned.listen,
+        limits=planned.limits,
+        tokens=TokenSource.of_environment(),
+        metrics=metrics,
+        log=planned.log,
+    )
+
+
+def _start(
+    planned: ServePlan,
+    predictions: PredictionQueue,
+    deliveries: Deliveries,
+    metrics: Metrics,
+    counted: Counter[str],
+) -> Follower | None:
+    """Restore the state, load the model and start the engine; return the follower of topics."""
     counting = partial(_count, counted, metrics)
     state = ServerState(replace(planned.settings, deliveries=deliveries.by_backlog), counting)
     scoring, features = planned.scored.scoring, planned.scored.features
     follows = planned.topics is not None
-    freshness = Freshness(planned.staleness, state.stopped_for, follows=follows)
-    predictions = PredictionQueue(planned.pace, metrics, _about(planned), refused=freshness.refused)
+    # Without windows nothing can be stale.
+    limit = planned.staleness if features.velocity else None
+    freshness = Freshness(limit, state.stopped_for, follows=follows)
     follower = None
     if planned.topics is not None:
         follower = _follower(planned, state, predictions, freshness)
@@ -172,18 +190,9 @@ def _server(
         degraded=freshness.degraded,
         muted=partial(_notify_of_muted, planned.settings.rule_limit, deliveries.notify),
     )
-    server = HttpServer(
-        predictions,
-        _api(planned),
-        planned.listen,
-        limits=planned.limits,
-        tokens=TokenSource.of_environment(),
-        metrics=metrics,
-        log=planned.log,
-    )
     if planned.warning is not None:
         _LOG.warning("%s", planned.warning)
-    elif freshness.age > _GAP_SECONDS and not follows:
+    elif features.velocity and freshness.age > _GAP_SECONDS and not follows:
         _LOG.warning(
             "--state %s: no server recorded for %s before now, so the windows lack that time; "
             "--max-staleness SPAN scores without windows after such a gap",
@@ -193,8 +202,8 @@ def _server(
     _warm(engine, _api(planned))
     counted.clear()
     metrics.outcomes.clear()
-    predictions.start(engine)
-    return server, follower
+    predictions.start(engine, freshness.refused)
+    return follower
 
 
 #: Seconds without a server that are worth a warning.
