@@ -30,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 _GROUP_ROWS = 1_000
 #: Seconds between two looks at the archive and the journal.
 _TICK = 0.2
+#: Folds of the journal between two collections of all garbage.
+_FULL_COLLECTION = 16
 #: Reasons of answers whose transaction could not be made durable, or not be scored.
 _NOT_STORED, _FAILED = "not_stored", "failed"
 _ENDED = "the engine has ended by an error, which the log names; start the server again"
@@ -239,6 +241,7 @@ class PredictionQueue:
     def _work(self) -> None:
         engine = self._engine
         assert engine is not None
+        folds = 0
         while True:
             try:
                 first = self._held.pop() if self._held else self._queue.get(timeout=_TICK)
@@ -260,7 +263,8 @@ class PredictionQueue:
             if engine.state.untidy and self._queue.empty() and not self._held:
                 self._store(engine, engine.state.tidy)
                 # The command turns automatic collections off, which may come within an answer.
-                gc.collect(1)
+                folds += 1
+                gc.collect(2 if folds % _FULL_COLLECTION == 0 else 1)
 
     def _joined(self, first: _Entry) -> list[_Entry]:
         """Return the calls that wait and may share a group."""

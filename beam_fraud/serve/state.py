@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -438,31 +439,62 @@ class _RecentAnswers:
     """Answers in memory, found by their transaction id."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, tuple[pa.RecordBatch, int]] = {}
-        #: Archived answers, the oldest first.
-        self._archived: deque[pa.RecordBatch] = deque()
+        #: Id to batch and row of answers that are not archived.
+        self._open: dict[str, tuple[pa.RecordBatch, int]] = {}
+        #: Id to number of archived ones: the collector of garbage need not look at integers.
+        self._numbers: dict[str, int] = {}
+        #: The archived batches in order, each after the number of its first row.
+        self._archived: list[tuple[int, pa.RecordBatch]] = []
+        self._next = 0
 
     def add(self, answered: pa.RecordBatch) -> None:
         """Add answers."""
-        ids: Sequence[str] = answered.column("transaction_id").to_pylist()
-        self._rows.update(zip(ids, zip(repeat(answered), range(len(ids))), strict=False))
+        ids = _ids_of(answered)
+        self._open.update(zip(ids, zip(repeat(answered), range(len(ids))), strict=False))
 
     def archive(self, answered: pa.RecordBatch, most: int) -> None:
-        """Add answers again that were archived together, and forget all but so many of the newest.
+        """Move answers to those that were archived together, and forget all but so many of them.
 
         A batch of one row takes ten times the memory of a row of a large one.
         """
-        self.add(answered)
-        self._archived.append(answered)
-        while len(self._rows) > most and len(self._archived) > 1:
-            self.remove(self._archived.popleft())
+        ids = _ids_of(answered)
+        self._numbers.update(zip(ids, range(self._next, self._next + len(ids)), strict=True))
+        self._archived.append((self._next, answered))
+        self._next += len(ids)
+        for name in ids:
+            self._open.pop(name, None)
+        while len(self._numbers) > most and len(self._archived) > 1:
+            self._forget(*self._archived.pop(0))
 
     def place(self, transaction_id: str) -> tuple[pa.RecordBatch | None, int]:
-        """Return the answers that an answer is one of, or None; and its row."""
-        return self._rows.get(transaction_id, (None, 0))
+        """Return the answers that an answer is one of, or None; and its row; in any thread."""
+        # In this order: an answer is archived before it is not open any more.
+        found = self._open.get(transaction_id)
+        if found is not None:
+            return found
+        number = self._numbers.get(transaction_id)
+        if number is None:
+            return None, 0
+        # A copy: another thread may forget the first meanwhile.
+        archived = self._archived[:]
+        at = bisect_right(archived, number, key=itemgetter(0)) - 1
+        if at < 0:
+            return None, 0
+        start, batch = archived[at]
+        return batch, number - start
 
     def remove(self, answered: pa.RecordBatch) -> None:
-        """Remove answers, unless later ones took their place."""
-        for name in answered.column("transaction_id").to_pylist():
+        """Remove answers that nobody got."""
+        for name in _ids_of(answered):
             if self.place(name)[0] is answered:
-                del self._rows[name]
+                del self._open[name]
+
+    def _forget(self, start: int, oldest: pa.RecordBatch) -> None:
+        for number, name in enumerate(_ids_of(oldest), start):
+            if self._numbers.get(name) == number:
+                del self._numbers[name]
+
+
+def _ids_of(answered: pa.RecordBatch) -> list[str]:
+    ids: list[str] = answered.column("transaction_id").to_pylist()
+    return ids
