@@ -129,6 +129,11 @@ def ci_run(directory: Path, failing: str = "") -> tuple[int, list[list[str]]]:
         ".ci/install": "",
         "bin/go": 'echo "$HOME/$2"',
         "bin/make": f"""echo "$*: $(ls -A "$HOME" | wc -l) $HOME $GOCACHE $CI" >>{directory}/calls
+# Tests send Ctrl-C, which processes of a shell's background ignore.
+if [ "$*" = test ] && [ -r /proc/self/status ]; then
+  ignored=$(awk '/^SigIgn/ {{print $2}}' /proc/self/status)
+  [ $((0x$ignored & 2)) -eq 0 ] || exit 1
+fi
 [ "$*" != "{failing}" ]""",
     }
     for name, body in programs.items():
