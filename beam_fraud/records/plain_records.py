@@ -35,8 +35,8 @@ _TIME = re.compile(
     r"(?:\.[0-9]{1,6})?(Z?)",
     re.ASCII,
 )
-#: Integers that stay exact as a float or text.
-_EXACT = 1 << 53
+#: Integers that have 64 bits.
+_EXACT = 1 << 63
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 #: Limit of a number: far below what a model or a window refuses.
 _LARGE = 1e9
@@ -100,8 +100,8 @@ class PlainRecords:
             "account_id": (roles.get("account_id"), identifier),
             "merchant_id": (roles.get("merchant_id"), identifier),
             "amount": (roles["amount"], amount),
-            "label": (None, _nothing),
-            "labelled_at": (None, _nothing),
+            "label": (roles.get("label"), _label),
+            "labelled_at": (None, _label),
         }
         self._columns = list[_Column]()
         for field in self._described:
@@ -113,12 +113,9 @@ class PlainRecords:
             )
             place = None if column is None else names.index(column)
             self._columns.append(_Column(field.type, place, read))
-        #: Members that a plain record lacks: labels come by other ways.
-        self._lacking = [
-            names.index(roles[role])
-            for role in ("label", "labelled_at")
-            if role in roles and labels != "ignored"
-        ]
+        known = labels != "ignored" and "labelled_at" in roles
+        #: Member of the label's time, which a plain record lacks.
+        self._lacking = [names.index(roles["labelled_at"])] if known else []
         fields: list[tuple[str, Any, Any]] = [(f"f{i}", Any, None) for i in range(len(names))]
         rename = {f"f{i}": name for i, name in enumerate(names)}
         record = msgspec.defstruct("PlainRecord", fields, rename=rename, gc=False)
@@ -179,6 +176,11 @@ class PlainRecords:
                 arrays.append(_nulls(len(rows), column.type))
                 continue
             values = [column.read(row[column.member]) for row in rows]
+            if column.type == pa.int8():
+                if _NOT_PLAIN in values:
+                    return None
+                arrays.append(pa.array(values, column.type))
+                continue
             if None in values:
                 return None
             if column.type == EVENT_TIME:
@@ -198,5 +200,10 @@ def _nulls(rows: int, type: pa.DataType) -> pa.Array:
     return pa.nulls(rows, type)
 
 
-def _nothing(value: Any) -> None:
-    return None
+#: Result for a label that is not written plainly: an absent one is None.
+_NOT_PLAIN = -1
+
+
+def _label(value: Any) -> int | None:
+    plain = value is None or (type(value) is int and value in (0, 1))
+    return value if plain else _NOT_PLAIN

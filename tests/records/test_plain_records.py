@@ -124,6 +124,9 @@ def plain(row: int, **changed: object) -> bytes:
 
 def test_plain_records_are_read() -> None:
     assert check([plain(row) for row in range(MOST_ROWS)], HANDBOOK, "known")
+    assert check([plain(1, TX_FRAUD=1), plain(2, TX_FRAUD=0), plain(3)], HANDBOOK, "known")
+    assert check([plain(1, TX_FRAUD=1)], HANDBOOK, "ignored")
+    assert check([plain(1, CUSTOMER_ID=20_130_901_000_400_001)], HANDBOOK, "known")
     assert not check([plain(row) for row in range(MOST_ROWS + 1)], HANDBOOK, "known")
 
 
@@ -138,7 +141,9 @@ def test_plain_records_are_read() -> None:
         {"CUSTOMER_ID": None},
         {"TX_DATETIME": "2026-03-04 05:06:08"},
         {"TX_DATETIME": "1989-03-04 05:06:08"},
-        {"TX_FRAUD": 1},
+        {"TX_FRAUD": 2},
+        {"TX_FRAUD": True},
+        {"CUSTOMER_ID": 2**63},
     ],
 )
 def test_one_other_record_leaves_all_to_the_general_way(changed: dict[str, object]) -> None:

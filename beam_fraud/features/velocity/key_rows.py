@@ -201,6 +201,8 @@ def _frauds(
     if labels.null_count == len(labels):
         return None
     places = np.flatnonzero(np.asarray(pc.equal(labels, 1).fill_null(False)))
+    if not len(places):
+        return None
     visible = rows.time[places]
     if "labelled_at" in transactions.schema.names:
         labelled_at = _array(transactions, "labelled_at").take(pa.array(places))
