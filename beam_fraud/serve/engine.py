@@ -78,7 +78,7 @@ class Group:
 
 
 class Followed(NamedTuple):
-    """What rows of a topic became."""
+    """Result of scoring rows of a followed topic."""
 
     #: Rows of `ANSWERED`.
     new: pa.RecordBatch

@@ -135,7 +135,7 @@ class FeatureRecords:
         )
 
     def _holds_features(self, values: Mapping[str, Any]) -> bool:
-        """Whether a record has every feature, and no id and no time."""
+        """Return True if a record has every feature and neither id nor time."""
         return (
             bool(self._identifying)
             and all(_at(values, column) is None for column in self._identifying)

@@ -21,9 +21,9 @@ class Staleness:
 
 
 class Freshness:
-    """Whether the windows have what happened until now.
+    """Check of the age of the windows against a limit.
 
-    They lack what happened while no server recorded, and what a followed topic still holds.
+    The windows lack what happened while no server recorded, and what a followed topic still holds.
 
     Args:
       limit: the limit; None for none.

@@ -221,9 +221,16 @@ class TopicOptions(KafkaOptions, RegistryOptions):
     ] = "committed"
 
 
+#: Options of the archive of a continuous command; each command sets its own defaults.
+ROLL_ROWS = Option("--roll-rows", metavar="N", min=1, help="Rows per Parquet file of the archive.")
+ROLL_SECONDS = Option(
+    "--roll-seconds", metavar="S", min=0.1, help="Seconds until a Parquet file is finished."
+)
+
+
 @options
 class ContinuousOptions:
-    """What a state remembers, and how its archive is cut into files."""
+    """Options of a continuous command: how long it remembers, how large its files are."""
 
     rule_limit: Annotated[
         float,
@@ -263,16 +270,8 @@ class ContinuousOptions:
             template=DURATION,
         ),
     ] = "1d"
-    roll_rows: Annotated[
-        int,
-        Option("--roll-rows", metavar="N", min=1, help="Rows per Parquet file of the archive."),
-    ] = 1_000_000
-    roll_seconds: Annotated[
-        float,
-        Option(
-            "--roll-seconds", metavar="S", min=0.1, help="Seconds until a Parquet file is finished."
-        ),
-    ] = 300.0
+    roll_rows: Annotated[int, ROLL_ROWS] = 1_000_000
+    roll_seconds: Annotated[float, ROLL_SECONDS] = 300.0
 
 
 @options

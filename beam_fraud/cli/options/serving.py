@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from beam_fraud.cli.options.declaration import Option, options
-from beam_fraud.cli.options.groups import ContinuousOptions, ScoringOptions, TopicOptions
+from beam_fraud.cli.options.groups import (
+    ROLL_ROWS,
+    ROLL_SECONDS,
+    ContinuousOptions,
+    ScoringOptions,
+    TopicOptions,
+)
 
 
 @options
@@ -109,16 +115,8 @@ class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions):
             help="Log requests to FILE instead of standard error; none: nowhere.",
         ),
     ] = None
-    roll_rows: Annotated[
-        int,
-        Option("--roll-rows", metavar="N", min=1, help="Rows per Parquet file of the archive."),
-    ] = 100_000
-    roll_seconds: Annotated[
-        float,
-        Option(
-            "--roll-seconds", metavar="S", min=0.1, help="Seconds until a Parquet file is finished."
-        ),
-    ] = 60.0
+    roll_rows: Annotated[int, ROLL_ROWS] = 100_000
+    roll_seconds: Annotated[float, ROLL_SECONDS] = 60.0
 
     # A server writes no topic.
     out_topic = None

@@ -34,7 +34,7 @@ def beyond_range(block: Floats) -> bool:
 
 
 class Lookup:
-    """What a fitted encoder makes of each value of one column."""
+    """Table of the output of a fitted encoder for each value of one column."""
 
     def __init__(self, categories: Floats, rows: Floats) -> None:
         """Store the results.

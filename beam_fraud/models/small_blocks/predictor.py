@@ -127,7 +127,7 @@ class Predictor:
 
     @property
     def own(self) -> bool:
-        """Whether the model predicts blocks of any size by itself."""
+        """Return True if blocks go to the model's own predict method."""
         return self._form is None
 
     def __call__(self, block: Floats) -> Floats:
