@@ -102,6 +102,8 @@ MODELS: dict[str, tuple[Callable[[], Any], LabelledRows]] = _kinds() | {
         "boosting, deep": lambda: boosting(max_iter=15, max_leaf_nodes=200),
         "xgboost, deep": lambda: fit("xgboost", TWO, depth=8, min_child_weight=0.1),
         "xgboost, numbers": lambda: _xgboost(TWO.matrix, TWO.labels),
+        "boosting, 4 leaves": lambda: boosting(max_iter=20, max_leaf_nodes=4),
+        "boosting, 64 leaves": lambda: boosting(max_iter=9, max_leaf_nodes=64, min_samples_leaf=2),
         "boosting, one tree": lambda: boosting(max_iter=1),
         "boosting, no split": lambda: boosting(max_iter=2, min_samples_leaf=2000),
         "forest, deep": lambda: _fit(RandomForestClassifier(**FEW_TREES)),
@@ -192,7 +194,8 @@ def test_more_rows_and_infinite_numbers_are_left_to_the_model(name: str) -> None
 
 
 def test_thresholds_are_hit_exactly() -> None:
-    for name in ("boosting, deep", "forest, deep", "trees of chance", "tree", "xgboost, deep"):
+    boostings = ("boosting, deep", "boosting, 4 leaves", "boosting, 64 leaves")
+    for name in (*boostings, "forest, deep", "trees of chance", "tree", "xgboost, deep"):
         model, data, predict = fitted(name)
         thresholds = predictor._form(model).thresholds
         assert any(len(values) > 3 for values in thresholds)
@@ -201,6 +204,7 @@ def test_thresholds_are_hit_exactly() -> None:
             assert not np.isfinite(values).any() or np.isin(edges[:, place], values).any()
         for first in range(0, len(edges), 16):
             assert same(predict, model, edges[first : first + 16])
+        assert same(predict, model, edges)
 
 
 def test_absent_values_are_an_error_where_they_are_one_for_the_model() -> None:

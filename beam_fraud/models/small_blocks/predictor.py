@@ -8,6 +8,7 @@ rows, predicts by itself.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -63,7 +64,8 @@ Floats = npt.NDArray[np.float64]
 #: From float64[n, features] to float64[n] scores.
 Scores = Callable[[Floats], Floats]
 
-#: Rows up to which a fast form is used. From some 256 on, the model itself is as fast.
+#: Rows up to which a fast form is used unless it says otherwise: from some 256 on, most models are
+#: as fast by themselves.
 MOST_ROWS = 64
 #: The same for XGBoost, which walks a row through 200 trees in 3 microseconds after 300 for the
 #: call; joined trees take 16 after 20.
@@ -245,7 +247,11 @@ def _form(model: Any) -> _Form:
         return _after_steps(model)
     if kind is HistGradientBoostingClassifier:
         boosting = JoinedBoosting(model)
-        return _Form(lambda block: np.asarray(expit(boosting.log_odds(block))), boosting.thresholds)
+        return _Form(
+            lambda block: np.asarray(expit(boosting.log_odds(block))),
+            boosting.thresholds,
+            sys.maxsize if boosting.of_any_size else MOST_ROWS,
+        )
     if kind in (RandomForestClassifier, ExtraTreesClassifier, DecisionTreeClassifier):
         return _forest(model)
     if (kind.__module__, kind.__name__) == _XGBOOST:
@@ -312,7 +318,8 @@ def _after_steps(model: Pipeline) -> _Form:
     if len(model.steps) == 1:
         return last
     prepare = _prepared(model)
-    return _Form(lambda block: last.scores(prepare(block)), most_rows=last.most_rows)
+    most_rows = min(last.most_rows, MOST_ROWS)
+    return _Form(lambda block: last.scores(prepare(block)), most_rows=most_rows)
 
 
 def _prepared(model: Pipeline) -> Columns:
