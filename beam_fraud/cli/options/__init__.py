@@ -40,6 +40,14 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.records import ListAlertsOptions as ListAlertsOptions
     from beam_fraud.cli.options.records import ResendAlertsOptions as ResendAlertsOptions
     from beam_fraud.cli.options.records import SnoozeAlertsOptions as SnoozeAlertsOptions
+    from beam_fraud.cli.options.registry import RegistryAddOptions as RegistryAddOptions
+    from beam_fraud.cli.options.registry import RegistryListOptions as RegistryListOptions
+    from beam_fraud.cli.options.registry import RegistryLogOptions as RegistryLogOptions
+    from beam_fraud.cli.options.registry import RegistryPromoteOptions as RegistryPromoteOptions
+    from beam_fraud.cli.options.registry import RegistryRetireOptions as RegistryRetireOptions
+    from beam_fraud.cli.options.registry import RegistryRollbackOptions as RegistryRollbackOptions
+    from beam_fraud.cli.options.registry import RegistryShowOptions as RegistryShowOptions
+    from beam_fraud.cli.options.registry import RegistryVerifyOptions as RegistryVerifyOptions
     from beam_fraud.cli.options.serving import ServeOptions as ServeOptions
 
 #: Name to the module that declares it.
@@ -75,6 +83,14 @@ _MODULES = {
     "ListAlertsOptions": "records",
     "ResendAlertsOptions": "records",
     "SnoozeAlertsOptions": "records",
+    "RegistryAddOptions": "registry",
+    "RegistryListOptions": "registry",
+    "RegistryLogOptions": "registry",
+    "RegistryPromoteOptions": "registry",
+    "RegistryRetireOptions": "registry",
+    "RegistryRollbackOptions": "registry",
+    "RegistryShowOptions": "registry",
+    "RegistryVerifyOptions": "registry",
     "ServeOptions": "serving",
 }
 

@@ -93,8 +93,24 @@ def load_rules(path: str, names: Mapping[str, Kind]) -> RuleSet:
     return rules_from_toml(text, names, where=path, beside=file.parent)
 
 
+def list_files(text: str, where: str) -> tuple[str, ...]:
+    """Return the files that the lists of a rules file name.
+
+    Raises:
+      UsageError: the text is no TOML, or a list is invalid.
+    """
+    tables = read_toml(text, _Document, where).lists
+    read = (read_table(table, _List, f"{where}: list") for table in tables)
+    return tuple(dict.fromkeys(one.file for one in read if one.file is not None))
+
+
 def rules_from_toml(
-    text: str, names: Mapping[str, Kind], *, where: str = "rules", beside: Path = Path()
+    text: str,
+    names: Mapping[str, Kind],
+    *,
+    where: str = "rules",
+    beside: Path = Path(),
+    files: Mapping[str, bytes] | None = None,
 ) -> RuleSet:
     """Parse the TOML form of rules.
 
@@ -103,6 +119,7 @@ def rules_from_toml(
       names: names for conditions.
       where: the file's name, for messages.
       beside: base directory of files of lists.
+      files: contents of the files of lists by name; None to read them from `beside`.
 
     Raises:
       UsageError: invalid TOML, an unknown key, a value of the wrong type, an invalid condition.
@@ -117,7 +134,7 @@ def rules_from_toml(
       (('large',), ('amount',))
     """
     document = read_toml(text, _Document, where)
-    lists = _read_lists(document.lists, where, beside)
+    lists = _read_lists(document.lists, where, beside if files is None else files)
     tables = document.rules
     if not tables:
         raise UsageError(
@@ -138,7 +155,9 @@ def rules_from_toml(
     return RuleSet(tuple(sorted(rules, key=lambda rule: -rule.priority)))
 
 
-def _read_lists(tables: list[dict[str, Any]], where: str, beside: Path) -> Lists:
+def _read_lists(
+    tables: list[dict[str, Any]], where: str, beside: Path | Mapping[str, bytes]
+) -> Lists:
     lists: dict[str, tuple[str, ...] | tuple[float, ...]] = {}
     for number, table in enumerate(tables, 1):
         at = f"{where}: list {_called(table, number)}"
@@ -180,9 +199,12 @@ def _fits(value: float) -> bool:
         return False
 
 
-def _of_file(path: str, at: str, beside: Path) -> tuple[str, ...]:
+def _of_file(path: str, at: str, beside: Path | Mapping[str, bytes]) -> tuple[str, ...]:
     try:
-        text = read_text_file(beside / Path(path).expanduser())
+        if isinstance(beside, Path):
+            text = read_text_file(beside / Path(path).expanduser())
+        else:
+            text = beside[path].decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise FraudError(
