@@ -44,6 +44,8 @@ class RunPlaces:
     history: tuple[Place, ...]
     #: The bundle; None for a run without a model.
     model: Place | None
+    #: The option that leads to it.
+    model_option: str
     #: The directory whose new files a stream reads, or None.
     watch: Place | None
     #: `--out`.
@@ -56,14 +58,16 @@ class RunPlaces:
         out: str,
         files: Sequence[str] = (),
         history: Sequence[str] = (),
-        model: str | None = None,
+        model: Place | None = None,
+        model_option: str = "--model",
         watch: str | None = None,
     ) -> RunPlaces:
-        """Parse the options of a run, once a call."""
+        """Parse the options of a run, once a call; the model is found before."""
         return cls(
             files=Place.parse_all(files),
             history=Place.parse_all(history),
-            model=None if model is None else Place.parse(model),
+            model=model,
+            model_option=model_option,
             watch=None if watch is None else Place.parse(watch),
             out=Place.parse(out),
         )
@@ -85,7 +89,7 @@ class RunPlaces:
         places += [_read_by_all(option, path) for option, path in files.items()]
         if self.model is not None:
             fix = f"put it in a bucket, or in the image under {IN_IMAGE}"
-            places.append(WorkerPlace("--model", self.model, fix=fix))
+            places.append(WorkerPlace(self.model_option, self.model, fix=fix))
         if sink is None:
             return places
         if sink.disk is not None:

@@ -17,6 +17,7 @@ from beam_fraud.cli.commands.batch import BatchPlan
 from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
 from beam_fraud.cli.commands.rules import rule_counts, warn_of_wide_rules
 from beam_fraud.cli.commands.scoring import (
+    ChosenModel,
     plan_scoring,
     refuse_no_outbox,
     refuse_undelivered,
@@ -153,8 +154,13 @@ def render(result: dict[str, object]) -> str:
 
 
 def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
+    model = ChosenModel.of(options)
     places = RunPlaces.of(
-        files=options.files, history=options.history, model=options.model, out=options.out
+        files=options.files,
+        history=options.history,
+        model=model.place,
+        model_option=model.option,
+        out=options.out,
     )
     outputs = batch_outputs(places.out)
     refuse_no_outbox(sink, options.alerts, outputs)
@@ -164,10 +170,9 @@ def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
     attended = [option for option, value in given.items() if value]
     how = batch.plan(options, places, sink, attended)
     here = how.target.runner.local
-    assert places.model is not None
     planned = plan_scoring(
         options,
-        places.model,
+        model,
         sink,
         outputs,
         how.submission.options,

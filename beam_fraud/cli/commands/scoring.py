@@ -19,12 +19,15 @@ from beam_fraud.cli.commands.rules import rules_for_model
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoringOptions
 from beam_fraud.cli.options.groups import SinkOptions
+from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.models.bundle import check_packages, open_bundle
+from beam_fraud.models.bundle import Bundle, check_packages, open_bundle
+from beam_fraud.models.registry.registry import Registry, open_registry
 from beam_fraud.monitoring.counters import ROWS_UNDELIVERED
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.platform.wording import own_call
+from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.url import parse_sink
@@ -57,6 +60,57 @@ def refuse_undelivered(sink: FlaggedSink | None, counted: dict[str, int], out: P
 
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """The model that `--model` names, or the champion of `--registry`."""
+
+    #: Directory of the bundle.
+    place: Place
+    #: The option that names it.
+    option: str
+    #: The registry, as it was read at the start.
+    registry: Registry | None = None
+
+    @classmethod
+    def of(cls, options: ScoringOptions) -> ChosenModel:
+        """Return the model of a call.
+
+        Raises:
+          UsageError: neither option is given, or both.
+          FraudError: the registry is damaged, or has no champion.
+        """
+        if options.model is not None and options.registry is not None:
+            raise UsageError("--registry: not together with --model", Code.OPTION_CONFLICT)
+        if options.model is not None:
+            return cls(Place.parse(options.model), "--model")
+        if options.registry is None:
+            raise UsageError(
+                "give --model BUNDLE, or --registry DIR with a champion", Code.OPTION_MISSING
+            )
+        registry = open_registry(Place.parse(options.registry))
+        place = registry.bundle_place(registry.champion_id())
+        return cls(place, "--registry", registry)
+
+    def open(self) -> Bundle:
+        """Read and check the bundle.
+
+        Raises:
+          FraudError: it cannot be used.
+        """
+        return open_bundle(self.place) if self.registry is None else self.registry.champion()
+
+    def rules(self, file: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None:
+        """Return the rules of a file, or those in force in the registry.
+
+        Raises:
+          UsageError, FraudError: as `rules_for_model`.
+        """
+        if file is None and self.registry is not None:
+            rules = self.registry.standing.rules
+            return None if rules is None else self.registry.rules(rules, bundle, schema)
+        return rules_for_model(file, bundle, schema)
 
 
 @dataclass(frozen=True)
@@ -129,7 +183,7 @@ def refuse_no_outbox(sink: FlaggedSink | None, alerts: Sequence[str], outputs: O
 
 def plan_scoring(
     options: ScoringOptions,
-    model: Place,
+    model: ChosenModel,
     sink: FlaggedSink | None,
     outputs: Outputs,
     beam_options: PipelineOptions,
@@ -142,7 +196,7 @@ def plan_scoring(
 
     Args:
       options: options of the call.
-      model: the bundle's directory.
+      model: the model of the call.
       sink: the sink of `--sink`.
       outputs: outputs under `--out`.
       beam_options: Beam's options.
@@ -154,12 +208,12 @@ def plan_scoring(
       UsageError: an option is invalid.
       FraudError: the bundle, or a file of an option, cannot be used.
     """
-    bundle = open_bundle(model)
+    bundle = model.open()
     if here:
         # On a remote runner, the workers need it, not this machine.
         check_packages(bundle)
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
-    rules = rules_for_model(options.rules, bundle, schema)
+    rules = model.rules(options.rules, bundle, schema)
     features = bundle.features_in(schema, () if rules is None else rules.columns)
     if sink is not None:
         sink = sink.streaming(here=here) if streaming else sink

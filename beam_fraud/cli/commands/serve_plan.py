@@ -12,7 +12,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
-from beam_fraud.cli.commands.scoring import ScoringPlan, plan_scoring, refuse_no_outbox, sink_of
+from beam_fraud.cli.commands.scoring import (
+    ChosenModel,
+    ScoringPlan,
+    plan_scoring,
+    refuse_no_outbox,
+    sink_of,
+)
 from beam_fraud.cli.commands.stream_plan import identity_of_windows, windows_warning
 from beam_fraud.cli.commands.times import parse_duration, parse_seconds
 from beam_fraud.cli.options import ServeOptions
@@ -77,8 +83,8 @@ def plan(options: ServeOptions) -> ServePlan:
       FraudError: the broker, the bundle, a sink or a channel cannot be used.
     """
     need_extras(("uvicorn", "httptools", "uvloop"), "serve")
-    places = RunPlaces.of(history=options.history, model=options.model, out=options.state)
-    assert places.model is not None
+    model = ChosenModel.of(options)
+    places = RunPlaces.of(history=options.history, out=options.state)
     if places.out.local is None:
         raise UsageError(
             f"--state {places.out.name}: a server keeps its state on this machine; give a local "
@@ -96,7 +102,7 @@ def plan(options: ServeOptions) -> ServePlan:
     refuse_bundles(places.history)
     scored = plan_scoring(
         options,
-        places.model,
+        model,
         sink,
         outputs,
         PipelineOptions(),

@@ -17,7 +17,12 @@ from apache_beam.options.pipeline_options import (
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
-from beam_fraud.cli.commands.scoring import plan_scoring, refuse_no_outbox, sink_of
+from beam_fraud.cli.commands.scoring import (
+    ChosenModel,
+    plan_scoring,
+    refuse_no_outbox,
+    sink_of,
+)
 from beam_fraud.cli.commands.times import parse_duration
 from beam_fraud.cli.options import StreamOptions
 from beam_fraud.errors import Code, UsageError
@@ -81,10 +86,14 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
       UsageError: an option is invalid.
       FraudError: the broker, the bundle, a sink or a channel cannot be used.
     """
+    model = ChosenModel.of(options)
     places = RunPlaces.of(
-        history=options.history, model=options.model, watch=options.watch, out=options.out
+        history=options.history,
+        model=model.place,
+        model_option=model.option,
+        watch=options.watch,
+        out=options.out,
     )
-    assert places.model is not None
     declared = _declared(options, places)
     if not 0 <= options.rule_limit <= 1:
         raise UsageError(
@@ -107,7 +116,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     refuse_bundles(places.history)
     planned = plan_scoring(
         options,
-        places.model,
+        model,
         sink,
         outputs,
         beam_options,

@@ -386,9 +386,24 @@ class ScoringOptions(DecisionOptions):
     """By what transactions are scored and decided, and where flagged ones go."""
 
     model: Annotated[
-        str,
-        Option("--model", metavar="BUNDLE", help="Directory of the model.", template=BUNDLE),
-    ]
+        str | None,
+        Option(
+            "--model",
+            metavar="BUNDLE",
+            help="Directory of the model; give this or --registry.",
+            template=BUNDLE,
+        ),
+    ] = None
+    registry: Annotated[
+        str | None,
+        Option(
+            "--registry",
+            metavar="DIR",
+            help="Registry whose champion at the start scores, beside its rules unless --rules "
+            "gives others.",
+            template=BUNDLE,
+        ),
+    ] = None
 
 
 @options

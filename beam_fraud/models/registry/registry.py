@@ -93,13 +93,21 @@ class Registry:
         Raises:
           FraudError: there is no champion, or its bundle was changed.
         """
+        return self.bundle(self.champion_id())
+
+    def champion_id(self) -> str:
+        """Return the id of the champion.
+
+        Raises:
+          FraudError: there is none.
+        """
         if self.standing.champion is None:
             raise FraudError(
                 f"{self.place.shown}: has no champion; `{own_call()} registry promote` makes a "
                 "model the champion",
                 Code.REGISTRY_UNKNOWN,
             )
-        return self.bundle(self.standing.champion)
+        return self.standing.champion
 
     def bundle(self, model: str) -> Bundle:
         """Return the bundle of a model by its id, compared with the log.
