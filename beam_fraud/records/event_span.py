@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_fraud.errors import FraudError
 from beam_fraud.records.time_settlement import settled_notation
 from beam_fraud.records.times import as_times
 from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.filesystem import open_file
-from beam_fraud.sources.segment import InputFile
+from beam_fraud.sources.segment import InputFile, TimeForms
+from beam_fraud.storage.urls import Place
 
 
 def event_span(files: Sequence[InputFile], schema: Schema) -> tuple[int, int] | None:
@@ -39,16 +41,30 @@ def event_span(files: Sequence[InputFile], schema: Schema) -> tuple[int, int] | 
 def _span(file: InputFile, column: str | None, schema: Schema) -> tuple[int, int] | None:
     if file.format.name != "parquet" or column is None or file.renamed:
         return None
+    return parquet_span(file.place, schema, file.forms)
+
+
+def parquet_span(place: Place, schema: Schema, forms: TimeForms = ()) -> tuple[int, int] | None:
+    """Return the earliest and the latest event time of a Parquet file by its statistics.
+
+    Args:
+      place: the file.
+      schema: names the column of the event time.
+      forms: forms of its times, settled for the file.
+
+    Returns:
+      Microseconds of the epoch; None if the file cannot be read, or does not tell.
+    """
+    column = schema.roles["event_time"]
     try:
-        with pq.ParquetFile(open_file(file.place)) as opened:
+        with pq.ParquetFile(open_file(place)) as opened:
             ends = _ends(opened, column)
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, FraudError):
         # Reading the file will report the error.
         return None
     if ends is None:
         return None
-    notation = settled_notation(schema.time, file.forms, column)
-    times = as_times(ends, notation, schema.timezone)
+    times = as_times(ends, settled_notation(schema.time, forms, column), schema.timezone)
     if (times.absent | times.unreadable | times.impossible).any():
         return None
     return int(times.micros.min()), int(times.micros.max())

@@ -35,6 +35,7 @@ REASONS = {
     "missing_feature": "no value, which the schema does not allow",
     "non_finite_feature": "not finite",
     "invalid_label": "neither 0 nor 1",
+    "contradicts_directory": "not what its directory says",
 }
 #: Settings of a schema that may read what was refused for a reason.
 SETTINGS = {

@@ -16,6 +16,7 @@ from beam_fraud.features.velocity.fixed_point import amount_too_large
 from beam_fraud.records.composites import composite_identifiers, composite_times
 from beam_fraud.records.conversion import convert
 from beam_fraud.records.dead_letters import dead_letters, no_dead_letters, without_skipped
+from beam_fraud.records.directories import contradicting
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
 from beam_fraud.records.faults import Faults, faults_of_parsing
@@ -165,7 +166,7 @@ class _Columns:
         self._schema = schema
         self._faults = faults
         self._latest = latest
-        self._forms = origin_of(parsed).forms
+        self._origin = origin_of(parsed)
         #: int64[n], microseconds; 0 for rows without a valid time.
         self.event_times = np.zeros(0, dtype=np.int64)
         #: Rows of each doubt.
@@ -198,7 +199,19 @@ class _Columns:
                 columns[feature.column] = self._feature(feature)
         for column in self._schema.key_columns:
             columns[column] = self._text(column, missing="allow")
+        for column, said in self._origin.partitions:
+            if said is not None and column in self._own_columns:
+                other = contradicting(
+                    self._values(column), column, said, self._schema, self._origin
+                )
+                self._faults.add("contradicts_directory", column, other)
         return columns
+
+    @cached_property
+    def _own_columns(self) -> tuple[str, ...]:
+        """Columns that rows may have beside their directory."""
+        layout = self._origin.csv
+        return tuple(self._parsed.schema.names if layout is None else layout.columns)
 
     def _values(self, column: str) -> pa.Array:
         if column in self._parsed.schema.names:
@@ -319,7 +332,7 @@ class _Columns:
             values = composite_times([self._values(part) for part in schema.composites[column]])
         else:
             values = self._values(column)
-        forms = settled_notation(schema.time, self._forms, column)
+        forms = settled_notation(schema.time, self._origin.forms, column)
         times = as_times(values, forms, schema.timezone)
         if forms is not schema.time and times.unreadable.any():
             by_any = as_times(values.filter(pa.array(times.unreadable)), schema.time)

@@ -123,7 +123,15 @@ def raw_batches(
     file, row = segment.file, segment.first_row
     deleted = np.unpackbits(np.frombuffer(file.deleted, np.uint8)).astype(bool)
     for block, batch in enumerate(batches):
-        origin = Origin(file.name, file.format.name, block, segment.whole, forms=file.forms)
+        twice = tuple(one for one in file.partitions if one[0] in batch.schema.names)
+        origin = Origin(
+            file.name,
+            file.format.name,
+            block,
+            segment.whole,
+            forms=file.forms,
+            partitions=() if file.of_table else twice,
+        )
         positions = pa.array(np.arange(row, row + len(batch), dtype=np.int64))
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         if file.partitions:

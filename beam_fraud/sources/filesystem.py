@@ -46,6 +46,8 @@ class FoundFile:
     name: str
     #: Size in bytes, as stored.
     size: int
+    #: Time of the last change, seconds of the epoch; None where it is unknown.
+    modified: float | None = None
 
     @property
     def path(self) -> str:
@@ -136,8 +138,8 @@ def _below(path: Path) -> Iterator[FoundFile]:
 
 
 def _local(path: Path, relative_to: Path) -> FoundFile:
-    name = path.relative_to(relative_to).as_posix()
-    return FoundFile(Place.at(path), name, path.stat().st_size)
+    name, described = path.relative_to(relative_to).as_posix(), path.stat()
+    return FoundFile(Place.at(path), name, described.st_size, described.st_mtime)
 
 
 def _list_remote(url: str) -> list[FoundFile]:
@@ -163,7 +165,12 @@ def _list_remote(url: str) -> list[FoundFile]:
         if (at := entry.path.find(f"/{DELTA_LOG}/")) >= 0:
             raise within_table(entry.path[:at], "Delta")
     return [
-        FoundFile(Place(entry.path, None), entry.path.removeprefix(fixed), entry.size_in_bytes)
+        FoundFile(
+            Place(entry.path, None),
+            entry.path.removeprefix(fixed),
+            entry.size_in_bytes,
+            entry.last_updated_in_seconds or None,
+        )
         for entry in entries
         if not _hidden(tuple(entry.path.removeprefix(fixed).split("/")))
     ]

@@ -54,7 +54,7 @@ class Origin:
     appended: int | None = None
     #: Forms of columns of times, settled for the file.
     forms: TimeForms = ()
-    #: Columns of text files that their paths say.
+    #: Columns that its path says: all of text, and those that a file of columns has itself.
     partitions: Partitions = ()
     #: Content of the records.
     content: Literal["transactions", "labels"] = "transactions"

@@ -50,8 +50,10 @@ class InputFile:
     columns: frozenset[str] | None = None
     #: Forms of its times, where the schema's list needs the file to settle them.
     forms: TimeForms = ()
-    #: Columns that its path or its table says, and the file lacks.
+    #: Columns that its path or its table says.
     partitions: Partitions = ()
+    #: Whether it is of a table.
+    of_table: bool = False
     #: Of a file of a table: a bit for each row, set where the table has deleted it.
     deleted: bytes = b""
     #: Of a file of a table: names of columns in the file to those in the table.

@@ -95,13 +95,13 @@ def find_inputs(places: Sequence[Place], schema: Schema, *, labels: Labels) -> l
         column.
       UsageError: a file has an unknown ending.
     """
-    found = found_files(places)
-    names = _distinct_names([one.file for one in found])
-    return [file for one in found for file in _inspect(one, names[one.file.path], schema, labels)]
+    return [file for found in found_files(places) for file in inspect(found, schema, labels=labels)]
 
 
 def found_files(places: Sequence[Place]) -> list[FoundInput]:
     """Return the files of paths, directories and globs, each once, with the format by its name.
+
+    If two files have the same relative name, all names are relative to their common folder.
 
     Raises:
       FraudError: a path matches nothing.
@@ -113,7 +113,11 @@ def found_files(places: Sequence[Place]) -> list[FoundInput]:
             _check_name(found.file.path)
             real = realpath(found.file.path) if found.file.place.local else found.file.path
             by_place.setdefault(real, found)
-    return list(by_place.values())
+    names = _distinct_names([found.file for found in by_place.values()])
+    return [
+        found._replace(file=replace(found.file, name=names[found.file.path]))
+        for found in by_place.values()
+    ]
 
 
 def opened_format(
@@ -299,10 +303,14 @@ def _format(file: FoundFile, pattern: Place) -> FileFormat | None:
     return format_of(file.path) if named else format_in_directory(file.path)
 
 
-def _inspect(found: FoundInput, name: str, schema: Schema, labels: Labels) -> list[InputFile]:
-    """Return the inputs in a file: itself, or the sources of a replay file."""
+def inspect(found: FoundInput, schema: Schema, *, labels: Labels) -> list[InputFile]:
+    """Check a file; return the inputs in it: itself, or the sources of a replay file.
+
+    Raises:
+      FraudError: the file cannot be read, contradicts its name, or lacks or mistypes a column.
+    """
     listed, file_format, table, data = found
-    file_format, name = opened_format(listed, file_format, name, schema.source.decoder)
+    file_format, name = opened_format(listed, file_format, listed.name, schema.source.decoder)
     layout, rows, names = None, None, None
     if file_format.name == "replay":
         forms = uncontested_forms(schema, "a replay", labels=labels)
@@ -337,6 +345,7 @@ def _inspect(found: FoundInput, name: str, schema: Schema, labels: Labels) -> li
         rows,
         there,
         partitions=partitions,
+        of_table=table is not None,
         deleted=b"" if data is None else data.deleted,
         renamed=() if data is None else data.renamed,
     )

@@ -70,23 +70,51 @@ def test_directories_are_columns(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_column_of_the_file_comes_first(tmp_path: Path, form: str) -> None:
-    own = [{**PLAIN, "day": "2024-02-09", "country": "own", "level": 1.0}]
-    path = write(tmp_path / f"country=other/level=2/day=2024-02-08/a.{form}", own)
+def test_a_column_of_the_file_must_not_contradict_its_directory(tmp_path: Path, form: str) -> None:
+    same = {**PLAIN, "day": "2024-02-08T23:59:00", "country": "Own", "level": 2.0}
+    others = ({"day": "2024-02-09"}, {"country": "b"}, {"level": 1.5})
+    rows = [same, *(same | other for other in others)]
+    path = write(tmp_path / f"country=own/level=2/day=2024-02-08/a.{form}", rows)
     result = read(path.parents[3], BY_DAY)
     [row] = result.rows.values()
-    assert (str(row["event_time"].date()), row["country"], row["level"]) == ("2024-02-09", "own", 1)
+    assert (str(row["event_time"].date()), row["country"], row["level"]) == ("2024-02-08", "Own", 2)
+    assert [(d["position"], d["reason"]) for d in result.dead_letters.to_pylist()] == [
+        (position, "contradicts_directory") for position in (1, 2, 3)
+    ]
+    assert [
+        column in detail
+        for column, detail in zip(
+            ("day", "country", "level"), result.dead_letters["detail"].to_pylist(), strict=True
+        )
+    ] == [True] * 3
+
+
+def test_values_of_other_types_are_compared_by_what_they_say(tmp_path: Path) -> None:
+    rows = pa.table(
+        {name: [value] * 2 for name, value in PLAIN.items()}
+        | {"day": pa.array([1707350400, 1707436800]), "country": pa.array([7, 7])}
+    )
+    write_columns(_made(tmp_path / "country=07/level=x/day=2024-02-08/a.parquet"), rows)
+    result = read(tmp_path, BY_DAY)
+    # The level is the directory's, which is no number.
+    assert [d["reason"] for d in result.dead_letters.to_pylist()] == ["wrong_type"] * 2
+    write_columns(_made(tmp_path / "b/c/country=07/level=1/day=2024-02-08/a.parquet"), rows)
+    result = read(tmp_path / "b", BY_DAY)
+    assert [(d["position"], d["reason"]) for d in result.dead_letters.to_pylist()] == [
+        (1, "contradicts_directory")
+    ]
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True)
+    return path
 
 
 def test_records_of_json_that_lack_a_member_have_the_directory_s(tmp_path: Path) -> None:
-    rows = [{**PLAIN, "level": 3}, PLAIN, {**PLAIN, "country": "own"}]
+    rows = [{**PLAIN, "level": 7}, PLAIN, {**PLAIN, "country": "there"}]
     write(tmp_path / "day=2024-02-08/level=7/country=there/a.jsonl", rows)
     result = read(tmp_path, BY_DAY)
-    assert [(row["country"], row["level"]) for row in result.rows.values()] == [
-        ("there", 3.0),
-        ("there", 7.0),
-        ("own", 7.0),
-    ]
+    assert [(row["country"], row["level"]) for row in result.rows.values()] == [("there", 7.0)] * 3
 
 
 def test_a_file_of_columns_named_itself_has_all_its_directories(tmp_path: Path) -> None:

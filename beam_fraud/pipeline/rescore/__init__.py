@@ -1,0 +1,1 @@
+"""Rescore archives: partitions, manifest, resumption."""
