@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.records.envelopes import CORRECTION, TOMBSTONE
 from beam_fraud.records.faults import REASONS, SETTINGS
+from beam_fraud.records.text import together
 from beam_fraud.records.validate import Arrived
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.stages import SCORED
@@ -29,6 +30,8 @@ ANSWERED = SCORED.append(pa.field("features_as_of", EVENT_TIME, nullable=False))
 )
 #: Members of an answer that `answers_json` converts column by column.
 _PLAIN = ("transaction_id", "score", "decision", "flagged", "model_id")
+#: Answers from which most are encoded together.
+_MANY = 64
 #: Columns of an answer in an Arrow body, and those of a fault.
 _FAULT = (
     pa.field("error_code", pa.string()),
@@ -54,6 +57,13 @@ class _Answer(msgspec.Struct, omit_defaults=True, gc=False):
     features_as_of: str
     degraded: str | msgspec.UnsetType = msgspec.UNSET
     features: dict[str, float | None] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Head(msgspec.Struct, gc=False):
+    """The first members of an `_Answer`."""
+
+    transaction_id: str
+    score: float
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -220,6 +230,53 @@ def answers_json(rows: pa.RecordBatch, features: Features | None = None) -> list
       rows: n rows of `ANSWERED`.
       features: the model's input of the rows, or None.
     """
+    if features is not None or len(rows) < _MANY:
+        return _one_by_one(rows, features)
+    alike = _alike(rows)
+    unlike = np.flatnonzero(~alike)
+    if len(unlike) > len(rows) // 2:
+        return _one_by_one(rows)
+    heads = list(
+        map(_Head, rows.column("transaction_id").to_pylist(), rows.column("score").to_pylist())
+    )
+    # What follows the head is written once; a line ends where only an object does.
+    usual = int(alike.argmax())
+    (whole,) = _one_by_one(rows.slice(usual, 1))
+    tail = whole.removeprefix(_ENCODER.encode(heads[usual])[:-1])
+    encoded = _ENCODER.encode_lines(heads).replace(b"}\n", tail + b"\n").split(b"\n")[:-1]
+    if len(unlike):
+        others = _one_by_one(rows.take(pa.array(unlike)))
+        for row, other in zip(unlike.tolist(), others, strict=True):
+            encoded[row] = other
+    return encoded
+
+
+def _alike(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Return which answers approve and say no more, as most do; they differ in id and score alone.
+
+    Args:
+      rows: n > 0 rows of `ANSWERED`.
+
+    Returns:
+      bool[n].
+    """
+    alike = ~np.asarray(rows.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)
+    for name in ("rules", "reasons"):
+        column = rows.column(name)
+        if len(column.flatten()):
+            lengths = pc.list_value_length(column).fill_null(0)
+            alike &= np.asarray(lengths) == 0
+    if rows.column("degraded").null_count < len(rows):
+        alike &= np.asarray(rows.column("degraded").is_null())
+    moments = np.asarray(rows.column("features_as_of").view(pa.int64()))
+    alike &= moments == moments[-1]
+    models = rows.column("model_id")
+    if together(models) != together(models[:1]) * len(rows):
+        alike &= np.asarray(pc.equal(models, models[-1]))
+    return alike
+
+
+def _one_by_one(rows: pa.RecordBatch, features: Features | None = None) -> list[bytes]:
     values = {name: rows.column(name).to_pylist() for name in _PLAIN}
     # An answer by default has no score.
     scores = [None if math.isnan(score) else score for score in values["score"]]

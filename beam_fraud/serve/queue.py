@@ -7,6 +7,7 @@ import gc
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
@@ -427,8 +428,8 @@ class PredictionQueue:
     def _note(self, answered: Answered) -> None:
         """Count outcomes."""
         metrics, rows = self._metrics, answered.rows
-        for decision in rows.column("decision").to_pylist():
-            count(metrics.decisions, decision)
+        for decision, times in Counter(rows.column("decision").to_pylist()).items():
+            count(metrics.decisions, decision, times)
         if rows.column("degraded").null_count < len(rows):
             for reason in filter(None, rows.column("degraded").to_pylist()):
                 count(metrics.degraded, reason)

@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
@@ -32,7 +32,7 @@ from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.identity import checkpoint_hash
 from beam_fraud.state.local_shards import LocalShards
 from beam_fraud.state.rule_share import RuleShareShard
-from beam_fraud.state.shard import Shard, rows_from_bytes
+from beam_fraud.state.shard import Shard, rows_from_bytes, rows_to_bytes
 from beam_fraud.state.velocity import History, VelocityShard
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.checkpoint import FOREVER
@@ -41,8 +41,11 @@ from beam_fraud.storage.journal import JournaledCheckpoint
 _LOG = logging.getLogger(__name__)
 #: Step of the answers that are in no part of the archive yet.
 _ANSWERS = "answers"
-#: First byte of its deltas: a group of answers, or the last group as it was answered in the end.
+#: First byte of its deltas: a group of answers, or the last group as it was answered in the end; in
+#: lower case where the rows are compressed.
 _GROUP, _AMENDED = b"G", b"A"
+#: Rows from which a group is large.
+_LARGE = 64
 #: Backlogs, and their steps.
 FLAGGED, DEAD, LABELS = "flagged", "dead letters", "labels"
 #: Start of the source of the records of requests, and name of their number among the positions.
@@ -396,7 +399,8 @@ class ServerState:
         count = len(self._unarchived) if last else self._committed
         if not count:
             return
-        rows = pa.concat_batches(self._unarchived[:count])
+        archived = self._unarchived[:count]
+        rows = pa.concat_batches(archived)
         self._scores.take(0, rows)
         flagged = rows.filter(rows.column("flagged"))
         if self._flagged is not None and len(flagged):
@@ -406,7 +410,7 @@ class ServerState:
         left = [(_delta(_GROUP, answered), FOREVER) for answered in self._unarchived]
         self._checkpoint.keep(_ANSWERS, 0, left, replaces=True)
         # Older ones are in finished parts of the archive.
-        self._recent.archive(rows, 2 * self.settings.roll_rows)
+        self._recent.archive(archived, 2 * self.settings.roll_rows)
 
     def _keep_answers(self, kind: bytes, answered: pa.RecordBatch) -> None:
         self._checkpoint.keep(_ANSWERS, 0, [(_delta(kind, answered), FOREVER)])
@@ -415,10 +419,16 @@ class ServerState:
         for data in self._checkpoint.deltas(SCORES, 0):
             # Rows of a part that is not finished; the archive checks the form.
             if data[:1] == b"R":
-                self._recent.archive(rows_from_bytes(data[9:]), 2 * self.settings.roll_rows)
+                rows = rows_from_bytes(data[9:])
+                self._recent.add(rows)
+                self._recent.archive([rows], 2 * self.settings.roll_rows)
         for data in self._checkpoint.deltas(_ANSWERS, 0):
-            rows = pa.ipc.read_record_batch(pa.py_buffer(data[1:]), ANSWERED)
-            if data[:1] == _AMENDED:
+            kind = data[:1].upper()
+            if kind == data[:1]:
+                rows = pa.ipc.read_record_batch(pa.py_buffer(data[1:]), ANSWERED)
+            else:
+                rows = rows_from_bytes(data[1:])
+            if kind == _AMENDED:
                 self._unarchived.pop()
             self._unarchived.append(rows)
         for rows in self._unarchived:
@@ -427,7 +437,10 @@ class ServerState:
 
 
 def _delta(kind: bytes, answered: pa.RecordBatch) -> bytes:
-    return kind + bytes(answered.serialize())
+    if len(answered) < _LARGE:
+        return kind + bytes(answered.serialize())
+    # The disk takes longer for a large group than its compression.
+    return kind.lower() + rows_to_bytes(answered)
 
 
 def scored_of(answered: pa.RecordBatch) -> pa.RecordBatch:
@@ -436,63 +449,95 @@ def scored_of(answered: pa.RecordBatch) -> pa.RecordBatch:
 
 
 class _RecentAnswers:
-    """Answers in memory, found by their transaction id."""
+    """Answers in memory, found by their transaction id.
 
-    def __init__(self) -> None:
-        #: Id to batch and row of answers that are not archived.
+    A batch of one row takes ten times the memory of a row of a large one, so small ones are joined
+    when they are archived.
+
+    Args:
+      large: rows from which a batch stays as it is.
+    """
+
+    def __init__(self, large: int = _LARGE) -> None:
+        self._large = large
+        #: Id to batch and row of answers in small batches that are not archived.
         self._open: dict[str, tuple[pa.RecordBatch, int]] = {}
-        #: Id to number of archived ones: the collector of garbage need not look at integers.
+        #: Id to number of all others: the collector of garbage need not look at integers.
         self._numbers: dict[str, int] = {}
-        #: The archived batches in order, each after the number of its first row.
-        self._archived: list[tuple[int, pa.RecordBatch]] = []
+        #: The batches of these in order, each after the number of its first row.
+        self._numbered: list[tuple[int, pa.RecordBatch]] = []
+        #: The first numbers of those that are not archived, by the identity of the batch.
+        self._waiting: dict[int, int] = {}
         self._next = 0
 
     def add(self, answered: pa.RecordBatch) -> None:
         """Add answers."""
         ids = _ids_of(answered)
-        self._open.update(zip(ids, zip(repeat(answered), range(len(ids))), strict=False))
+        if len(ids) < self._large:
+            self._open.update(zip(ids, zip(repeat(answered), range(len(ids))), strict=False))
+            return
+        start = self._waiting[id(answered)] = self._number(answered)
+        self._numbers.update(zip(ids, range(start, self._next), strict=True))
+        for name in self._open.keys() & ids if self._open else ():
+            del self._open[name]
 
-    def archive(self, answered: pa.RecordBatch, most: int) -> None:
-        """Move answers to those that were archived together, and forget all but so many of them.
-
-        A batch of one row takes ten times the memory of a row of a large one.
-        """
-        ids = _ids_of(answered)
-        self._numbers.update(zip(ids, range(self._next, self._next + len(ids)), strict=True))
-        self._archived.append((self._next, answered))
-        self._next += len(ids)
-        for name in ids:
-            self._open.pop(name, None)
-        while len(self._numbers) > most and len(self._archived) > 1:
-            self._forget(*self._archived.pop(0))
+    def archive(self, batches: Sequence[pa.RecordBatch], most: int) -> None:
+        """Note that answers are archived, and forget all but so many of these."""
+        small = list[pa.RecordBatch]()
+        for batch in batches:
+            if self._waiting.pop(id(batch), None) is None:
+                small.append(batch)
+        if small:
+            number = self._number(pa.concat_batches(small))
+            for batch in small:
+                for name in _ids_of(batch):
+                    if self._open.get(name, _NOTHING)[0] is batch:
+                        # In this order: `place` looks among the open ones first.
+                        self._numbers[name] = number
+                        del self._open[name]
+                    number += 1
+        kept = min(self._waiting.values(), default=self._next)
+        while len(self._numbers) > most and len(self._numbered) > 1 and self._numbered[0][0] < kept:
+            self._forget(*self._numbered.pop(0))
 
     def place(self, transaction_id: str) -> tuple[pa.RecordBatch | None, int]:
         """Return the answers that an answer is one of, or None; and its row; in any thread."""
-        # In this order: an answer is archived before it is not open any more.
         found = self._open.get(transaction_id)
         if found is not None:
             return found
         number = self._numbers.get(transaction_id)
         if number is None:
-            return None, 0
+            return _NOTHING
         # A copy: another thread may forget the first meanwhile.
-        archived = self._archived[:]
-        at = bisect_right(archived, number, key=itemgetter(0)) - 1
+        numbered = self._numbered[:]
+        at = bisect_right(numbered, number, key=itemgetter(0)) - 1
         if at < 0:
-            return None, 0
-        start, batch = archived[at]
+            return _NOTHING
+        start, batch = numbered[at]
         return batch, number - start
 
     def remove(self, answered: pa.RecordBatch) -> None:
         """Remove answers that nobody got."""
+        self._waiting.pop(id(answered), None)
         for name in _ids_of(answered):
-            if self.place(name)[0] is answered:
-                del self._open[name]
+            if self.place(name)[0] is answered and self._open.pop(name, None) is None:
+                del self._numbers[name]
+
+    def _number(self, answered: pa.RecordBatch) -> int:
+        """Return the first of the numbers of the rows of a batch."""
+        start = self._next
+        self._numbered.append((start, answered))
+        self._next += len(answered)
+        return start
 
     def _forget(self, start: int, oldest: pa.RecordBatch) -> None:
         for number, name in enumerate(_ids_of(oldest), start):
             if self._numbers.get(name) == number:
                 del self._numbers[name]
+
+
+#: Place of an answer that is not in memory.
+_NOTHING: tuple[pa.RecordBatch | None, int] = None, 0
 
 
 def _ids_of(answered: pa.RecordBatch) -> list[str]:

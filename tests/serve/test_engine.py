@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import beam_fraud as bf
 from beam_fraud.schema.stages import SCORED
-from beam_fraud.serve.answers import Answered
+from beam_fraud.serve.answers import Answered, answers_json
 from beam_fraud.serve.archive import find_answers
-from beam_fraud.serve.engine import TIMEOUT, Engine
+from beam_fraud.serve.engine import TIMEOUT, Engine, marked
 from beam_fraud.serve.freshness import STALE
 from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.state import DEAD, FLAGGED, scored_of
@@ -233,29 +233,31 @@ def test_a_late_repeat_gets_the_answer_of_before(running: Running, served: Serve
     engine.state.close(1.0)
 
 
+@pytest.mark.parametrize("rows", [2, 100])
 @pytest.mark.parametrize("fold", [False, True])
 def test_an_amended_group_is_what_the_archive_holds(
-    running: Running, served: Served, fold: bool
+    running: Running, served: Served, fold: bool, rows: int
 ) -> None:
     engine = running.engine()
-    group = engine.record(served.records[:2])
+    group = engine.record(served.records[:rows])
     engine.state.commit(fold=fold)
-    amended = engine.defaulted(group.new, np.array([True, True]), TIMEOUT)
+    amended = engine.defaulted(group.new, np.full(rows, True), TIMEOUT)
     engine.state.amend(amended)
     engine.state.commit()
+    assert {one["degraded"] for one in answer(engine, *served.records[:rows])} == {TIMEOUT}
     engine.state._checkpoint.close()
     engine = running.engine()
-    (answer_again, _) = answer(engine, *served.records[:2])
-    assert answer_again["degraded"] == TIMEOUT
+    assert {one["degraded"] for one in answer(engine, *served.records[:rows])} == {TIMEOUT}
     engine.state.close(1.0)
-    assert pq.read_table(running.scores).column("degraded").to_pylist() == [TIMEOUT, TIMEOUT]
+    assert pq.read_table(running.scores).column("degraded").to_pylist() == [TIMEOUT] * rows
 
 
+@pytest.mark.parametrize("rows", [3, 100])
 def test_a_failed_group_leaves_no_trace(
-    running: Running, served: Served, expected: pa.Table
+    running: Running, served: Served, expected: pa.Table, rows: int
 ) -> None:
     engine = running.engine()
-    engine.record(served.records[:3])
+    engine.record(served.records[:rows])
     engine.state.discard()
     rows = answered(engine, served.records, [1] * len(served.records))
     assert pa.Table.from_batches([scored_of(batch) for batch in rows]).equals(expected)
@@ -314,4 +316,22 @@ def test_parts_of_a_group_are_the_answers_of_its_calls(running: Running, served:
     members = [member for part in parts for member in json.loads(part.json(array=True))]
     assert members == json.loads(whole.json(array=True))
     assert [part.errors for part in parts] == [1, 0, 1]
+    engine.state.close(1.0)
+
+
+def test_many_answers_have_the_bytes_of_single_ones(running: Running, served: Served) -> None:
+    engine = running.engine()
+    earlier = engine.record(served.records[:9]).answered.rows
+    rows = engine.record(served.records[9:300]).answered.rows
+    strange = ['","', "}\n{", "", "\\", "ä", *ids(rows)[5:]]
+    renamed = rows.set_column(0, rows.schema.field(0), pa.array(strange))
+    nameless = pa.nulls(len(rows), pa.string())
+    absent = rows.set_column(0, pa.field("transaction_id", pa.string()), nameless)
+    late = engine.defaulted(rows, np.arange(len(rows)) % 7 == 0, TIMEOUT)
+    for several in (rows, renamed, absent, late, late.slice(1, 80), marked(rows, TIMEOUT)):
+        before = earlier.cast(several.schema)
+        for batch in (several, pa.concat_batches([before, several])):
+            one_by_one = [answers_json(batch.slice(row, 1))[0] for row in range(len(batch))]
+            assert answers_json(batch) == one_by_one
+    assert any(rows.column("flagged").to_pylist())
     engine.state.close(1.0)

@@ -17,24 +17,40 @@ def batch(answers: dict[str, int]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-@given(steps, st.integers(1, 12))
-def test_the_newest_answers_are_found(groups: list[list[str]], most: int) -> None:
-    recent, last = _RecentAnswers(), dict[str, int]()
-    waiting, archived = dict[str, int](), dict[str, int]()
+@given(steps, st.integers(1, 12), st.integers(1, 6))
+def test_the_newest_answers_are_found(groups: list[list[str]], most: int, large: int) -> None:
+    recent, last = _RecentAnswers(large), dict[str, int]()
+    batches = list[pa.RecordBatch]()
+    waiting, archived = set[str](), set[str]()
     for step, ids in enumerate(groups):
         answers = dict.fromkeys(ids, step)
-        recent.add(batch(answers))
+        batches.append(batch(answers))
+        recent.add(batches[-1])
         last |= answers
-        waiting |= answers
+        waiting |= set(ids)
         if step % 3 == 2:
-            recent.archive(batch(waiting), most)
-            waiting, archived = {}, waiting
+            # The last group is not committed yet.
+            recent.archive(batches[:-1], most)
+            waiting, archived, batches = set(ids), waiting - set(ids), batches[-1:]
         for name, newest in last.items():
             found, row = recent.place(name)
             if found is None:
                 assert name not in waiting
-                assert name not in archived
+                assert name not in archived or len(archived | waiting) > most
             else:
                 assert found.column("transaction_id")[row].as_py() == name
                 assert found.column("step")[row].as_py() == newest
-        assert len(recent._numbers) <= most + len(archived)
+        assert len(recent._numbers) <= most + len(archived) + len(waiting)
+
+
+@given(steps, st.integers(1, 6))
+def test_answers_that_nobody_got_are_not_found(groups: list[list[str]], large: int) -> None:
+    recent = _RecentAnswers(large)
+    for step, ids in enumerate(groups):
+        given_up, answers = batch(dict.fromkeys(ids, -1)), batch(dict.fromkeys(ids, step))
+        recent.add(given_up)
+        recent.remove(given_up)
+        assert not any(recent.place(name)[0] is given_up for name in ids)
+        recent.add(answers)
+        recent.archive([answers], 1_000)
+        assert [recent.place(name) for name in ids] == [(answers, row) for row in range(len(ids))]
