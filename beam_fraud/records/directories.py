@@ -43,15 +43,14 @@ def contradicting(
             ends.micros[1] - 1 if plausibly_read(ends)[1] else ends.micros[0],
         )
         comparable = plausibly_read(times) & plausibly_read(ends)[0]
-        outside: npt.NDArray[np.bool_] = (times.micros < first) | (times.micros > last)
-        return outside & comparable
+        return np.asarray(comparable & ((times.micros < first) | (times.micros > last)), dtype=bool)
     own, [number] = (
         as_numbers(some, schema.notation_of(column), schema.absent).values
         for some in (values, pa.array([said]))
     )
     other: npt.NDArray[np.bool_] = own != number
     if column in _numeric(schema):
-        return other & np.isfinite(own) & np.isfinite(number)
+        return np.asarray(other & np.isfinite(own) & np.isfinite(number), dtype=bool)
     if not other.any():
         return other
     # Numbers may be written otherwise, as may truth values: 07 and 7, True and true.

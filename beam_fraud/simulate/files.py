@@ -1,4 +1,4 @@
-"""Write simulated transactions to one file atomically."""
+"""Write simulated transactions to files atomically."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from gzip import GzipFile
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -81,6 +82,8 @@ def _interleave(separators: list[str], texts: list[pa.Array]) -> pa.Array:
 
 #: Rows of a Parquet row group, and of a block of text.
 BLOCK_ROWS = 131_072
+#: Length of a partition.
+Partition: TypeAlias = Literal["day", "month"]
 #: Endings of formats.
 FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
 #: Endings of compressions, except for Parquet.
@@ -160,6 +163,44 @@ def write_transactions(transactions: pa.Table, path: Path, sink: BinaryIO) -> No
             _write_text(transactions, kind, compressed)
     else:
         _write_text(transactions, kind, sink)
+
+
+def write_partitions(
+    transactions: pa.Table, directory: Path, partition: Partition, name: str
+) -> Iterator[Path]:
+    """Write a table of `simulation.TRANSACTIONS` to a Parquet file for each day or month.
+
+    Files of the same name in other partitions of the directory are removed at the end: they are
+    of an earlier simulation. Files of other names stay.
+
+    Args:
+      transactions: rows in the order of time.
+      directory: the directory of the partitions `date=2024-01-01`, or `month=2024-01`.
+      partition: length of a partition.
+      name: name of the files, without ending.
+
+    Yields:
+      Each file, written.
+
+    Raises:
+      UsageError: the directory is a URL or a file.
+      FraudError: a file cannot be written.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{directory}: is a file; name a directory", Code.OUTPUT_NAME)
+    key, unit = {"day": ("date", "D"), "month": ("month", "M")}[partition]
+    times = transactions["TX_DATETIME"].to_numpy().astype(f"datetime64[{unit}]")
+    periods, starts = np.unique(times, return_index=True)
+    ends = [*starts[1:].tolist(), len(times)]
+    written = set()
+    for period, start, end in zip(periods, starts.tolist(), ends, strict=True):
+        path = directory / f"{key}={period}" / f"{name}.parquet"
+        with whole_file(path) as sink:
+            _write_parquet(transactions.slice(start, end - start), sink)
+        written.add(path)
+        yield path
+    for path in set(directory.glob(f"{key}=*/{name}.parquet")) - written:
+        path.unlink()
 
 
 def _write_parquet(transactions: pa.Table, sink: BinaryIO) -> None:

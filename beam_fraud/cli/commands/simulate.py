@@ -17,7 +17,14 @@ import pyarrow.compute as pc
 from beam_fraud.cli.options import SimulateOptions
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.simulate.files import file_format, whole_file, write_transactions
+from beam_fraud.simulate.files import (
+    FORMATS,
+    Partition,
+    file_format,
+    whole_file,
+    write_partitions,
+    write_transactions,
+)
 from beam_fraud.simulate.fraud import MIX
 from beam_fraud.simulate.messages import Sender, handbook_messages
 from beam_fraud.simulate.simulation import FRAUD_RATE, Simulation, simulate
@@ -36,7 +43,8 @@ def run(options: SimulateOptions) -> dict[str, object]:
     Returns:
       `transactions`, `frauds`, `fraud_rate` (the one reached), `accounts`, `merchants`, `days`,
       `seconds` and `scenarios` (transactions of each kind of fraud, by its number); of a file
-      `out`, of a topic `topic`, `messages`, `sending_seconds` and `messages_per_second`.
+      `out`, of several files `partitions` as well, of a topic `topic`, `messages`,
+      `sending_seconds` and `messages_per_second`.
 
     Raises:
       UsageError: an option is invalid.
@@ -87,6 +95,8 @@ def render(result: Mapping[str, object]) -> str:
 
 
 def _where(result: Mapping[str, object]) -> str:
+    if "partitions" in result:
+        return f"{result['out']}: {_counted(result, 'partitions')}"
     if "out" in result:
         return str(result["out"])
     return (
@@ -104,8 +114,18 @@ def _place(options: SimulateOptions) -> AbstractContextManager[Write]:
     """Return the checked output of the transactions, unchanged so far."""
     if options.out is not None and options.kafka is not None:
         raise UsageError("--out and --kafka: give one of them", Code.OPTION_CONFLICT)
+    if options.kafka is not None and options.partition is not None:
+        raise UsageError("--partition: for files only; give --out DIR", Code.OPTION_CONFLICT)
     if options.kafka is not None:
         return nullcontext(_to_topic(options))
+    if options.kafka is None and options.partition is not None and options.out is not None:
+        if Path(options.out).suffix.lower() in FORMATS:
+            raise UsageError(
+                f"--out {options.out}: --partition {options.partition} writes many files; name a "
+                "directory",
+                Code.OUTPUT_NAME,
+            )
+        return nullcontext(_to_partitions(options.out, options.partition, options.seed))
     for_topics = {
         "--topic": options.topic,
         "--rate": options.rate,
@@ -134,6 +154,17 @@ def _to_file(out: str) -> Iterator[Write]:
             return {"out": out}
 
         yield write
+
+
+def _to_partitions(out: str, partition: Partition, seed: int) -> Write:
+    def write(transactions: pa.Table) -> dict[str, object]:
+        files = 0
+        with doing(f"writing {transactions.num_rows:,} rows to {out}", lambda: f"{files:,} files"):
+            for _ in write_partitions(transactions, Path(out), partition, f"seed-{seed}"):
+                files += 1
+        return {"out": out, "partitions": files}
+
+    return write
 
 
 def _to_topic(options: SimulateOptions) -> Write:

@@ -42,7 +42,16 @@ class SimulateOptions(SeedOptions, KafkaOptions):
     """
 
     out: Annotated[
-        str | None, Option("--out", metavar="FILE", help="Ends in .parquet, .csv or .jsonl.")
+        str | None,
+        Option(
+            "--out",
+            metavar="FILE",
+            help="Ends in .parquet, .csv or .jsonl; a directory with --partition.",
+        ),
+    ] = None
+    partition: Annotated[
+        Literal["day", "month"] | None,
+        Option("--partition", help="Write Parquet files date=DAY/... or month=MONTH/... in --out."),
     ] = None
     kafka: Annotated[
         str | None,
