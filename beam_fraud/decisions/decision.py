@@ -14,11 +14,12 @@ from beam_fraud.models.manifest import Thresholds
 from beam_fraud.schema.stages import SCORED
 
 APPROVE, REVIEW, DECLINE = "approve", "review", "decline"
-_DECISIONS = pa.array([APPROVE, REVIEW, DECLINE])
+_BY_CODE = (APPROVE, REVIEW, DECLINE)
+_DECISIONS = pa.array(_BY_CODE)
 _RULES = SCORED.field("rules").type
 #: int8: ranks of decisions, higher is more severe.
 _Codes = npt.NDArray[np.int8]
-_CODE = {APPROVE: 0, REVIEW: 1, DECLINE: 2}
+_CODE = {decision: code for code, decision in enumerate(_BY_CODE)}
 _NAMES, _REASONS = SCORED.names, SCORED.field("reasons").type
 #: Columns of the transactions.
 _OWN = _NAMES[:5]
@@ -76,16 +77,32 @@ def decided_columns(
       thresholds: the scores from which a transaction is reviewed or declined.
       fired: the rules that hold.
     """
-    codes = (scores >= thresholds.review).astype(np.int8)
-    if thresholds.decline is not None:
-        codes[scores >= thresholds.decline] = _CODE[DECLINE]
-    if fired is not None:
-        codes = _with_rules(codes, fired)
+    codes = _codes(scores, thresholds, fired)
     return {
         "flagged": pa.array(codes > 0),
         "decision": _DECISIONS.take(pa.array(codes)),
         "rules": _names_of_rules(len(scores), fired),
     }
+
+
+def decided_rows(
+    scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None
+) -> list[tuple[str, list[str]]]:
+    """Return decision and names of rules of few rows, those of `decided_columns`."""
+    decisions = [_BY_CODE[code] for code in _codes(scores, thresholds, fired).tolist()]
+    names = list[list[str]]([] for _ in decisions)
+    if fired is not None and fired.holds.any():
+        for rule, places in zip(fired.rules, fired.places, strict=True):
+            for place in places.tolist():
+                names[place].append(rule.name)
+    return list(zip(decisions, names, strict=True))
+
+
+def _codes(scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None) -> _Codes:
+    codes = (scores >= thresholds.review).astype(np.int8)
+    if thresholds.decline is not None:
+        codes[scores >= thresholds.decline] = _CODE[DECLINE]
+    return codes if fired is None or not fired.holds.any() else _with_rules(codes, fired)
 
 
 def _with_rules(codes: _Codes, fired: Fired) -> _Codes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,6 +27,7 @@ WideHashes = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
 
 _WORD, _BLOCK = 8, 16
+_TAG = struct.Struct("<2Q")
 #: Masks of the first 0 .. 8 bytes of a little-endian word.
 _MASKS = np.array([(1 << 8 * count) - 1 for count in range(_WORD + 1)], dtype=np.uint64)
 #: Masks of the first 0 .. 16 bytes of two words.
@@ -110,6 +112,16 @@ class IdHash:
         hashes[0] = _unkeyed(text, bounds)
         return hashes
 
+    def of_one(self, id: str) -> tuple[int, int]:
+        """Return both words of the hash of one id, of a key: those of `wide`."""
+        return _tag(self.key, id.encode())
+
+    def of_one_together(self, words: Sequence[int]) -> int:
+        """Return what `of_words` does for one row, of a key; a single word stays as it is."""
+        if len(words) == 1:
+            return words[0]
+        return _tag(self.key, struct.pack(f"<{len(words)}Q", *words))[0]
+
     def of_columns(self, columns: Sequence[pa.StringArray]) -> Hashes:
         """Return a 64-bit hash of several columns together; for one column, that of `of`.
 
@@ -184,12 +196,16 @@ def _cmac(key: bytes, text: npt.NDArray[np.uint8], bounds: npt.NDArray[np.intege
 def _cmac_of_few(key: bytes, text: bytes, bounds: npt.NDArray[np.integer]) -> WideHashes:
     """Return the same for a few messages, one by one."""
     ends = [bound - int(bounds[0]) for bound in bounds.tolist()]
-    tags = bytearray()
-    for start, end in pairwise(ends):
-        one = _empty(key).copy()
-        one.update(text[start:end])
-        tags += one.finalize()
-    return np.frombuffer(tags, np.uint64).reshape(-1, 2).T
+    tags = [_tag(key, text[start:end]) for start, end in pairwise(ends)]
+    return np.array(tags, dtype=np.uint64).reshape(-1, 2).T
+
+
+def _tag(key: bytes, text: bytes) -> tuple[int, int]:
+    """Return the words of the CMAC tag of one message."""
+    one = _empty(key).copy()
+    one.update(text)
+    first, second = _TAG.unpack(one.finalize())
+    return first, second
 
 
 @lru_cache(maxsize=256)

@@ -5,17 +5,18 @@ Among them are the calendar features, weekend and night, in the schema's time zo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
 from beam_fraud.schema.velocity import Velocity
 
 #: The last hour of the night; the handbook's definition is `hour <= 6`.
@@ -137,6 +138,62 @@ def feature_matrix(
         else:
             matrix[:, position] = values.to_numpy(zero_copy_only=False)
     return matrix
+
+
+#: Type: a transaction as values, column of `Schema.transactions` to text, number, microseconds.
+Values: TypeAlias = Mapping[str, Any]
+#: Type: a number of a transaction, of its values and its velocity features.
+NumberOf: TypeAlias = Callable[[Values, Mapping[str, float]], float]
+
+
+def number_of(name: str, features: FeatureSet) -> NumberOf:
+    """Return what reads a feature, or a number, of single transactions.
+
+    Its numbers are those of `feature_matrix`, NaN where a value is absent.
+    """
+    schema = features.schema
+    if name in _CALENDAR:
+        holds, timezone = (is_weekend if name == "is_weekend" else is_night), schema.timezone
+        if timezone != "UTC":
+            return lambda row, computed: float(
+                holds(pa.array([row["event_time"]], EVENT_TIME), timezone)[0]
+            )
+        if name == "is_weekend":
+            return lambda row, computed: float(
+                (row["event_time"] // _DAY + _FIRST_DAY) % 7 >= FIRST_WEEKEND_DAY
+            )
+        return lambda row, computed: float(row["event_time"] // _HOUR % 24 <= LAST_NIGHT_HOUR)
+    kinds = {f.column: f.kind for f in schema.features}
+    if kinds.get(name) == "categorical":
+        known = features.categories.get(name, ())
+        codes: dict[str | None, float] = {text: float(code) for code, text in enumerate(known)}
+        codes[None], unknown = math.nan, float(len(known))
+        return lambda row, computed: codes.get(row[name], unknown)
+    if name in kinds or name == "amount":
+        return lambda row, computed: math.nan if row[name] is None else float(row[name])
+    return lambda row, computed: computed[name]
+
+
+class RowFeatures:
+    """The features of a few transactions that are values.
+
+    Args:
+      features: the features in order.
+    """
+
+    def __init__(self, features: FeatureSet) -> None:
+        self._numbers = [number_of(name, features) for name in features.names]
+
+    def matrix(
+        self, rows: Sequence[Values], computed: Sequence[Mapping[str, float]]
+    ) -> npt.NDArray[np.float64]:
+        """Return what `feature_matrix` does for n transactions and their velocity features."""
+        return np.array(
+            [
+                [number(row, velocity) for number in self._numbers]
+                for row, velocity in zip(rows, computed, strict=True)
+            ]
+        )
 
 
 def numeric_feature(

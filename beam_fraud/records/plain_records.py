@@ -41,14 +41,17 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 #: Limit of a number: far below what a model or a window refuses.
 _LARGE = 1e9
 
-#: Type: returns the value of a column, or None if it is not plain.
+#: Type: returns the value of a column, or `_NOT_PLAIN`.
 _Reader: TypeAlias = Callable[[Any], Any]
+#: Type: a transaction, column to value.
+PlainRow: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Column:
     """A column of the transactions."""
 
+    name: str
     #: Its Arrow type.
     type: pa.DataType
     #: Member of the record, or None for a column of nulls.
@@ -69,30 +72,31 @@ class PlainRecords:
         absent = frozenset(schema.absent_ids)
         zone_matters = schema.time.naive is None and schema.timezone != "UTC"
 
-        def identifier(value: Any) -> str | None:
+        def identifier(value: Any) -> Any:
             if type(value) is int:
-                return str(value) if -_EXACT < value < _EXACT else None
+                return str(value) if -_EXACT < value < _EXACT else _NOT_PLAIN
             plain = type(value) is str and _ID.fullmatch(value) and value not in absent
-            return value if plain else None
+            return value if plain else _NOT_PLAIN
 
-        def time(value: Any) -> int | None:
+        def time(value: Any) -> Any:
             match = _TIME.fullmatch(value) if type(value) is str else None
             if match is None or (zone_matters and not match[1]):
-                return None
+                return _NOT_PLAIN
             try:
                 moment = datetime.fromisoformat(value)
             except ValueError:
-                return None
+                return _NOT_PLAIN
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
             return (moment - _EPOCH) // _MICROSECOND
 
-        def number(value: Any) -> float | None:
+        def number(value: Any) -> Any:
             plain = type(value) in (float, int) and -_LARGE < value < _LARGE
-            return float(value) if plain else None
+            return float(value) if plain else _NOT_PLAIN
 
-        def amount(value: Any) -> float | None:
+        def amount(value: Any) -> Any:
             # A negative zero is written plainly, and is an amount.
-            return None if (plain := number(value)) is None or plain < 0 else plain
+            plain = type(value) in (float, int) and 0 <= value < _LARGE
+            return float(value) if plain else _NOT_PLAIN
 
         readers: dict[str, tuple[str | None, _Reader]] = {
             "transaction_id": (roles.get("transaction_id"), identifier),
@@ -112,7 +116,7 @@ class PlainRecords:
                 field.name, (field.name, identifier if categorical else number)
             )
             place = None if column is None else names.index(column)
-            self._columns.append(_Column(field.type, place, read))
+            self._columns.append(_Column(field.name, field.type, place, read))
         known = labels != "ignored" and "labelled_at" in roles
         #: Member of the label's time, which a plain record lacks.
         self._lacking = [names.index(roles["labelled_at"])] if known else []
@@ -145,6 +149,35 @@ class PlainRecords:
         )
         return cls(schema, labels, origin) if plain else None
 
+    def values(self, record: bytes, latest: int) -> PlainRow | None:
+        """Return the transaction of a record; None if it is not plain.
+
+        Args:
+          record: a JSON object.
+          latest: event time from which a row is too far ahead, microseconds.
+
+        Returns:
+          Columns of `Schema.transactions` to values: text, numbers, microseconds, None for null.
+        """
+        try:
+            members = self._values(self._decode(record))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        for place in self._lacking:
+            if members[place] is not None:
+                return None
+        row: PlainRow = {}
+        for column in self._columns:
+            if column.member is None:
+                row[column.name] = None
+                continue
+            value = column.read(members[column.member])
+            if value is _NOT_PLAIN:
+                return None
+            row[column.name] = value
+        time = row["event_time"]
+        return row if EARLIEST_PLAUSIBLE <= time <= latest else None
+
     def read(
         self,
         records: Sequence[bytes],
@@ -163,29 +196,19 @@ class PlainRecords:
         """
         if not 0 < len(records) <= MOST_ROWS:
             return None
-        try:
-            decoded = [self._decode(record) for record in records]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        rows = list(map(self._values, decoded))
-        if any(row[place] is not None for row in rows for place in self._lacking):
-            return None
+        rows: list[PlainRow] = []
+        for record in records:
+            row = self.values(record, latest)
+            if row is None:
+                return None
+            rows.append(row)
         arrays = list[pa.Array]()
         for column in self._columns:
             if column.member is None:
                 arrays.append(_nulls(len(rows), column.type))
                 continue
-            values = [column.read(row[column.member]) for row in rows]
-            if column.type == pa.int8():
-                if _NOT_PLAIN in values:
-                    return None
-                arrays.append(pa.array(values, column.type))
-                continue
-            if None in values:
-                return None
+            values = [row[column.name] for row in rows]
             if column.type == EVENT_TIME:
-                if max(values) > latest or min(values) < EARLIEST_PLAUSIBLE:
-                    return None
                 arrays.append(pa.array(np.array(values, dtype=np.int64)).view(EVENT_TIME))
             elif column.type == pa.float64():
                 arrays.append(pa.array(np.array(values, dtype=np.float64)))
@@ -200,10 +223,10 @@ def _nulls(rows: int, type: pa.DataType) -> pa.Array:
     return pa.nulls(rows, type)
 
 
-#: Result for a label that is not written plainly: an absent one is None.
-_NOT_PLAIN = -1
+#: Result for a value that is not written plainly.
+_NOT_PLAIN = object()
 
 
-def _label(value: Any) -> int | None:
+def _label(value: Any) -> Any:
     plain = value is None or (type(value) is int and value in (0, 1))
     return value if plain else _NOT_PLAIN

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import groupby
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -28,6 +31,7 @@ ANSWERED = SCORED.append(pa.field("features_as_of", EVENT_TIME, nullable=False))
     # Why the answer lacks something or is the default; null for a normal one.
     pa.field("degraded", pa.string())
 )
+_EPOCH = datetime(1970, 1, 1)  # its text has no offset
 #: Members of an answer that `answers_json` converts column by column.
 _PLAIN = ("transaction_id", "score", "decision", "flagged", "model_id")
 #: Answers from which most are encoded together.
@@ -67,6 +71,86 @@ class _Head(msgspec.Struct, gc=False):
 
 
 _ENCODER = msgspec.json.Encoder()
+_ID, _SCORE, _FLAGGED, _DECISION, _RULES, _REASONS, _MODEL, _AS_OF, _DEGRADED = map(
+    ANSWERED.names.index,
+    (
+        *("transaction_id", "score", "flagged", "decision", "rules", "reasons"),
+        *("model_id", "features_as_of", "degraded"),
+    ),
+)
+
+
+class AnsweredRows:
+    """Answered transactions as values, which become columns when they are needed.
+
+    Columns of one row take longer than its answer.
+    """
+
+    def __init__(self, values: list[list[Any]]) -> None:
+        """Keep rows, each with its values in the order of `ANSWERED`: times in microseconds."""
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def batch(self) -> pa.RecordBatch:
+        """The rows of `ANSWERED`."""
+        columns = list(zip(*self.values, strict=True)) or [()] * len(ANSWERED)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, ANSWERED, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=ANSWERED)
+
+    def json(self) -> list[bytes]:
+        """Return what `answers_json` does."""
+        return [
+            _ENCODER.encode(
+                _Answer(
+                    values[_ID],
+                    values[_SCORE],
+                    values[_DECISION],
+                    values[_FLAGGED],
+                    values[_RULES] or [],
+                    values[_REASONS] or [],
+                    values[_MODEL],
+                    _iso_of(values[_AS_OF]),
+                    msgspec.UNSET if values[_DEGRADED] is None else values[_DEGRADED],
+                )
+            )
+            for values in self.values
+        ]
+
+
+#: Type: rows of `ANSWERED`, as columns or as values.
+Rows: TypeAlias = pa.RecordBatch | AnsweredRows
+
+
+def batch_of(*parts: Rows) -> pa.RecordBatch:
+    """Return all rows of some parts as columns."""
+    batches = list[pa.RecordBatch]()
+    for of_values, alike in groupby(parts, lambda part: isinstance(part, AnsweredRows)):
+        if of_values:
+            several = list(alike)
+            joined = AnsweredRows([row for part in several for row in part.values])
+            batches.append(several[0].batch if len(several) == 1 else joined.batch)
+        else:
+            batches += alike
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def ids_of(rows: Rows) -> list[str]:
+    """Return the ids of answered transactions."""
+    if isinstance(rows, AnsweredRows):
+        return [values[_ID] for values in rows.values]
+    ids: list[str] = rows.column("transaction_id").to_pylist()
+    return ids
+
+
+def decisions_of(rows: Rows) -> list[str]:
+    """Return the decision of each row."""
+    if isinstance(rows, AnsweredRows):
+        return [values[_DECISION] for values in rows.values]
+    decisions: list[str] = rows.column("decision").to_pylist()
+    return decisions
 
 
 @dataclass(frozen=True)
@@ -93,7 +177,7 @@ class Answered:
     """The answers to n records, in their order."""
 
     #: m rows of `ANSWERED`.
-    rows: pa.RecordBatch
+    given: Rows
     #: int64[m]: which record a row answers.
     places: npt.NDArray[np.int64]
     #: Record to its fault.
@@ -104,6 +188,28 @@ class Answered:
     features: Features | None = None
     #: The rows as JSON, where they were encoded together with others.
     encoded: Sequence[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def rows(self) -> pa.RecordBatch:
+        """The rows as columns."""
+        return batch_of(self.given)
+
+    @property
+    def degraded(self) -> list[str]:
+        """The reasons of degraded rows."""
+        if isinstance(self.given, AnsweredRows):
+            reasons = [values[_DEGRADED] for values in self.given.values]
+        elif self.given.column("degraded").null_count == len(self.given):
+            return []
+        else:
+            reasons = self.given.column("degraded").to_pylist()
+        return [reason for reason in reasons if reason is not None]
+
+    def with_encoded(self) -> Answered:
+        """Return the answers, encoded together."""
+        if isinstance(self.given, AnsweredRows):
+            return replace(self, encoded=self.given.json())
+        return replace(self, encoded=answers_json(self.given))
 
     @property
     def errors(self) -> int:
@@ -145,8 +251,11 @@ class Answered:
     def part(self, start: int, stop: int) -> Answered:
         """Return the answers to the records of a range."""
         first, last = np.searchsorted(self.places, (start, stop)).tolist()
+        given = self.given
         return Answered(
-            self.rows.slice(first, last - first),
+            AnsweredRows(given.values[first:last])
+            if isinstance(given, AnsweredRows)
+            else given.slice(first, last - first),
             self.places[first:last] - start,
             {at - start: fault for at, fault in self.faults.items() if start <= at < stop}
             if self.faults
@@ -312,6 +421,10 @@ def _lists(column: pa.Array) -> list[list[Any]]:
     for row in pc.indices_nonzero(lengths).to_pylist():
         lists[row] = column[row].as_py()
     return lists
+
+
+def _iso_of(time: int) -> str:
+    return f"{(_EPOCH + timedelta(microseconds=time)).isoformat(timespec='microseconds')}Z"
 
 
 def _iso(times: pa.Array) -> list[str]:

@@ -40,9 +40,19 @@ from beam_fraud.records.parse import parse
 from beam_fraud.records.plain_records import PlainRecords
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
-from beam_fraud.serve.answers import ANSWERED, Answered, Block, Features, faults_of
+from beam_fraud.serve.answers import (
+    ANSWERED,
+    Answered,
+    Block,
+    Features,
+    Rows,
+    batch_of,
+    decisions_of,
+    faults_of,
+)
 from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.feature_records import Divided, FeatureScoring, merged, without_ids
+from beam_fraud.serve.few_records import FEW, FewRecords
 from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.state import Count, ServerState
 from beam_fraud.sources.kafka.registry import RegistrySettings
@@ -62,11 +72,23 @@ class Group:
     answered: Answered
     #: Record to the id of an answer that is in the archive alone.
     archived: dict[int, str]
-    #: New answers, rows of `ANSWERED`, and the record of each, int64[m].
-    new: pa.RecordBatch
+    #: New answers, and the record of each, int64[m].
+    recorded: Rows
     new_places: npt.NDArray[np.int64]
     #: Rows of `stages.DEAD_LETTER`.
     dead: pa.RecordBatch
+
+    @property
+    def new(self) -> pa.RecordBatch:
+        """The new answers as columns, rows of `ANSWERED`."""
+        return batch_of(self.recorded)
+
+    @property
+    def flagged(self) -> pa.RecordBatch | None:
+        """The flagged new answers; None without any."""
+        if not any(decision != APPROVE for decision in decisions_of(self.recorded)):
+            return None
+        return self.new.filter(self.new.column("flagged"))
 
     def amend(self, rows: pa.RecordBatch) -> None:
         """Replace the new answers, also where they answer the calls."""
@@ -74,7 +96,7 @@ class Group:
         order = np.arange(len(self.answered.rows))
         order[places] = len(order) + np.arange(len(rows))
         joined = pa.concat_batches([self.answered.rows, rows]).take(pa.array(order))
-        self.answered, self.new = replace(self.answered, rows=joined), rows
+        self.answered, self.recorded = replace(self.answered, given=joined), rows
 
 
 class Followed(NamedTuple):
@@ -135,6 +157,9 @@ class Engine:
         self._degraded = degraded
         self._muted = muted
         self._doubts = set[Doubt]()
+        self._few = None
+        if self._plain is not None and state.of_values:
+            self._few = FewRecords(self._plain, state, scorer, count, muted)
         self._identified = self._schema.role("transaction_id") is not None
         self._nothing = _NONE, np.empty((0, len(features.names)))
 
@@ -179,6 +204,13 @@ class Engine:
         *,
         features: bool,
     ) -> Group:
+        if self._few is not None and len(records) <= FEW and late is None and not features:
+            latest, why = self._latest, self._degraded()
+            answered = self._few.record(records, latest, why)
+            if answered is not None:
+                places = np.arange(len(records))
+                found = Answered(answered, places, {}, len(records))
+                return Group(found, {}, answered, places, _NONE_DEAD)
         first = self.state.numbers(len(records))
         checked = self._checked(self._read(records, first), len(records))
         return self._recorded(checked, first, len(records), late, features=features)
@@ -398,11 +430,15 @@ class Engine:
                 _LOG.warning("%s", warning)
         return checked
 
+    @property
+    def _latest(self) -> int:
+        """Event time from which a row is too far ahead, or worth a counter; microseconds."""
+        return time.time_ns() // 1_000 + min(self.state.settings.ahead, _SKEW)
+
     def _read(self, records: Sequence[bytes], first: int) -> Arrived:
         """Parse and validate JSON objects."""
         if self._plain is not None:
-            latest = time.time_ns() // 1_000 + min(self.state.settings.ahead, _SKEW)
-            plain = self._plain.read(records, first, latest)
+            plain = self._plain.read(records, first, self._latest)
             if plain is not None:
                 return Arrived(plain, _NONE_DEAD, None, _NOT_ONE)
         return self._valid(self._raw(records, first))

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from beam_fraud.errors import FraudError
 from beam_fraud.platform.wording import place_of
-from beam_fraud.serve.answers import Answered, answers_json
+from beam_fraud.serve.answers import Answered, decisions_of
 from beam_fraud.serve.archive import find_answers
-from beam_fraud.serve.engine import TIMEOUT, Engine, Followed, Group, marked
+from beam_fraud.serve.engine import TIMEOUT, Engine, Group, marked
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call, Overloaded, Readiness, Unready
 from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
@@ -289,9 +289,11 @@ class PredictionQueue:
 
     def _answer(self, engine: Engine, entries: list[_Entry]) -> None:
         begun = time.perf_counter()
-        late = np.repeat([entry.late for entry in entries], [entry.rows for entry in entries])
+        # Whose callers already got the fallback.
+        early = {number for number, entry in enumerate(entries) if entry.late}
+        late = _rows_of(early, entries) if early else None
         try:
-            group = _computed(engine, entries, late if late.any() else None)
+            group = _computed(engine, entries, late)
         except Exception as error:
             self._give_up(engine, entries, error)
             return
@@ -302,16 +304,17 @@ class PredictionQueue:
         stored = time.perf_counter()
         answered = group.answered
         if not any(entry.call.features or entry.call.table is not None for entry in entries):
-            answered = replace(answered, encoded=answers_json(answered.rows))
+            answered = answered.with_encoded()
         delivered, overtaken = self._claimed(entries)
         # First of all: what follows delays no answer.
         self._deliver(entries, delivered, answered, group.archived)
         if recorded:
-            if overtaken and (now_late := _rows_of(overtaken, entries) & ~late).any():
+            if overtaken - early:
+                now_late = _rows_of(overtaken - early, entries)
                 rows = engine.defaulted(group.new, now_late[group.new_places], TIMEOUT)
                 _amend(engine, group, rows)
             engine.state.sent()
-            self._forward(engine, group)
+            self._forward(engine, group.flagged, group.dead)
         stages = self._metrics.stages
         for entry in entries:
             stages["queue"].add(begun - entry.since)
@@ -319,11 +322,13 @@ class PredictionQueue:
         stages["commit"].add(stored - computed)
         self._note(answered)
 
-    def _forward(self, engine: Engine, group: Group | Followed) -> None:
-        flagged = group.new.column("flagged")
-        if flagged.true_count:
-            engine.state.forward(FLAGGED, group.new.filter(flagged))
-        engine.state.forward(DEAD, group.dead)
+    def _forward(
+        self, engine: Engine, flagged: pa.RecordBatch | None, dead: pa.RecordBatch
+    ) -> None:
+        if flagged is not None:
+            engine.state.forward(FLAGGED, flagged)
+        if len(dead):
+            engine.state.forward(DEAD, dead)
 
     def _claimed(self, entries: list[_Entry]) -> tuple[set[int], set[int]]:
         """Return the numbers of the calls to answer, and of those that got the fallback."""
@@ -406,7 +411,8 @@ class PredictionQueue:
         while not self._store(engine, engine.state.commit):
             time.sleep(_TICK)
         engine.state.sent()
-        self._forward(engine, followed)
+        flagged = followed.new.filter(followed.new.column("flagged"))
+        self._forward(engine, flagged if len(flagged) else None, followed.dead)
         if followed.labels is not None:
             engine.state.forward(LABELS, followed.labels)
         block.done()
@@ -427,12 +433,11 @@ class PredictionQueue:
 
     def _note(self, answered: Answered) -> None:
         """Count outcomes."""
-        metrics, rows = self._metrics, answered.rows
-        for decision, times in Counter(rows.column("decision").to_pylist()).items():
+        metrics = self._metrics
+        for decision, times in Counter(decisions_of(answered.given)).items():
             count(metrics.decisions, decision, times)
-        if rows.column("degraded").null_count < len(rows):
-            for reason in filter(None, rows.column("degraded").to_pylist()):
-                count(metrics.degraded, reason)
+        for reason in answered.degraded:
+            count(metrics.degraded, reason)
         for fault in answered.faults.values():
             count(metrics.errors, fault.code)
 

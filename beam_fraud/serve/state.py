@@ -13,26 +13,30 @@ from itertools import repeat
 from operator import itemgetter
 from pathlib import Path
 
+import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
+from beam_fraud.decisions.rules.rule import RULE_LIMIT, Fired, RuleSet
 from beam_fraud.features.hashing import IdHash
-from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.matrix import FeatureSet, Values
 from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.features.velocity.fixed_point import unit_of
 from beam_fraud.features.velocity.key_rows import Measures
 from beam_fraud.features.velocity.window_totals import Feature
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
-from beam_fraud.serve.answers import ANSWERED
+from beam_fraud.serve.answers import ANSWERED, AnsweredRows, Rows, batch_of, ids_of
 from beam_fraud.serve.backlog import Backlog, Deliver
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.identity import checkpoint_hash
 from beam_fraud.state.local_shards import LocalShards
-from beam_fraud.state.rule_share import RuleShareShard
-from beam_fraud.state.shard import Shard, rows_from_bytes, rows_to_bytes
+from beam_fraud.state.rule_share import MutedRule, RuleShareShard
+from beam_fraud.state.shard import Effects, Shard, rows_from_bytes, rows_to_bytes
 from beam_fraud.state.velocity import History, VelocityShard
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.checkpoint import FOREVER
@@ -42,8 +46,9 @@ _LOG = logging.getLogger(__name__)
 #: Step of the answers that are in no part of the archive yet.
 _ANSWERS = "answers"
 #: First byte of its deltas: a group of answers, or the last group as it was answered in the end; in
-#: lower case where the rows are compressed.
-_GROUP, _AMENDED = b"G", b"A"
+#: lower case where the rows are compressed. And a group as values instead of columns.
+_GROUP, _AMENDED, _GROUP_OF_VALUES = b"G", b"A", b"V"
+_ENCODER = msgspec.msgpack.Encoder()
 #: Rows from which a group is large.
 _LARGE = 64
 #: Backlogs, and their steps.
@@ -147,11 +152,11 @@ class ServerState:
             for name, deliver in settings.deliveries.items()
         }
         #: Answered rows that are in no step of the archive, by group.
-        self._unarchived: list[pa.RecordBatch] = []
+        self._unarchived: list[Rows] = []
         #: How many of them are committed.
         self._committed = 0
         #: The last group, while its callers have no answer.
-        self._unsent: pa.RecordBatch | None = None
+        self._unsent: Rows | None = None
         self._recent = _RecentAnswers()
         self._restore_answers()
         # A history is durable before the first request.
@@ -205,6 +210,69 @@ class ServerState:
             features |= computed
         return features
 
+    @property
+    def of_values(self) -> bool:
+        """Whether `take_new` is there for the schema and its windows."""
+        return (
+            "deduplicate" in self._steps
+            and self.hashing.keyed
+            and all(self._windows(step).of_values for step in self._velocity)
+        )
+
+    def take_new(self, rows: Sequence[Values]) -> list[dict[str, float]] | None:
+        """Take new transactions that are values into the state, none a known fraud.
+
+        Args:
+          rows: n transactions, by the columns of `Schema.transactions`, without nulls in keys.
+
+        Returns:
+          Their velocity features; None, with no change of the state, if one of the ids is known or
+          two are equal.
+        """
+        ids = self._steps["deduplicate"]
+        seen = ids.shard(0)
+        assert isinstance(seen, DeduplicateShard)
+        hashes = [self.hashing.of_one(row["transaction_id"]) for row in rows]
+        if any(map(seen.has, hashes)) or len(set(hashes)) < len(hashes):
+            return None
+        computed = list[dict[str, float]]()
+        for row, words in zip(rows, hashes, strict=True):
+            time, amount = row["event_time"], unit_of(row["amount"])
+            ids.keep(0, Effects(deltas=[seen.take_new(time, words)]))
+            features, hashed = dict[str, float](), dict[str, int]()
+            for step in self._velocity:
+                windows = self._windows(step)
+                for name in windows.key:
+                    if name not in hashed:
+                        hashed[name], _ = self.hashing.of_one(row[name])
+                key = self.hashing.of_one_together([hashed[name] for name in windows.key])
+                own, delta = windows.observe_one(key, time, amount)
+                self._steps[step].keep(0, Effects(deltas=[delta]))
+                features |= own
+            computed.append(features)
+        return computed
+
+    def mute(
+        self, times: Sequence[int], fired: Fired
+    ) -> tuple[npt.NDArray[np.bool_], list[MutedRule]]:
+        """Count n rows for the shares of rules, as `with_rules_limited` does.
+
+        Args:
+          times: event times, microseconds.
+          fired: the rules that hold.
+
+        Returns:
+          bool[rules, n]: for which rows each rule is muted; and the newly muted rules.
+        """
+        shares = self._steps.get("rules")
+        if shares is None:
+            return np.zeros_like(fired.holds), []
+        shard = shares.shard(0)
+        assert isinstance(shard, RuleShareShard)
+        silenced, muted, delta = shard.count(np.array(times, dtype=np.int64), fired.holds)
+        shares.keep(0, Effects(deltas=[delta]))
+        return silenced, muted
+
     def peek(self, transaction: pa.RecordBatch) -> dict[str, Feature]:
         """Return the velocity features of one transaction, without changing the windows."""
         features = dict[str, Feature]()
@@ -226,8 +294,8 @@ class ServerState:
         """Decide rows of muted rules again."""
         return self._through("rules", decided)
 
-    def answer(self, answered: pa.RecordBatch) -> None:
-        """Keep answers, rows of `ANSWERED`."""
+    def answer(self, answered: Rows) -> None:
+        """Keep answers."""
         if not len(answered):
             return
         self._keep_answers(_GROUP, answered)
@@ -252,14 +320,14 @@ class ServerState:
 
     def earlier(self, transaction_id: str) -> pa.RecordBatch | None:
         """Return an earlier answer that is in memory, one row of `ANSWERED`."""
-        batch, row = self._recent.place(transaction_id)
-        return None if batch is None else batch.slice(row, 1)
+        rows, row = self._recent.place(transaction_id)
+        return None if rows is None else batch_of(rows).slice(row, 1)
 
     def given(self, transaction_id: str) -> pa.RecordBatch | None:
         """Return an earlier answer that is in memory and was `sent`; in any thread."""
-        batch, row = self._recent.place(transaction_id)
+        rows, row = self._recent.place(transaction_id)
         # In this order: the engine's thread marks a group before it can be found.
-        return None if batch is None or batch is self._unsent else batch.slice(row, 1)
+        return None if rows is None or rows is self._unsent else batch_of(rows).slice(row, 1)
 
     def sent(self) -> None:
         """Note that the callers of the last group have their answers."""
@@ -400,7 +468,7 @@ class ServerState:
         if not count:
             return
         archived = self._unarchived[:count]
-        rows = pa.concat_batches(archived)
+        rows = batch_of(*archived)
         self._scores.take(0, rows)
         flagged = rows.filter(rows.column("flagged"))
         if self._flagged is not None and len(flagged):
@@ -412,7 +480,7 @@ class ServerState:
         # Older ones are in finished parts of the archive.
         self._recent.archive(archived, 2 * self.settings.roll_rows)
 
-    def _keep_answers(self, kind: bytes, answered: pa.RecordBatch) -> None:
+    def _keep_answers(self, kind: bytes, answered: Rows) -> None:
         self._checkpoint.keep(_ANSWERS, 0, [(_delta(kind, answered), FOREVER)])
 
     def _restore_answers(self) -> None:
@@ -423,24 +491,31 @@ class ServerState:
                 self._recent.add(rows)
                 self._recent.archive([rows], 2 * self.settings.roll_rows)
         for data in self._checkpoint.deltas(_ANSWERS, 0):
-            kind = data[:1].upper()
-            if kind == data[:1]:
-                rows = pa.ipc.read_record_batch(pa.py_buffer(data[1:]), ANSWERED)
-            else:
-                rows = rows_from_bytes(data[1:])
-            if kind == _AMENDED:
+            if data[:1].upper() == _AMENDED:
                 self._unarchived.pop()
-            self._unarchived.append(rows)
-        for rows in self._unarchived:
-            self._recent.add(rows)
+            self._unarchived.append(_answers_of(data))
+        for answered in self._unarchived:
+            self._recent.add(answered)
+            rows = batch_of(answered)
             self.forward(FLAGGED, rows.filter(rows.column("flagged")))
 
 
-def _delta(kind: bytes, answered: pa.RecordBatch) -> bytes:
+def _delta(kind: bytes, answered: Rows) -> bytes:
+    if isinstance(answered, AnsweredRows):
+        return _GROUP_OF_VALUES + _ENCODER.encode(answered.values)
     if len(answered) < _LARGE:
         return kind + bytes(answered.serialize())
     # The disk takes longer for a large group than its compression.
     return kind.lower() + rows_to_bytes(answered)
+
+
+def _answers_of(delta: bytes) -> Rows:
+    kind = delta[:1]
+    if kind == _GROUP_OF_VALUES:
+        return AnsweredRows(msgspec.msgpack.decode(delta[1:]))
+    if kind.islower():
+        return rows_from_bytes(delta[1:])
+    return pa.ipc.read_record_batch(pa.py_buffer(delta[1:]), ANSWERED)
 
 
 def scored_of(answered: pa.RecordBatch) -> pa.RecordBatch:
@@ -461,7 +536,7 @@ class _RecentAnswers:
     def __init__(self, large: int = _LARGE) -> None:
         self._large = large
         #: Id to batch and row of answers in small batches that are not archived.
-        self._open: dict[str, tuple[pa.RecordBatch, int]] = {}
+        self._open: dict[str, tuple[Rows, int]] = {}
         #: Id to number of all others: the collector of garbage need not look at integers.
         self._numbers: dict[str, int] = {}
         #: The batches of these in order, each after the number of its first row.
@@ -470,27 +545,27 @@ class _RecentAnswers:
         self._waiting: dict[int, int] = {}
         self._next = 0
 
-    def add(self, answered: pa.RecordBatch) -> None:
+    def add(self, answered: Rows) -> None:
         """Add answers."""
-        ids = _ids_of(answered)
+        ids = ids_of(answered)
         if len(ids) < self._large:
             self._open.update(zip(ids, zip(repeat(answered), range(len(ids))), strict=False))
             return
-        start = self._waiting[id(answered)] = self._number(answered)
+        start = self._waiting[id(answered)] = self._number(batch_of(answered))
         self._numbers.update(zip(ids, range(start, self._next), strict=True))
         for name in self._open.keys() & ids if self._open else ():
             del self._open[name]
 
-    def archive(self, batches: Sequence[pa.RecordBatch], most: int) -> None:
+    def archive(self, batches: Sequence[Rows], most: int) -> None:
         """Note that answers are archived, and forget all but so many of these."""
-        small = list[pa.RecordBatch]()
+        small = list[Rows]()
         for batch in batches:
             if self._waiting.pop(id(batch), None) is None:
                 small.append(batch)
         if small:
-            number = self._number(pa.concat_batches(small))
+            number = self._number(batch_of(*small))
             for batch in small:
-                for name in _ids_of(batch):
+                for name in ids_of(batch):
                     if self._open.get(name, _NOTHING)[0] is batch:
                         # In this order: `place` looks among the open ones first.
                         self._numbers[name] = number
@@ -500,7 +575,7 @@ class _RecentAnswers:
         while len(self._numbers) > most and len(self._numbered) > 1 and self._numbered[0][0] < kept:
             self._forget(*self._numbered.pop(0))
 
-    def place(self, transaction_id: str) -> tuple[pa.RecordBatch | None, int]:
+    def place(self, transaction_id: str) -> tuple[Rows | None, int]:
         """Return the answers that an answer is one of, or None; and its row; in any thread."""
         found = self._open.get(transaction_id)
         if found is not None:
@@ -516,10 +591,10 @@ class _RecentAnswers:
         start, batch = numbered[at]
         return batch, number - start
 
-    def remove(self, answered: pa.RecordBatch) -> None:
+    def remove(self, answered: Rows) -> None:
         """Remove answers that nobody got."""
         self._waiting.pop(id(answered), None)
-        for name in _ids_of(answered):
+        for name in ids_of(answered):
             if self.place(name)[0] is answered and self._open.pop(name, None) is None:
                 del self._numbers[name]
 
@@ -531,15 +606,10 @@ class _RecentAnswers:
         return start
 
     def _forget(self, start: int, oldest: pa.RecordBatch) -> None:
-        for number, name in enumerate(_ids_of(oldest), start):
+        for number, name in enumerate(ids_of(oldest), start):
             if self._numbers.get(name) == number:
                 del self._numbers[name]
 
 
 #: Place of an answer that is not in memory.
-_NOTHING: tuple[pa.RecordBatch | None, int] = None, 0
-
-
-def _ids_of(answered: pa.RecordBatch) -> list[str]:
-    ids: list[str] = answered.column("transaction_id").to_pylist()
-    return ids
+_NOTHING: tuple[Rows | None, int] = None, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -59,7 +60,7 @@ class IdTable:
         """Return which of `hashes` (uint64[2, n]) are in the table; bool[n]."""
         first, second = _marked(hashes)
         if len(first) == 1:
-            return np.array([self._find(int(first[0]), int(second[0]))[0]])
+            return np.array([self.has_one(int(first[0]), int(second[0]))])
         known = np.zeros(len(first), dtype=bool)
         rows, places = np.arange(len(first)), self._places(first)
         while len(rows):
@@ -80,7 +81,7 @@ class IdTable:
         """
         first, second = _marked(hashes)
         if len(first) == 1:
-            return np.array([self._add_one(int(first[0]), int(second[0]))])
+            return np.array([self.add_one(int(first[0]), int(second[0]))])
         order = np.sort(first)
         if not (order[1:] == order[:-1]).any():
             return self._add(first, second)
@@ -91,8 +92,13 @@ class IdTable:
         new[rows] = self._add(first[rows], second[rows])
         return new
 
-    def _add_one(self, first: int, second: int) -> bool:
+    def has_one(self, first: int, second: int) -> bool:
+        """Return whether a hash is in the table."""
+        return self._find(max(first, 1), second)[0]
+
+    def add_one(self, first: int, second: int) -> bool:
         """Add one hash; return whether it was new."""
+        first = max(first, 1)
         if self._taken + 1 > len(self._slots) * _FULLEST:
             self._grow(1)
         there, place = self._find(first, second)
@@ -185,6 +191,8 @@ def _onward(
 
 _ALL = -(1 << 63)
 _WORD = 8
+#: A segment of one id, under a key.
+_ONE_ID = struct.Struct("<qqqQQ")
 
 
 class DeduplicateShard:
@@ -260,6 +268,22 @@ class DeduplicateShard:
         start = self._starts[-1]
         delta = Delta(self._segment(start, [hashes]), newest=start)
         return Effects(rows=[batch] if batch.num_rows else [], deltas=[delta])
+
+    def has(self, words: tuple[int, int]) -> bool:
+        """Return whether the id of a hash was seen before."""
+        return any(generation.has_one(*words) for generation in self._seen)
+
+    def take_new(self, time: int, words: tuple[int, int]) -> Delta:
+        """Do what `take` does for one transaction whose id is new.
+
+        Args:
+          time: its event time, microseconds.
+          words: both words of the hash of its id, of a key.
+        """
+        self._begin_in_time(np.array([time], dtype=np.int64))
+        start = self._starts[-1]
+        self._seen[-1].add_one(*words)
+        return Delta(_ONE_ID.pack(start, ~1, self._hash.fingerprint, *words), newest=start)
 
     def known(self, transactions: pa.RecordBatch) -> Mask:
         """Return which ids were seen before; bool[n]."""

@@ -154,10 +154,25 @@ class RuleShareShard:
         """Return scored rows; decide rows of muted rules again."""
         if not batch.num_rows:
             return Effects()
-        times = event_micros(batch)
+        holds = self._holds(batch)
+        silenced, muted, delta = self.count(event_micros(batch), holds)
+        decided = self._decided_anew(batch, holds, silenced)
+        return Effects(rows=[with_muted(decided, muted)], deltas=[delta])
+
+    def count(
+        self, times: npt.NDArray[np.int64], holds: _Holds
+    ) -> tuple[_Holds, list[MutedRule], Delta]:
+        """Count n > 0 rows.
+
+        Args:
+          times: int64[n], event times, microseconds.
+          holds: bool[rules, n]: which rules fired.
+
+        Returns:
+          bool[rules, n]: for which rows each rule is muted; the newly muted rules; the new state.
+        """
         counted_at = np.maximum(times, self._clock.along(times) - self._remembered)
         starts = counted_at // self._window * self._window
-        holds = self._holds(batch)
         silenced = np.zeros_like(holds)
         muted: list[MutedRule] = []
         added = _Counts(self._clock.at, {}, self._clock.state)
@@ -168,9 +183,7 @@ class RuleShareShard:
                 silenced[rule, rows[first:]] = True
             self._windows.setdefault(start, _Window()).add(more)
         self._forget()
-        delta = Delta(msgspec.msgpack.encode(added), newest=max(added.windows))
-        decided = self._decided_anew(batch, holds, silenced)
-        return Effects(rows=[with_muted(decided, muted)], deltas=[delta])
+        return silenced, muted, Delta(msgspec.msgpack.encode(added), newest=max(added.windows))
 
     def tick(self, now: float) -> Effects:
         return Effects()

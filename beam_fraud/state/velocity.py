@@ -119,6 +119,28 @@ class VelocityShard:
         deltas = [self._delta(delta)] if len(keyed.rows) else ()
         return spread(keyed, self._definitions, features), Effects(deltas=deltas)
 
+    @property
+    def of_values(self) -> bool:
+        """Whether `observe_one` is there for these definitions."""
+        return self._hash.keyed and self._state.of_values
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Columns of the key."""
+        return self._key
+
+    def observe_one(self, key: int, time: int, amount: int) -> tuple[dict[str, float], Delta]:
+        """Add one transaction, which is no known fraud; return its features and the delta.
+
+        Args:
+          key: hash of its key (`IdHash.of_one_together`).
+          time: its event time, microseconds.
+          amount: units of `fixed_point`.
+        """
+        features = self._state.update_one(key, time, amount)
+        data = StateDelta.bytes_of_row(key, time, amount, self._hash.fingerprint)
+        return features, Delta(data, newest=time)
+
     def peek(self, transaction: pa.RecordBatch) -> dict[str, Feature]:
         """Return the features that one transaction would have now, without adding it."""
         keyed = keyed_rows(transaction, self._definitions, self._hash)

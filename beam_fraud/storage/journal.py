@@ -117,7 +117,8 @@ class JournaledCheckpoint:
     ) -> None:
         """Add deltas (data and newest event time) to a shard, or replace all."""
         self._pending.append(_Change(step, shard, replaces, list(deltas)))
-        self._versions[step, shard] = self.version(step, shard) + 1
+        place = step, shard
+        self._versions[place] = self._versions.get(place, 0) + 1
 
     def to_merge(self, step: str, shard: int) -> list[tuple[int, list[bytes]]]:
         """Return nothing: folds merge."""
@@ -164,8 +165,7 @@ class JournaledCheckpoint:
             else:
                 record = _ENCODER.encode(_Record(self._pending, dict(positions)))
                 written = len(record)
-                self.base.keep(_JOURNAL, 0, [(record, FOREVER)])
-                self.base.commit({})
+                self.base.append(_JOURNAL, 0, (record, FOREVER))
         except FraudError:
             self.base.roll_back()
             raise

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import beam_fraud as bf
 from beam_fraud.schema.stages import SCORED
-from beam_fraud.serve.answers import Answered, answers_json
+from beam_fraud.serve.answers import Answered, AnsweredRows, answers_json
 from beam_fraud.serve.archive import find_answers
 from beam_fraud.serve.engine import TIMEOUT, Engine, marked
 from beam_fraud.serve.freshness import STALE
@@ -67,6 +67,18 @@ def test_rows_one_by_one_are_those_of_score(
     engine.state.close(1.0)
     archived = pq.read_table(running.scores).select(SCORED.names).cast(SCORED)
     assert archived.equals(expected)
+
+
+def test_values_have_the_text_of_columns(running: Running, served: Served) -> None:
+    engine, flagged = running.engine(), 0
+    for start in range(0, len(served.records), 3):
+        answers = engine.record(served.records[start : start + 3]).answered
+        engine.state.commit()
+        assert isinstance(answers.given, AnsweredRows)
+        assert answers.given.json() == answers_json(answers.rows)
+        flagged += sum(answers.rows.column("flagged").to_pylist())
+    assert flagged
+    engine.state.close(1.0)
 
 
 def test_a_withheld_row_changes_later_features(running: Running, served: Served) -> None:

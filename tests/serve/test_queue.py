@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call, Overloaded, Unready
@@ -167,10 +168,11 @@ def test_a_queue_that_is_full_sheds(running: Running, served: Served) -> None:
 
 def test_a_full_disk_is_marked_and_made_up_for(running: Running, served: Served) -> None:
     async def use(queue: PredictionQueue, engine: Engine) -> None:
-        def full(self: LocalCheckpoint, positions: object) -> None:
+        def full(self: LocalCheckpoint, *changes: object) -> None:
             raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
 
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LocalCheckpoint, "append", full)
             patch.setattr(LocalCheckpoint, "commit", full)
             marked = answer(await queue.predict(Call(served.records[:1])))
             assert marked["degraded"] == "not_stored"
@@ -189,7 +191,8 @@ def test_a_failure_costs_its_calls_alone(running: Running, served: Served) -> No
             raise ZeroDivisionError
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ServerState, "observe", fails)
+            for way in ("observe", "take_new"):
+                patch.setattr(ServerState, way, fails)
             failed = answer(await queue.predict(Call(served.records[:1])))
             assert failed["degraded"] == "failed"
             assert failed["decision"] in ("approve", "review")
@@ -222,7 +225,7 @@ def test_a_failure_after_the_commit_costs_its_calls_alone(running: Running, serv
             raise ZeroDivisionError
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("beam_fraud.serve.queue.answers_json", fails)
+            patch.setattr(Answered, "with_encoded", fails)
             with pytest.raises(ZeroDivisionError):
                 await asyncio.wait_for(queue.predict(Call(served.records[:1])), 20)
         again = answer(await asyncio.wait_for(queue.predict(Call(served.records[:1])), 20))

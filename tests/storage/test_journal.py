@@ -81,10 +81,11 @@ def test_a_commit_that_failed_is_part_of_the_next(
     checkpoint.keep("ids", 0, [(b"a", 1)])
     checkpoint.commit({"t:0": "1"})
 
-    def full(self: LocalCheckpoint, positions: object) -> None:
+    def full(self: LocalCheckpoint, *changes: object) -> None:
         raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
 
     with monkeypatch.context() as patch:
+        patch.setattr(LocalCheckpoint, "append", full)
         patch.setattr(LocalCheckpoint, "commit", full)
         for fold in (False, True):
             checkpoint.keep("ids", 0, [(b"b", 2)])

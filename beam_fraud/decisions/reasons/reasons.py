@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -96,6 +99,13 @@ class Reasons:
         column = pa.ListArray.from_arrays(pa.array(ends), reasons, type=_LISTED, mask=mask)
         place = scored.schema.get_field_index("reasons")
         return scored.set_column(place, scored.schema.field(place), column)
+
+    def of_rows(self, block: Floats) -> list[list[dict[str, Any]]]:
+        """Return the reasons of a few flagged rows, of the model's input, float64[n, features]."""
+        reasons, counts = self._reasons(block)
+        ends = np.cumsum(counts).tolist()
+        listed = reasons.to_pylist()
+        return [listed[start:end] for start, end in pairwise([0, *ends])]
 
     def _reasons(self, block: Floats) -> tuple[pa.StructArray, np.ndarray]:
         """Return the reasons of all rows, concatenated, and the number per row."""

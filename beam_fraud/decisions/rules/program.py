@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any as Anything
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,13 @@ from beam_fraud.decisions.rules.condition import (
 )
 from beam_fraud.decisions.rules.rule import Fired, RuleSet
 from beam_fraud.features.hashing import IdHash
-from beam_fraud.features.matrix import FeatureSet, numeric_feature
+from beam_fraud.features.matrix import (
+    FeatureSet,
+    NumberOf,
+    Values,
+    number_of,
+    numeric_feature,
+)
 
 #: Codes of an unknown and of a missing text: both index from the end.
 UNKNOWN, ABSENT = -1, -2
@@ -112,13 +119,65 @@ _COMPARE: dict[str, Callable[[Anything, Anything], Anything]] = {
 }
 
 
+class _Batch(Protocol):
+    """Input of the steps: n transactions."""
+
+    @property
+    def block(self) -> npt.NDArray[np.float64]:
+        """The model's input, float64[n, features]."""
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """float64[n]."""
+
+    def __len__(self) -> int:
+        """Return n."""
+
+    def number(self, name: str) -> npt.NDArray[np.float64]:
+        """Return a column or feature, float64[n]."""
+
+    def text(self, name: str) -> pa.StringArray:
+        """Return a column of texts, string[n]."""
+
+
 @dataclass(frozen=True)
-class _Batch:
-    """Input of the steps."""
+class _Columns:
+    """Rows of `Schema.transactions`, with velocity features."""
 
     transactions: pa.RecordBatch
+    features: FeatureSet
     block: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.transactions)
+
+    def number(self, name: str) -> npt.NDArray[np.float64]:
+        return numeric_feature(self.transactions, name, self.features)
+
+    def text(self, name: str) -> pa.StringArray:
+        return self.transactions.column(name)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Transactions as values, and the velocity features of each."""
+
+    rows: Sequence[Values]
+    computed: Sequence[Mapping[str, float]]
+    numbers: Callable[[str], NumberOf]
+    block: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def number(self, name: str) -> npt.NDArray[np.float64]:
+        number = self.numbers(name)
+        return np.array([number(*pair) for pair in zip(self.rows, self.computed, strict=True)])
+
+    def text(self, name: str) -> pa.StringArray:
+        return pa.array([row[name] for row in self.rows], pa.string())
 
 
 #: Type: compute the next value from those of earlier steps and the batch.
@@ -136,6 +195,7 @@ class Program:
     def __init__(self, rules: RuleSet, features: FeatureSet) -> None:
         self._rules = rules.rules
         self._features = features
+        self._numbers = dict[str, NumberOf]()
         self._steps: list[_Step] = []
         self._slots: dict[object, int] = {}
         self._texts = _text_codes(rule.condition for rule in self._rules)
@@ -154,11 +214,29 @@ class Program:
           block: float64[n, features], the model's input.
           scores: float64[n].
         """
-        batch, values = _Batch(transactions, block, scores), list[Anything]()
+        return self._fired(_Columns(transactions, self._features, block, scores))
+
+    def fired_of_rows(
+        self,
+        rows: Sequence[Values],
+        computed: Sequence[Mapping[str, float]],
+        block: npt.NDArray[np.float64],
+        scores: npt.NDArray[np.float64],
+    ) -> Fired:
+        """Return the same for n transactions that are values, with velocity features of each."""
+        return self._fired(_Rows(rows, computed, self._number_of, block, scores))
+
+    def _number_of(self, name: str) -> NumberOf:
+        if name not in self._numbers:
+            self._numbers[name] = number_of(name, self._features)
+        return self._numbers[name]
+
+    def _fired(self, batch: _Batch) -> Fired:
+        values = list[Anything]()
         with np.errstate(all="ignore"):
             for step in self._steps:
                 values.append(step(values, batch))
-        holds = np.empty((len(self._rules), len(transactions)), dtype=bool)
+        holds = np.empty((len(self._rules), len(batch)), dtype=bool)
         for row, slot in enumerate(self._results):
             holds[row] = values[slot]
         return Fired(self._rules, holds)
@@ -178,7 +256,7 @@ class Program:
             case Column(name, "number"):
                 return self._numeric(name)
             case Column(name):
-                return lambda values, batch: batch.transactions.column(name)
+                return lambda values, batch: batch.text(name)
             case Arithmetic(symbol, left, right):
                 one, other = self._slot(left), self._slot(right)
                 if symbol == "/":
@@ -210,12 +288,12 @@ class Program:
     def _numeric(self, name: str) -> _Step:
         if name == "score":
             return lambda values, batch: batch.scores
-        names, features = self._features.names, self._features
+        names = self._features.names
         if name in ("is_weekend", "is_night") and name in names:
             # Computed already; all others are plain columns.
             place = names.index(name)
             return lambda values, batch: np.ascontiguousarray(batch.block[:, place])
-        return lambda values, batch: numeric_feature(batch.transactions, name, features)
+        return lambda values, batch: batch.number(name)
 
     def _compare(self, part: Compare) -> _Step:
         match part.left, part.right:

@@ -48,6 +48,11 @@ def to_units(amounts: npt.NDArray[np.float64]) -> Units:
     return np.rint(amounts * UNITS).astype(np.int64)
 
 
+def unit_of(amount: float) -> int:
+    """Return what `to_units` does for one amount, which is not too large."""
+    return round(amount * UNITS)
+
+
 def squares(units: Units) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Return exact squares in two limbs, `high * 2**40 + low` with `low < 2**40`.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,21 @@ import pandas as pd
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from beam_fraud.decisions.decision import decide
+from beam_fraud.decisions.decision import decide, decided_rows
 from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.program import Program
-from beam_fraud.decisions.rules.rule import RuleSet
+from beam_fraud.decisions.rules.rule import Fired, RuleSet
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.features.matrix import FeatureSet, feature_matrix, feature_table, table_schema
+from beam_fraud.features.matrix import (
+    FeatureSet,
+    RowFeatures,
+    Values,
+    feature_matrix,
+    feature_table,
+    table_schema,
+)
 from beam_fraud.features.velocity.columns import with_columns
 from beam_fraud.models.bundle import Bundle, shared_model
 from beam_fraud.models.predict import predict_scores
@@ -44,6 +51,17 @@ Block = npt.NDArray[np.float64]
 
 #: Type: the probabilities of fraud, float64[n], of a block of features, float64[n, features].
 Predict = Callable[[Block], Block]
+
+
+class ScoredRows(NamedTuple):
+    """The scores of n transactions that are values."""
+
+    #: float64[n, features], the model's input.
+    block: Block
+    #: float64[n].
+    scores: Block
+    #: The rules that hold; None without rules.
+    fired: Fired | None
 
 
 class Scorer:
@@ -75,6 +93,7 @@ class Scorer:
         self._bundle = bundle
         self._features = features
         self._predict = predict or partial(predict_scores, shared_model(bundle))
+        self._row_features = RowFeatures(features)
         self._program = None if rules is None else Program(rules, features)
         self._ruled = () if rules is None else tuple(rules.columns)
         self._reasons = Reasons.of(bundle, reasons) if reasons else None
@@ -108,6 +127,30 @@ class Scorer:
             fired = self._program.fired(transactions, block, scores)
         bundle = self._bundle
         return decide(transactions, scores, bundle.thresholds, bundle.model_id, fired), block
+
+    def score_rows(
+        self, rows: Sequence[Values], computed: Sequence[Mapping[str, float]]
+    ) -> ScoredRows:
+        """Score a few transactions that are values, with the results of `decide`.
+
+        Args:
+          rows: n transactions, by the columns of `Schema.transactions`.
+          computed: the velocity features of each.
+        """
+        block = self._row_features.matrix(rows, computed)
+        scores = self._predict(block)
+        fired = None
+        if self._program is not None:
+            fired = self._program.fired_of_rows(rows, computed, block, scores)
+        return ScoredRows(block, scores, fired)
+
+    def decide_rows(self, scored: ScoredRows) -> list[tuple[str, list[str]]]:
+        """Return decision and names of rules of each row."""
+        return decided_rows(scored.scores, self._bundle.thresholds, scored.fired)
+
+    def explain_rows(self, block: Block) -> list[list[dict[str, Any]]] | None:
+        """Return the reasons of flagged rows, of the model's input; None without reasons."""
+        return None if self._reasons is None else self._reasons.of_rows(block)
 
     def explain(self, decided: pa.RecordBatch, block: Block) -> pa.RecordBatch:
         """Add the reasons of flagged rows to the results of `decide`."""

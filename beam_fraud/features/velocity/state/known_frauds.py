@@ -90,6 +90,12 @@ class FraudIndex:
                 count[rows] -= np.bincount(unseen, minlength=len(rows))
         return counts
 
+    def has(self, key: int) -> bool:
+        """Return whether a key has frauds."""
+        wanted = np.uint64(key)
+        place = int(self.keys.searchsorted(wanted))
+        return place < len(self.keys) and bool(self.keys[place] == wanted)
+
     def _not_yet_visible(self, slots: Integers, times: Integers) -> tuple[Integers, Integers]:
         """Return the frauds of the rows' keys that are not visible at the rows' times.
 
@@ -198,10 +204,22 @@ class KnownFrauds:
         Returns:
           int64[n] per window.
         """
-        if self._index is None or times.max() >= self._due:
+        return self._index_at(int(times.max())).counts(keys, times, windows)
+
+    def counts_of(self, key: int, time: int, windows: Sequence[tuple[int, int]]) -> list[int]:
+        """Return the same for one transaction."""
+        index = self._index_at(time)
+        if not index.has(key):
+            return [0] * len(windows)
+        keys, times = np.array([key], dtype=np.uint64), np.array([time], dtype=np.int64)
+        return [int(count[0]) for count in index.counts(keys, times, windows)]
+
+    def _index_at(self, latest: int) -> FraudIndex:
+        """Return the index for transactions up to a time."""
+        if self._index is None or latest >= self._due:
             self._settle()
             self._index, self._due = FraudIndex.of(self._frauds, self._delay), _FAR
-        return self._index.counts(keys, times, windows)
+        return self._index
 
     def _settle(self) -> None:
         """Merge the new labels into the frauds."""

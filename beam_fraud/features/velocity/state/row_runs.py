@@ -157,6 +157,8 @@ class RowRuns:
         self._bits = (reach + self._step).bit_length()
         self._slots = KeySlots()
         self._runs: list[RowRun] = []
+        #: Load of the runs; None after a change of them.
+        self._load: Load | None = None
         #: Rows after the frame.
         self.ahead = RowsAhead(plan)
 
@@ -175,7 +177,13 @@ class RowRuns:
     @property
     def load(self) -> Load:
         """Upper bounds of sums of all amounts."""
-        return sum((run.load for run in self._runs), self.ahead.load)
+        return self._loads() + self.ahead.load
+
+    def _loads(self) -> Load:
+        """Return the load of the runs."""
+        if self._load is None:
+            self._load = sum((run.load for run in self._runs), Load())
+        return self._load
 
     @property
     def origin(self) -> int:
@@ -208,7 +216,7 @@ class RowRuns:
             frame.origin <= time < frame.end
             and self.clock.stands(waiting + 1)
             and not len(self.ahead)
-            and (self.load + load).fits
+            and (self._loads() + load).fits
         )
 
     def slot(self, key: int) -> int | None:
@@ -282,6 +290,7 @@ class RowRuns:
         if not len(run):
             return False
         self._runs.append(run)
+        self._load = None
         joined = False
         while len(self._runs) > 1 and len(self._runs[-2]) <= _GROWTH * len(self._runs[-1]):
             self._join()
@@ -303,11 +312,13 @@ class RowRuns:
         return Frame(origin, self._bits)
 
     def _join(self) -> None:
+        self._load = None
         newer, older = self._runs.pop(), self._runs.pop()
         self._runs.append(merged(older, newer, self.origin, self._plan))
 
     def _drop(self) -> None:
         """Drop rows of the only run that no window reaches, then keys without rows."""
+        self._load = None
         since = (run.since(self.origin, self._plan) for run in self._runs)
         self._runs = [run for run in since if len(run)]
         used = np.zeros(self._slots.count, dtype=bool)

@@ -8,6 +8,7 @@ that came this way wait in a list until they are worth a run of their own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import add
 
 import numpy as np
 
@@ -77,8 +78,8 @@ class SingleScan:
         self._plan = plan
         self._time = time
         self._moments = [time - age for age in plan.place]
-        self._counts = np.zeros(len(self._moments), dtype=np.int64)
-        self._amounts = np.zeros(len(self._moments), dtype=np.int64)
+        self._counts = [0] * len(self._moments)
+        self._amounts = [0] * len(self._moments)
         self._last = dict.fromkeys(plan.last, -1)
         #: Origin to the needles of a frame that begins there.
         self._needles: dict[int, np.ndarray] = {}
@@ -90,12 +91,13 @@ class SingleScan:
             if latest < run.first:
                 continue
             frame = run.keyed.frame
-            positions = run.keyed.numbers.searchsorted(self._needles_in(frame, slot), "right")
-            self._counts += positions
+            found = run.keyed.numbers.searchsorted(self._needles_in(frame, slot), "right")
+            positions = found.tolist()
+            self._counts = list(map(add, self._counts, positions))
             if run.prefix is not None:
-                self._amounts += run.prefix[positions]
+                self._amounts = list(map(add, self._amounts, run.prefix[found].tolist()))
             for horizon, last in self._last.items():
-                before = int(positions[place[0]])
+                before = positions[place[0]]
                 if before > positions[place[horizon]]:
                     self._last[horizon] = max(last, run.keyed.time(before - 1))
 
@@ -122,7 +124,7 @@ class SingleScan:
           amount: the row's, units.
           frauds: known frauds in each window of each definition; empty for one without.
         """
-        counts, amounts = self._counts.tolist(), self._amounts.tolist()
+        counts, amounts = self._counts, self._amounts
         place, features = self._plan.place, dict[str, float]()
         for plan, known in zip(self._plan.specs, frauds, strict=True):
             for window, (start, end) in enumerate(plan.windows):

@@ -22,6 +22,8 @@ _HEADER = struct.Struct("<BBqqq")
 #: fingerprint and hashes of the currencies.
 _UNKEYED, _KEYED, _CURRENCIES = 1, 2, 3
 _FINGERPRINT = struct.Struct("<q")
+#: A delta of one row: header, fingerprint, key, time and amount.
+_ONE_ROW = struct.Struct("<BBqqqqQqq")
 _NO_HASHES = np.zeros(0, dtype=np.uint64)
 _NOTHING = np.zeros(0, dtype=np.int64)
 
@@ -95,6 +97,18 @@ class StateDelta:
         if version != _UNKEYED:
             header += _FINGERPRINT.pack(fingerprint)
         return b"".join((header, *(np.ascontiguousarray(column).data for column in columns)))
+
+    @staticmethod
+    def bytes_of_row(key: int, time: int, amount: int, fingerprint: int) -> bytes:
+        """Return `to_bytes` of a delta of one row without merchant and currency.
+
+        Args:
+          key: hash of the key.
+          time: event time, microseconds.
+          amount: units of `fixed_point`.
+          fingerprint: fingerprint of the id hash, not 0.
+        """
+        return _ONE_ROW.pack(_KEYED, False, 1, 0, 0, fingerprint, key, time, amount)
 
     @classmethod
     def from_bytes(cls, data: bytes, fingerprint: int) -> StateDelta:

@@ -155,9 +155,10 @@ class KeyWindows:
                 self.label(frauds)
             return {name: np.zeros(0) for spec in self.specs for name in spec.names}
         if len(rows) == 1 and not (frauds is not None and len(frauds)):
-            single = self._update_single(rows, keep=keep)
+            values = int(rows.key[0]), int(rows.time[0]), int(rows.amount[0])
+            single = self._update_single(*values, keep=keep)
             if single is not None:
-                return single
+                return {name: np.array([feature]) for name, feature in single.items()}
         self._settle()
         if not self._runs.fits(rows):
             return self._halves(rows, frauds, len(rows) // 2)
@@ -242,10 +243,27 @@ class KeyWindows:
         self._runs.expire()
         self._forget()
 
-    def _update_single(self, rows: KeyRows, *, keep: bool) -> dict[str, Feature] | None:
+    def update_one(self, key: int, time: int, amount: int) -> dict[str, float]:
+        """Return the features of one row, as `update` does, and add it.
+
+        Args:
+          key: hash of the key.
+          time: event time, microseconds.
+          amount: units of `fixed_point`.
+        """
+        features = self._update_single(key, time, amount, keep=True)
+        if features is not None:
+            return features
+        rows = KeyRows(
+            np.array([key], dtype=np.uint64), np.array([time]), np.array([amount], dtype=np.int64)
+        )
+        return {name: float(feature[0]) for name, feature in self.update(rows).items()}
+
+    def _update_single(
+        self, key: int, time: int, amount: int, *, keep: bool
+    ) -> dict[str, float] | None:
         """Add one row; None if it needs the general way."""
         runs, single = self._runs, self._single
-        key, time, amount = int(rows.key[0]), int(rows.time[0]), int(rows.amount[0])
         load = single.load + load_of(amount)
         if not (self._alone and len(single) < MOST and runs.takes(time, len(single), load)):
             return None
@@ -257,15 +275,14 @@ class KeyWindows:
         scan.add_before(at for at, _ in before)
         scan.add([*before, (time, amount)])
         frauds = [
-            [int(known[0]) for known in self._frauds.counts(rows.key, rows.time, plan.windows)]
+            self._frauds.counts_of(key, time, plan.windows)
             if plan.spec.needs_labels and self._frauds is not None
             else ()
             for plan in self._plan.specs
         ]
         if keep:
             single.add(key, time, amount)
-        features = scan.features(amount, frauds)
-        return {name: np.array([feature]) for name, feature in features.items()}
+        return scan.features(amount, frauds)
 
     def _settle(self) -> None:
         """Put the rows that arrived one by one into a run."""
@@ -396,6 +413,28 @@ class VelocityState:
             return features
         features |= self._by_currency.update(rows.by_currency(), keep=keep)
         return {name: features[name] for spec in self.specs for name in spec.names}
+
+    @property
+    def of_values(self) -> bool:
+        """Whether a row consists of key, time and amount alone."""
+        return self._by_currency is None and not any(spec.needs_merchants for spec in self.specs)
+
+    def update_one(self, key: int, time: int, amount: int) -> dict[str, float]:
+        """Add one row where it is `of_values`, and return its features.
+
+        Args:
+          key: hash of the key.
+          time: event time, microseconds.
+          amount: units of `fixed_point`.
+
+        Returns:
+          All features by name, in the order of the definitions.
+
+        Raises:
+          FraudError: there are too many keys, or a window holds more rows than sums are exact for.
+        """
+        assert self._by_key is not None
+        return self._by_key.update_one(key, time, amount)
 
     def add(self, rows: KeyRows, frauds: Frauds | None = None) -> None:
         """Add rows in any order without features, for example from an archive.

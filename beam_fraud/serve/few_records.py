@@ -1,0 +1,124 @@
+"""Answer a few plain records as values.
+
+Columns of few rows cost more than all that is computed from them: each of some eighty calls of
+Arrow takes microseconds, whether for one row or for a thousand. The results are those of the
+columns, in every bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from beam_fraud.decisions.decision import APPROVE
+from beam_fraud.decisions.rules.rule import Fired
+from beam_fraud.features.matrix import Values
+from beam_fraud.models.predict import use_one_thread
+from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_IN, ROWS_SCORED, RULES_MUTED
+from beam_fraud.pipeline.frames.scoring import ScoredRows, Scorer
+from beam_fraud.records.plain_records import PlainRecords
+from beam_fraud.serve.answers import ANSWERED, AnsweredRows
+from beam_fraud.serve.state import Count, ServerState
+from beam_fraud.state.rule_share import MutedRule
+
+#: Records up to which values are faster than columns.
+FEW = 8
+#: Columns of an answer that are the transaction's.
+_OWN = ANSWERED.names[:5]
+
+
+class FewRecords:
+    """Records plain records of new transactions in a state that is `of_values`.
+
+    Args:
+      plain: reads them.
+      state: the state.
+      scorer: model, rules and reasons.
+      count: adds to a counter.
+      muted: notified of muted rules.
+    """
+
+    def __init__(
+        self,
+        plain: PlainRecords,
+        state: ServerState,
+        scorer: Scorer,
+        count: Count,
+        muted: Callable[[Sequence[MutedRule]], None],
+    ) -> None:
+        self._plain = plain
+        self._state = state
+        self._scorer = scorer
+        self._count = count
+        self._muted = muted
+
+    def record(
+        self, records: Sequence[bytes], latest: int, degraded: str | None
+    ) -> AnsweredRows | None:
+        """Answer records and take them into the state, which the caller commits.
+
+        Args:
+          records: n JSON objects.
+          latest: event time from which a row is too far ahead, microseconds.
+          degraded: why windows cannot be used, or None.
+
+        Returns:
+          The answers; None, with no change of the state, if a record is not plain, labelled as a
+          fraud or no new transaction.
+        """
+        rows = list[Values]()
+        for record in records:
+            row = self._plain.values(record, latest)
+            # A known fraud is one of the windows' labels.
+            if row is None or row.get("label") == 1:
+                return None
+            rows.append(row)
+        computed = self._state.take_new(rows)
+        if computed is None:
+            return None
+        self._state.numbers(len(rows))
+        use_one_thread()
+        if degraded is not None:
+            computed = [dict.fromkeys(features, math.nan) for features in computed]
+        answered = self._answered(rows, self._scorer.score_rows(rows, computed), degraded)
+        self._state.answer(answered)
+        return answered
+
+    def _answered(
+        self, rows: Sequence[Values], scored: ScoredRows, degraded: str | None
+    ) -> AnsweredRows:
+        decided = self._scorer.decide_rows(self._limited(rows, scored))
+        flagged = [place for place, (decision, _) in enumerate(decided) if decision != APPROVE]
+        reasons = dict[int, list[dict[str, Any]]]()
+        if flagged and (explained := self._scorer.explain_rows(scored.block[flagged])) is not None:
+            reasons = dict(zip(flagged, explained, strict=True))
+        self._count(ROWS_IN, len(rows))
+        self._count(ROWS_SCORED, len(rows))
+        self._count(ROWS_FLAGGED, len(flagged))
+        now, scores, model = time.time_ns() // 1_000, scored.scores.tolist(), self._scorer.model_id
+        return AnsweredRows(
+            [
+                [
+                    *(row[name] for name in _OWN),
+                    *(score, decision != APPROVE, decision, names, reasons.get(place)),
+                    *(model, now, degraded),
+                ]
+                for place, (row, score, (decision, names)) in enumerate(
+                    zip(rows, scores, decided, strict=True)
+                )
+            ]
+        )
+
+    def _limited(self, rows: Sequence[Values], scored: ScoredRows) -> ScoredRows:
+        """Return the scored rows without muted rules."""
+        if scored.fired is None:
+            return scored
+        silenced, muted = self._state.mute([row["event_time"] for row in rows], scored.fired)
+        if muted:
+            self._count(RULES_MUTED, len(muted))
+            self._muted(muted)
+        if not silenced.any():
+            return scored
+        return scored._replace(fired=Fired(scored.fired.rules, scored.fired.holds & ~silenced))
