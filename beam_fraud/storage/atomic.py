@@ -171,6 +171,16 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_data(descriptor: int) -> None:
+    """Flush the data of an open file that has its size already.
+
+    Raises:
+      OSError: the disk does not take them.
+    """
+    # Not everywhere is there a call that spares the times of the file.
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
 def append_lines(descriptor: int, lines: bytes) -> None:
     """Append lines to a file, all or none, and flush them to the disk.
 

@@ -33,8 +33,6 @@ FOREVER = (1 << 63) - 1
 _TOPIC = "id of topic "
 #: Open checkpoints of this process: the steps of a graph share one transaction.
 _open: dict[Path, LocalCheckpoint] = {}
-#: Adds a delta: step, shard, newest time, data.
-_INSERT = "INSERT INTO deltas (step, shard, level, newest, data) VALUES (?, ?, 0, ?, ?)"
 
 
 class LocalCheckpoint:
@@ -214,30 +212,10 @@ class LocalCheckpoint:
             if replaces:
                 self._execute("DELETE FROM deltas WHERE step = ? AND shard = ?", (step, shard))
             self._connection.executemany(
-                _INSERT,
+                "INSERT INTO deltas (step, shard, level, newest, data) VALUES (?, ?, 0, ?, ?)",
                 [(step, shard, newest, data) for data, newest in deltas],
             )
         self._versions[step, shard] = self.version(step, shard) + 1
-
-    def append(self, step: str, shard: int, delta: tuple[bytes, int]) -> None:
-        """Add a delta to a shard and commit it, without a change since the last commit.
-
-        What `keep` and `commit` do, by one statement.
-
-        Raises:
-          FraudError: the file cannot be written; every later call raises it again.
-        """
-        self.refuse_failed()
-        assert not self._connection.in_transaction
-        data, newest = delta
-        try:
-            with self._one_line_errors():
-                self._execute(_INSERT, (step, shard, newest, data))
-        except FraudError as error:
-            self._failure = error
-            raise
-        self._versions[step, shard] = self.version(step, shard) + 1
-        self.rows = rows_counted()
 
     def to_merge(self, step: str, shard: int) -> list[tuple[int, list[bytes]]]:
         """Return levels of a shard with enough small deltas to merge, with those deltas."""

@@ -11,9 +11,10 @@ import msgspec
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
+from beam_fraud.storage.journal_file import JournalFile
 
-#: Step of the journal's records in the checkpoint file.
-_JOURNAL = "journal"
+#: Name of the number of folds among the positions.
+_GENERATION = "journal"
 #: Records that are worth a fold while there is nothing else to do.
 _WORTH_RECORDS = 64
 #: Records after which the journal is folded into the state of the shards, and their age in seconds.
@@ -55,12 +56,12 @@ _DECODER = msgspec.msgpack.Decoder(_Record)
 
 
 class JournaledCheckpoint:
-    """A `LocalCheckpoint` whose commits cost one row, however many shards changed.
+    """A `LocalCheckpoint` whose commits cost one record, however many shards changed.
 
-    A commit appends the changes since the last one to a journal, as one record. Now and then the
-    journal is folded: the deltas of each shard are merged to one and added to its state, in the
-    transaction that empties the journal. After a commit that failed, the changes stay in memory and
-    are part of the next one.
+    A commit appends the changes since the last one to a journal, a file beside the checkpoint's.
+    Now and then the journal is folded: the deltas of each shard are merged to one and added to its
+    state, in the transaction that begins the next generation of the journal. After a commit that
+    failed, the changes stay in memory and are part of the next one.
 
     A fold needs the shards that wrote to the journal (`open`).
 
@@ -75,13 +76,17 @@ class JournaledCheckpoint:
           FraudError: it cannot be used, or its journal is damaged.
         """
         self.base = LocalCheckpoint(path, flushed=True)
+        self._file = JournalFile(path.with_suffix(".journal"))
         #: Return the open shards of steps that write to the journal.
         self.open: dict[tuple[str, int], Callable[[], Merging]] = {}
-        records = [self._decoded(record) for record in self.base.deltas(_JOURNAL, 0)]
-        #: The changes of each committed record.
-        self._records = [record.changes for record in records]
         #: The committed positions of sources.
         self.positions = self.base.positions()
+        #: Generation of the journal's records, one more with each fold.
+        self._generation = int(self.positions.pop(_GENERATION, "1"))
+        self._file.begin(self._generation)
+        records = [self._decoded(record) for record in self._file.read()]
+        #: The changes of each committed record.
+        self._records = [record.changes for record in records]
         for record in records:
             self.positions |= record.positions
         self._bytes = 0
@@ -96,7 +101,8 @@ class JournaledCheckpoint:
         return len(self._records)
 
     def close(self) -> None:
-        """Close the file; uncommitted changes are lost."""
+        """Close the files; uncommitted changes are lost."""
+        self._file.close()
         self.base.close()
 
     def deltas(self, step: str, shard: int) -> list[bytes]:
@@ -157,24 +163,13 @@ class JournaledCheckpoint:
         """
         if not self._pending and not positions and not (fold and self._records):
             return
-        written = 0
-        try:
-            if fold:
-                self._fold()
-                self.base.commit({**self.positions, **positions})
-            else:
-                record = _ENCODER.encode(_Record(self._pending, dict(positions)))
-                written = len(record)
-                self.base.append(_JOURNAL, 0, (record, FOREVER))
-        except FraudError:
-            self.base.roll_back()
-            raise
         if fold:
-            self._records, self._bytes = [], 0
-            self._folded = time.monotonic()
+            self._commit_folded(positions)
         else:
+            record = _ENCODER.encode(_Record(self._pending, dict(positions)))
+            self._file.append(record)
             self._records.append(self._pending)
-            self._bytes += written
+            self._bytes += len(record)
         self.positions |= positions
         self._pending = []
 
@@ -186,6 +181,20 @@ class JournaledCheckpoint:
 
     def _changes(self) -> list[_Change]:
         return [change for record in (*self._records, self._pending) for change in record]
+
+    def _commit_folded(self, positions: Mapping[str, str]) -> None:
+        """Add the changes to the state of the shards, and begin the journal again."""
+        generation = self._generation + 1
+        try:
+            self._fold()
+            self.base.commit({**self.positions, **positions, _GENERATION: str(generation)})
+        except FraudError:
+            self.base.roll_back()
+            raise
+        self._generation = generation
+        self._file.begin(generation)
+        self._records, self._bytes = [], 0
+        self._folded = time.monotonic()
 
     def _fold(self) -> None:
         changes: dict[tuple[str, int], list[_Change]] = {}
@@ -209,7 +218,6 @@ class JournaledCheckpoint:
                 self.base.drop(step, number, shard.needed_from)
                 for level, parts in self.base.to_merge(step, number):
                     self.base.merge(step, number, level, shard.merge(parts))
-        self.base.keep(_JOURNAL, 0, [], replaces=True)
 
     def _decoded(self, record: bytes) -> _Record:
         try:

@@ -20,6 +20,7 @@ from beam_fraud.serve.predictions import Call, Overloaded, Unready
 from beam_fraud.serve.queue import Block, Pace, PredictionQueue
 from beam_fraud.serve.state import ServerState
 from beam_fraud.storage.checkpoint import LocalCheckpoint
+from beam_fraud.storage.journal_file import JournalFile
 from tests.fn_runner import until
 from tests.serve.conftest import Served
 from tests.serve.running import Running
@@ -172,7 +173,7 @@ def test_a_full_disk_is_marked_and_made_up_for(running: Running, served: Served)
             raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(LocalCheckpoint, "append", full)
+            patch.setattr(JournalFile, "append", full)
             patch.setattr(LocalCheckpoint, "commit", full)
             marked = answer(await queue.predict(Call(served.records[:1])))
             assert marked["degraded"] == "not_stored"

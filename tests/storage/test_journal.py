@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
 from beam_fraud.storage.journal import JournaledCheckpoint
+from beam_fraud.storage.journal_file import JournalFile
 from tests.failing import fails
 
 
@@ -85,7 +86,7 @@ def test_a_commit_that_failed_is_part_of_the_next(
         raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalCheckpoint, "append", full)
+        patch.setattr(JournalFile, "append", full)
         patch.setattr(LocalCheckpoint, "commit", full)
         for fold in (False, True):
             checkpoint.keep("ids", 0, [(b"b", 2)])
@@ -110,10 +111,59 @@ def test_a_fold_merges_the_deltas_of_a_shard(tmp_path: Path) -> None:
     checkpoint.close()
 
 
-def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
-    checkpoint = opened(tmp_path / "state.db")
-    checkpoint.base.keep("journal", 0, [(b"rubbish", FOREVER)])
-    checkpoint.base.commit({})
+def journaled(path: Path) -> Path:
+    """Return the journal of a checkpoint with three commits of ten bytes."""
+    checkpoint = opened(path)
+    checkpoint.keep("ids", 0, [(b"0" * 10, FOREVER)])
+    checkpoint.commit({}, fold=True)
+    for digit in (b"1", b"2", b"3"):
+        checkpoint.keep("ids", 0, [(digit * 10, FOREVER)])
+        checkpoint.commit({})
     checkpoint.close()
-    with fails(Code.STATE_UNREADABLE, "state.db"):
-        opened(tmp_path / "state.db")
+    return path.with_suffix(".journal")
+
+
+def test_a_torn_last_append_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    journal = journaled(path)
+    data = journal.read_bytes()
+    end = data.index(b"3" * 10)
+    for torn in (data[:end], data[: end + 5], data[:end] + bytes(len(data) - end)):
+        journal.write_bytes(torn)
+        checkpoint = opened(path)
+        assert text(checkpoint, "ids") == b"0" * 10 + b"1" * 10 + b"2" * 10
+        checkpoint.close()
+    checkpoint = opened(path)
+    checkpoint.keep("ids", 0, [(b"4", FOREVER)])
+    checkpoint.commit({})
+    checkpoint.close()
+    checkpoint = opened(path)
+    assert text(checkpoint, "ids")[-2:] == b"24"
+    checkpoint.close()
+
+
+def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    journal = journaled(path)
+    journal.write_bytes(journal.read_bytes().replace(b"2" * 10, b"2" * 9 + b"1"))
+    with fails(Code.STATE_UNREADABLE, "state.journal"):
+        opened(path)
+
+
+def test_records_of_before_a_fold_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    journal = journaled(path)
+    before = journal.read_bytes()
+    checkpoint = opened(path)
+    checkpoint.commit({}, fold=True)
+    checkpoint.close()
+    assert journal.read_bytes() == before
+    checkpoint = opened(path)
+    assert checkpoint.records == 0
+    checkpoint.keep("ids", 0, [(b"4", FOREVER)])
+    checkpoint.commit({})
+    checkpoint.close()
+    checkpoint = opened(path)
+    assert checkpoint.records == 1
+    assert text(checkpoint, "ids") == b"0" * 10 + b"1" * 10 + b"2" * 10 + b"3" * 10 + b"4"
+    checkpoint.close()
