@@ -104,6 +104,7 @@ class Code(StrEnum):
     RULES_UNREADABLE = "BF501"
     RULES_INVALID = "BF502"
     RULE_CONDITION = "BF503"
+    FIGURE_UNDEFINED = "BF504"
 
     # 6xx: sinks and databases
     SINK_URL = "BF601"

@@ -90,7 +90,7 @@ def cuts_of(labels: Labels, scores: Floats, threshold: float) -> Cuts:
 
 
 #: Maximum of numbers in a block of resamples: 32 MB.
-_BLOCK = 4_000_000
+MOST_NUMBERS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def resamples(
     """
     random = np.random.default_rng(seed)
     widest = max(sum(len(s.sizes) for s in strata), *(3 * c.count for c in cuts))
-    at_once = max(1, _BLOCK // widest)
+    at_once = max(1, MOST_NUMBERS // widest)
     for start in range(0, count, at_once):
         size = min(at_once, count - start)
         totals = [[np.zeros((size, c.count)), np.zeros((size, c.count))] for c in cuts]
@@ -239,7 +239,7 @@ class Bootstrap:
 
     def interval(self, figure: str, model: int) -> Interval | None:
         """Return the percentile interval of a figure; None where it is not defined."""
-        return _interval(self.figures[figure][model])
+        return interval_of(self.figures[figure][model])
 
     def intervals(self, model: int) -> dict[str, Interval | None]:
         """Return the intervals of all figures of a model."""
@@ -251,7 +251,7 @@ class Bootstrap:
         for figure in FIGURES:
             moved = self.figures[figure][model] - self.figures[figure][0]
             value = float(self.observed[figure][model] - self.observed[figure][0])
-            interval = _interval(moved)
+            interval = interval_of(moved)
             if interval is not None and not np.isnan(value):
                 better = float(np.mean(moved > 0) + np.mean(moved == 0) / 2)
                 differences.append(Difference(figure, value, interval, better))
@@ -320,7 +320,8 @@ def affordable_resamples(requested: int, units: int) -> int:
     return min(requested, max(_FEWEST, _MOST_DRAWS // units))
 
 
-def _interval(values: Floats) -> Interval | None:
+def interval_of(values: Floats) -> Interval | None:
+    """Return the percentile interval of resampled values, float64[n]; None if all are NaN."""
     values = values[~np.isnan(values)]
     if not len(values):
         return None

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import spearmanr
 
+from beam_fraud.evaluation.comparison.swap import swap_set
 from beam_fraud.evaluation.rows import Floats, Labels
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.bundle import Bundle, load_model, read_reference
@@ -120,17 +121,15 @@ def agreement(
       second: float64[n], scores of the other.
       thresholds: the threshold of each model.
     """
-    a, b = first >= thresholds[0], second >= thresholds[1]
-    both, only_first, only_second = a & b, a & ~b, ~a & b
-    either = int((a | b).sum())
+    flags = swap_set(first >= thresholds[0], second >= thresholds[1], labels)
     return Agreement(
-        both=int(both.sum()),
-        only_first=int(only_first.sum()),
-        only_second=int(only_second.sum()),
-        frauds_both=int(labels[both].sum()),
-        frauds_only_first=int(labels[only_first].sum()),
-        frauds_only_second=int(labels[only_second].sum()),
-        overlap=int(both.sum()) / either if either else None,
+        both=flags.both.rows,
+        only_first=flags.only_first.rows,
+        only_second=flags.only_second.rows,
+        frauds_both=flags.both.frauds,
+        frauds_only_first=flags.only_first.frauds,
+        frauds_only_second=flags.only_second.frauds,
+        overlap=None if flags.share is None else 1 - flags.share,
         rank_correlation=rank_correlation(first, second),
     )
 

@@ -71,7 +71,8 @@ def thinned(points: Operating) -> Ints:
     return chosen
 
 
-_HISTOGRAM_BINS = 50
+#: Edges of histograms of scores.
+SCORE_EDGES = np.linspace(0, 1, 51)
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,8 @@ class ScoreHistogram:
 
 def score_histogram(labels: Labels, scores: Floats) -> ScoreHistogram:
     """Count rows by score: labels int8[n], scores float64[n] in 0..1."""
-    edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
-    genuine, frauds = (np.histogram(scores[labels == label], edges)[0] for label in (0, 1))
-    return ScoreHistogram(edges, genuine, frauds)
+    genuine, frauds = (np.histogram(scores[labels == label], SCORE_EDGES)[0] for label in (0, 1))
+    return ScoreHistogram(SCORE_EDGES, genuine, frauds)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ MOST_VALUES = 15
 _OTHERS, _ABSENT = "(others)", "(none)"
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 #: Quantiles near which bands of amounts end.
-_SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+AMOUNT_SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,17 @@ class Segmentation:
 
 def by_amount(amounts: Floats) -> Segmentation:
     """Return bands of amounts, float64[n], with round edges near quantiles."""
-    ends = np.unique([_rounded(x) for x in np.quantile(amounts, _SHARES)])
-    names = [
+    ends = np.unique([_rounded(x) for x in np.quantile(amounts, AMOUNT_SHARES)])
+    return Segmentation("amount", band_names(ends), np.searchsorted(ends, amounts, side="right"))
+
+
+def band_names(ends: Floats) -> tuple[str, ...]:
+    """Return the names of the k + 1 bands between k > 0 edges, rising."""
+    return (
         f"under {ends[0]:,.10g}",
         *(f"{low:,.10g} to {high:,.10g}" for low, high in pairwise(ends)),
         f"{ends[-1]:,.10g} and more",
-    ]
-    return Segmentation("amount", tuple(names), np.searchsorted(ends, amounts, side="right"))
+    )
 
 
 def by_hour(rows: EvaluatedRows) -> Segmentation:
@@ -67,27 +71,46 @@ def by_value(name: str, values: pa.Array | pa.ChunkedArray, labels: Labels) -> S
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     encoded = values.dictionary_encode()
-    known: Sequence[str] = encoded.dictionary.to_pylist()
-    codes = np.asarray(encoded.indices.fill_null(len(known)), dtype=np.int64)
-    rows = np.bincount(codes, minlength=len(known) + 1)
-    frauds = np.bincount(codes, labels, len(known) + 1)
+    known: list[str | None] = [*encoded.dictionary.to_pylist(), None]
+    codes = np.asarray(encoded.indices.fill_null(len(known) - 1), dtype=np.int64)
+    rows = np.bincount(codes, minlength=len(known))
+    frauds = np.bincount(codes, labels, len(known))
+    names, places = grouped_values(known, rows, frauds.astype(np.int64))
+    return Segmentation(name, names, places[codes])
+
+
+def grouped_values(
+    values: Sequence[str | None], rows: Ints, frauds: Ints
+) -> tuple[tuple[str, ...], Ints]:
+    """Choose the values that have a segment of their own.
+
+    Args:
+      values: k distinct values of a column, None where it is absent.
+      rows: int64[k], rows of each.
+      frauds: int64[k], frauds of each.
+
+    Returns:
+      Names of the segments, and int64[k]: the segment of each value.
+    """
+    known = {i: value for i, value in enumerate(values) if value is not None}
     # Names break ties, independent of the order of rows.
-    order = sorted(range(len(known)), key=lambda i: (-frauds[i], -rows[i], known[i]))
+    order = sorted(known, key=lambda i: (-frauds[i], -rows[i], known[i]))
     shown, rest = order[:MOST_VALUES], order[MOST_VALUES:]
     if len(rest) == 1:
         shown, rest = order, []
     if not rest:
         shown = sorted(shown, key=lambda i: known[i])
     names = [known[i] for i in shown]
-    places = np.empty(len(known) + 1, dtype=np.int64)
+    places = np.zeros(len(values), dtype=np.int64)
     places[shown] = np.arange(len(shown))
     if rest:
         places[rest] = len(names)
         names.append(f"{_OTHERS[:-1]}: {len(rest):,})")
-    if rows[-1]:
-        places[-1] = len(names)
+    absent = [i for i, value in enumerate(values) if value is None and rows[i]]
+    if absent:
+        places[absent] = len(names)
         names.append(_ABSENT)
-    return Segmentation(name, tuple(names), places[codes])
+    return tuple(names), places
 
 
 def by_number(name: str, values: Floats) -> Segmentation:

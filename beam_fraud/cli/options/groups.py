@@ -456,3 +456,52 @@ class FileScoringOptions(DecisionOptions, BatchRunOptions):
             template=False,
         ),
     ] = "1m"
+
+
+@options
+class ComparisonOptions:
+    """How a new model or rule set is compared with others, and when that fails."""
+
+    labels: Annotated[
+        str | None,
+        Option(
+            "--labels",
+            metavar="FILE",
+            help="Newer labels: transaction_id, label and labelled_at in Parquet, CSV or JSON "
+            "lines.",
+        ),
+    ] = None
+    label_maturity: Annotated[
+        str | None,
+        Option(
+            "--label-maturity",
+            metavar="DURATION",
+            help="Count labels only of rows this much older than the newest label, such as 30d; "
+            "default: of all rows, with a warning if many frauds have none yet.",
+            template=DURATION,
+        ),
+    ] = None
+    cost: Annotated[
+        str,
+        Option(
+            "--cost",
+            metavar="FN:FP",
+            help="Costs of a missed fraud and a false alarm; FN may be a share of its amount, as "
+            "in 60%:5, or amount.",
+        ),
+    ] = "100:1"
+    segments: Annotated[
+        tuple[str, ...],
+        Option("--segment", metavar="COLUMN", help="Also show figures by its values; repeatable."),
+    ] = ()
+    fail_if: Annotated[
+        tuple[str, ...],
+        Option(
+            "--fail-if",
+            metavar="COND",
+            help='Exit with 3 if this holds, such as "recall < 0.9 * old.recall"; repeatable.',
+        ),
+    ] = ()
+    resamples: Annotated[
+        int, Option("--resamples", metavar="N", min=20, help="Maximum of bootstrap resamples.")
+    ] = 1000

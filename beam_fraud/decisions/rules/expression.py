@@ -172,8 +172,8 @@ class _Reader:
         match node:
             case ast.Constant():
                 return self._constant(node)
-            case ast.Name():
-                return self._name(node)
+            case ast.Name() | ast.Attribute() if (name := _dotted(node)) is not None:
+                return self._name(node, name)
             case ast.BoolOp():
                 parts = tuple(self._condition(value, depth + 1) for value in node.values)
                 return All(parts) if isinstance(node.op, ast.And) else Any(parts)
@@ -211,15 +211,15 @@ class _Reader:
             raise self._error(node, "None stands only behind `is` or `is not`")
         raise self._error(node, f"is not allowed in a condition, which holds {_ALLOWED}")
 
-    def _name(self, node: ast.Name) -> Column:
-        kind = self._names.get(node.id)
+    def _name(self, node: ast.expr, name: str) -> Column:
+        kind = self._names.get(name)
         if kind is None:
-            if node.id in self._lists:
-                raise self._error(node, f"{node.id!r} is a list, which stands only behind `in`")
-            if node.id == "score":
+            if name in self._lists:
+                raise self._error(node, f"{name!r} is a list, which stands only behind `in`")
+            if name == "score":
                 raise self._error(node, "'score' needs a model; give --model BUNDLE")
-            raise self._unknown(node, node.id, self._names, "name")
-        return Column(node.id, kind)
+            raise self._unknown(node, name, self._names, "name")
+        return Column(name, kind)
 
     def _comparisons(self, node: ast.Compare, depth: int) -> Condition:
         operands = [node.left, *node.comparators]
@@ -324,6 +324,16 @@ def _kind(value: Value) -> Kind:
     if isinstance(value, Column):
         return value.kind
     return "text" if isinstance(value, Text) else "number"
+
+
+def _dotted(node: ast.expr) -> str | None:
+    """Return a name, or names joined by dots as `old.recall`; None for anything else."""
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Attribute(value, name) if (before := _dotted(value)) is not None:
+            return f"{before}.{name}"
+    return None
 
 
 def _is_written(node: ast.expr) -> bool:

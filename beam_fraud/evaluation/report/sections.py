@@ -235,8 +235,8 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|~&#!$])", r"\\\1", one_line).strip()
 
 
-def json_report(report: Report) -> bytes:
-    """Return a report as JSON; undefined figures are null."""
+def json_report(report: object) -> bytes:
+    """Return a dataclass of figures as JSON; undefined figures are null."""
     encoded = msgspec.json.encode(report, enc_hook=_encoded)
     return msgspec.json.format(encoded, indent=1) + b"\n"
 

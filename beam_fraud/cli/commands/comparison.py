@@ -1,0 +1,129 @@
+"""The comparison at the end of a rescore: options, files and conditions of a release."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from beam_fraud.cli.options.groups import ComparisonOptions
+from beam_fraud.decisions.rules.figure_condition import FigureCondition
+from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.evaluation.comparison.comparison import ComparisonSettings, compare
+from beam_fraud.evaluation.comparison.figures import Comparison, figure_names, parse_prices
+from beam_fraud.evaluation.comparison.scored_rows import Partition, Side
+from beam_fraud.monitoring.activity import doing
+from beam_fraud.platform.wording import reason_of
+from beam_fraud.schema.duration import microseconds
+from beam_fraud.storage.atomic import write_file
+from beam_fraud.storage.urls import Place
+
+_log = logging.getLogger(__name__)
+#: The file of rows that sides decide differently.
+CHANGED = "changed.parquet"
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """A comparison whose options are checked."""
+
+    settings: ComparisonSettings
+    sides: tuple[Side, ...]
+    #: Conditions of `--fail-if`.
+    conditions: tuple[FigureCondition, ...]
+
+    def run(
+        self, directory: Path, partitions: Sequence[Partition]
+    ) -> tuple[dict[str, object], int]:
+        """Compare, write the files into a directory and test the conditions.
+
+        Args:
+          directory: receives `comparison.html`, `.json` and `.md`, and `changed.parquet`.
+          partitions: the finished partitions.
+
+        Returns:
+          Figures, warnings and met conditions, JSON-compatible; and the exit code, 3 if a condition
+          is met.
+
+        Raises:
+          FraudError: a file cannot be read or written, or a condition names an undefined figure;
+            the files are there in the last case.
+        """
+        # Drawing is not needed to check options.
+        from beam_fraud.evaluation.comparison.report import outputs_of
+
+        new, *against = self.sides
+        found = compare(partitions, new, against, self.settings, directory / CHANGED)
+        for warning in found.warnings:
+            _log.warning("%s", warning)
+        with doing("drawing the comparison"):
+            files = outputs_of(found)
+        for name, data in files.items():
+            try:
+                write_file(directory / name, data)
+            except OSError as error:
+                raise FraudError(
+                    f"{directory / name}: cannot be written: {reason_of(error)}",
+                    Code.OUTPUT_UNWRITABLE,
+                ) from None
+        figures = found.figures()
+        met = [c.text for c in self.conditions if c.holds(figures)]
+        for text in met:
+            _log.error("--fail-if %s: holds", text)
+        outputs = [str(directory / name) for name in (*files, CHANGED)]
+        return _result(found, figures, met, outputs), 3 if met else 0
+
+
+def _result(
+    found: Comparison, figures: dict[str, float | None], met: list[str], outputs: list[str]
+) -> dict[str, object]:
+    return {
+        "sentence": found.sentence,
+        "figures": figures,
+        "changed_rows": found.changed_rows,
+        "maturity": asdict(found.maturity),
+        "warnings": list(found.warnings),
+        "fail_if": met,
+        "outputs": outputs,
+    }
+
+
+def comparison_plan(
+    options: ComparisonOptions, sides: Sequence[Side], timezone: str
+) -> ComparisonPlan:
+    """Check the options of a comparison before anything is scored.
+
+    Args:
+      options: the options.
+      sides: the sides, the new one first.
+      timezone: time zone of days.
+
+    Raises:
+      UsageError: an option is invalid.
+    """
+    labels = None if options.labels is None else Place.parse(options.labels)
+    if labels is not None and (labels.local is None or not labels.local.is_file()):
+        raise UsageError(f"--labels {labels.shown}: give a file that is there", Code.INPUT_MISSING)
+    names = figure_names(tuple(side.key for side in sides))
+    return ComparisonPlan(
+        settings=ComparisonSettings(
+            prices=parse_prices(options.cost),
+            maturity=_maturity(options.label_maturity),
+            labels=None if labels is None else labels.local,
+            segments=tuple(dict.fromkeys(options.segments)),
+            timezone=timezone,
+            resamples=options.resamples,
+        ),
+        sides=tuple(sides),
+        conditions=tuple(FigureCondition.read("--fail-if", t, names) for t in options.fail_if),
+    )
+
+
+def _maturity(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return microseconds(text)
+    except UsageError as error:
+        raise UsageError(f"--label-maturity {error}", error.code) from None

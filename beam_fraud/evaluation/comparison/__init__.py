@@ -1,0 +1,1 @@
+"""What a model or rule set would have changed: figures, and a page to decide by."""
