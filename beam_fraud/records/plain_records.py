@@ -1,34 +1,41 @@
-"""Read a few plain JSON records at the cost of their values, not of a column's many checks.
+"""Read plain JSON records at the cost of their values, not of a column's many checks.
 
 `records.parse` and `records.validate` take some fifty calls of Arrow, whether for one row or for
-ten thousand. A request has one row. This module accepts only records whose every value is written
-plainly, and gives exactly the same transactions; the general way reads all others.
+ten thousand. This module accepts only records whose every value is written plainly, and gives
+exactly the same transactions; the general way reads all others. A few records, as of requests of
+one row, are read value by value, more of them column by column. Of a thousand records all times
+have to be written alike, and ids of a column be all numbers or all texts.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from operator import attrgetter
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+from msgspec.structs import astuple
 
 from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
+from beam_fraud.records.text import together
 from beam_fraud.schema.notation import ANY_TIME, PLAIN, PLAIN_TEXT, ZERO_OR_ONE
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
 from beam_fraud.sources.nested import steps_of
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
 
-#: Rows from which the general way is faster.
-MOST_ROWS = 64
-#: Ids that no notation, spelling or rounding can mean otherwise.
+#: Rows up to which values are read one by one.
+FEW_ROWS = 64
+#: Ids that no notation, spelling or rounding can mean otherwise; and which bytes are in them.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_LONGEST_ID = 64
+_OF_IDS = np.array([_ID.fullmatch(chr(byte)) is not None for byte in range(256)])
 #: Times that Arrow and Python read alike: local or UTC, of the years from 1990 to 2099.
 _TIME = re.compile(
     r"(?:199|20[0-9])[0-9]-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
@@ -38,11 +45,14 @@ _TIME = re.compile(
 #: Integers that have 64 bits.
 _EXACT = 1 << 63
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_DIGITS = 10
 #: Limit of a number: far below what a model or a window refuses.
 _LARGE = 1e9
 
 #: Type: returns the value of a column, or `_NOT_PLAIN`.
 _Reader: TypeAlias = Callable[[Any], Any]
+#: Type: returns the column of more than a few values, or None if one is not plain.
+_ColumnReader: TypeAlias = Callable[[Sequence[Any]], pa.Array | None]
 #: Type: a transaction, column to value.
 PlainRow: TypeAlias = dict[str, Any]
 
@@ -57,6 +67,7 @@ class _Column:
     #: Member of the record, or None for a column of nulls.
     member: int | None
     read: _Reader
+    read_many: _ColumnReader
 
 
 class PlainRecords:
@@ -98,25 +109,28 @@ class PlainRecords:
             plain = type(value) in (float, int) and 0 <= value < _LARGE
             return float(value) if plain else _NOT_PLAIN
 
-        readers: dict[str, tuple[str | None, _Reader]] = {
-            "transaction_id": (roles.get("transaction_id"), identifier),
-            "event_time": (roles["event_time"], time),
-            "account_id": (roles.get("account_id"), identifier),
-            "merchant_id": (roles.get("merchant_id"), identifier),
-            "amount": (roles["amount"], amount),
-            "label": (roles.get("label"), _label),
-            "labelled_at": (None, _label),
+        identifiers = (identifier, partial(_identifiers, absent))
+        times = (time, partial(_times, zone_matters=zone_matters))
+        label = (_label, _labels)
+        readers: dict[str, tuple[str | None, tuple[_Reader, _ColumnReader]]] = {
+            "transaction_id": (roles.get("transaction_id"), identifiers),
+            "event_time": (roles["event_time"], times),
+            "account_id": (roles.get("account_id"), identifiers),
+            "merchant_id": (roles.get("merchant_id"), identifiers),
+            "amount": (roles["amount"], (amount, partial(_numbers, least=0.0))),
+            "label": (roles.get("label"), label),
+            "labelled_at": (None, label),
         }
         self._columns = list[_Column]()
         for field in self._described:
             if field.name == POSITION:
                 continue
             categorical = kinds.get(field.name) != "numeric"
-            column, read = readers.get(
-                field.name, (field.name, identifier if categorical else number)
+            column, both = readers.get(
+                field.name, (field.name, identifiers if categorical else (number, _numbers))
             )
             place = None if column is None else names.index(column)
-            self._columns.append(_Column(field.name, field.type, place, read))
+            self._columns.append(_Column(field.name, field.type, place, *both))
         known = labels != "ignored" and "labelled_at" in roles
         #: Member of the label's time, which a plain record lacks.
         self._lacking = [names.index(roles["labelled_at"])] if known else []
@@ -124,7 +138,6 @@ class PlainRecords:
         rename = {f"f{i}": name for i, name in enumerate(names)}
         record = msgspec.defstruct("PlainRecord", fields, rename=rename, gc=False)
         self._decode = msgspec.json.Decoder(record).decode
-        self._values = attrgetter(*(f"f{i}" for i in range(len(names))))
 
     @classmethod
     def of(cls, schema: Schema, labels: Labels, origin: Origin) -> PlainRecords | None:
@@ -160,7 +173,7 @@ class PlainRecords:
           Columns of `Schema.transactions` to values: text, numbers, microseconds, None for null.
         """
         try:
-            members = self._values(self._decode(record))
+            members = astuple(self._decode(record))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         for place in self._lacking:
@@ -194,8 +207,10 @@ class PlainRecords:
         Returns:
           n rows of `Schema.transactions`, then `@position`, the origin in the metadata.
         """
-        if not 0 < len(records) <= MOST_ROWS:
+        if not records:
             return None
+        if len(records) > FEW_ROWS:
+            return self._by_columns(records, first, latest)
         rows: list[PlainRow] = []
         for record in records:
             row = self.values(record, latest)
@@ -214,11 +229,38 @@ class PlainRecords:
                 arrays.append(pa.array(np.array(values, dtype=np.float64)))
             else:
                 arrays.append(pa.array(values, column.type))
-        arrays.append(pa.array(np.arange(first, first + len(rows), dtype=np.int64)))
+        return self._batch(arrays, first)
+
+    def _by_columns(
+        self, records: Sequence[bytes], first: int, latest: int
+    ) -> pa.RecordBatch | None:
+        try:
+            rows = [astuple(self._decode(record)) for record in records]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        members, arrays = list(zip(*rows, strict=True)), list[pa.Array]()
+        if any(value is not None for place in self._lacking for value in members[place]):
+            return None
+        for column in self._columns:
+            if column.member is None:
+                arrays.append(_nulls(len(rows), column.type))
+                continue
+            values = column.read_many(members[column.member])
+            if values is None:
+                return None
+            if column.type == EVENT_TIME:
+                micros = np.asarray(values.view(pa.int64()))
+                if micros.max() > latest or micros.min() < EARLIEST_PLAUSIBLE:
+                    return None
+            arrays.append(values)
+        return self._batch(arrays, first)
+
+    def _batch(self, arrays: list[pa.Array], first: int) -> pa.RecordBatch:
+        arrays.append(pa.array(np.arange(first, first + len(arrays[0]), dtype=np.int64)))
         return pa.RecordBatch.from_arrays(arrays, schema=self._described)
 
 
-@cache
+@lru_cache(maxsize=128)
 def _nulls(rows: int, type: pa.DataType) -> pa.Array:
     return pa.nulls(rows, type)
 
@@ -230,3 +272,66 @@ _NOT_PLAIN = object()
 def _label(value: Any) -> Any:
     plain = value is None or (type(value) is int and value in (0, 1))
     return value if plain else _NOT_PLAIN
+
+
+def _identifiers(absent: frozenset[str], values: Sequence[Any]) -> pa.Array | None:
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        try:
+            return pa.array(np.frombuffer(array("q", values), dtype=np.int64)).cast(pa.string())
+        except OverflowError:
+            return None
+    if kinds != {str} or not absent.isdisjoint(values):
+        return None
+    column = _texts(values)
+    if column is None or not _OF_IDS[np.frombuffer(together(column), dtype=np.uint8)].all():
+        return None
+    lengths = _lengths(column)
+    return column if lengths.min() > 0 and lengths.max() <= _LONGEST_ID else None
+
+
+def _times(values: Sequence[Any], *, zone_matters: bool) -> pa.Array | None:
+    first = values[0]
+    match = _TIME.fullmatch(first) if type(first) is str else None
+    if match is None or (zone_matters and not match[1]) or set(map(type, values)) != {str}:
+        return None
+    column = _texts(values)
+    if column is None or (_lengths(column) != len(first)).any():
+        return None
+    # All as the first: digits where it has digits, else the same characters.
+    written = np.frombuffer(together(column), dtype=np.uint8).reshape(len(values), -1)
+    digits = written - np.uint8(ord("0")) < _DIGITS
+    if not (digits[0] == digits).all() or (written[:, ~digits[0]] != written[0, ~digits[0]]).any():
+        return None
+    try:
+        return column.cast(pa.timestamp("us", "UTC" if match[1] else None)).view(EVENT_TIME)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _numbers(values: Sequence[Any], *, least: float = -_LARGE) -> pa.Array | None:
+    if not {int, float}.issuperset(map(type, values)):
+        return None
+    try:
+        numbers = np.frombuffer(array("d", values))
+    except OverflowError:
+        return None
+    return pa.array(numbers) if numbers.min() >= least and np.abs(numbers).max() < _LARGE else None
+
+
+def _labels(values: Sequence[Any]) -> pa.Array | None:
+    if not {int, type(None)}.issuperset(map(type, values)) or not {0, 1, None}.issuperset(values):
+        return None
+    return pa.array(values, pa.int8())
+
+
+def _texts(values: Sequence[str]) -> pa.StringArray | None:
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeError:
+        return None
+
+
+def _lengths(column: pa.StringArray) -> npt.NDArray[np.int32]:
+    ends = np.frombuffer(column.buffers()[1], dtype=np.int32, count=len(column) + 1)
+    return ends[1:] - ends[:-1]

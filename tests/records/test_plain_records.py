@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_fraud.records.parse import parse
-from beam_fraud.records.plain_records import MOST_ROWS, PlainRecords
+from beam_fraud.records.plain_records import FEW_ROWS, PlainRecords
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.schema.schema import FeatureColumn, Schema
@@ -123,14 +123,14 @@ def plain(row: int, **changed: object) -> bytes:
 
 
 def test_plain_records_are_read() -> None:
-    assert check([plain(row) for row in range(MOST_ROWS)], HANDBOOK, "known")
+    assert check([plain(row) for row in range(FEW_ROWS)], HANDBOOK, "known")
     assert check([plain(1, TX_FRAUD=1), plain(2, TX_FRAUD=0), plain(3)], HANDBOOK, "known")
     assert check([plain(1, TX_FRAUD=1)], HANDBOOK, "ignored")
     assert check([plain(1, CUSTOMER_ID=20_130_901_000_400_001)], HANDBOOK, "known")
-    assert not check([plain(row) for row in range(MOST_ROWS + 1)], HANDBOOK, "known")
 
 
-@pytest.mark.parametrize(
+#: What a record has to lack to be plain.
+CHANGES = pytest.mark.parametrize(
     "changed",
     [
         {"TX_AMOUNT": -1},
@@ -144,10 +144,53 @@ def test_plain_records_are_read() -> None:
         {"TX_FRAUD": 2},
         {"TX_FRAUD": True},
         {"CUSTOMER_ID": 2**63},
+        {"TERMINAL_ID": "12.0"},
+        {"TERMINAL_ID": "NA"},
+        {"TERMINAL_ID": ""},
+        {"TERMINAL_ID": "m" * 65},
     ],
 )
+
+
+@CHANGES
 def test_one_other_record_leaves_all_to_the_general_way(changed: dict[str, object]) -> None:
     assert not check([plain(1), plain(2, **changed)], HANDBOOK, "known")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%d %H:%M:%S.%fZ"],
+)
+def test_many_plain_records_are_read_by_columns(written: str) -> None:
+    def record(row: int, **changed: object) -> bytes:
+        at = NOW - timedelta(hours=row, microseconds=row)
+        return plain(row, TX_DATETIME=at.strftime(written), **changed)
+
+    rows = [record(row) for row in range(FEW_ROWS + 40)]
+    assert check(rows, HANDBOOK, "known")
+    assert check([*rows[1:], record(0, TX_FRAUD=1), record(1, TX_FRAUD=0)], HANDBOOK, "known")
+    assert check([*rows, record(1, TX_AMOUNT=7)], HANDBOOK, "ignored")
+    # Other records of a column than most.
+    assert not check([*rows, record(1, CUSTOMER_ID="seven")], HANDBOOK, "known")
+    assert not check([*rows, plain(1, TX_DATETIME="2026-03-04T05:06:08.5")], HANDBOOK, "known")
+
+
+@CHANGES
+def test_one_other_among_many_leaves_all_to_the_general_way(changed: dict[str, object]) -> None:
+    rows = [plain(row, TX_DATETIME=f"2026-03-04 05:05:{row % 60:02}") for row in range(99)]
+    assert check(rows, HANDBOOK, "known")
+    other = {"TX_DATETIME": "2026-03-04 05:06:07"} | changed
+    if set(changed) == {"TX_DATETIME"}:
+        other["TX_DATETIME"] = "2026-02-30 05:06:07"
+    assert not check([*rows, plain(99, **other)], HANDBOOK, "known")
+    assert not check([plain(99, **other), *rows], HANDBOOK, "known")
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@given(data=st.data())
+def test_many_records_are_read_as_by_the_general_way(name: str, data: st.DataObject) -> None:
+    records = data.draw(st.lists(record_of(SCHEMAS[name]), min_size=1, max_size=3))
+    check([*records * FEW_ROWS, records[0]], SCHEMAS[name], "known")
 
 
 def test_a_schema_with_dress_has_no_reader() -> None:
