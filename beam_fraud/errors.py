@@ -65,6 +65,7 @@ class Code(StrEnum):
     OUTPUT_IN_USE = "BF223"
     PLACE_SHARED = "BF224"
     PLACE_EMPTY = "BF225"
+    PARTITIONS_FAILED = "BF226"
 
     # 3xx: schemas and columns
     SCHEMA_UNREADABLE = "BF301"

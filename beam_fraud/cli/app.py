@@ -93,6 +93,7 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("evaluate", "EvaluateOptions", "evaluate"),
             ("features", "FeaturesOptions", "features"),
             ("score", "ScoreOptions", "score"),
+            ("rescore", "RescoreOptions", "rescore"),
             ("stream", "StreamOptions", "stream"),
             ("serve", "ServeOptions", "serve"),
             ("doctor", "DoctorOptions", "doctor"),

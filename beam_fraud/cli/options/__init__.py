@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.pipelines import FeaturesOptions as FeaturesOptions
     from beam_fraud.cli.options.pipelines import ListDeadLettersOptions as ListDeadLettersOptions
     from beam_fraud.cli.options.pipelines import ReplayOptions as ReplayOptions
+    from beam_fraud.cli.options.pipelines import RescoreOptions as RescoreOptions
     from beam_fraud.cli.options.pipelines import ScoreOptions as ScoreOptions
     from beam_fraud.cli.options.pipelines import StoredDeadLetterOptions as StoredDeadLetterOptions
     from beam_fraud.cli.options.pipelines import StreamOptions as StreamOptions
@@ -74,6 +75,7 @@ _MODULES = {
     "FeaturesOptions": "pipelines",
     "ListDeadLettersOptions": "pipelines",
     "ReplayOptions": "pipelines",
+    "RescoreOptions": "pipelines",
     "ScoreOptions": "pipelines",
     "StoredDeadLetterOptions": "pipelines",
     "StreamOptions": "pipelines",

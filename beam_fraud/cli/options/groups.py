@@ -357,8 +357,8 @@ class AlertOptions:
 
 
 @options
-class DecisionOptions(HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOptions):
-    """How transactions are scored and decided beside the model, and where flagged ones go."""
+class RuleOptions:
+    """How transactions are decided beside the model."""
 
     rules: Annotated[
         str | None,
@@ -379,6 +379,11 @@ class DecisionOptions(HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOpt
             help="Maximum of reasons per flagged row; 0: none.",
         ),
     ] = 5
+
+
+@options
+class DecisionOptions(HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOptions, RuleOptions):
+    """How transactions are scored and decided beside the model, and where flagged ones go."""
 
 
 @options

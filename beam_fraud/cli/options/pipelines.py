@@ -10,14 +10,19 @@ from beam_fraud.cli.options.groups import (
     OBJECT,
     TOPIC,
     BatchOptions,
+    BundleSchemaOptions,
     ContinuousOptions,
     DeadShareOptions,
+    DryRunOptions,
+    FileOptions,
     FileScoringOptions,
     KafkaOptions,
     RegistryOptions,
+    RuleOptions,
     RunnerOptions,
     SchemaOptions,
     ScoringOptions,
+    SpanOptions,
     TopicOptions,
 )
 
@@ -46,6 +51,62 @@ class ScoreOptions(BatchOptions, ScoringOptions, FileScoringOptions):
     out: Annotated[
         str, Option("--out", metavar="DIR", help="Directory of the scores.", template=OBJECT)
     ]
+
+
+@options
+class RescoreOptions(
+    FileOptions, SpanOptions, BundleSchemaOptions, RuleOptions, DeadShareOptions, DryRunOptions
+):
+    """Score an archive by partitions, and compare models.
+
+    Every partition appears whole in --out. The same call scores what is missing or changed.
+    """
+
+    model: Annotated[str, Option("--model", metavar="BUNDLE", help="Directory of the new model.")]
+    out: Annotated[
+        str, Option("--out", metavar="DIR", help="Directory of the partitions and the comparison.")
+    ]
+    against: Annotated[
+        tuple[str, ...],
+        Option(
+            "--against",
+            metavar="BUNDLE",
+            help="A model to compare with, scored in the same pass; repeatable.",
+        ),
+    ] = ()
+    against_rules: Annotated[
+        str | None,
+        Option(
+            "--against-rules",
+            metavar="FILE",
+            help="Rules of what is compared with, without --against the new model; default: "
+            "--rules.",
+        ),
+    ] = None
+    partition: Annotated[
+        Literal["day", "month"] | None,
+        Option(
+            "--partition",
+            help="Length of partitions by event time; default: the directories, else day.",
+        ),
+    ] = None
+    trust_mtime: Annotated[
+        bool,
+        Option(
+            "--trust-mtime",
+            help="Take files of the same size and time for unchanged, without reading them.",
+        ),
+    ] = False
+    workers: Annotated[
+        int, Option("--workers", metavar="N", min=1, help="Score N partitions side by side.")
+    ] = 1
+    dedupe: Annotated[
+        Literal["file", "run"],
+        Option("--dedupe", help="Find repeated ids within each file or over the whole archive."),
+    ] = "file"
+    block_rows: Annotated[
+        int, Option("--block-rows", metavar="N", min=1, help="Rows that are read together.")
+    ] = 50_000
 
 
 @options

@@ -67,6 +67,11 @@ class VelocityWalk:
         features = self._state.update(keyed.rows, keyed.frauds)
         return with_features(transactions, self._definitions, keyed, features)
 
+    def fill(self, transactions: pa.RecordBatch) -> None:
+        """Add the next block without computing its features."""
+        keyed = keyed_rows(transactions, self._definitions, self._hash)
+        self._state.add(keyed.rows, keyed.frauds)
+
 
 def with_features(
     transactions: pa.RecordBatch,

@@ -118,15 +118,36 @@ class Scorer:
           n rows of `stages.SCORED` without reasons, in the same order; and the model's input,
           float64[n, features].
         """
+        block, scores = self.predict(transactions, computed)
+        return self.rule(transactions, block, scores, computed), block
+
+    def predict(
+        self,
+        transactions: pa.RecordBatch,
+        computed: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({}),
+    ) -> tuple[Block, Block]:
+        """Return the model's input, float64[n, features], and its scores, float64[n].
+
+        Arguments as in `decide`.
+        """
         block = feature_matrix(transactions, self._features, computed)
-        scores = self._predict(block)
+        return block, self._predict(block)
+
+    def rule(
+        self,
+        transactions: pa.RecordBatch,
+        block: Block,
+        scores: Block,
+        computed: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({}),
+    ) -> pa.RecordBatch:
+        """Return the rows that `decide` returns, by the results of `predict`."""
         fired = None
         if self._program is not None:
             also = {name: computed[name] for name in self._ruled if name in computed}
             transactions = with_columns(transactions, also) if also else transactions
             fired = self._program.fired(transactions, block, scores)
         bundle = self._bundle
-        return decide(transactions, scores, bundle.thresholds, bundle.model_id, fired), block
+        return decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
 
     def score_rows(
         self, rows: Sequence[Values], computed: Sequence[Mapping[str, float]]

@@ -1,0 +1,169 @@
+"""Score the rows of a partition by all models and rule sets, and write them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.models.predict import use_one_thread
+from beam_fraud.pipeline.frames.scoring import Scorer
+from beam_fraud.pipeline.rescore.sides import Side, Sides
+from beam_fraud.records.read import ReadBlock
+from beam_fraud.schema.stages import DEAD_LETTER
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter
+from beam_fraud.storage.rescore_outputs import RescoreOutputs
+
+
+class Scored(NamedTuple):
+    """The rows of a side."""
+
+    side: Side
+    rows: pa.RecordBatch
+    #: Seconds of the processor.
+    seconds: float
+
+
+class Scorers:
+    """The models and rules of all sides; one prediction serves all sides of a model."""
+
+    def __init__(self, sides: Sides, reasons: int) -> None:
+        """Load the models.
+
+        Raises:
+          FraudError: a model cannot be opened.
+        """
+        self.sides = sides
+        self._written = sides.written
+        self._beside = sides.written.names[-len(sides.segments) :] if sides.segments else ()
+        self._by_model: dict[str, list[tuple[Side, Scorer]]] = {}
+        for side in sides.all:
+            scorer = Scorer(side.bundle, side.features, side.rules, reasons)
+            self._by_model.setdefault(side.bundle.model_id, []).append((side, scorer))
+
+    def score(self, transactions: pa.RecordBatch) -> Iterator[Scored]:
+        """Score n transactions with velocity features.
+
+        Yields:
+          n rows of `Sides.written` for each side, in the order of the transactions.
+        """
+        use_one_thread()
+        beside = self._columns_beside(transactions)
+        for of_model in self._by_model.values():
+            start = time.thread_time()
+            block, scores = of_model[0][1].predict(transactions)
+            for side, scorer in of_model:
+                decided = scorer.explain(scorer.rule(transactions, block, scores), block)
+                rows = self._with_beside(decided, side, beside)
+                yield Scored(side, rows, time.thread_time() - start)
+                start = time.thread_time()
+
+    def _columns_beside(self, transactions: pa.RecordBatch) -> list[pa.Array]:
+        there = set(transactions.schema.names)
+        rows = len(transactions)
+        columns = []
+        for name in self._written.names[self._written.get_field_index("label") :]:
+            if name in there:
+                columns.append(transactions.column(name))
+            else:
+                columns.append(pa.nulls(rows, self._written.field(name).type))
+        return columns
+
+    def _with_beside(
+        self, decided: pa.RecordBatch, side: Side, beside: list[pa.Array]
+    ) -> pa.RecordBatch:
+        rows = len(decided)
+        own = [pa.repeat(side.shadow, rows), pa.repeat(side.rule_set, rows)]
+        return pa.RecordBatch.from_arrays([*decided.columns, *own, *beside], schema=self._written)
+
+
+@dataclass
+class Tally:
+    """Rows of a partition by outcome."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    dead_reasons: Counter[str] = field(default_factory=Counter)
+    side_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def count(self, block: ReadBlock, outside: int = 0) -> None:
+        """Count a block as read, of which some rows are outside the period."""
+        left = len(block.transactions) - outside
+        self.rows["rows_in"] += left + block.rows_left_out
+        self.rows["rows_outside"] += outside
+        self.rows["rows_dead"] += len(block.dead_letters)
+        self.rows["rows_duplicate"] += block.duplicates
+        for reason, rows in block.skipped.items():
+            self.rows[f"rows_{reason}"] += rows
+        self.dead_reasons.update(block.dead_letters.column("reason").to_pylist())
+
+
+class PartitionWriter:
+    """Write the files of a partition to the staging of the run."""
+
+    def __init__(self, outputs: RescoreOutputs, name: str, scorers: Scorers) -> None:
+        """Write nothing yet."""
+        self._outputs = outputs
+        self._name = name
+        self._scorers = scorers
+        self._writers: dict[str, ParquetBlockWriter] = {}
+        #: Rows so far.
+        self.tally = Tally()
+
+    def score(self, transactions: pa.RecordBatch) -> None:
+        """Score rows and write them, for each side to a file of its own.
+
+        Raises:
+          OSError: the disk is full or unavailable.
+        """
+        self.tally.rows["rows_scored"] += len(transactions)
+        for side, rows, seconds in self._scorers.score(transactions):
+            start = time.thread_time()
+            self._writer(SCORES, side.key, rows.schema).write(rows)
+            self.tally.side_seconds[side.key] += seconds + time.thread_time() - start
+            if not side.shadow:
+                flagged: npt.NDArray[np.bool_] = rows.column("flagged").to_numpy(
+                    zero_copy_only=False
+                )
+                self.tally.rows["rows_flagged"] += int(np.count_nonzero(flagged))
+
+    def dead(self, dead_letters: pa.RecordBatch) -> None:
+        """Write dead letters.
+
+        Raises:
+          OSError: the disk is full or unavailable.
+        """
+        if len(dead_letters):
+            self._writer(DEAD_LETTERS, "dead", DEAD_LETTER).write(dead_letters)
+
+    def close(self) -> None:
+        """Finish all files; a side without rows gets an empty one.
+
+        Raises:
+          OSError: the disk is full or unavailable.
+        """
+        for side in self._scorers.sides.all:
+            self._writer(SCORES, side.key, self._scorers.sides.written)
+        for key, writer in self._writers.items():
+            start = time.thread_time()
+            writer.close()
+            if key in {side.key for side in self._scorers.sides.all}:
+                self.tally.side_seconds[key] += time.thread_time() - start
+
+    def give_up(self) -> None:
+        """Write nothing more."""
+        for writer in self._writers.values():
+            writer.give_up()
+        self._writers = {}
+
+    def _writer(self, branch: str, name: str, schema: pa.Schema) -> ParquetBlockWriter:
+        if name not in self._writers:
+            part = self._outputs.part(self._name, branch, name)
+            self._writers[name] = ParquetBlockWriter(part, schema)
+        return self._writers[name]

@@ -1,0 +1,381 @@
+"""`rescore`: partitions of an archive, equal to one `score` over everything."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.cli.commands import rescore, score
+from beam_fraud.cli.options import RescoreOptions, ScoreOptions
+from beam_fraud.errors import Code
+from beam_fraud.models.bundle import Bundle
+from beam_fraud.pipeline.frames.learning import train
+from beam_fraud.pipeline.frames.scoring import score as score_in_memory
+from beam_fraud.schema.stages import SCORED
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter
+from tests.failing import fails
+
+DAYS, START = 10, np.datetime64("2024-01-01T00:00:00", "us")
+#: Windows reach back three days.
+SCHEMA = """
+name = "shop"
+[roles]
+transaction_id = "id"
+event_time = "t"
+account_id = "card"
+merchant_id = "shop"
+amount = "price"
+label = "fraud"
+[[velocity]]
+key = "account_id"
+windows = ["1d", "2d"]
+aggregates = ["count", "mean", "std", "seconds_since_last"]
+[[velocity]]
+key = "merchant_id"
+windows = ["1d"]
+aggregates = ["count", "risk"]
+delay = "1d"
+"""
+SMALL = {"trees": 10}
+RULES = '[[rule]]\nname = "busy"\nwhen = "account_count_1d > 6"\ndecision = "decline"\n'
+
+
+def transactions(seed: int = 0, rows: int = 3_000) -> pa.Table:
+    """Rows in time order, some at the same moment, of ten days."""
+    random = np.random.default_rng(seed)
+    seconds = np.sort(random.integers(DAYS * 86_400, size=rows))
+    seconds[1::7] = seconds[::7][: len(seconds[1::7])]
+    price = random.lognormal(3, 1, rows).round(2)
+    fraud = (random.random(rows) < 0.03) | (price > 150)
+    return pa.table(
+        {
+            "id": [f"x{row}" for row in range(rows)],
+            "t": pa.array(START + np.sort(seconds).astype("timedelta64[s]")),
+            "card": [f"c{n}" for n in random.integers(60, size=rows)],
+            "shop": [f"s{n}" for n in random.integers(20, size=rows)],
+            "price": price,
+            "fraud": fraud.astype(np.int8),
+        }
+    )
+
+
+def lay_out(table: pa.Table, directory: Path, hours: int = 0, form: str = "parquet") -> Path:
+    """Write an archive of days; of a time zone `hours` east of Greenwich."""
+    days = pc.strftime(pc.add(table["t"], pa.scalar(timedelta(hours=hours))), "%Y-%m-%d")
+    for day in pc.unique(days).to_pylist():
+        place = directory / f"date={day}"
+        place.mkdir(parents=True)
+        rows = table.filter(pc.equal(days, day))
+        if form == "csv":
+            pyarrow.csv.write_csv(rows, place / "part-0.csv")
+        else:
+            pq.write_table(rows, place / "part-0.parquet")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an archive `days`, and two models `new` and `old`."""
+    home = tmp_path_factory.mktemp("rescore")
+    (home / "shop.toml").write_text(SCHEMA)
+    (home / "plain.toml").write_text(SCHEMA[: SCHEMA.index("[[velocity]]")])
+    (home / "rules.toml").write_text(RULES)
+    table = transactions()
+    lay_out(table, home / "days")
+    for name, schema in (("new", "shop"), ("old", "shop"), ("plain", "plain")):
+        bundle: Bundle = train(
+            table, schema=home / f"{schema}.toml", settings=SMALL, seed=len(name), name=name
+        )
+        bundle.save(home / name)
+    return home
+
+
+@pytest.fixture
+def options(home: Path, tmp_path: Path) -> RescoreOptions:
+    return RescoreOptions(
+        files=(str(home / "days"),), model=str(home / "new"), out=str(tmp_path / "out")
+    )
+
+
+def rows_of(out: str | Path, side: str = "new") -> pa.Table:
+    """Return the rows of a side in all partitions, by id."""
+    files = sorted(Path(out).glob(f"partitions/*/scores/part-{side}.parquet"))
+    table = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+    return table.select(SCORED.names).sort_by("transaction_id").combine_chunks()
+
+
+def reference(files: Sequence[str] | pa.Table, model: str, **given: Any) -> pa.Table:
+    """Return the rows of one `score` over everything."""
+    table = score_in_memory(files, model, **given)
+    return table.sort_by("transaction_id").combine_chunks()
+
+
+def partitions_of(out: str) -> dict[str, bytes]:
+    """Return every file below the partitions."""
+    root = Path(out) / "partitions"
+    return {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*.parquet")}
+
+
+def scored(summary: dict[str, Any]) -> int:
+    number: int = summary["partitions"]["scored"]
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_partitions_hold_the_rows_of_one_score_over_everything(
+    options: RescoreOptions, tmp_path: Path, workers: int
+) -> None:
+    summary: Any = rescore.run(replace(options, workers=workers))
+    assert (summary["rows_in"], summary["rows_scored"], scored(summary)) == (3_000, 3_000, DAYS)
+    if workers == 1:
+        out = str(tmp_path / "scored")
+        score.run(ScoreOptions(files=options.files, model=options.model, out=out))
+        expected = pq.read_table(f"{out}/scores").sort_by("transaction_id").combine_chunks()
+    else:
+        expected = reference(options.files, options.model)
+    assert rows_of(options.out).equals(expected)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    names = sorted(path.name for path in (tmp_path / "out/partitions").iterdir())
+    assert [one["name"] for one in manifest["partitions"]] == names
+    assert sum(one["rows_in"] for one in manifest["partitions"]) == 3_000
+    # A further run does nothing.
+    before = partitions_of(options.out)
+    assert scored(rescore.run(options)) == 0
+    assert partitions_of(options.out) == before
+
+
+def test_a_later_run_goes_on_where_an_earlier_one_ended(options: RescoreOptions) -> None:
+    assert scored(rescore.run(replace(options, until="2024-01-05"))) == 4
+    assert scored(rescore.run(options)) == DAYS - 4
+    assert rows_of(options.out).equals(reference(options.files, options.model))
+
+
+def test_a_dry_run_tells_what_would_be_done(options: RescoreOptions) -> None:
+    planned: Any = rescore.run(replace(options, dry_run=True))
+    assert not Path(options.out).exists()
+    assert (planned["partitions"]["all"], planned["rows"]) == (DAYS, 3_000)
+    assert planned["seconds"] > 0
+    rescore.run(replace(options, until="2024-01-08"))
+    planned = rescore.run(replace(options, dry_run=True))
+    days = ["date=2024-01-08", "date=2024-01-09", "date=2024-01-10"]
+    assert planned["partitions"]["pending"] == days
+    assert planned["partitions"]["windows_only"] in (2, 3)
+    assert "about" in rescore.render(planned)
+
+
+def test_a_changed_partition_repeats_those_in_reach_of_its_rows(
+    options: RescoreOptions, home: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(home / "days", archive)
+    options = replace(options, files=(str(archive),))
+    rescore.run(options)
+    changed = archive / "date=2024-01-04/part-0.parquet"
+    pq.write_table(pq.ParquetFile(changed).read().slice(5), changed)
+    # Its own, and the two or three days whose windows hold its rows.
+    assert scored(rescore.run(options)) in (3, 4)
+    assert rows_of(options.out).equals(reference(options.files, options.model))
+    # Size and time alone: what only was touched is read again, and is the same.
+    os.utime(changed)
+    assert scored(rescore.run(options)) == 0
+    os.utime(changed, (1, 1))
+    assert scored(rescore.run(replace(options, trust_mtime=True))) in (3, 4)
+
+
+def test_a_damaged_file_costs_its_partition_alone_until_it_is_repaired(
+    options: RescoreOptions, home: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(home / "days", archive)
+    options = replace(options, files=(str(archive),))
+    file = archive / "date=2024-01-04/part-0.parquet"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-200] + bytes(200))
+    for _ in range(2):
+        # The second run tries it again, and leaves all others as they are.
+        with fails(Code.PARTITIONS_FAILED, "date=2024-01-04: .*part-0.parquet"):
+            rescore.run(options)
+        summary = json.loads((tmp_path / "out/summary.json").read_text())
+        assert summary["partitions"]["failed"] == ["date=2024-01-04"]
+        assert summary["partitions"]["done"] == DAYS - 1
+    assert summary["partitions"]["scored"] == 0
+    file.write_bytes(whole)
+    # Without a footer, its times were those of its directory, and a day more.
+    assert scored(rescore.run(options)) in (3, 4, 5)
+    assert rows_of(options.out).equals(reference(options.files, options.model))
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize("hours", [5, -40])
+def test_rows_outside_of_their_directory_take_their_turn(
+    options: RescoreOptions, tmp_path: Path, hours: int, form: str
+) -> None:
+    archive = lay_out(transactions(1, 1_500), tmp_path / "archive", hours, form)
+    options = replace(options, files=(str(archive),), workers=2)
+    rescore.run(options)
+    assert rows_of(options.out).equals(reference(options.files, options.model))
+
+
+def test_one_file_is_cut_by_event_time(options: RescoreOptions, tmp_path: Path) -> None:
+    pq.write_table(transactions(), tmp_path / "all.parquet")
+    options = replace(options, files=(str(tmp_path / "all.parquet"),))
+    summary = rescore.run(options)
+    assert scored(summary) == DAYS
+    assert rows_of(options.out).equals(reference(options.files, options.model))
+    assert scored(rescore.run(options)) == 0
+
+
+def test_ids_are_found_again_in_other_partitions_and_runs(
+    options: RescoreOptions, tmp_path: Path
+) -> None:
+    table = transactions()
+    repeated = pa.concat_tables([table, table.slice(100, 50).set_column(1, "t", table["t"][-50:])])
+    archive = lay_out(repeated, tmp_path / "archive")
+    options = replace(options, files=(str(archive),), dedupe="run")
+    rescore.run(replace(options, until="2024-01-06"))
+    summary = rescore.run(options)
+    assert summary["rows_duplicate"] == 50
+    assert rows_of(options.out).equals(reference(table, options.model))
+
+
+def test_a_period_scores_its_rows_with_full_windows(options: RescoreOptions, home: Path) -> None:
+    options = replace(options, since="2024-01-05T12:00", until="2024-01-07")
+    summary = rescore.run(options)
+    expected = reference(options.files, options.model)
+    times = expected["event_time"]
+    inside = pc.and_(
+        pc.greater_equal(times, pa.scalar(datetime(2024, 1, 5, 12, tzinfo=UTC), times.type)),
+        pc.less(times, pa.scalar(datetime(2024, 1, 7, tzinfo=UTC), times.type)),
+    )
+    assert rows_of(options.out).equals(expected.filter(inside).combine_chunks())
+    assert summary["rows_in"] == summary["rows_scored"] == inside.combine_chunks().true_count
+
+
+def test_a_history_fills_the_first_windows(
+    options: RescoreOptions, home: Path, tmp_path: Path
+) -> None:
+    days = sorted((home / "days").iterdir())
+    options = replace(options, files=tuple(map(str, days[4:])), history=tuple(map(str, days[:4])))
+    rescore.run(options)
+    expected = reference(options.files, options.model, history=options.history)
+    assert rows_of(options.out).equals(expected)
+
+
+def test_a_model_without_windows_scores_partitions_side_by_side(
+    options: RescoreOptions, home: Path
+) -> None:
+    options = replace(options, model=str(home / "plain"), workers=2)
+    rescore.run(options)
+    assert rows_of(options.out).equals(reference(options.files, options.model))
+
+
+def test_challengers_are_scored_in_the_same_pass(options: RescoreOptions, home: Path) -> None:
+    rules = str(home / "rules.toml")
+    options = replace(
+        options,
+        rules=rules,
+        against=(str(home / "old"), str(home / "plain")),
+        workers=2,
+    )
+    summary: Any = rescore.run(options)
+    sides = {side["side"]: side for side in summary["models"]}
+    assert set(sides) == {"new", "old", "old2"}
+    assert all(side["microseconds_per_row"] > 0 for side in sides.values())
+    for side, name in (("new", "new"), ("old", "old")):
+        expected = reference(options.files, str(home / name), rules=rules)
+        assert rows_of(options.out, side).equals(expected)
+    other = reference(options.files, str(home / "plain"))
+    assert rows_of(options.out, "old2")["score"].equals(other["score"])
+    file = pq.ParquetFile(f"{options.out}/partitions/date=2024-01-03/scores/part-old.parquet")
+    table = file.read(["shadow", "rule_set", "label"])
+    assert pc.all(table["shadow"]).as_py()
+    assert len(table["rule_set"][0].as_py()) == 12
+    assert table["label"].null_count == 0
+
+
+def test_a_rule_set_is_compared_with_another_of_the_same_model(
+    options: RescoreOptions, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(RULES.replace("6", "3"))
+    options = replace(options, rules=str(home / "rules.toml"), against_rules=str(other))
+    rescore.run(options)
+    for side, rules in (("new", options.rules), ("old", options.against_rules)):
+        expected = reference(options.files, options.model, rules=rules)
+        assert rows_of(options.out, side).equals(expected)
+
+
+def test_a_full_disk_costs_the_partition_that_met_it(
+    options: RescoreOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = ParquetBlockWriter.close
+
+    def full(self: ParquetBlockWriter) -> int:
+        if self._names and "2024-01-03" in str(self._names[1]):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return close(self)
+
+    monkeypatch.setattr(ParquetBlockWriter, "close", full)
+    with fails(Code.PARTITIONS_FAILED, f"date=2024-01-03: .*{os.strerror(errno.ENOSPC)}"):
+        rescore.run(options)
+    monkeypatch.undo()
+    # Its rows were in the windows of others all the same.
+    assert scored(rescore.run(options)) == 1
+    assert rows_of(options.out).equals(reference(options.files, options.model))
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(
+    options: RescoreOptions, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(home / "days", archive)
+    options = replace(options, files=(str(archive),))
+    file = archive / "date=2024-01-09/part-0.parquet"
+    write = ParquetBlockWriter.write
+
+    def touch(self: ParquetBlockWriter, batch: pa.RecordBatch) -> None:
+        os.utime(file, (1, 1))
+        write(self, batch)
+
+    monkeypatch.setattr(ParquetBlockWriter, "write", touch)
+    with fails(Code.PARTITIONS_FAILED, "date=2024-01-09"):
+        rescore.run(options)
+    monkeypatch.undo()
+    rescore.run(options)
+    assert rows_of(options.out).equals(reference(options.files, options.model))
+
+
+def test_a_killed_run_goes_on(options: RescoreOptions, tmp_path: Path) -> None:
+    call = [sys.executable, "-m", "beam_fraud", "rescore", *options.files]
+    call += ["--model", options.model, "--out", options.out, "--block-rows", "100"]
+    root = Path(options.out) / "partitions"
+    with subprocess.Popen(call, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as running:
+        limit = time.monotonic() + 60
+        while len(list(root.glob("*"))) < 3 and running.poll() is None:
+            assert time.monotonic() < limit
+        running.send_signal(signal.SIGKILL)
+    left = partitions_of(options.out)
+    assert len(left) >= 3
+    rescore.run(options)
+    assert [path.name for path in Path(options.out).iterdir() if path.name.startswith(".")] == []
+    undisturbed = replace(options, out=str(tmp_path / "undisturbed"))
+    rescore.run(undisturbed)
+    assert partitions_of(options.out) == partitions_of(undisturbed.out)
