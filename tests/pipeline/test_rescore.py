@@ -323,6 +323,36 @@ def test_a_rule_set_is_compared_with_another_of_the_same_model(
         assert rows_of(options.out, side).equals(expected)
 
 
+def test_newer_labels_repeat_the_comparison_and_not_the_scoring(
+    options: RescoreOptions, home: Path, tmp_path: Path
+) -> None:
+    options = replace(options, against=(str(home / "old"),), segments=("shop",), resamples=20)
+    first: Any = rescore.run(options)
+    assert first["comparison"]["sentence"]
+    assert (tmp_path / "out/comparison.html").exists()
+    assert rescore.run(options)["comparison"] == first["comparison"]
+    table = transactions()
+    labels = tmp_path / "labels.parquet"
+    pq.write_table(
+        pa.table(
+            {
+                "transaction_id": table["id"],
+                "label": pa.array(np.ones(len(table), dtype=np.int8)),
+                "labelled_at": pc.add(table["t"], pa.scalar(timedelta(days=1))).cast(
+                    pa.timestamp("us", "UTC")
+                ),
+            }
+        ),
+        labels,
+    )
+    newer = replace(options, labels=str(labels), fail_if=("recall < 0.99",))
+    outcome: Any = rescore.call(newer, as_json=True)
+    assert outcome.exit_code == 3
+    assert scored(outcome.result) == 0
+    assert outcome.result["comparison"]["figures"] != first["comparison"]["figures"]
+    assert rescore.call(newer, as_json=True).exit_code == 3
+
+
 def test_a_full_disk_costs_the_partition_that_met_it(
     options: RescoreOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

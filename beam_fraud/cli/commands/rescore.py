@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from os.path import realpath
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
-from beam_fraud.cli.commands.times import parse_moment
+import msgspec
+
+from beam_fraud.cli.commands.rescore_plan import RescorePlan, plan_rescore
 from beam_fraud.cli.options import RescoreOptions
+from beam_fraud.cli.options.groups import ComparisonOptions
 from beam_fraud.cli.terminal.columns import fact
-from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.cli.terminal.command import Outcome
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.evaluation.comparison.scored_rows import Partition as ComparedPartition
 from beam_fraud.features.velocity.reach import look_back
-from beam_fraud.models.bundle import Bundle, check_packages, open_bundle
 from beam_fraud.pipeline.rescore.estimate import estimate
 from beam_fraud.pipeline.rescore.manifest import (
     Inputs,
@@ -28,17 +32,13 @@ from beam_fraud.pipeline.rescore.manifest import (
     json_bytes,
 )
 from beam_fraud.pipeline.rescore.plan import Before, Plan, Scope, plan_of
-from beam_fraud.pipeline.rescore.run import Run, Settings, side_microseconds, totals
+from beam_fraud.pipeline.rescore.run import Run, side_microseconds, totals
 from beam_fraud.pipeline.rescore.scoring import Scorers
-from beam_fraud.pipeline.rescore.sides import Challenge, Sides, sides_of
+from beam_fraud.pipeline.rescore.sides import Sides
 from beam_fraud.records.dead_share import DeadShare
-from beam_fraud.schema.event_time import micros_of, moment_of
-from beam_fraud.schema.toml import load_schema
-from beam_fraud.sources.archive import ArchiveFile, ArchivePartition, archive_partitions
-from beam_fraud.sources.source import found_files
-from beam_fraud.storage.batch_outputs import local_directory, new_run_id
+from beam_fraud.schema.event_time import moment_of
+from beam_fraud.sources.archive import archive_partitions
 from beam_fraud.storage.rescore_outputs import MANIFEST, PARTITIONS, SUMMARY, RescoreOutputs
-from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
 #: Seconds between two writes of the manifest while partitions are scored.
@@ -47,27 +47,10 @@ _MANIFEST_EVERY = 5.0
 _NAMED = 3
 
 
-@dataclass(frozen=True)
-class _Call:
-    """The checked options of a call."""
-
-    options: RescoreOptions
-    outputs: RescoreOutputs
-    sides: Sides
-    settings: Settings
-    places: tuple[Place, ...]
-    history: ArchivePartition | None
-    since: int | None
-    until: int | None
-
-    @property
-    def changing(self) -> dict[str, Any]:
-        """Options that change the rows of a partition."""
-        options = self.options
-        changing: dict[str, Any] = {"reasons": options.reasons, "dedupe": options.dedupe}
-        if self.sides.segments:
-            changing["segments"] = list(self.sides.segments)
-        return changing
+def call(options: RescoreOptions, *, as_json: bool) -> Outcome:
+    """Run the command; the exit code is 3 if a condition of `--fail-if` holds."""
+    result: dict[str, Any] = run(options)
+    return Outcome(result, render, 3 if result.get("comparison", {}).get("fail_if") else 0)
 
 
 def run(options: RescoreOptions) -> dict[str, object]:
@@ -82,13 +65,15 @@ def run(options: RescoreOptions) -> dict[str, object]:
         after all others were scored.
     """
     started = time.monotonic()
-    call = _call_of(options)
+    call = plan_rescore(options)
     call.outputs.check()
     if options.dry_run:
         return _dry_run(call)
     with call.outputs.writing():
+        before = call.outputs.read(SUMMARY)
         plan, records, scored = _score(call)
-        summary = _summary(call, plan, records, scored, time.monotonic() - started)
+        compared = _compare(call, records, before)
+        summary = _summary(call, plan, records, scored, time.monotonic() - started) | compared
         call.outputs.write(SUMMARY, json_bytes(summary))
     failed = [record for record in records.values() if record.state == "failed"]
     if failed:
@@ -115,78 +100,40 @@ def render(result: dict[str, object]) -> str:
         lines.append(fact(side["side"], side["name"], f"({cost} µs a row)" if cost else ""))
     lines.append(fact("seconds", f"{shown['seconds']:,.1f}"))
     lines.append(fact("outputs", shown["outputs"]["partitions"]))
+    if comparison := shown.get("comparison"):
+        lines += [fact("comparison", comparison["outputs"][0]), comparison["sentence"]]
+        lines += [f"--fail-if {condition}: holds" for condition in comparison["fail_if"]]
     return "\n".join(lines)
 
 
-def _call_of(options: RescoreOptions) -> _Call:
-    places = Place.parse_all(options.files)
-    directory = local_directory(Place.parse(options.out))
-    refuse_bundles(places)
-    refuse_own_outputs((*places, *Place.parse_all(options.history)), directory)
-    since = parse_moment("--from", options.since)
-    until = parse_moment("--until", options.until)
-    if since is not None and until is not None and until <= since:
-        raise UsageError("--until: must be after --from", Code.OPTION_CONFLICT)
-    new, *against = (_bundle(path) for path in (options.model, *options.against))
-    schema = new.schema if options.schema is None else load_schema(options.schema)
-    challenges = _challenges(options, new, against)
-    sides = sides_of(challenges[0], challenges[1:], schema)
-    settings = Settings(
-        options.reasons,
-        options.dedupe == "run",
-        options.max_dead,
-        options.block_rows,
-        options.workers,
-    )
-    return _Call(
-        options,
-        RescoreOutputs(directory, new_run_id()),
-        sides,
-        settings,
-        places,
-        _history(options, places, sides),
-        None if since is None else micros_of(since),
-        None if until is None else micros_of(until),
-    )
+def _compare(
+    call: RescorePlan, records: Mapping[str, PartitionRecord], before: bytes | None
+) -> dict[str, object]:
+    """Compare the sides, unless nothing has changed since the last comparison."""
+    done = [record for record in records.values() if record.state == "done"]
+    if call.comparison is None or not done:
+        return {}
+    identity = _identity_of_comparison(call, done)
+    known = msgspec.json.decode(before) if before is not None else {}
+    there = all(Path(file).exists() for file in known.get("comparison", {}).get("outputs", ()))
+    if known.get("comparison_of") == identity and there:
+        return {name: known[name] for name in ("comparison", "comparison_of")}
+    partitions = [
+        ComparedPartition(record.name, tuple(call.outputs.scores(record.name))) for record in done
+    ]
+    result, _ = call.comparison.run(call.outputs.directory, partitions)
+    return {"comparison": result, "comparison_of": identity}
 
 
-def _bundle(path: str) -> Bundle:
-    bundle = open_bundle(Place.parse(path))
-    check_packages(bundle)
-    return bundle
+def _identity_of_comparison(call: RescorePlan, done: Sequence[PartitionRecord]) -> str:
+    """Return the digest of the scores, the options and the labels."""
+    options = {one.name: getattr(call.options, one.name) for one in fields(ComparisonOptions)}
+    labels = b"" if call.options.labels is None else Path(call.options.labels).read_bytes()
+    parts = [[(r.name, r.identity) for r in done], options, hashlib.sha256(labels).hexdigest()]
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 
-def _challenges(options: RescoreOptions, new: Bundle, against: Sequence[Bundle]) -> list[Challenge]:
-    """Return the models and rules; models without rules of their own are decided by the same."""
-    others = options.against_rules or options.rules
-    challenges = [Challenge(new, options.rules)]
-    challenges += [Challenge(bundle, others) for bundle in against]
-    if options.against_rules is not None and not against:
-        challenges.append(Challenge(new, options.against_rules))
-    return challenges
-
-
-def _history(
-    options: RescoreOptions, places: Sequence[Place], sides: Sides
-) -> ArchivePartition | None:
-    """Return the files of --history as a partition."""
-    if not options.history:
-        return None
-    if not sides.velocity:
-        _LOG.warning("no model has velocity features: --history adds nothing")
-        return None
-    files = found_files(Place.parse_all(options.history))
-    own = {realpath(one.file.path) for one in found_files(places)}
-    for one in files:
-        if realpath(one.file.path) in own:
-            raise UsageError(
-                f"--history {one.file.path}: is among the files as well; give it once",
-                Code.PLACE_SHARED,
-            )
-    return ArchivePartition("--history", tuple(map(ArchiveFile, files)))
-
-
-def _score(call: _Call) -> tuple[Plan, dict[str, PartitionRecord], set[str]]:
+def _score(call: RescorePlan) -> tuple[Plan, dict[str, PartitionRecord], set[str]]:
     """Score what is missing or changed.
 
     Returns:
@@ -219,7 +166,7 @@ def _earlier(outputs: RescoreOutputs) -> dict[str, PartitionRecord]:
     return decode_records(outputs.records()) | failed
 
 
-def _dry_run(call: _Call) -> dict[str, object]:
+def _dry_run(call: RescorePlan) -> dict[str, object]:
     plan = _plan(call, _earlier(call.outputs))
     expected = estimate(plan, Scorers(call.sides, call.settings.reasons), call.settings.workers)
     return {
@@ -261,7 +208,7 @@ def _was_unread(record: PartitionRecord | None) -> bool:
     return record is not None and record.unread
 
 
-def _plan(call: _Call, records: Mapping[str, PartitionRecord]) -> Plan:
+def _plan(call: RescorePlan, records: Mapping[str, PartitionRecord]) -> Plan:
     options = call.options
     inputs = Inputs(records.values(), trust_mtime=options.trust_mtime)
     since = None if call.since is None else call.since - look_back(call.sides.velocity)
@@ -314,7 +261,7 @@ def _refuse_if_all_are_dead(records: Iterable[PartitionRecord]) -> None:
 class _Manifest:
     """Write `manifest.json` now and then while partitions are scored."""
 
-    def __init__(self, call: _Call, others: Mapping[str, PartitionRecord]) -> None:
+    def __init__(self, call: RescorePlan, others: Mapping[str, PartitionRecord]) -> None:
         self._call = call
         self._others = others
         self._lock = threading.Lock()
@@ -352,7 +299,7 @@ def _models(sides: Sides) -> list[dict[str, object]]:
 
 
 def _summary(
-    call: _Call,
+    call: RescorePlan,
     plan: Plan,
     records: Mapping[str, PartitionRecord],
     scored: set[str],
@@ -384,7 +331,7 @@ def _summary(
     }
 
 
-def _failure(call: _Call, failed: Sequence[PartitionRecord]) -> FraudError:
+def _failure(call: RescorePlan, failed: Sequence[PartitionRecord]) -> FraudError:
     shown = "; ".join(f"{record.name}: {record.error}" for record in failed[:_NAMED])
     more = f"; and {len(failed) - _NAMED:,} more" if len(failed) > _NAMED else ""
     return FraudError(

@@ -11,6 +11,7 @@ from beam_fraud.cli.options.groups import (
     TOPIC,
     BatchOptions,
     BundleSchemaOptions,
+    ComparisonOptions,
     ContinuousOptions,
     DeadShareOptions,
     DryRunOptions,
@@ -55,7 +56,13 @@ class ScoreOptions(BatchOptions, ScoringOptions, FileScoringOptions):
 
 @options
 class RescoreOptions(
-    FileOptions, SpanOptions, BundleSchemaOptions, RuleOptions, DeadShareOptions, DryRunOptions
+    FileOptions,
+    SpanOptions,
+    BundleSchemaOptions,
+    RuleOptions,
+    ComparisonOptions,
+    DeadShareOptions,
+    DryRunOptions,
 ):
     """Score an archive by partitions, and compare models.
 

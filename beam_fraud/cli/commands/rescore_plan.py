@@ -1,0 +1,161 @@
+"""Plan a rescore: models, rules, archive, history and comparison."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os.path import realpath
+from typing import Any
+
+from beam_fraud.cli.commands.comparison import ComparisonPlan, comparison_plan
+from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
+from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.cli.options import RescoreOptions
+from beam_fraud.errors import Code, UsageError
+from beam_fraud.evaluation.comparison.scored_rows import Side as ComparedSide
+from beam_fraud.models.bundle import Bundle, check_packages, open_bundle
+from beam_fraud.pipeline.rescore.run import Settings
+from beam_fraud.pipeline.rescore.sides import Challenge, Sides, sides_of
+from beam_fraud.schema.event_time import micros_of
+from beam_fraud.schema.toml import load_schema
+from beam_fraud.sources.archive import ArchiveFile, ArchivePartition
+from beam_fraud.sources.source import found_files
+from beam_fraud.storage.batch_outputs import local_directory, new_run_id
+from beam_fraud.storage.rescore_outputs import RescoreOutputs
+from beam_fraud.storage.urls import Place
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RescorePlan:
+    """The checked options of a call."""
+
+    options: RescoreOptions
+    outputs: RescoreOutputs
+    sides: Sides
+    settings: Settings
+    places: tuple[Place, ...]
+    history: ArchivePartition | None
+    since: int | None
+    until: int | None
+    #: None without anything to compare with.
+    comparison: ComparisonPlan | None
+
+    @property
+    def changing(self) -> dict[str, Any]:
+        """Options that change the rows of a partition."""
+        options = self.options
+        changing: dict[str, Any] = {"reasons": options.reasons, "dedupe": options.dedupe}
+        if self.sides.segments:
+            changing["segments"] = list(self.sides.segments)
+        return changing
+
+
+def plan_rescore(options: RescoreOptions) -> RescorePlan:
+    """Check the options of a call.
+
+    Raises:
+      UsageError: an option is invalid.
+      FraudError: a bundle, a rule file or the history cannot be used.
+    """
+    places = Place.parse_all(options.files)
+    directory = local_directory(Place.parse(options.out))
+    refuse_bundles(places)
+    refuse_own_outputs((*places, *Place.parse_all(options.history)), directory)
+    since = parse_moment("--from", options.since)
+    until = parse_moment("--until", options.until)
+    if since is not None and until is not None and until <= since:
+        raise UsageError("--until: must be after --from", Code.OPTION_CONFLICT)
+    new, *against = (_bundle(path) for path in (options.model, *options.against))
+    schema = new.schema if options.schema is None else load_schema(options.schema)
+    challenges = _challenges(options, new, against)
+    sides = sides_of(challenges[0], challenges[1:], schema, options.segments)
+    comparison = _comparison(options, sides)
+    settings = Settings(
+        options.reasons,
+        options.dedupe == "run",
+        options.max_dead,
+        options.block_rows,
+        options.workers,
+    )
+    return RescorePlan(
+        options,
+        RescoreOutputs(directory, new_run_id()),
+        sides,
+        settings,
+        places,
+        _history(options, places, sides),
+        None if since is None else micros_of(since),
+        None if until is None else micros_of(until),
+        comparison,
+    )
+
+
+def _comparison(options: RescoreOptions, sides: Sides) -> ComparisonPlan | None:
+    """Check the options of the comparison.
+
+    Raises:
+      UsageError: one is invalid, or there is nothing to compare with.
+    """
+    if len(sides.all) == 1:
+        given = {"--fail-if": options.fail_if, "--labels": options.labels}
+        for option, value in given.items():
+            if value:
+                raise UsageError(
+                    f"{option}: there is nothing to compare with; give --against or "
+                    "--against-rules",
+                    Code.OPTION_CONFLICT,
+                )
+        return None
+    compared = [
+        ComparedSide(
+            side.key,
+            side.name,
+            side.bundle.model_id,
+            side.rule_set,
+            side.bundle.thresholds.review,
+        )
+        for side in sides.all
+    ]
+    roles = {column: role for role, column in sides.schema.roles.items()}
+    segments = tuple(roles.get(name, name) for name in options.segments)
+    options = replace(options, segments=segments)
+    return comparison_plan(options, compared, sides.schema.timezone)
+
+
+def _bundle(path: str) -> Bundle:
+    bundle = open_bundle(Place.parse(path))
+    check_packages(bundle)
+    return bundle
+
+
+def _challenges(options: RescoreOptions, new: Bundle, against: Sequence[Bundle]) -> list[Challenge]:
+    """Return the models and rules; models without rules of their own are decided by the same."""
+    others = options.against_rules or options.rules
+    challenges = [Challenge(new, options.rules)]
+    challenges += [Challenge(bundle, others) for bundle in against]
+    if options.against_rules is not None and not against:
+        challenges.append(Challenge(new, options.against_rules))
+    return challenges
+
+
+def _history(
+    options: RescoreOptions, places: Sequence[Place], sides: Sides
+) -> ArchivePartition | None:
+    """Return the files of --history as a partition."""
+    if not options.history:
+        return None
+    if not sides.velocity:
+        _LOG.warning("no model has velocity features: --history adds nothing")
+        return None
+    files = found_files(Place.parse_all(options.history))
+    own = {realpath(one.file.path) for one in found_files(places)}
+    for one in files:
+        if realpath(one.file.path) in own:
+            raise UsageError(
+                f"--history {one.file.path}: is among the files as well; give it once",
+                Code.PLACE_SHARED,
+            )
+    return ArchivePartition("--history", tuple(map(ArchiveFile, files)))
