@@ -34,7 +34,7 @@ def csv_lines(transactions: pa.RecordBatch) -> pa.Array:
     Returns:
       string[n].
     """
-    texts = [_text(column) for column in transactions.columns]
+    texts = [_text(column).fill_null("") for column in transactions.columns]
     return _interleave(["", *[","] * (len(texts) - 1), "\n"], texts)
 
 
@@ -47,7 +47,7 @@ def json_objects(transactions: pa.RecordBatch, *, end: str = "") -> pa.Array:
     """Return a JSON object per row, times as `2024-01-01T00:00:31Z`.
 
     Args:
-      transactions: n rows of columns of `simulation.TRANSACTIONS`.
+      transactions: n rows of columns of `simulation.WITH_LABELLED_AT`.
       end: text after each object.
 
     Returns:
@@ -58,6 +58,9 @@ def json_objects(transactions: pa.RecordBatch, *, end: str = "") -> pa.Array:
         text, quote, after = _text(column), "", ""
         if pa.types.is_timestamp(field.type):
             text, quote, after = pc.utf8_replace_slice(text, 10, 11, "T"), '"', 'Z"'
+            if field.nullable:
+                text = pc.binary_join_element_wise(quote, text, after, "").fill_null("null")
+                quote = after = ""
         texts.append(text)
         separators.append(f'{before}"{field.name}":{quote}')
         before = f"{after},"

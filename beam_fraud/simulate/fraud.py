@@ -31,6 +31,8 @@ class LabelledPurchases:
     purchases: Purchases
     #: int8[n]: 0 for a genuine transaction, else 1, 2 or 3.
     scenario: npt.NDArray[np.int8]
+    #: int64[n]: a number for the compromise that a fraud belongs to; of a high amount, its own.
+    campaign: npt.NDArray[np.int64]
 
 
 def commit_frauds(
@@ -64,16 +66,18 @@ def commit_frauds(
     targets = {kind: share * fraud_rate * n for kind, share in MIX.items()}
 
     stolen = rng.random(n) < STOLEN_SHARE
+    thefts = _spells(purchases.customer, purchases.day, customers, days, CUSTOMER_DAYS, rng)
     misused = _compromised(
-        _spells(purchases.customer, purchases.day, customers, days, CUSTOMER_DAYS, rng),
+        thefts,
         stolen,
         targets[COMPROMISED_CUSTOMER],
         rng,
     )
     scenario[misused] = COMPROMISED_CUSTOMER
 
+    skimmings = _spells(purchases.terminal, purchases.day, terminals, days, TERMINAL_DAYS, rng)
     skimmed = _compromised(
-        _spells(purchases.terminal, purchases.day, terminals, days, TERMINAL_DAYS, rng),
+        skimmings,
         ~misused,
         targets[COMPROMISED_TERMINAL],
         rng,
@@ -85,7 +89,11 @@ def commit_frauds(
     scenario[rest[cents > _threshold(cents, targets[HIGH_AMOUNT])]] = HIGH_AMOUNT
 
     raised = np.where(misused, purchases.cents * STOLEN_FACTOR, purchases.cents)
-    return LabelledPurchases(replace(purchases, cents=raised), scenario)
+    # Three kinds of campaigns with numbers of their own.
+    campaign = np.where(misused, 3 * thefts, np.where(skimmed, 3 * skimmings + 1, 0))
+    single = scenario == HIGH_AMOUNT
+    campaign[single] = 3 * np.flatnonzero(single) + 2
+    return LabelledPurchases(replace(purchases, cents=raised), scenario, campaign)
 
 
 def _spells(

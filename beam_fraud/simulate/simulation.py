@@ -11,8 +11,10 @@ import pyarrow as pa
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.simulate.fraud import LabelledPurchases, commit_frauds
+from beam_fraud.simulate.label_delay import LabelDelay
 from beam_fraud.simulate.purchases import (
     MEAN_PER_DAY,
+    SECONDS_PER_DAY,
     draw_customers,
     draw_purchases,
     terminals_in_reach,
@@ -44,6 +46,8 @@ TRANSACTIONS = pa.schema(
         pa.field("TX_FRAUD_SCENARIO", pa.int8(), nullable=False),
     ]
 )
+#: Schema of the result with delays of labels.
+WITH_LABELLED_AT = TRANSACTIONS.append(pa.field("LABELLED_AT", pa.timestamp("us")))
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Simulation:
     start: date = date(2024, 1, 1)
     #: Radius of customers in a plane of 100 x 100; None: 5, more with few terminals.
     radius: float | None = None
+    #: Delay of labels; None labels every fraud at once.
+    label_delay: LabelDelay | None = None
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -117,10 +123,14 @@ def simulate(spec: Simulation) -> pa.Table:
     two (3); see `fraud.commit_frauds`, which also says how the rate is met. Method: chapter 3 of
     "Reproducible Machine Learning for Credit Card Fraud Detection - Practical Handbook" (ULB).
 
+    With delays of labels, TX_FRAUD is what is known when the last day ends: 0 for frauds that are
+    labelled later. TX_FRAUD_SCENARIO has the truth, and LABELLED_AT when the label was known,
+    null for rows that are not labelled as fraud. Everything else is as without delays.
+
     Returns:
-      A table of the schema `TRANSACTIONS`, ordered by time, which is in whole seconds and UTC;
-      ids count from `seed` times a thousand million; amounts have two decimals. It may be empty if
-      `spec` is very small.
+      A table of the schema `TRANSACTIONS`, or `WITH_LABELLED_AT`, ordered by time, which is in
+      whole seconds and UTC; ids count from `seed` times a thousand million; amounts have two
+      decimals. It may be empty if `spec` is very small.
 
     Raises:
       UsageError: no customer has a terminal in reach.
@@ -165,5 +175,20 @@ def _table(labelled: LabelledPurchases, spec: Simulation) -> pa.Table:
         (scenario > 0).astype(np.int8),
         scenario,
     ]
-    arrays = [pa.array(c, type=f.type) for c, f in zip(columns, TRANSACTIONS, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=TRANSACTIONS)
+    schema, unknown = TRANSACTIONS, np.ones(len(scenario), dtype=bool)
+    if spec.label_delay is not None:
+        labelled_at = np.zeros(len(scenario), dtype=np.int64)
+        frauds = np.flatnonzero(scenario)
+        # A generator of its own: the transactions are those of the same seed without delays.
+        rng = np.random.default_rng([spec.seed, 1])
+        delays = spec.label_delay.draw(labelled.campaign[frauds], rng)
+        labelled_at[frauds] = columns[1][frauds] + delays
+        end = (first + spec.days * SECONDS_PER_DAY) * 1_000_000
+        unknown[frauds] = labelled_at[frauds] > end
+        columns[5] = np.where(unknown, np.int8(0), columns[5])
+        schema, columns = WITH_LABELLED_AT, [*columns, labelled_at]
+    arrays = [
+        pa.array(c, type=f.type, mask=unknown if f.nullable else None)
+        for c, f in zip(columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)

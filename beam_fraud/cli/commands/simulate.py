@@ -26,6 +26,7 @@ from beam_fraud.simulate.files import (
     write_transactions,
 )
 from beam_fraud.simulate.fraud import MIX
+from beam_fraud.simulate.label_delay import parse_label_delay
 from beam_fraud.simulate.messages import Sender, handbook_messages
 from beam_fraud.simulate.simulation import FRAUD_RATE, Simulation, simulate
 from beam_fraud.sources.kafka.options import broker_settings
@@ -42,7 +43,8 @@ def run(options: SimulateOptions) -> dict[str, object]:
 
     Returns:
       `transactions`, `frauds`, `fraud_rate` (the one reached), `accounts`, `merchants`, `days`,
-      `seconds` and `scenarios` (transactions of each kind of fraud, by its number); of a file
+      `seconds` and `scenarios` (transactions of each kind of fraud, by its number); with delays of
+      labels `labelled`, the frauds whose label is known at the end; of a file
       `out`, of several files `partitions` as well, of a topic `topic`, `messages`,
       `sending_seconds` and `messages_per_second`.
 
@@ -67,8 +69,10 @@ def _simulate(options: SimulateOptions) -> dict[str, object]:
     scenario = transactions["TX_FRAUD_SCENARIO"]
     scenarios = {str(kind): pc.sum(pc.equal(scenario, kind)).as_py() or 0 for kind in MIX}
     frauds = sum(scenarios.values())
+    labelled = pc.sum(transactions["TX_FRAUD"]).as_py() or 0
     return {
         **written,
+        **({} if spec.label_delay is None else {"labelled": labelled}),
         "transactions": transactions.num_rows,
         "frauds": frauds,
         "fraud_rate": frauds / max(transactions.num_rows, 1),
@@ -90,8 +94,15 @@ def render(result: Mapping[str, object]) -> str:
         f"{_counted(result, 'frauds')} ({result['fraud_rate']:.2%}): "
         f"{scenarios['1']:,} amounts too high, {scenarios['2']:,} at compromised terminals, "
         f"{scenarios['3']:,} of compromised customers\n"
+        f"{_labelled(result)}"
         f"{_where(result)}"
     )
+
+
+def _labelled(result: Mapping[str, object]) -> str:
+    if "labelled" not in result:
+        return ""
+    return f"{cast(int, result['labelled']):,} of them are labelled when the last day ends\n"
 
 
 def _where(result: Mapping[str, object]) -> str:
@@ -116,6 +127,12 @@ def _place(options: SimulateOptions) -> AbstractContextManager[Write]:
         raise UsageError("--out and --kafka: give one of them", Code.OPTION_CONFLICT)
     if options.kafka is not None and options.partition is not None:
         raise UsageError("--partition: for files only; give --out DIR", Code.OPTION_CONFLICT)
+    if options.kafka is not None and options.label_delay is not None:
+        raise UsageError(
+            "--label-delay and --kafka: messages of transactions come before their labels; write "
+            "a file (--out)",
+            Code.OPTION_CONFLICT,
+        )
     if options.kafka is not None:
         return nullcontext(_to_topic(options))
     if options.kafka is None and options.partition is not None and options.out is not None:
@@ -223,6 +240,7 @@ def _specification(options: SimulateOptions) -> Simulation:
         raise UsageError(
             f"--start {options.start!r}: not a day, as in 2024-01-01", Code.TIME_INVALID
         ) from None
+    delay = None if options.label_delay is None else parse_label_delay(options.label_delay)
     return Simulation(
         days=options.days,
         accounts=options.accounts,
@@ -230,4 +248,5 @@ def _specification(options: SimulateOptions) -> Simulation:
         seed=options.seed,
         fraud_rate=FRAUD_RATE if options.fraud_rate is None else options.fraud_rate,
         start=start,
+        label_delay=delay,
     )

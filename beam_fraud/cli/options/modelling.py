@@ -78,6 +78,15 @@ class SimulateOptions(SeedOptions, KafkaOptions):
     start: Annotated[str, Option("--start", metavar="DATE", help="First day, ISO 8601.")] = (
         "2024-01-01"
     )
+    label_delay: Annotated[
+        str | None,
+        Option(
+            "--label-delay",
+            metavar="SPEC",
+            help="Delay of labels, such as median=7d,sigma=1 (log-normal), the same for all "
+            "frauds of a compromised card or terminal; default: every label is known.",
+        ),
+    ] = None
 
 
 @options
