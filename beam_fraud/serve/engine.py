@@ -204,13 +204,13 @@ class Engine:
         *,
         features: bool,
     ) -> Group:
-        if self._few is not None and len(records) <= FEW and late is None and not features:
-            latest, why = self._latest, self._degraded()
-            answered = self._few.record(records, latest, why)
-            if answered is not None:
-                places = np.arange(len(records))
-                found = Answered(answered, places, {}, len(records))
-                return Group(found, {}, answered, places, _NONE_DEAD)
+        if self._few is not None and len(records) <= FEW and late is None:
+            recorded = self._few.record(records, self._latest, self._degraded())
+            if recorded is not None:
+                rows, places = recorded.rows, np.arange(len(records))
+                inputs = Features(self._features.names, recorded.block) if features else None
+                answered = Answered(rows, places, {}, len(records), inputs)
+                return Group(answered, {}, rows, places, _NONE_DEAD)
         first = self.state.numbers(len(records))
         checked = self._checked(self._read(records, first), len(records))
         return self._recorded(checked, first, len(records), late, features=features)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from beam_fraud.decisions.decision import APPROVE
 from beam_fraud.decisions.rules.rule import Fired
@@ -19,7 +19,7 @@ from beam_fraud.models.predict import use_one_thread
 from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_IN, ROWS_SCORED, RULES_MUTED
 from beam_fraud.pipeline.frames.scoring import ScoredRows, Scorer
 from beam_fraud.records.plain_records import PlainRecords
-from beam_fraud.serve.answers import ANSWERED, AnsweredRows
+from beam_fraud.serve.answers import ANSWERED, AnsweredRows, Block
 from beam_fraud.serve.state import Count, ServerState
 from beam_fraud.state.rule_share import MutedRule
 
@@ -27,6 +27,15 @@ from beam_fraud.state.rule_share import MutedRule
 FEW = 8
 #: Columns of an answer that are the transaction's.
 _OWN = ANSWERED.names[:5]
+
+
+class Recorded(NamedTuple):
+    """The answers to n records."""
+
+    #: n rows.
+    rows: AnsweredRows
+    #: The model's input, float64[n, features].
+    block: Block
 
 
 class FewRecords:
@@ -56,7 +65,7 @@ class FewRecords:
 
     def record(
         self, records: Sequence[bytes], latest: int, degraded: str | None
-    ) -> AnsweredRows | None:
+    ) -> Recorded | None:
         """Answer records and take them into the state, which the caller commits.
 
         Args:
@@ -82,9 +91,10 @@ class FewRecords:
         use_one_thread()
         if degraded is not None:
             computed = [dict.fromkeys(features, math.nan) for features in computed]
-        answered = self._answered(rows, self._scorer.score_rows(rows, computed), degraded)
+        scored = self._scorer.score_rows(rows, computed)
+        answered = self._answered(rows, scored, degraded)
         self._state.answer(answered)
-        return answered
+        return Recorded(answered, scored.block)
 
     def _answered(
         self, rows: Sequence[Values], scored: ScoredRows, degraded: str | None
