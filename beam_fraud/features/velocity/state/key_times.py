@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -78,9 +79,26 @@ class KeyTimes:
         np.maximum(needles, -1, out=needles)
         np.minimum(needles, (1 << frame.bits) - 1, out=needles)
         needles += slots << frame.bits
+        if needles.size >= _MANY_NEEDLES and self._dense:
+            return self._cells.positions(needles.ravel()).reshape(needles.shape)
         # Search in ascending order: neighbours share a part of memory.
         positions = self.numbers.searchsorted(needles.T.ravel(), "right")
         return np.ascontiguousarray(positions.reshape(needles.T.shape).T)
+
+    @property
+    def _dense(self) -> bool:
+        """Whether there are many rows, and no fewer than slots."""
+        return len(self) >= _MANY_ROWS and len(self) > int(self.numbers[-1]) >> self.frame.bits
+
+    @cached_property
+    def _cells(self) -> _Cells:
+        return _Cells.of(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        cells: _Cells | None = self.__dict__.get("_cells")
+        return self.numbers.nbytes + (0 if cells is None else cells.starts.nbytes)
 
     def times(self, rows: Integers) -> Integers:
         """Return the times of some rows, int64 of the shape of `rows`."""
@@ -107,6 +125,56 @@ class KeyTimes:
         if selected.all():
             return self.numbers - shift, None
         return self.numbers[selected] - shift, selected
+
+
+#: Searches, and rows, from which cells are worth while.
+_MANY_NEEDLES, _MANY_ROWS = 256, 1 << 16
+#: Rows up to which there are more cells than rows.
+_FINE_ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Where the rows of each slot and of parts of the frame's time begin.
+
+    A binary search among millions of rows waits for memory at most of its steps. The cell of a
+    time is computed, and holds a row or two.
+    """
+
+    #: int64[n], `KeyTimes.numbers`.
+    numbers: Integers
+    #: Bits of a number below those of its cell.
+    shift: int
+    #: int[cells + 3]: 0, position of the first row of each cell, and n twice.
+    starts: npt.NDArray[np.int32 | np.int64]
+
+    @classmethod
+    def of(cls, rows: KeyTimes) -> _Cells:
+        """Return the cells of n > 0 rows, about as many as rows."""
+        numbers, bits, n = rows.numbers, rows.frame.bits, len(rows)
+        slots = (int(numbers[-1]) >> bits) + 1
+        parts = (n // slots).bit_length() - (n > _FINE_ROWS)
+        shift = max(bits - parts, 0)
+        ends = np.cumsum(np.bincount(numbers >> shift, minlength=slots << (bits - shift)))
+        starts = np.zeros(len(ends) + 3, dtype=np.int32 if n < 1 << 31 else np.int64)
+        starts[2:-1], starts[-1] = ends, n
+        return cls(numbers, shift, starts)
+
+    def positions(self, needles: Integers) -> Integers:
+        """Return the number of rows up to each needle, int64[m] of int64[m]."""
+        cell = np.clip((needles >> self.shift) + 1, 0, len(self.starts) - 2)
+        positions = self.starts[cell].astype(np.int64)
+        ends = self.starts[cell + 1]
+        left = np.flatnonzero(positions < ends)
+        first, end, needle = positions[left], ends[left].astype(np.int64), needles[left]
+        while len(left):
+            middle = (first + end) >> 1
+            before = self.numbers[middle] <= needle
+            first, end = np.where(before, middle + 1, first), np.where(before, end, middle)
+            positions[left] = first
+            more = np.flatnonzero(first < end)
+            left, first, end, needle = left[more], first[more], end[more], needle[more]
+        return positions
 
 
 def merge_order(older: Integers, newer: Integers) -> Integers:

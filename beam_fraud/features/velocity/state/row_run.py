@@ -120,7 +120,7 @@ class RowRun:
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        parts = (self.keyed.numbers, self.prefix, self.merchant, self.squares, self.extremes)
+        parts = (self.keyed, self.prefix, self.merchant, self.squares, self.extremes)
         return sum(part.nbytes for part in parts if part is not None)
 
     @property
