@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -145,8 +146,8 @@ class _Cells:
     numbers: Integers
     #: Bits of a number below those of its cell.
     shift: int
-    #: int[cells + 3]: 0, position of the first row of each cell, and n twice.
-    starts: npt.NDArray[np.int32 | np.int64]
+    #: Integers[cells + 3]: 0, position of the first row of each cell, and n twice.
+    starts: npt.NDArray[np.signedinteger[Any]]
 
     @classmethod
     def of(cls, rows: KeyTimes) -> _Cells:
@@ -156,14 +157,15 @@ class _Cells:
         parts = (n // slots).bit_length() - (n > _FINE_ROWS)
         shift = max(bits - parts, 0)
         ends = np.cumsum(np.bincount(numbers >> shift, minlength=slots << (bits - shift)))
-        starts = np.zeros(len(ends) + 3, dtype=np.int32 if n < 1 << 31 else np.int64)
+        word = np.int32 if n < 1 << 31 else np.int64
+        starts: npt.NDArray[np.signedinteger[Any]] = np.zeros(len(ends) + 3, dtype=word)
         starts[2:-1], starts[-1] = ends, n
         return cls(numbers, shift, starts)
 
     def positions(self, needles: Integers) -> Integers:
         """Return the number of rows up to each needle, int64[m] of int64[m]."""
         cell = np.clip((needles >> self.shift) + 1, 0, len(self.starts) - 2)
-        positions = self.starts[cell].astype(np.int64)
+        positions: Integers = self.starts[cell].astype(np.int64)
         ends = self.starts[cell + 1]
         left = np.flatnonzero(positions < ends)
         first, end, needle = positions[left], ends[left].astype(np.int64), needles[left]
