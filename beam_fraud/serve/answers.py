@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -206,7 +206,7 @@ class Answered:
         return [reason for reason in reasons if reason is not None]
 
     def with_encoded(self) -> Answered:
-        """Return the answers, encoded together."""
+        """Return the answers, encoded for all calls of a group together."""
         if isinstance(self.given, AnsweredRows):
             return replace(self, encoded=self.given.json())
         return replace(self, encoded=answers_json(self.given))
@@ -222,8 +222,11 @@ class Answered:
 
     def json(self, *, array: bool) -> bytes:
         """Return the body: the answer to the only record, or an array."""
-        members = self._members()
-        return b"[" + b",".join(members) + b"]" if array else members[0]
+        if not array:
+            return self._members()[0]
+        if self.encoded is None and self.features is None and not self.faults:
+            return _array_json(self.rows)
+        return b"[" + b",".join(self._members()) + b"]"
 
     def ipc(self) -> bytes:
         """Return an Arrow IPC stream of n rows: `ANSWERED`, null for faults, and the faults."""
@@ -339,25 +342,61 @@ def answers_json(rows: pa.RecordBatch, features: Features | None = None) -> list
       rows: n rows of `ANSWERED`.
       features: the model's input of the rows, or None.
     """
-    if features is not None or len(rows) < _MANY:
+    encoded = None if features is not None else _together(rows)
+    if encoded is None:
         return _one_by_one(rows, features)
+    answers = [head + encoded.tail for head in encoded.heads]
+    for row, other in encoded.others.items():
+        answers[row] = other
+    return answers
+
+
+def _array_json(rows: pa.RecordBatch) -> bytes:
+    """Return the array of `answers_json`."""
+    encoded = _together(rows)
+    if encoded is None:
+        return b"[" + b",".join(_one_by_one(rows)) + b"]"
+    heads, tail, others = encoded
+    # Between two that differ, answers are joined by what follows each.
+    pieces, start = list[bytes](), 0
+    for row in (*others, len(heads)):
+        if start < row:
+            pieces.append((tail + b",").join(heads[start:row]) + tail)
+        if row in others:
+            pieces.append(others[row])
+        start = row + 1
+    return b"[" + b",".join(pieces) + b"]"
+
+
+class _Together(NamedTuple):
+    """Many answers as JSON."""
+
+    #: Start of each object: id and score.
+    heads: list[bytes]
+    #: What follows each of them.
+    tail: bytes
+    #: The answers, by row and whole, that have more to say.
+    others: dict[int, bytes]
+
+
+def _together(rows: pa.RecordBatch) -> _Together | None:
+    """Encode n rows of `ANSWERED`; None if they are few, or most have more to say."""
+    if len(rows) < _MANY:
+        return None
     alike = _alike(rows)
     unlike = np.flatnonzero(~alike)
     if len(unlike) > len(rows) // 2:
-        return _one_by_one(rows)
+        return None
     heads = list(
         map(_Head, rows.column("transaction_id").to_pylist(), rows.column("score").to_pylist())
     )
-    # What follows the head is written once; a line ends where only an object does.
     usual = int(alike.argmax())
     (whole,) = _one_by_one(rows.slice(usual, 1))
     tail = whole.removeprefix(_ENCODER.encode(heads[usual])[:-1])
-    encoded = _ENCODER.encode_lines(heads).replace(b"}\n", tail + b"\n").split(b"\n")[:-1]
-    if len(unlike):
-        others = _one_by_one(rows.take(pa.array(unlike)))
-        for row, other in zip(unlike.tolist(), others, strict=True):
-            encoded[row] = other
-    return encoded
+    others = _one_by_one(rows.take(pa.array(unlike))) if len(unlike) else []
+    # A line ends where only an object does.
+    lines = _ENCODER.encode_lines(heads).split(b"}\n")[:-1]
+    return _Together(lines, tail, dict(zip(unlike.tolist(), others, strict=True)))
 
 
 def _alike(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:

@@ -29,6 +29,8 @@ from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
 _LOG = logging.getLogger(__name__)
 #: Rows of a group, unless one call has more.
 _GROUP_ROWS = 1_000
+#: Answers from which those of a call are worth to be encoded beside the engine.
+_LARGE_CALL = 256
 #: Seconds between two looks at the archive and the journal.
 _TICK = 0.2
 #: Folds of the journal between two collections of all garbage.
@@ -303,7 +305,11 @@ class PredictionQueue:
             _amend(engine, group, marked(group.new, _NOT_STORED))
         stored = time.perf_counter()
         answered = group.answered
-        if not any(entry.call.features or entry.call.table is not None for entry in entries):
+        # The answers of a large call are encoded in the event loop, beside the next group.
+        alone = len(entries) == 1 and len(answered.given) >= _LARGE_CALL
+        if not alone and not any(
+            entry.call.features or entry.call.table is not None for entry in entries
+        ):
             answered = answered.with_encoded()
         delivered, overtaken = self._claimed(entries)
         # First of all: what follows delays no answer.

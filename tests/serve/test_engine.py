@@ -345,5 +345,7 @@ def test_many_answers_have_the_bytes_of_single_ones(running: Running, served: Se
         for batch in (several, pa.concat_batches([before, several])):
             one_by_one = [answers_json(batch.slice(row, 1))[0] for row in range(len(batch))]
             assert answers_json(batch) == one_by_one
+            every = Answered(batch, np.arange(len(batch)), {}, len(batch))
+            assert every.json(array=True) == b"[" + b",".join(one_by_one) + b"]"
     assert any(rows.column("flagged").to_pylist())
     engine.state.close(1.0)
