@@ -106,6 +106,8 @@ class Code(StrEnum):
     RULES_INVALID = "BF502"
     RULE_CONDITION = "BF503"
     FIGURE_UNDEFINED = "BF504"
+    LIST_INVALID = "BF505"
+    LIST_MISSING = "BF506"
 
     # 6xx: sinks and databases
     SINK_URL = "BF601"

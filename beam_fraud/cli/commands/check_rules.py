@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.cli.commands.inputs import input_places
-from beam_fraud.cli.commands.rules import rules_for_model
+from beam_fraud.cli.commands.rules import lists_directory, rules_for_model
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CheckRulesOptions
 from beam_fraud.cli.terminal.columns import table
@@ -116,9 +116,11 @@ def _rules_and_features(
 ) -> tuple[RuleSet, FeatureSet]:
     """Return the rules, and the features that they and the model need."""
     if bundle is not None:
-        rules = rules_for_model(options.file, bundle, schema)
+        rules = rules_for_model(options.file, bundle, schema, lists_directory(options.lists))
         return rules, bundle.features_in(schema, rules.columns)
-    rules = load_rules(options.file, vocabulary(schema, scored=False))
+    rules = load_rules(
+        options.file, vocabulary(schema, scored=False), lists_directory(options.lists)
+    )
     needed = set(rules.columns)
     velocity = tuple(part for spec in schema.velocity for part in spec.only(needed))
     return rules, FeatureSet(replace(schema, velocity=velocity), order=("amount",))

@@ -46,6 +46,8 @@ class RunPlaces:
     model: Place | None
     #: The option that leads to it.
     model_option: str
+    #: Directory of lists that rules name, or None.
+    lists: Place | None
     #: The directory whose new files a stream reads, or None.
     watch: Place | None
     #: `--out`.
@@ -60,6 +62,7 @@ class RunPlaces:
         history: Sequence[str] = (),
         model: Place | None = None,
         model_option: str = "--model",
+        lists: str | None = None,
         watch: str | None = None,
     ) -> RunPlaces:
         """Parse the options of a run, once a call; the model is found before."""
@@ -68,6 +71,7 @@ class RunPlaces:
             history=Place.parse_all(history),
             model=model,
             model_option=model_option,
+            lists=None if lists is None else Place.parse(lists),
             watch=None if watch is None else Place.parse(watch),
             out=Place.parse(out),
         )
@@ -86,22 +90,27 @@ class RunPlaces:
         if self.watch is not None:
             places.append(WorkerPlace("--watch", self.watch, on_disk=True, fix="give --kafka"))
         places.append(WorkerPlace("--out", self.out, written=True))
-        places += [_read_by_all(option, path) for option, path in files.items()]
+        places += [_read_by_all(option, Place.parse(path)) for option, path in files.items()]
         if self.model is not None:
             fix = f"put it in a bucket, or in the image under {IN_IMAGE}"
             places.append(WorkerPlace(self.model_option, self.model, fix=fix))
+        if self.lists is not None:
+            places.append(_read_by_all("--lists", self.lists))
         if sink is None:
             return places
         if sink.disk is not None:
             place = Place(str(sink.disk), sink.disk, sink.describe())
             other = "give postgresql:// or bigquery:"
             places.append(WorkerPlace("--sink", place, on_disk=True, fix=other))
-        return places + [_read_by_all(f"--sink {name}", p) for name, p in sink.worker_files.items()]
+        return places + [
+            _read_by_all(f"--sink {name}", Place.parse(path))
+            for name, path in sink.worker_files.items()
+        ]
 
 
-def _read_by_all(option: str, path: str) -> WorkerPlace:
+def _read_by_all(option: str, place: Place) -> WorkerPlace:
     """Return a file that every worker reads itself, so that no job contains secrets."""
-    return WorkerPlace(option, Place.parse(path), fix=f"put it in the image under {IN_IMAGE}")
+    return WorkerPlace(option, place, fix=f"put it in the image under {IN_IMAGE}")
 
 
 class Outputs(Protocol):

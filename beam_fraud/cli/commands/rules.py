@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import overload
 
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.decisions.rules.toml import load_rules
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.monitoring import counters
 from beam_fraud.schema.schema import Schema
+from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
 
 
 @overload
-def rules_for_model(path: str, bundle: Bundle, schema: Schema) -> RuleSet: ...
+def rules_for_model(path: str, bundle: Bundle, schema: Schema, lists: Path | None) -> RuleSet: ...
 @overload
-def rules_for_model(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None: ...
-def rules_for_model(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None:
+def rules_for_model(
+    path: str | None, bundle: Bundle, schema: Schema, lists: Path | None
+) -> RuleSet | None: ...
+def rules_for_model(
+    path: str | None, bundle: Bundle, schema: Schema, lists: Path | None
+) -> RuleSet | None:
     """Return the rules of a file, which may use features of the model and the schema.
+
+    Args:
+      path: the file, or None.
+      bundle: the model.
+      schema: the schema of the transactions.
+      lists: directory of the lists that rules name as `@name`, or None.
 
     Raises:
       UsageError: the file is invalid.
@@ -29,7 +42,23 @@ def rules_for_model(path: str | None, bundle: Bundle, schema: Schema) -> RuleSet
     """
     if path is None:
         return None
-    return load_rules(path, vocabulary(schema, bundle.velocity_names(), scored=True))
+    return load_rules(path, vocabulary(schema, bundle.velocity_names(), scored=True), lists)
+
+
+def lists_directory(text: str | None) -> Path | None:
+    """Return the directory that `--lists` names, or None.
+
+    Raises:
+      UsageError: it is a URL.
+    """
+    if text is None:
+        return None
+    place = Place.parse(text)
+    if place.local is None:
+        raise UsageError(
+            f"--lists {place.shown}: is followed on a disk; give a directory", Code.URL_UNUSABLE
+        )
+    return place.local
 
 
 def rule_counts(rules: RuleSet | None, counted: Mapping[str, int]) -> dict[str, object]:

@@ -160,6 +160,7 @@ def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
         history=options.history,
         model=model.place,
         model_option=model.option,
+        lists=options.lists,
         out=options.out,
     )
     outputs = batch_outputs(places.out)

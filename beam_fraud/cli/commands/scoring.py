@@ -15,7 +15,7 @@ from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.cli.commands.places import Outputs
-from beam_fraud.cli.commands.rules import rules_for_model
+from beam_fraud.cli.commands.rules import lists_directory, rules_for_model
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoringOptions
 from beam_fraud.cli.options.groups import SinkOptions
@@ -101,16 +101,19 @@ class ChosenModel:
         """
         return open_bundle(self.place) if self.registry is None else self.registry.champion()
 
-    def rules(self, file: str | None, bundle: Bundle, schema: Schema) -> RuleSet | None:
+    def rules(self, options: ScoringOptions, bundle: Bundle, schema: Schema) -> RuleSet | None:
         """Return the rules of a file, or those in force in the registry.
 
         Raises:
           UsageError, FraudError: as `rules_for_model`.
         """
-        if file is None and self.registry is not None:
-            rules = self.registry.standing.rules
-            return None if rules is None else self.registry.rules(rules, bundle, schema)
-        return rules_for_model(file, bundle, schema)
+        file, lists, registry = options.rules, lists_directory(options.lists), self.registry
+        if registry is None:
+            return rules_for_model(file, bundle, schema, lists)
+        if file is not None:
+            return rules_for_model(file, bundle, schema, lists or registry.lists)
+        rules = registry.standing.rules
+        return None if rules is None else registry.rules(rules, bundle, schema, lists)
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,7 @@ def plan_scoring(
         # On a remote runner, the workers need it, not this machine.
         check_packages(bundle)
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
-    rules = model.rules(options.rules, bundle, schema)
+    rules = model.rules(options, bundle, schema)
     features = bundle.features_in(schema, () if rules is None else rules.columns)
     if sink is not None:
         sink = sink.streaming(here=here) if streaming else sink

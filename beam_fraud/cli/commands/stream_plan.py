@@ -91,6 +91,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         history=options.history,
         model=model.place,
         model_option=model.option,
+        lists=options.lists,
         watch=options.watch,
         out=options.out,
     )

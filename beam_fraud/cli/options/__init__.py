@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.records import ListAlertsOptions as ListAlertsOptions
     from beam_fraud.cli.options.records import ResendAlertsOptions as ResendAlertsOptions
     from beam_fraud.cli.options.records import SnoozeAlertsOptions as SnoozeAlertsOptions
+    from beam_fraud.cli.options.registry import ListAddOptions as ListAddOptions
+    from beam_fraud.cli.options.registry import ListImportOptions as ListImportOptions
+    from beam_fraud.cli.options.registry import ListRemoveOptions as ListRemoveOptions
+    from beam_fraud.cli.options.registry import ListShowOptions as ListShowOptions
     from beam_fraud.cli.options.registry import RegistryAddOptions as RegistryAddOptions
     from beam_fraud.cli.options.registry import RegistryListOptions as RegistryListOptions
     from beam_fraud.cli.options.registry import RegistryLogOptions as RegistryLogOptions
@@ -85,6 +89,10 @@ _MODULES = {
     "ListAlertsOptions": "records",
     "ResendAlertsOptions": "records",
     "SnoozeAlertsOptions": "records",
+    "ListAddOptions": "registry",
+    "ListImportOptions": "registry",
+    "ListRemoveOptions": "registry",
+    "ListShowOptions": "registry",
     "RegistryAddOptions": "registry",
     "RegistryListOptions": "registry",
     "RegistryLogOptions": "registry",

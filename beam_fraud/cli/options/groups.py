@@ -357,6 +357,21 @@ class AlertOptions:
 
 
 @options
+class LiveListOptions:
+    """The lists that people change while rules name them."""
+
+    lists: Annotated[
+        str | None,
+        Option(
+            "--lists",
+            metavar="DIR",
+            help="Directory of the lists that rules name as @name; default: that of --registry.",
+            template=FILE_OF_IMAGE,
+        ),
+    ] = None
+
+
+@options
 class RuleOptions:
     """How transactions are decided beside the model."""
 
@@ -382,7 +397,9 @@ class RuleOptions:
 
 
 @options
-class DecisionOptions(HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOptions, RuleOptions):
+class DecisionOptions(
+    HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOptions, RuleOptions, LiveListOptions
+):
     """How transactions are scored and decided beside the model, and where flagged ones go."""
 
 

@@ -9,6 +9,7 @@ from beam_fraud.cli.options.groups import (
     BundleSchemaOptions,
     FileOptions,
     KafkaOptions,
+    LiveListOptions,
     NewBundleOptions,
     SchemaOptions,
     SeedOptions,
@@ -257,7 +258,7 @@ class EvaluateOptions(FileOptions, BundleSchemaOptions, SpanOptions, SeedOptions
 
 
 @options
-class CheckRulesOptions(SpanOptions):
+class CheckRulesOptions(SpanOptions, LiveListOptions):
     """Try rules on transactions: what each fires on and catches."""
 
     file: Annotated[str, Option("FILE", help="Rules, a TOML file.")]

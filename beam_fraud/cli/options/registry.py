@@ -1,4 +1,4 @@
-"""Options of the registry of models and rule sets."""
+"""Options of the registry of models and rule sets, and of the lists that rules name."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ class RegistryPlaceOptions:
 
 
 @options
-class AuthorOptions(RegistryPlaceOptions):
-    """Who changes a registry."""
+class WhoOptions:
+    """Who changes what others rely on."""
 
     who: Annotated[
         str | None,
         Option("--who", metavar="NAME", help="Who changes it; default: this user and host."),
     ] = None
+
+
+@options
+class AuthorOptions(RegistryPlaceOptions, WhoOptions):
+    """Who changes a registry."""
 
 
 @options
@@ -117,3 +122,93 @@ class RegistryLogOptions(RegistryPlaceOptions):
 @options
 class RegistryVerifyOptions(RegistryPlaceOptions):
     """Check the chain of the log, and every file by its digest."""
+
+
+#: The list that a command changes.
+LIST = Option("LIST", help="Name of the list, as in blocked for @blocked.")
+
+
+@options
+class ListPlaceOptions:
+    """The directory of the lists."""
+
+    lists: Annotated[
+        str,
+        Option("--lists", metavar="DIR", help="Directory of the lists; DIR/lists of a registry."),
+    ]
+
+
+@options
+class ChangeListOptions(ListPlaceOptions, WhoOptions):
+    """A list, and why it is changed."""
+
+    #: Each command declares it, as its first argument.
+    name: str
+    reason: Annotated[
+        str | None, Option("--reason", metavar="TEXT", help="Reason, kept with the entries.")
+    ] = None
+
+
+@options
+class ExpiryOptions:
+    """When entries end."""
+
+    until: Annotated[
+        str | None,
+        Option("--until", metavar="T", help="Event time from which they have no effect, ISO 8601."),
+    ] = None
+    span: Annotated[
+        str | None,
+        Option("--for", metavar="SPAN", help="The same, counted from now, such as 30d."),
+    ] = None
+
+
+@options
+class ListAddOptions(ChangeListOptions, ExpiryOptions):
+    """Add values to a list, which is made if it is missing.
+
+    Running streams and servers take them up within seconds.
+    """
+
+    name: Annotated[str, LIST]
+    values: Annotated[tuple[str, ...], Option("VALUE", help="Values, such as account ids.")]
+
+
+@options
+class ListRemoveOptions(ChangeListOptions):
+    """Remove values from a list."""
+
+    name: Annotated[str, LIST]
+    values: Annotated[tuple[str, ...], Option("VALUE", help="Values that are in the list.")]
+
+
+@options
+class ListShowOptions(ListPlaceOptions):
+    """Count the lists, or show the entries of one."""
+
+    name: Annotated[str | None, Option("LIST", help="Name of a list; default: count all.")] = None
+    value: Annotated[
+        str | None, Option("--value", metavar="VALUE", help="Show every change of this value.")
+    ] = None
+    limit: Annotated[
+        int, Option("--limit", metavar="N", min=0, help="Show the newest N entries.")
+    ] = 50
+
+
+@options
+class ListImportOptions(ChangeListOptions, ExpiryOptions):
+    """Add the values of a file to a list.
+
+    A CSV file has a header. It may have the columns until and reason. Any other file has one value
+    a line, and # starts a comment.
+    """
+
+    name: Annotated[str, LIST]
+    file: Annotated[str, Option("FILE", help="A CSV file (.csv), or a text file.")]
+    column: Annotated[
+        str | None,
+        Option("--column", metavar="NAME", help="CSV column of the values; default: the first."),
+    ] = None
+    replace: Annotated[
+        bool, Option("--replace", help="Remove the entries that the file does not have.")
+    ] = False

@@ -71,6 +71,16 @@ class Among:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Whether a text is in a list that people change, or (`negated`) present and not in it."""
+
+    column: Column
+    #: Its name, without the @.
+    name: str
+    negated: bool
+
+
+@dataclass(frozen=True)
 class Missing:
     """Whether a value is missing, or (`negated`) present."""
 
@@ -107,7 +117,7 @@ class Not:
 
 
 Value: TypeAlias = Number | Text | Column | Arithmetic | Negative
-Condition: TypeAlias = Compare | Among | Missing | Always | All | Any | Not
+Condition: TypeAlias = Compare | Among | Listed | Missing | Always | All | Any | Not
 
 
 def columns_of(part: Condition | Value) -> Iterator[Column]:
@@ -118,7 +128,7 @@ def columns_of(part: Condition | Value) -> Iterator[Column]:
         case Arithmetic(_, left, right) | Compare(_, left, right):
             yield from columns_of(left)
             yield from columns_of(right)
-        case Negative(operand) | Among(operand) | Missing(operand):
+        case Negative(operand) | Among(operand) | Listed(operand) | Missing(operand):
             yield from columns_of(operand)
         case All(parts) | Any(parts):
             for each in parts:

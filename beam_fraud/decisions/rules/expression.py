@@ -6,7 +6,7 @@ import ast
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from beam_fraud.decisions.rules.condition import (
     All,
@@ -19,6 +19,7 @@ from beam_fraud.decisions.rules.condition import (
     Comparison,
     Condition,
     Kind,
+    Listed,
     Missing,
     Negative,
     Not,
@@ -56,7 +57,11 @@ _ALLOWED = (
 )
 #: Suffixes of velocity features, rare among columns.
 _VELOCITY = re.compile(rf"_({'|'.join(AGGREGATES)})_\d+\w+$|_seconds_since_last$")
-_CONDITIONS = (Compare, Among, Missing, Always, All, Any, Not)
+_CONDITIONS = (Compare, Among, Listed, Missing, Always, All, Any, Not)
+#: Stands for @ while Python parses a condition: a letter that no name begins with.
+_MARK = "\u01c0"
+#: Pattern of a text, or of the @ of a list outside of texts.
+_AT = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|@(?=[^\W\d])""")
 
 
 class ConditionError(Exception):
@@ -73,6 +78,7 @@ def read_condition(
     text: str,
     names: Mapping[str, Kind],
     lists: Mapping[str, Sequence[str] | Sequence[float]],
+    live: Collection[str] | None = None,
 ) -> Condition:
     """Parse a condition and check its names and types.
 
@@ -80,6 +86,7 @@ def read_condition(
       text: the condition, such as `amount > 2000 and account_count_1h >= 5`.
       names: the available columns and features.
       lists: the named lists, each of texts or of numbers.
+      live: names of the lists that people change, written `@name`; None if there are none.
 
     Raises:
       ConditionError: it is no condition, uses an unknown name, or mixes numbers and texts.
@@ -96,7 +103,7 @@ def read_condition(
         )
     if not text.strip():
         raise ConditionError("is empty; write one, as in amount > 100", 1)
-    return _Reader(text, names, lists).read()
+    return _Reader(text, names, lists, live).read()
 
 
 class _Reader:
@@ -105,9 +112,12 @@ class _Reader:
         text: str,
         names: Mapping[str, Kind],
         lists: Mapping[str, Sequence[str] | Sequence[float]],
+        live: Collection[str] | None,
     ) -> None:
         # Join lines: a condition may span several, as inside parentheses.
-        self._text = text.replace("\r", " ").replace("\n", " ").replace("\t", " ")
+        joined = text.replace("\r", " ").replace("\n", " ").replace("\t", " ")
+        self._text = _AT.sub(lambda match: match[1] or _MARK, joined)
+        self._live = live
         self._source = text
         self._start = len(text) - len(self._text.lstrip())
         self._names = names
@@ -214,6 +224,8 @@ class _Reader:
     def _name(self, node: ast.expr, name: str) -> Column:
         kind = self._names.get(name)
         if kind is None:
+            if name.startswith(_MARK):
+                raise self._error(node, f"{name} is a list, which stands only behind `in`")
             if name in self._lists:
                 raise self._error(node, f"{name!r} is a list, which stands only behind `in`")
             if name == "score":
@@ -258,6 +270,8 @@ class _Reader:
 
     def _among(self, left: ast.expr, right: ast.expr, negated: bool, depth: int) -> Condition:
         operand = self._value(left, depth)
+        if isinstance(right, ast.Name) and right.id.startswith(_MARK):
+            return Listed(self._listed(left, operand, right), right.id[1:], negated)
         values = self._list(right)
         if isinstance(operand, Text):
             raise self._error(left, "a written text is compared with nothing; name a column")
@@ -271,6 +285,20 @@ class _Reader:
                     + ("leave its quotes out" if what == "text" else "put quotes around it"),
                 )
         return Among(operand, values, negated)
+
+    def _listed(self, left: ast.expr, operand: Value, right: ast.Name) -> Column:
+        """Return the column that is looked up in a list."""
+        name = right.id[1:]
+        if self._live is None:
+            raise self._error(right, f"@{name} needs the directory of the lists; give --lists DIR")
+        if name not in self._live:
+            hint = did_you_mean(name, self._live, "`lists add` makes one")
+            raise self._error(right, f"unknown list @{name} ({hint})")
+        if not isinstance(operand, Column) or operand.kind != "text":
+            raise self._error(
+                left, f"{_shown(left)} is no column of text, which alone is looked up in @{name}"
+            )
+        return operand
 
     def _list(self, node: ast.expr) -> tuple[str, ...] | tuple[float, ...]:
         if isinstance(node, ast.Name):
@@ -310,6 +338,7 @@ class _Reader:
         return self._error(node, f"unknown {what} {name!r} ({hint})")
 
     def _error(self, node: ast.expr, reason: str) -> ConditionError:
+        reason = reason.replace(_MARK, "@")
         # Python's offsets count UTF-8 bytes.
         ahead = self._text[self._start :].encode()[: node.col_offset].decode(errors="ignore")
         return self._error_at(self._start + len(ahead), reason)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.decisions.lists.membership import LiveList
 from beam_fraud.decisions.rules.condition import (
     All,
     Always,
@@ -22,6 +23,7 @@ from beam_fraud.decisions.rules.condition import (
     Column,
     Compare,
     Condition,
+    Listed,
     Missing,
     Negative,
     Not,
@@ -38,6 +40,7 @@ from beam_fraud.features.matrix import (
     number_of,
     numeric_feature,
 )
+from beam_fraud.schema.event_time import event_micros
 
 #: Codes of an unknown and of a missing text: both index from the end.
 UNKNOWN, ABSENT = -1, -2
@@ -139,6 +142,9 @@ class _Batch(Protocol):
     def text(self, name: str) -> pa.StringArray:
         """Return a column of texts, string[n]."""
 
+    def times(self) -> npt.NDArray[np.int64]:
+        """Return the event times in microseconds, int64[n]."""
+
 
 @dataclass(frozen=True)
 class _Columns:
@@ -157,6 +163,9 @@ class _Columns:
 
     def text(self, name: str) -> pa.StringArray:
         return self.transactions.column(name)
+
+    def times(self) -> npt.NDArray[np.int64]:
+        return event_micros(self.transactions)
 
 
 @dataclass(frozen=True)
@@ -179,6 +188,9 @@ class _Rows:
     def text(self, name: str) -> pa.StringArray:
         return pa.array([row[name] for row in self.rows], pa.string())
 
+    def times(self) -> npt.NDArray[np.int64]:
+        return np.array([row["event_time"] for row in self.rows], dtype=np.int64)
+
 
 #: Type: compute the next value from those of earlier steps and the batch.
 _Step = Callable[[list[Anything], _Batch], Anything]
@@ -190,10 +202,14 @@ class Program:
     Args:
       rules: rules whose names `features` and its schema provide.
       features: features of the blocks.
+
+    Raises:
+      FraudError: the file of a list that a rule names as `@name` cannot be read.
     """
 
     def __init__(self, rules: RuleSet, features: FeatureSet) -> None:
         self._rules = rules.rules
+        self._lists = rules.lists
         self._features = features
         self._numbers = dict[str, NumberOf]()
         self._steps: list[_Step] = []
@@ -274,6 +290,8 @@ class Program:
                 at = self._slot(operand)
                 members = np.array(numbers, dtype=np.float64)
                 return lambda values, batch: _among(values[at], members, negated)
+            case Listed(column, name, negated):
+                return self._listed(column, name, negated)
             case Missing(operand, negated):
                 return self._missing(operand, negated)
             case All(parts):
@@ -324,6 +342,19 @@ class Program:
             code = int(among[0])
             return lambda values, batch: values[codes] == code
         return lambda values, batch: members[values[codes]]
+
+    def _listed(self, column: Column, name: str, negated: bool) -> _Step:
+        assert self._lists is not None, "a condition is refused without its lists"
+        live, at = LiveList(self._lists, name), self._slot(column)
+
+        def listed(values: list[Anything], batch: _Batch) -> Anything:
+            texts = values[at]
+            among = live.of(texts, batch.times())
+            if not negated:
+                return among
+            return ~among & texts.is_valid().to_numpy(zero_copy_only=False)
+
+        return listed
 
     def _codes_of(self, name: str) -> int:
         """Return the slot of the codes of a column's texts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -47,6 +48,8 @@ class RuleSet:
 
     #: Sorted by decreasing priority, then by order in the file.
     rules: tuple[Rule, ...]
+    #: Directory of the lists that conditions name as `@name`, on the disk of every worker.
+    lists: Path | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

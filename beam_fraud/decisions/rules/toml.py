@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
+from beam_fraud.decisions.lists.changes import list_names
 from beam_fraud.decisions.rules.condition import Kind
 from beam_fraud.decisions.rules.expression import ConditionError, read_condition
 from beam_fraud.decisions.rules.rule import VERDICTS, Rule, RuleSet, Verdict
@@ -71,12 +72,13 @@ class _Rule(_Table):
     description: Annotated[str | None, must_be(f"text of at most {_LONGEST} characters")] = None
 
 
-def load_rules(path: str, names: Mapping[str, Kind]) -> RuleSet:
+def load_rules(path: str, names: Mapping[str, Kind], live: Path | None = None) -> RuleSet:
     """Read the rules of a file, and check what can be checked without data.
 
     Args:
       path: a TOML file.
       names: names for conditions (`vocabulary`).
+      live: directory of the lists that conditions name as `@name`, or None.
 
     Raises:
       UsageError: the contents of the file are invalid.
@@ -90,7 +92,7 @@ def load_rules(path: str, names: Mapping[str, Kind]) -> RuleSet:
         raise FraudError(
             f"rules file {path} cannot be read: {reason}", Code.RULES_UNREADABLE
         ) from None
-    return rules_from_toml(text, names, where=path, beside=file.parent)
+    return rules_from_toml(text, names, where=path, beside=file.parent, live=live)
 
 
 def list_files(text: str, where: str) -> tuple[str, ...]:
@@ -111,6 +113,7 @@ def rules_from_toml(
     where: str = "rules",
     beside: Path = Path(),
     files: Mapping[str, bytes] | None = None,
+    live: Path | None = None,
 ) -> RuleSet:
     """Parse the TOML form of rules.
 
@@ -120,6 +123,7 @@ def rules_from_toml(
       where: the file's name, for messages.
       beside: base directory of files of lists.
       files: contents of the files of lists by name; None to read them from `beside`.
+      live: directory of the lists that conditions name as `@name`, or None.
 
     Raises:
       UsageError: invalid TOML, an unknown key, a value of the wrong type, an invalid condition.
@@ -135,6 +139,7 @@ def rules_from_toml(
     """
     document = read_toml(text, _Document, where)
     lists = _read_lists(document.lists, where, beside if files is None else files)
+    known = None if live is None else list_names(live)
     tables = document.rules
     if not tables:
         raise UsageError(
@@ -150,9 +155,9 @@ def rules_from_toml(
         read = read_table(table, _Rule, at)
         if read.name in (rule.name for rule in rules):
             raise UsageError(f"{at}: there is one of that name; rename it", Code.RULES_INVALID)
-        rules.append(_rule(read, at, names, lists))
+        rules.append(_rule(read, at, names, lists, known))
     # A stable sort keeps the order of equal priorities.
-    return RuleSet(tuple(sorted(rules, key=lambda rule: -rule.priority)))
+    return RuleSet(tuple(sorted(rules, key=lambda rule: -rule.priority)), live)
 
 
 def _read_lists(
@@ -217,9 +222,15 @@ def _of_file(path: str, at: str, beside: Path | Mapping[str, bytes]) -> tuple[st
     return values
 
 
-def _rule(table: _Rule, where: str, names: Mapping[str, Kind], lists: Lists) -> Rule:
+def _rule(
+    table: _Rule,
+    where: str,
+    names: Mapping[str, Kind],
+    lists: Lists,
+    live: Collection[str] | None,
+) -> Rule:
     try:
-        condition = read_condition(table.when, names, lists)
+        condition = read_condition(table.when, names, lists, live)
     except ConditionError as error:
         line = f"line {error.line}, " if error.line > 1 else ""
         raise UsageError(

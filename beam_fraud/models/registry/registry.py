@@ -3,6 +3,7 @@
 DIR/bundles/<model_id>/     a bundle
 DIR/rules/<digest>/         rules.toml, and the files of its lists
 DIR/reports/<digest>/       comparison reports of promotions
+DIR/lists/<name>.jsonl      lists that rules name as @name (`decisions/lists/`)
 DIR/log.jsonl               every change; the standing is what its entries result in
 DIR/state.json              the standing, for other programs, and the head of the log
 """
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from beam_fraud.decisions.rules.condition import vocabulary
@@ -126,13 +127,21 @@ class Registry:
         """Return the directory of a model's bundle."""
         return _below(self.place, "bundles", _directory_of(model))
 
-    def rules(self, rule_set: str, bundle: Bundle, schema: Schema) -> RuleSet:
+    @property
+    def lists(self) -> Path | None:
+        """Directory of the lists that rules name as `@name`; None at a URL."""
+        return None if self.place.local is None else self.place.local / "lists"
+
+    def rules(
+        self, rule_set: str, bundle: Bundle, schema: Schema, lists: Path | None = None
+    ) -> RuleSet:
         """Return a rule set by its id, compared with the log.
 
         Args:
           rule_set: its id.
           bundle: the model beside which it decides.
           schema: the schema of the transactions.
+          lists: directory of the lists, in place of the registry's own.
 
         Raises:
           UsageError: it uses what the model and the schema lack.
@@ -141,7 +150,8 @@ class Registry:
         files = self.rule_files(rule_set)
         names = vocabulary(schema, bundle.velocity_names(), scored=True)
         text = files[RULES_FILE].decode("utf-8-sig")
-        return rules_from_toml(text, names, where=rule_set, files=files)
+        live = lists or self.lists
+        return rules_from_toml(text, names, where=rule_set, files=files, live=live)
 
     def rule_files(self, rule_set: str) -> dict[str, bytes]:
         """Return the files of a rule set by its id, compared with the log.
