@@ -43,6 +43,11 @@ class Ranking:
         """Count rows, whose scores are in rising order: labels int8[n], scores float64[n]."""
         for label, counts in ((0, self.genuine), (UNKNOWN, self.unlabelled)):
             rows = scores[labels == label]
+            if len(rows) < len(self._rising):
+                cells = np.searchsorted(self._rising, rows, side="left")
+                cells += np.searchsorted(self._rising, rows, side="right")
+                counts += np.bincount(cells, minlength=self.cuts.count)[::-1]
+                continue
             ends = np.empty(self.cuts.count + 1, dtype=np.int64)
             ends[0], ends[-1] = 0, len(rows)
             ends[1:-1:2] = np.searchsorted(rows, self._rising, side="left")
@@ -116,7 +121,9 @@ def rank(
         for i, side in enumerate(sides)
     )
     columns = ["event_time", "amount", "label", *(g.segmenter.name for g in groupings)]
-    for block in scored.blocks(["transaction_id", *columns], ["score"]):
+    if cut.file is not None:
+        columns.append("transaction_id")
+    for block in scored.blocks(columns, ["score"]):
         times = event_micros(block.rows)
         known, _ = cut.labels(block.rows)
         mature = times <= cut.last

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from beam_fraud.evaluation.bootstrap import (
     MOST_NUMBERS,
+    Cuts,
     Difference,
     Interval,
     affordable_resamples,
@@ -32,6 +34,8 @@ FIGURES = (
     "net_cost",
 )
 _LESS_IS_BETTER = ("false_alarms", "net_cost")
+#: Cuts that stay single, and maximum of further ones.
+_MOST_CUTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def resample(
     cells = [
         _cells(counted, kept, side, units, size, ranking) for side, ranking in enumerate(rankings)
     ]
-    widest = max([size, *(2 * ranking.cuts.count for ranking in rankings), 1])
+    widest = max([size, *(2 * part.cuts.count for part in cells), 1])
     at_once = max(1, MOST_NUMBERS // widest)
     parts: dict[str, list[list[Floats]]] = {name: [[] for _ in rankings] for name in FIGURES}
     done = 0
@@ -103,13 +107,12 @@ def resample(
         while done < count:
             block = min(at_once, count - done)
             weights = random.poisson(1.0, (block, size)).astype(np.float64)
-            for side, ranking in enumerate(rankings):
-                totals = weights @ sums[side]
-                frauds, flagged, rest = cells[side]
-                drawn_frauds = (frauds @ weights.T).T
-                drawn_genuine = (flagged @ weights.T).T + random.poisson(rest, (block, len(rest)))
-                ranked = ranking.cuts.figures(drawn_frauds, drawn_genuine)
-                values = _figures(totals, prices)
+            for side, part in enumerate(cells):
+                rest = random.poisson(part.rest, (block, len(part.rest)))
+                drawn_frauds = (part.frauds @ weights.T).T
+                drawn_genuine = (part.flagged @ weights.T).T + rest
+                ranked = part.cuts.figures(drawn_frauds, drawn_genuine)
+                values = _figures(weights @ sums[side], prices)
                 values["average_precision"] = ranked["average_precision"]
                 for name in FIGURES:
                     parts[name][side].append(values[name])
@@ -149,16 +152,49 @@ def _figures(totals: Floats, prices: Prices) -> dict[str, Floats]:
         }
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """The rows of a side by cell of its scores."""
+
+    cuts: Cuts
+    #: Sparse [cells, units]: frauds, and genuine rows among the kept ones.
+    frauds: Any
+    flagged: Any
+    #: int64[cells]: other genuine rows.
+    rest: Ints
+
+
 def _cells(
     counted: Arrays, kept: Arrays, side: int, units: Ints, size: int, ranking: Ranking
-) -> tuple[csr_array, csr_array, Ints]:
-    """Return frauds and kept genuine rows by cell and unit, and other genuine rows by cell."""
-    cells = ranking.cuts.cells[kept.mature & (kept.labels >= 0)]
-    shape = (ranking.cuts.count, size)
+) -> _Cells:
+    places, count = _coarse(len(ranking.cuts.values))
+    cells = places[ranking.cuts.cells[kept.mature & (kept.labels >= 0)]]
     parts = []
     for label in (1, 0):
         own = counted.labels == label
         ones = np.ones(int(own.sum()))
-        parts.append(csr_array((ones, (cells[own], units[own])), shape=shape))
-    known = np.bincount(cells[counted.labels == 0], minlength=ranking.cuts.count)
-    return parts[0], parts[1], ranking.genuine - known
+        parts.append(csr_array((ones, (cells[own], units[own])), shape=(2 * count + 1, size)))
+    genuine = np.bincount(places, ranking.genuine, 2 * count + 1).astype(np.int64)
+    known = np.bincount(cells[counted.labels == 0], minlength=2 * count + 1)
+    cuts = Cuts(np.zeros(count), np.zeros(0, dtype=np.int64), 1)
+    return _Cells(cuts, parts[0], parts[1], genuine - known)
+
+
+def _coarse(cuts: int) -> tuple[Ints, int]:
+    """Join cuts of low scores, which differ little in precision.
+
+    Args:
+      cuts: number of cuts, from the highest score down.
+
+    Returns:
+      int64[2 * cuts + 1], the new cell of each cell (`Cuts`), and the number of new cuts.
+    """
+    if cuts <= 2 * _MOST_CUTS:
+        return np.arange(2 * cuts + 1), cuts
+    starts = np.arange(_MOST_CUTS)
+    later = np.geomspace(_MOST_CUTS, cuts - 1, _MOST_CUTS).astype(np.int64)
+    starts = np.unique(np.append(starts, later))
+    group = np.searchsorted(starts, np.arange(cuts), side="right") - 1
+    # Rows between a cut and the one above belong to its group.
+    places = np.append(np.repeat(2 * group + 1, 2), 2 * len(starts))
+    return places, len(starts)

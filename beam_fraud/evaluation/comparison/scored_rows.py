@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -74,6 +75,8 @@ class ScoredRows:
         self._sides = sides
         #: Rows that only some of the sides have scored, found by `blocks`.
         self.left_out = 0
+        #: Partitions in which all sides are known to be in the same order.
+        self._in_order: set[str] = set()
 
     def bounds(self, column: str) -> tuple[int, int] | None:
         """Return the first and last value of a column of times; None if it has none.
@@ -90,7 +93,7 @@ class ScoredRows:
         """Read blocks of rows with the sides next to each other.
 
         Where the sides of a partition are in the same order, one block of each is in memory;
-        otherwise the partition is.
+        otherwise the partition is. Ids are compared once: a second pass reads none.
 
         Args:
           row_columns: columns of transactions; missing ones are left out.
@@ -100,23 +103,25 @@ class ScoredRows:
           FraudError: a file is damaged.
         """
         self.left_out = 0
-        columns = list(dict.fromkeys(("transaction_id", *row_columns, *side_columns)))
         for partition in self._partitions:
             waiting: list[list[pa.Table]] = [[] for _ in self._sides]
-            aligned = True
-            for file in partition.files:
-                for batch in _batches(file, [*columns, *_IDENTITY]):
-                    for place, side in enumerate(self._sides):
-                        own = _rows_of(batch, side)
-                        if own.num_rows:
-                            waiting[place].append(own)
-                    if aligned and (count := min(map(_count, waiting))):
-                        heads = [pa.concat_tables(w).slice(0, count) for w in waiting]
-                        aligned = _same_ids(heads)
-                        if aligned:
-                            rests = [pa.concat_tables(w).slice(count) for w in waiting]
-                            waiting = [[rest] if rest.num_rows else [] for rest in rests]
-                            yield _block(heads, row_columns, side_columns)
+            aligned, known = True, partition.name in self._in_order
+            ids = () if known else ("transaction_id",)
+            columns = list(dict.fromkeys((*ids, *row_columns, *side_columns)))
+            for batch in _in_turn(partition.files, [*columns, *_IDENTITY]):
+                for place, side in enumerate(self._sides):
+                    own = _rows_of(batch, side)
+                    if own.num_rows:
+                        waiting[place].append(own)
+                if aligned and (count := min(map(_count, waiting))):
+                    heads = [pa.concat_tables(w).slice(0, count) for w in waiting]
+                    aligned = known or _same_ids(heads)
+                    if aligned:
+                        rests = [pa.concat_tables(w).slice(count) for w in waiting]
+                        waiting = [[rest] if rest.num_rows else [] for rest in rests]
+                        yield _block(heads, row_columns, side_columns)
+            if aligned and not any(waiting):
+                self._in_order.add(partition.name)
             if any(waiting):
                 tables = [pa.concat_tables(w) if w else None for w in waiting]
                 joined = None if None in tables else _joined([t for t in tables if t is not None])
@@ -137,10 +142,23 @@ def _block(
     return Block(tables[0].select(there), tuple(t.select(list(side_columns)) for t in tables))
 
 
+def _in_turn(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Read a batch of each file in turn: sides may have files of their own."""
+    reading = [_batches(file, columns) for file in files]
+    while reading:
+        for batches in tuple(reading):
+            batch = next(batches, None)
+            if batch is None:
+                reading.remove(batches)
+            else:
+                yield batch
+
+
 def _batches(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     try:
-        with pq.ParquetFile(file) as opened:
-            there = [name for name in columns if name in opened.schema_arrow.names]
+        there = [name for name in columns if name in pq.read_schema(file).names]
+        encoded = [name for name in _IDENTITY if name in there]
+        with pq.ParquetFile(file, read_dictionary=encoded) as opened:
             yield from opened.iter_batches(_BLOCK_ROWS, columns=there)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file, error) from None
@@ -154,15 +172,27 @@ def _damaged(file: Path, error: Exception) -> FraudError:
 
 
 def _rows_of(batch: pa.RecordBatch, side: Side) -> pa.Table:
-    mask = pc.equal(batch.column("model_id"), side.model_id)
+    mask = _equal(batch.column("model_id"), side.model_id)
     if "rule_set" in batch.schema.names:
-        of_rules = pc.equal(pc.fill_null(batch.column("rule_set"), ""), side.rule_set)
-        mask = pc.and_(mask, of_rules)
+        mask &= _equal(batch.column("rule_set"), side.rule_set)
     table = pa.Table.from_batches([batch])
-    held = pc.sum(mask).as_py() or 0
-    if held == batch.num_rows:
-        return table
-    return table.filter(mask) if held else table.slice(0, 0)
+    places = np.flatnonzero(mask)
+    if not len(places):
+        return table.slice(0, 0)
+    first, last = int(places[0]), int(places[-1])
+    if last - first + 1 == len(places):
+        # Sides come in runs of rows.
+        return table.slice(first, len(places))
+    return table.take(pa.array(places))
+
+
+def _equal(column: pa.DictionaryArray, value: str) -> npt.NDArray[np.bool_]:
+    """Return bool[n]: where a column has a value."""
+    code = column.dictionary.index(value).as_py()
+    if code < 0:
+        return np.zeros(len(column), dtype=bool)
+    holds: npt.NDArray[np.bool_] = np.asarray(column.indices.fill_null(-1)) == code
+    return holds
 
 
 def _same_ids(tables: Sequence[pa.Table]) -> bool:
