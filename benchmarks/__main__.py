@@ -25,6 +25,7 @@ from benchmarks.memory import measure_memory, measure_memory_with_ids
 from benchmarks.operations import measure_operations
 from benchmarks.plan import Plan, Results
 from benchmarks.reasons import measure_reasons
+from benchmarks.rescore import measure_rescore
 from benchmarks.rules import measure_rules
 from benchmarks.score import measure_score
 from benchmarks.serve import measure_serve
@@ -56,6 +57,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("explore", _PUBLISHED, measure_explore),
     ("reasons", _ULB, measure_reasons),
     ("rules", None, measure_rules),
+    ("rescore", None, measure_rescore),
     ("stream", None, measure_stream),
     ("stream-avro", None, measure_avro),
     ("stream-latency", None, measure_latency),

@@ -24,6 +24,8 @@ FIRST_ROWS = 500_000
 #: The handbook's simulation has about 9,600 transactions a day.
 _HANDBOOK_SIZES = ("--accounts", "5000", "--merchants", "10000")
 _ALERTS_A_DAY = 100
+#: Days of an archive, and the end of those that its models learn from.
+_YEAR, _WEEKS = 365, "2024-02-10"
 #: Some days of them, without which nobody can say how many alerts a day a threshold makes.
 _DAYS_OF_ROWS = 50_000
 
@@ -117,6 +119,38 @@ class Inputs:
             until = ("--until", _PUBLISHED_UNTIL)
             _make(bundle, (BEAM_FRAUD, "train", str(self.published), *kind, *until))
         return bundle
+
+    def archive(self, seeds: int) -> Path:
+        """Return a year of simulated daily files, one of each seed a day."""
+        directory = self.work / f"archive-{self.rows}x{seeds}"
+        accounts = max(self.rows // (2 * _YEAR), 1)
+        sizes = ("--accounts", str(accounts), "--merchants", str(2 * accounts))
+        days = ("--days", str(_YEAR), "--partition", "day")
+        unfinished = directory.with_name(f"{directory.name}.unfinished")
+        if not directory.exists():
+            for seed in range(1, seeds + 1):
+                command = (BEAM_FRAUD, "simulate", *days, *sizes, "--seed", str(seed))
+                _make(unfinished, command)
+            unfinished.rename(directory)
+        return directory
+
+    def archive_rows(self, seeds: int, until: str = "9") -> int:
+        """Return the rows of such an archive before a day."""
+        days = [one for one in self.archive(seeds).iterdir() if one.name < f"date={until}"]
+        return sum(self.rows_of(file) for day in days for file in day.iterdir())
+
+    def archive_bundles(self, number: int) -> tuple[Path, ...]:
+        """Return models of the first weeks of such an archive, of the same features."""
+        bundles = []
+        for seed in range(number):
+            bundle = self.work / f"archive-{self.rows}-{seed}.bundle"
+            bundles.append(bundle)
+            if not bundle.exists():
+                rows = str(self.archive(1))
+                kind = ("--schema", "handbook", "--model", "hist_gradient_boosting")
+                command = (BEAM_FRAUD, "train", rows, *kind, "--until", _WEEKS, "--seed", str(seed))
+                _make(bundle, command)
+        return tuple(bundles)
 
     def rows_of(self, file: Path) -> int:
         """Return the number of rows of a Parquet file."""

@@ -22,6 +22,7 @@ from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.evaluation.comparison.scored_rows import Partition as ComparedPartition
 from beam_fraud.features.velocity.reach import look_back
+from beam_fraud.pipeline.rescore.backfill import PartitionScores
 from beam_fraud.pipeline.rescore.estimate import estimate
 from beam_fraud.pipeline.rescore.manifest import (
     Inputs,
@@ -49,8 +50,13 @@ _NAMED = 3
 
 def call(options: RescoreOptions, *, as_json: bool) -> Outcome:
     """Run the command; the exit code is 3 if a condition of `--fail-if` holds."""
-    result: dict[str, Any] = run(options)
-    return Outcome(result, render, 3 if result.get("comparison", {}).get("fail_if") else 0)
+    result = run(options)
+    return Outcome(result, render, 3 if _fails(result) else 0)
+
+
+def _fails(result: Mapping[str, Any]) -> bool:
+    """Return whether a condition of `--fail-if` holds."""
+    return bool(result.get("comparison", {}).get("fail_if"))
 
 
 def run(options: RescoreOptions) -> dict[str, object]:
@@ -67,6 +73,8 @@ def run(options: RescoreOptions) -> dict[str, object]:
     started = time.monotonic()
     call = plan_rescore(options)
     call.outputs.check()
+    if call.backfill is not None:
+        call.backfill.check()
     if options.dry_run:
         return _dry_run(call)
     with call.outputs.writing():
@@ -75,6 +83,9 @@ def run(options: RescoreOptions) -> dict[str, object]:
         compared = _compare(call, records, before)
         summary = _summary(call, plan, records, scored, time.monotonic() - started) | compared
         call.outputs.write(SUMMARY, json_bytes(summary))
+        if call.backfill is not None and not _fails(summary):
+            summary |= call.backfill.run(_new_scores(call, plan, records), call.outputs)
+            call.outputs.write(SUMMARY, json_bytes(summary))
     failed = [record for record in records.values() if record.state == "failed"]
     if failed:
         raise _failure(call, failed)
@@ -98,12 +109,31 @@ def render(result: dict[str, object]) -> str:
     for side in shown["models"]:
         cost = side["microseconds_per_row"]
         lines.append(fact(side["side"], side["name"], f"({cost} µs a row)" if cost else ""))
+    for place, rows in shown.get("backfill", {}).items():
+        lines.append(fact("written", rows, f"to {place}"))
+    if "alerts" in shown:
+        lines.append(fact("alerts sent", shown["alerts"]["sent"]))
     lines.append(fact("seconds", f"{shown['seconds']:,.1f}"))
     lines.append(fact("outputs", shown["outputs"]["partitions"]))
     if comparison := shown.get("comparison"):
         lines += [fact("comparison", comparison["outputs"][0]), comparison["sentence"]]
         lines += [f"--fail-if {condition}: holds" for condition in comparison["fail_if"]]
     return "\n".join(lines)
+
+
+def _new_scores(
+    call: RescorePlan, plan: Plan, records: Mapping[str, PartitionRecord]
+) -> list[PartitionScores]:
+    """Return the scores of the new model in every partition of the archive that is done."""
+    key = call.sides.all[0].key
+    return [
+        PartitionScores(
+            task.name,
+            tuple(p for p in call.outputs.scores(task.name) if p.stem == f"part-{key}"),
+        )
+        for task in plan.tasks
+        if task.name in records and records[task.name].state == "done"
+    ]
 
 
 def _compare(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from os.path import realpath
 from typing import Any
 
+from beam_fraud.alerts.alert import AlertContext
+from beam_fraud.cli.commands.backfill import BackfillPlan, backfill_plan
 from beam_fraud.cli.commands.comparison import ComparisonPlan, comparison_plan
 from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
 from beam_fraud.cli.commands.times import parse_moment
@@ -42,6 +44,8 @@ class RescorePlan:
     until: int | None
     #: None without anything to compare with.
     comparison: ComparisonPlan | None
+    #: Places that the scores of the new model are written to as well, or None.
+    backfill: BackfillPlan | None
 
     @property
     def changing(self) -> dict[str, Any]:
@@ -90,7 +94,15 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
         None if since is None else micros_of(since),
         None if until is None else micros_of(until),
         comparison,
+        backfill_plan(options, directory, _alert_context(sides)),
     )
+
+
+def _alert_context(sides: Sides) -> AlertContext:
+    """Return the settings that alerts by the new model need beside their rows."""
+    new = sides.all[0]
+    thresholds, rules = new.bundle.thresholds, () if new.rules is None else new.rules.terms
+    return AlertContext(sides.schema.timezone, thresholds.review, thresholds.decline, rules)
 
 
 def _comparison(options: RescoreOptions, sides: Sides) -> ComparisonPlan | None:

@@ -224,7 +224,7 @@ def plan_scoring(
         directory = outputs.directory
         spill = directory / UNDELIVERED if here and isinstance(directory, Path) else None
         sink = sink.waiting(parse_seconds("--sink-patience", options.sink_patience), spill)
-    channels = _channels(options.alerts, console, pseudonymise=options.pseudonymise)
+    channels = channels_of(options.alerts, console, pseudonymise=options.pseudonymise)
     outbox = None
     if channels and (sink is None or sink.database is None):
         assert outputs.outbox is not None, "such a call is refused before"
@@ -234,6 +234,16 @@ def plan_scoring(
     return ScoringPlan(scoring, features, channels, beam_options)
 
 
-def _channels(urls: Sequence[str], console: TextIO, *, pseudonymise: bool) -> tuple[Channel, ...]:
+def channels_of(urls: Sequence[str], console: TextIO, *, pseudonymise: bool) -> tuple[Channel, ...]:
+    """Return the channels of `--alert`.
+
+    Args:
+      urls: values of the option.
+      console: stream of `console:`.
+      pseudonymise: whether ids are replaced by keyed hashes.
+
+    Raises:
+      UsageError: a URL is invalid, or the key is missing.
+    """
     pseudonyms = Pseudonyms.from_environment() if pseudonymise else None
     return tuple(parse_channel(url, console=console, pseudonyms=pseudonyms) for url in urls)

@@ -372,6 +372,28 @@ class LiveListOptions:
 
 
 @options
+class BackfillOptions(SinkOptions, AlertOptions, KafkaOptions):
+    """Where the scores of an archive are written beside its directory, and how fast."""
+
+    kafka: Annotated[
+        str | None,
+        Option("--kafka", metavar="HOST:PORT", help="Broker of --out-topic."),
+    ] = None
+    out_topic: Annotated[
+        str | None,
+        Option("--out-topic", metavar="T", help="Topic that takes every scored row, exactly once."),
+    ] = None
+    max_rows_per_second: Annotated[
+        float | None,
+        Option(
+            "--max-rows-per-second",
+            metavar="N",
+            help="Rows per second that a database or topic takes at most; default: no limit.",
+        ),
+    ] = None
+
+
+@options
 class RuleOptions:
     """How transactions are decided beside the model."""
 

@@ -9,6 +9,7 @@ from beam_fraud.cli.options.declaration import Option, options
 from beam_fraud.cli.options.groups import (
     OBJECT,
     TOPIC,
+    BackfillOptions,
     BatchOptions,
     BundleSchemaOptions,
     ComparisonOptions,
@@ -61,6 +62,7 @@ class RescoreOptions(
     BundleSchemaOptions,
     RuleOptions,
     ComparisonOptions,
+    BackfillOptions,
     DeadShareOptions,
     DryRunOptions,
 ):

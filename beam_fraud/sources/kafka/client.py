@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from beam_fraud.sources.kafka.failure import (
@@ -79,7 +80,9 @@ def new_consumer(
         raise wrong_property(settings, error) from None
 
 
-def new_producer(settings: KafkaSettings, reports: Reports) -> Producer:
+def new_producer(
+    settings: KafkaSettings, reports: Reports, also: Mapping[str, str | int] = MappingProxyType({})
+) -> Producer:
     """Return an idempotent producer that keeps the order of messages.
 
     It reports the delivery of refused messages alone.
@@ -87,13 +90,14 @@ def new_producer(settings: KafkaSettings, reports: Reports) -> Producer:
     Args:
       settings: how the brokers are reached.
       reports: collector of the producer's reports.
+      also: properties that no setting replaces.
 
     Raises:
       UsageError: the library refuses a property.
       FraudError: a property cannot be read.
     """
     needed = {"enable.idempotence": True, "delivery.report.only.error": True}
-    config = {**_PREFERRED_OF_PRODUCERS, **settings.producer_config(), **needed}
+    config = {**_PREFERRED_OF_PRODUCERS, **settings.producer_config(), **needed, **also}
     config |= {"error_cb": reports, "logger": _Quiet()}
     try:
         return Producer(config)

@@ -1,0 +1,136 @@
+"""Write to a topic in transactions that record how far the writer has come."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from beam_fraud.monitoring.waiting import Wait
+from beam_fraud.sources.kafka.client import Reports, new_consumer, new_producer
+from beam_fraud.sources.kafka.failure import (
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+    about_topic,
+    is_hopeless,
+    no_connection,
+)
+from beam_fraud.sources.kafka.settings import KafkaSettings
+
+_LOG = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+#: Time limit in seconds of one request to the broker; requests are repeated.
+_SECONDS = 10.0
+#: Attempts at a transaction that the broker has aborted.
+_ATTEMPTS = 5
+
+
+class TopicTransactions:
+    """Messages and a position appear in one transaction: both, or neither.
+
+    The position is the offset that a consumer group of the same name has committed. A writer of
+    the same name that comes later ends the transaction of one that was killed.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str, name: str) -> None:
+        """Connect, and exclude other writers of the same name.
+
+        Args:
+          settings: connection settings.
+          topic: the topic.
+          name: id of the transactions and name of the group.
+
+        Raises:
+          FraudError: the broker refuses the topic or transactions. While it is down, the call
+            waits.
+          UsageError: the settings are invalid.
+        """
+        self._settings, self._topic = settings, topic
+        self._reports = Reports()
+        self._wait = Wait(_LOG)
+        self._position = TopicPartition(topic, 0)
+        self._group = new_consumer(settings, name, self._reports)
+        self._producer = new_producer(
+            settings, self._reports, {"transactional.id": name, "message.timeout.ms": 60_000}
+        )
+        self._refused: KafkaError | None = None
+        self._patiently(lambda: self._producer.init_transactions(_SECONDS))
+
+    def position(self) -> int | None:
+        """Return the last position; None if there is none, or the broker has forgotten it."""
+        [known] = self._patiently(lambda: self._group.committed([self._position], _SECONDS))
+        return known.offset if known.offset >= 0 else None
+
+    def write(self, values: Sequence[bytes], keys: Sequence[str], position: int) -> None:
+        """Write messages and a position.
+
+        Args:
+          values: n messages.
+          keys: n keys; messages of one key go to one partition.
+          position: not negative.
+
+        Raises:
+          FraudError: the broker refuses a message, or aborts the transaction again and again.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._write(values, keys, position)
+                return
+            except KafkaException as error:
+                reason = error.args[0]
+                if not reason.txn_requires_abort():
+                    raise about_topic(self._settings, self._topic, reason) from None
+                self._patiently(lambda: self._producer.abort_transaction(_SECONDS))
+                if self._refused is not None or attempt == _ATTEMPTS:
+                    raise about_topic(
+                        self._settings, self._topic, self._refused or reason
+                    ) from None
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._group.close()
+
+    def _write(self, values: Sequence[bytes], keys: Sequence[str], position: int) -> None:
+        self._refused = None
+        self._producer.begin_transaction()
+        messages = [{"value": v, "key": k} for v, k in zip(values, keys, strict=True)]
+        while self._producer.produce_batch(
+            self._topic, messages, on_delivery=self._delivered
+        ) < len(messages):
+            messages = [message for message in messages if message.pop("_error", None)]
+            self._producer.poll(0.1)
+        offset = [TopicPartition(self._topic, 0, position)]
+        group = self._group.consumer_group_metadata()
+        self._patiently(lambda: self._producer.send_offsets_to_transaction(offset, group, _SECONDS))
+        self._patiently(lambda: self._producer.commit_transaction(_SECONDS))
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and self._refused is None:
+            self._refused = error
+
+    def _patiently(self, request: Callable[[], _Result]) -> _Result:
+        """Repeat a request while no broker answers.
+
+        Raises:
+          KafkaException: the transaction must be aborted.
+          FraudError: the request is refused.
+        """
+        where = f"Kafka {self._settings.bootstrap}"
+        while True:
+            try:
+                result = request()
+            except KafkaException as error:
+                reason = error.args[0]
+                if reason.txn_requires_abort():
+                    raise
+                if any(map(is_hopeless, self._reports.errors)):
+                    raise no_connection(self._settings, self._reports.errors) from None
+                silent = reason.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT)
+                if not (silent or reason.retriable()):
+                    raise about_topic(self._settings, self._topic, reason) from None
+                self._wait.goes_on(f"{where}: no answer; the back-fill waits for the broker")
+                continue
+            self._wait.over(f"{where}: the broker answers")
+            return result

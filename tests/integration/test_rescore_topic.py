@@ -1,0 +1,76 @@
+"""A back-filled topic has every scored row exactly once, whatever interrupts the back-fill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from beam_fraud.pipeline.rescore import backfill as module
+from deploy.kafka.broker import Broker
+from tests.pipeline.test_rescore_backfill import Archive
+
+pytestmark = pytest.mark.slow
+
+
+def committed_ids(broker: Broker, topic: str) -> list[str]:
+    """Return the ids of all messages of committed transactions."""
+    consumer = Consumer(
+        {**broker.client, "group.id": "reader", "isolation.level": "read_committed"}
+    )
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=30)
+    ids = []
+    while consumer.position([TopicPartition(topic, 0)])[0].offset < end:
+        for message in consumer.consume(100, 0.2):
+            assert message.error() is None
+            ids.append(json.loads(message.value())["transaction_id"])
+            assert message.key().decode() == ids[-1]
+    consumer.close()
+    return ids
+
+
+class _KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def test_a_killed_back_fill_goes_on_behind_its_last_transaction(
+    broker: Broker,
+    topic: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name, archive = topic(), Archive(tmp_path)
+    rows = {f"day-{day}": [f"{day}-{row}" for row in range(25)] for day in range(3)}
+    for day, ids in rows.items():
+        archive.score(day, ids)
+    plan = archive.plan(kafka=broker.bootstrap, out_topic=name, max_rows_per_second=60.0)
+    real, left = module.TopicTransactions.write, [0]
+
+    def dies(self: module.TopicTransactions, values, keys, position) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            # Messages are sent, and their transaction stays open.
+            self._producer.begin_transaction()
+            self._producer.produce(self._topic, b"open")
+            self._producer.flush(10)
+            raise _KilledError
+        real(self, values, keys, position)
+        if left[0] == 100:
+            raise _KilledError
+
+    monkeypatch.setattr(module.TopicTransactions, "write", dies)
+    # Before a transaction is complete, and after one that no file records yet.
+    for at in (3, 101, 5, 101):
+        left[0] = at
+        with pytest.raises(_KilledError):
+            archive.backfill(plan)
+    left[0] = -1
+    [sent] = archive.backfill(plan)["backfill"].values()  # type: ignore[attr-defined]
+    assert committed_ids(broker, name) == [one for ids in rows.values() for one in ids]
+    assert sent > 0
+    [again] = archive.backfill(plan)["backfill"].values()  # type: ignore[attr-defined]
+    assert again == 0
