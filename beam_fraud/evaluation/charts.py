@@ -118,17 +118,15 @@ def legend_below(axes: Any) -> None:
     )
 
 
-def visible(text: str) -> str:
+def visible(text: str, longest: int = _LONGEST_VALUE) -> str:
     """Return an untrusted text for a line: without invisible characters, and short.
 
     Example:
       >>> visible("a" + chr(8238) + "b")
       'a\\ufffdb'
     """
-    shown = "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_LONGEST_VALUE]
-    )
-    return shown + "\N{HORIZONTAL ELLIPSIS}" if len(text) > _LONGEST_VALUE else shown
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:longest])
+    return shown + "\N{HORIZONTAL ELLIPSIS}" if len(text) > longest else shown
 
 
 def drawn(name: str, longest: int = _LONGEST_NAME) -> str:

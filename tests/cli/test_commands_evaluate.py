@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -31,6 +30,7 @@ from beam_fraud.evaluation.charts import Plot
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.schema.toml import load_schema
 from tests.failing import fails
+from tests.pages import too_wide
 from tests.requirements import need
 
 #: What a bank may have named a merchant: markup in HTML, in Markdown and to Matplotlib.
@@ -335,20 +335,7 @@ def test_tables_of_five_models_fit_a_page(shop: Shop, tmp_path: Path) -> None:
         shop.options, models=(*shop.options.models, second, first, second, first), out=(str(out),)
     )
     evaluate.run(replace(options, resamples=5))
-    # What is wider than its place as the browser lays it out: headings of tables, the page last.
-    script = """<script>const page = document.documentElement;
-        const wide = [...document.querySelectorAll(".scroll"), page].filter(
-            part => part.scrollWidth > part.clientWidth);
-        document.body.setAttribute("data-wide", wide.map(part => part.querySelector(
-            "thead, h1").textContent).join("; "));
-        document.body.setAttribute("data-page", page.clientWidth)</script></body>"""
-    out.write_text(out.read_text("utf-8").replace("</body>", script), "utf-8")
-    call = [str(chromium), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    call += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,900", "--dump-dom"]
-    done = subprocess.run(
-        [*call, out.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert 'data-wide="" data-page="1280"' in done.stdout
+    assert too_wide(out, chromium, tmp_path) == []
 
 
 class Text(HTMLParser):

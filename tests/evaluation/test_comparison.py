@@ -26,6 +26,8 @@ from beam_fraud.evaluation.comparison.swap import SwapCell
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import REASON
 from tests.failing import fails
+from tests.pages import too_wide
+from tests.requirements import need
 
 NEW = Side("new", "forest@111111111111", "forest@111111111111", "", 0.6)
 OLD = Side("old", "logistic@222222222222", "logistic@222222222222", "abc123abc123", 0.5)
@@ -320,6 +322,14 @@ def test_changed_rows_are_all_in_the_file(
     assert any(row.reasons[0] for row in found.sample)
 
 
+def test_tables_of_three_sides_fit_a_page(scored: Scored, tmp_path: Path) -> None:
+    chromium = need("chromium")
+    found = compare(scored.partitions, NEW, [OLD, THIRD], replace(SETTINGS, resamples=20))
+    page = tmp_path / "comparison.html"
+    page.write_bytes(outputs_of(found)["comparison.html"])
+    assert too_wide(page, chromium, tmp_path) == []
+
+
 def test_sentence_counts_flags_frauds_and_money(
     measured: tuple[Comparison, pd.DataFrame, Path],
 ) -> None:
@@ -340,7 +350,7 @@ def test_conditions_name_figures_of_all_sides(
 ) -> None:
     found = measured[0]
     figures = found.figures()
-    assert set(figures) == set(figure_names(("new", "old", "old2")))
+    assert set(figures) == set(figure_names((NEW, OLD, THIRD)))
     assert figures["recall"] == figures["new.recall"] == found.new.outcome.recall
     assert figures["old2.ap"] == found.sides[2].outcome.average_precision
     assert figures["swap_share"] == figures["old.swap_share"] == found.changes[0].swap_share
@@ -351,11 +361,14 @@ def test_conditions_name_figures_of_all_sides(
     assert holds("recall < old.recall and flags_per_day < 0.5 * old.flags_per_day")
     assert not holds("precision < 0.9 * old.precision or ap < old2.ap - 0.2")
     assert holds("swap_share > 0.5")
+    # The names of models are names of sides, where they mean one.
+    assert figures["logistic.ap"] == figures["old.ap"]
+    assert "forest.ap" not in figures
     assert not holds("unknown_share is None")
 
 
 def test_a_condition_is_refused_before_it_passes_what_nobody_measured() -> None:
-    names = figure_names(("new", "old"))
+    names = figure_names((NEW, OLD))
     with fails(Code.RULE_CONDITION, "recal", UsageError):
         FigureCondition.read("--fail-if", "recal < 0.9", names)
     for text in ("recall", "recall < old", "open('x')", "recall.__class__ == 1", "recall < 'x'"):

@@ -105,7 +105,7 @@ def comparison_plan(
     labels = None if options.labels is None else Place.parse(options.labels)
     if labels is not None and (labels.local is None or not labels.local.is_file()):
         raise UsageError(f"--labels {labels.shown}: give a file that is there", Code.INPUT_MISSING)
-    names = figure_names(tuple(side.key for side in sides))
+    names = figure_names(sides)
     return ComparisonPlan(
         settings=ComparisonSettings(
             prices=parse_prices(options.cost),

@@ -33,7 +33,9 @@ from beam_fraud.evaluation.curves import SCORE_EDGES
 
 Cell = str | int | float | None
 #: Maximum of days of a table.
-_MOST_DAYS = 62
+_MOST_DAYS = 31
+#: Maximum of rules and reasons of a sampled row, and of characters of each.
+_REASONS, _LONGEST_REASON = 2, 120
 #: Sides of a table of segments.
 _ABREAST = 2
 
@@ -122,7 +124,7 @@ def _segment_table(found: Comparison, table: SegmentOutcomes, start: int) -> Tab
     columns = [table.name, "rows", "frauds"]
     for number in range(start + 1, stop + 1):
         mark = f" ({number})" if len(found.sides) > 1 else ""
-        names = ("flagged", "precision", "recall", "AP", "saved", "cost")
+        names = ("precision", "recall", "AP", "saved", "cost")
         columns += [f"{name}{mark}" for name in names]
     rows = []
     for segment in table.segments:
@@ -135,8 +137,8 @@ def _segment_table(found: Comparison, table: SegmentOutcomes, start: int) -> Tab
 
 def _outcome_cells(outcome: Outcome) -> list[Cell]:
     return [
-        *(outcome.flagged, outcome.precision, outcome.recall),
-        *(outcome.average_precision, money(outcome.amount_saved), money(outcome.net_cost)),
+        *(outcome.precision, outcome.recall, outcome.average_precision),
+        *(money(outcome.amount_saved), money(outcome.net_cost)),
     ]
 
 
@@ -178,8 +180,8 @@ def scores_section(found: Comparison) -> Section:
 def _score_plot(side: SideFigures, name: str) -> Plot:
     def draw(axes: Any) -> None:
         for counts, colour, label in (
-            (side.score_unlabelled, "#9aa5b1", "no label"),
             (side.score_genuine, GENUINE, "genuine"),
+            (side.score_unlabelled, "#9aa5b1", "no label"),
             (side.score_frauds, FRAUD, "fraud"),
         ):
             if np.sum(counts):
@@ -194,31 +196,31 @@ def _score_plot(side: SideFigures, name: str) -> Plot:
 
 def sample_section(found: Comparison) -> Section:
     """Return the section: a sample of the rows that are flagged by one side alone."""
-    old = found.sides[1]
-    columns = ["transaction", "time", "amount", "label", f"score of {found.new.name}"]
-    columns += [f"score of {old.name}", "decisions", "why"]
+    columns = ("transaction", "day", "amount", "label", "score (1)", "(2)", "decided (1)", "(2)")
     return Section(
         "Changed rows",
         (
             "A sample of the rows that one side alone flags, drawn by the hash of their ids: those "
-            f"that {visible(found.new.name)} adds, then those that it no longer flags. Decisions "
-            "are of the new side and the other.",
-            Table(tuple(columns), tuple(_sample_row(row) for row in found.sample)),
+            f"that {visible(found.new.name)} adds, then those that it no longer flags. Rules and "
+            "reasons are those of the side that flags the row.",
+            Table(
+                (*columns, "why"),
+                tuple(_sample_row(row) for row in found.sample),
+                numbered(found, 0, 2).strip(),
+            ),
         ),
     )
 
 
 def _sample_row(row: ChangedRow) -> tuple[Cell, ...]:
     label = {1: "fraud", 0: "genuine", None: None}[row.label]
-    why = [
-        *(f"rule {name}" for name in dict.fromkeys((*row.rules[0], *row.rules[1]))),
-        *dict.fromkeys((*row.reasons[0], *row.reasons[1])),
-    ]
+    flagging = 0 if row.decisions[0] != "approve" else 1
+    why = [*(f"rule {name}" for name in row.rules[flagging]), *row.reasons[flagging]]
     return (
-        *(visible(row.transaction_id), row.event_time[:19].replace("T", " "), money(row.amount)),
-        *(label, f"{row.scores[0]:.4f}", f"{row.scores[1]:.4f}"),
-        " / ".join(row.decisions),
-        "; ".join(map(visible, why[:4])) or None,
+        *(visible(row.transaction_id), row.event_time[:10], money(row.amount), label),
+        *(f"{score:.3f}" for score in row.scores),
+        *row.decisions,
+        "; ".join(visible(reason, _LONGEST_REASON) for reason in why[:_REASONS]) or None,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -286,11 +287,14 @@ class Comparison:
         return self.sides[0]
 
     def figures(self) -> dict[str, float | None]:
-        """Return the figures that conditions name: of the new side, and of each by its key."""
-        named: dict[str, float | None] = {}
-        for place, side in enumerate(self.sides):
+        """Return the figures that conditions name, as `figure_names` lists them."""
+        named: dict[str, float | None] = {"unknown_share": self.maturity.unknown_share}
+        swaps = [change.swap_share for change in self.changes]
+        # Of the new side: against the first other one.
+        swaps = [swaps[0] if swaps else None, *swaps]
+        for side, names, swap in zip(self.sides, condition_names(self.sides), swaps, strict=True):
             outcome = side.outcome
-            own = {
+            values = {
                 "recall": outcome.recall,
                 "precision": outcome.precision,
                 "ap": outcome.average_precision,
@@ -299,21 +303,50 @@ class Comparison:
                 "caught": float(outcome.caught) if self.labelled else None,
                 "missed": float(outcome.missed) if self.labelled else None,
                 "amount_saved": outcome.amount_saved if self.labelled else None,
+                "swap_share": swap,
             }
-            if place:
-                own["swap_share"] = self.changes[place - 1].swap_share
-            named |= {f"{side.key}.{name}": value for name, value in own.items()}
-            if not place:
-                named |= own
-        if self.changes:
-            named["swap_share"] = self.changes[0].swap_share
-        return named | {"unknown_share": self.maturity.unknown_share}
+            named |= {f"{name}.{figure}": values[figure] for name in names for figure in values}
+        named |= {figure: named[f"{self.new.key}.{figure}"] for figure in FIGURE_KEYS}
+        return named
 
 
-def figure_names(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of `Comparison.figures` for sides with these keys, the new one first."""
-    own = ["recall", "precision", "ap", "flags_per_day", "net_cost", "caught", "missed"]
-    own += ["amount_saved"]
-    named = [*own, *(f"{keys[0]}.{name}" for name in own)]
-    named += [f"{key}.{name}" for key in keys[1:] for name in (*own, "swap_share")]
-    return (*named, *(("swap_share",) if keys[1:] else ()), "unknown_share")
+#: Figures that conditions name; `unknown_share` stands alone.
+FIGURE_KEYS = (
+    *("recall", "precision", "ap", "flags_per_day", "net_cost"),
+    *("caught", "missed", "amount_saved", "swap_share"),
+)
+
+
+class Named(Protocol):
+    """A side, before or after it is measured."""
+
+    @property
+    def key(self) -> str:
+        """Its name in conditions."""
+
+    @property
+    def model_id(self) -> str:
+        """Its model."""
+
+
+def condition_names(sides: Sequence[Named]) -> list[tuple[str, ...]]:
+    """Return the names of each side in conditions: its key, and the name of its model.
+
+    The latter is there if it can be written in a condition and means one side.
+    """
+    models = [side.model_id.partition("@")[0] for side in sides]
+    taken = {side.key for side in sides} | set(FIGURE_KEYS)
+    return [
+        (side.key, model)
+        if model.isidentifier() and models.count(model) == 1 and model not in taken
+        else (side.key,)
+        for side, model in zip(sides, models, strict=True)
+    ]
+
+
+def figure_names(sides: Sequence[Named]) -> tuple[str, ...]:
+    """Return the names of all figures of a comparison of these sides."""
+    own = [
+        f"{name}.{key}" for names in condition_names(sides) for name in names for key in FIGURE_KEYS
+    ]
+    return (*FIGURE_KEYS, "unknown_share", *own)

@@ -42,6 +42,7 @@ _NAMES = FIGURE_NAMES | {
     "net_cost": "net cost",
 }
 _SHARES = ("average_precision", "precision", "recall")
+_COUNTS = ("caught", "missed", "false_alarms")
 
 
 def outputs_of(found: Comparison) -> dict[str, bytes]:
@@ -95,7 +96,7 @@ def _summary(found: Comparison) -> Section:
         return Section("Summary", tuple(parts))
     names = [side.name for side in found.sides]
     rows: list[tuple[Cell, ...]] = [
-        ("flags per day", *(round(side.flags_per_day, 2) for side in found.sides)),
+        ("flags per day", *(f"{side.flags_per_day:,.1f}" for side in found.sides)),
         ("flagged", *(side.flagged for side in found.sides)),
     ]
     if found.labelled:
@@ -144,14 +145,18 @@ def _share(side: SideFigures, name: str) -> str:
 def _number(side: SideFigures, name: str) -> str:
     value, interval = getattr(side.outcome, name), side.intervals.get(name)
     if interval is None:
-        return money(value)
-    return f"{money(value)} ({money(interval.low)} to {money(interval.high)})"
+        return _sized(value, name)
+    return f"{_sized(value, name)} ({_sized(interval.low, name)} to {_sized(interval.high, name)})"
+
+
+def _sized(value: float, name: str) -> str:
+    return f"{value:,.0f}" if name in _COUNTS else money(value)
 
 
 def _signed(value: float, name: str) -> str:
     if name in _SHARES:
         return f"{value:+.3f}"
-    return f"{'+' if value >= 0 else '-'}{money(abs(value))}"
+    return f"{'+' if value >= 0 else '-'}{_sized(abs(value), name)}"
 
 
 def _differences(found: Comparison, place: int) -> Table:
