@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -33,11 +35,17 @@ from tests.models.registering import ANN
 RULES = b'[[rule]]\nname = "%s"\nwhen = "amount > 3"\ndecision = "decline"\n'
 
 
-def bundle(directory: Path, frauds: int) -> str:
-    """A model that gives every row the score `frauds` / 10."""
+def bundle(directory: Path, frauds: int, columns: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A model that gives every row the score `frauds` / 10.
+
+    Args:
+      directory: the bundle's.
+      frauds: tenths of the score.
+      columns: further roles of its schema.
+    """
     labels = [1] * frauds + [0] * (10 - frauds)
     model = DummyClassifier(strategy="prior").fit(np.zeros((10, 1)), labels)
-    roles = {"transaction_id": "id", "event_time": "t", "amount": "a"}
+    roles = {"transaction_id": "id", "event_time": "t", "amount": "a", **columns}
     manifest = Manifest(
         name=f"m{frauds}",
         kind="imported",

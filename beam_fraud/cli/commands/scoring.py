@@ -24,6 +24,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, check_packages, open_bundle
 from beam_fraud.models.registry.registry import Registry, open_registry
+from beam_fraud.models.registry.standing import Standing
 from beam_fraud.monitoring.counters import ROWS_UNDELIVERED
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.platform.wording import own_call
@@ -92,6 +93,11 @@ class ChosenModel:
         registry = open_registry(Place.parse(options.registry))
         place = registry.bundle_place(registry.champion_id())
         return cls(place, "--registry", registry)
+
+    def pair(self, options: ScoringOptions) -> tuple[str | None, str | None]:
+        """Return the ids of the model and the rule set that the registry puts in force."""
+        standing = Standing() if self.registry is None else self.registry.standing
+        return standing.champion, standing.rules if options.rules is None else None
 
     def open(self) -> Bundle:
         """Read and check the bundle.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -16,7 +18,9 @@ from apache_beam.runners.runner import PipelineResult
 from beam_fraud import __version__
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.queue import Notice, queue_notices
 from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
+from beam_fraud.cli.commands.champion_watch import ChampionWatch
 from beam_fraud.cli.commands.rules import rule_counts
 from beam_fraud.cli.commands.scoring import refuse_undelivered, undelivered_rows
 from beam_fraud.cli.commands.stream_plan import StreamPlan, plan
@@ -41,6 +45,7 @@ from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database
+from beam_fraud.storage.database.retry import persistently
 from beam_fraud.storage.stream_outputs import StreamOutputs, claim_archives
 from beam_fraud.transforms.counters import read_counters
 
@@ -63,65 +68,58 @@ def run(options: StreamOptions) -> dict[str, object]:
     started = time.monotonic()
     planned = plan(options, console=cast(TextIO, AboveLine()))
     outputs = planned.stream.outputs
+    counted = Counter[str]()
     with ExitStack() as stack:
         outputs.begin()
         stack.callback(outputs.release)
         read = stack.enter_context(new_board(outputs.live))
-        if planned.stream.here:
-            planned = _resumed(planned, stack)
-        elif planned.submission.continues:
-            planned = _hashed(planned, taken_up(outputs, planned.about))
-        else:
-            _claim_archives(planned, None)
-        if not planned.stream.here:
-            # Even if restored: an earlier version may have recorded less.
-            restored = planned.submission.continues
-            remember(outputs, planned.about, planned.stream.hashing, restored=restored)
-        warn_of_no_key(planned.stream.hashing, outputs.shown)
+        state = stack.enter_context(ExitStack())
+        claimed = _claimed(planned, state)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)
         if dispatcher is not None:
             stack.enter_context(dispatcher.running())
         alerts = no_alerts if planned.database is None else Outbox(planned.database).counts
+        build = dict[str, str]()
         if options.metrics_port is not None:
-            build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
+            build |= {"version": __version__, "model_id": planned.scoring.bundle.model_id}
             page = stack.enter_context(serve_metrics(options.metrics_port, read, build, alerts))
             _LOG.info("metrics at %s", page)
         jobs = list[PipelineResult]()
         stack.enter_context(live_line(read, alerts, lambda: _phase(jobs)))
         stack.enter_context(safe_meanwhile(lambda: _safe(planned)))
-        draining = _draining(planned, lambda: read().done)
-        stack.enter_context(drained_by_signals(draining.ask))
-
-        def waited(job: PipelineResult) -> None:
-            jobs.append(job)
-            draining.wait(job)
-
+        stopping = _Stopping(planned, read)
+        stack.enter_context(drained_by_signals(stopping.ask))
+        watch = None
+        if options.registry is not None and planned.stream.here:
+            watch = ChampionWatch(options, planned, partial(_notify, planned))
+            stack.enter_context(watch.running(stopping.pause))
         if planned.warning is not None:
             _LOG.warning("%s", planned.warning)
         _LOG.info("reading %s into %s", planned.what, outputs.shown)
-        result = launch.run(
-            planned.submission,
-            lambda root: build_stream(root, planned.stream, planned.scoring),
-            waited,
-        )
-        if planned.submission.template_location is not None:
-            return _template(planned)
-        counted = read_counters(result)
-        if planned.stream.here:
-            # Beam only logs errors after the last bundle.
-            LocalCheckpoint.at(outputs.checkpoint).refuse_failed()
-            _finish_archives(planned)
+        while True:
+            counted.update(_run(claimed, stopping.wait, jobs))
+            if planned.submission.template_location is not None:
+                return _template(planned)
+            promoted = None if watch is None or stopping.asked else watch.take()
+            if promoted is None:
+                break
+            # As after a restart, but without the time that a process takes to start.
+            planned = promoted
+            build["model_id"] = planned.scoring.bundle.model_id
+            state.close()
+            stopping.begin()
+            claimed = _claimed(planned, state)
         if planned.scoring.sink is not None and planned.scoring.sink.archive is None:
             planned.scoring.sink.commit(planned.stream.run_id)
     last = read_board(outputs.live)
     # Flink reports nothing of a cancelled job; workers on this machine have reported it themselves.
-    counted = counted or dict(last.counters)
+    rows = dict(counted or last.counters)
     sent = {} if dispatcher is None else _alerts(dispatcher)
-    summary = _summary(planned, counted, sent, last, time.monotonic() - started)
+    summary = _summary(planned, rows, sent, last, time.monotonic() - started)
     outputs.write_summary(summary)
-    refuse_undelivered(planned.scoring.sink, counted, outputs.shown)
-    _judge_dead_letters(options, outputs, counted)
+    refuse_undelivered(planned.scoring.sink, rows, outputs.shown)
+    _judge_dead_letters(options, outputs, rows)
     if sent.get("waiting"):
         raise FraudError(
             f"{sent['waiting']:,} alerts were not sent and wait in the outbox; all other results "
@@ -161,6 +159,92 @@ def _newest_dead_letter(outputs: StreamOutputs) -> tuple[str, int, str] | None:
     parts = archive.glob("part-*.parquet") if isinstance(archive, Path) else ()
     newest = max(parts, key=lambda part: part.stat().st_mtime_ns, default=None)
     return None if newest is None else first_of_file(str(newest))
+
+
+class _Stopping:
+    """The end of a stream, or a pause of it to take up a new champion."""
+
+    def __init__(self, planned: StreamPlan, read: Callable[[], Snapshot]) -> None:
+        self._planned, self._read = planned, read
+        #: Whether the stream shall end.
+        self.asked = False
+        self._draining = self._new()
+
+    def _new(self) -> Draining | DataflowDraining:
+        return _draining(self._planned, lambda: self._read().done)
+
+    def ask(self) -> None:
+        """End the stream; safe to call from a signal handler."""
+        self.asked = True
+        self._draining.ask()
+
+    def pause(self) -> None:
+        """End the current pipeline alone."""
+        self._draining.ask()
+
+    def begin(self) -> None:
+        """Prepare the next pipeline of the stream."""
+        self._draining = self._new()
+        self._planned.stream.outputs.go_on()
+        if self.asked:
+            # The signal came between two pipelines.
+            self._draining.ask()
+
+    def wait(self, job: PipelineResult) -> None:
+        """Wait for the end of the current pipeline."""
+        self._draining.wait(job)
+
+
+def _claimed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
+    """Claim the state and the outputs of the stream, and go on from there."""
+    outputs = planned.stream.outputs
+    if planned.stream.here:
+        planned = _resumed(planned, stack)
+    elif planned.submission.continues:
+        planned = _hashed(planned, taken_up(outputs, planned.about))
+    else:
+        _claim_archives(planned, None)
+    if not planned.stream.here:
+        # Even if restored: an earlier version may have recorded less.
+        restored = planned.submission.continues
+        remember(outputs, planned.about, planned.stream.hashing, restored=restored)
+    warn_of_no_key(planned.stream.hashing, outputs.shown)
+    return planned
+
+
+def _run(
+    planned: StreamPlan, wait: Callable[[PipelineResult], None], jobs: list[PipelineResult]
+) -> Mapping[str, int]:
+    """Run a pipeline until it ends; return its counters."""
+
+    def waited(job: PipelineResult) -> None:
+        jobs.append(job)
+        wait(job)
+
+    result = launch.run(
+        planned.submission,
+        lambda root: build_stream(root, planned.stream, planned.scoring),
+        waited,
+    )
+    if planned.submission.template_location is not None:
+        return {}
+    counted = read_counters(result)
+    if planned.stream.here:
+        # Beam only logs errors after the last bundle.
+        LocalCheckpoint.at(planned.stream.outputs.checkpoint).refuse_failed()
+        _finish_archives(planned)
+    return counted
+
+
+def _notify(planned: StreamPlan, notice: Notice) -> None:
+    """Queue a notice for every channel."""
+    database, channels = planned.database, planned.scoring.channels
+    if database is None:
+        return
+    try:
+        persistently(database, lambda c: queue_notices(c, channels, [notice]))
+    except FraudError as error:
+        _LOG.warning("no notice was sent: %s", error)
 
 
 def _draining(planned: StreamPlan, progress: Callable[[], object]) -> Draining | DataflowDraining:

@@ -68,6 +68,8 @@ class StreamPlan:
     runner: Runner
     #: Warnings to log once the stream may start.
     warning: str | None
+    #: Ids of the champion and the rule set of `--registry`; of others, None.
+    scored_by: tuple[str | None, str | None] = (None, None)
 
     @property
     def database(self) -> str | None:
@@ -99,6 +101,10 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     if not 0 <= options.rule_limit <= 1:
         raise UsageError(
             f"--rule-limit {options.rule_limit:g}: must be from 0 to 1", Code.OPTION_VALUE
+        )
+    if options.max_microseconds is not None and options.registry is None:
+        raise UsageError(
+            "--max-microseconds: needs --registry, whose champions it limits", Code.OPTION_CONFLICT
         )
     submission = Submission.of(options.beam_args, workers=1, streaming=True)
     beam_options = submission.options
@@ -183,6 +189,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         about=declared.identity() | _about(stream),
         runner=runner,
         warning=None if goes_on else windows_warning(features, stream.history),
+        scored_by=model.pair(options),
     )
 
 
