@@ -91,6 +91,14 @@ class FeatureSet:
         names = {*self.names, *self.also}
         return tuple(v for v in self.schema.velocity if not names.isdisjoint(v.names))
 
+    def same_block(self, other: FeatureSet) -> bool:
+        """Return whether `feature_matrix` is the same for other features of the same columns."""
+        return (self.names, self.categories, self.schema.timezone) == (
+            other.names,
+            other.categories,
+            other.schema.timezone,
+        )
+
     @property
     def labels(self) -> Labels:
         """Treatment of labels: only features that count known frauds read them."""

@@ -14,6 +14,8 @@ from beam_fraud.storage import atomic
 ROW_GROUP_ROWS = 131_072
 #: Number of small batches that are joined: a batch of one row costs kilobytes.
 _JOIN_BATCHES = 512
+#: Columns of which nearly every value is another.
+_DISTINCT = frozenset({"transaction_id", "event_time"})
 #: Footer key of every file, by which a later run recognises files to replace.
 _MARK = (b"written_by", b"beam-fraud")
 
@@ -41,7 +43,10 @@ class ParquetBlockWriter:
         self._names = (atomic.hidden_beside(file), file) if isinstance(file, Path) else None
         self._schema = schema
         self._writer = pq.ParquetWriter(
-            self._names[0] if self._names else file, schema, compression="zstd"
+            self._names[0] if self._names else file,
+            schema,
+            compression="zstd",
+            use_dictionary=[path for field in schema for path in _repeating(field, field.name)],
         )
         self._writer.add_key_value_metadata(dict([_MARK]))
         self._blocks: list[pa.RecordBatch] = []
@@ -95,6 +100,16 @@ class ParquetBlockWriter:
 
     def _write_table(self, table: pa.Table) -> None:
         self._writer.write_table(table, row_group_size=self._row_group_rows)
+
+
+def _repeating(field: pa.Field, path: str) -> list[str]:
+    """Return the paths of a column whose values repeat; a dictionary of others costs time."""
+    kind = field.type
+    if pa.types.is_list(kind):
+        return _repeating(kind.value_field, f"{path}.list.element")
+    if pa.types.is_struct(kind):
+        return [leaf for part in kind for leaf in _repeating(part, f"{path}.{part.name}")]
+    return [] if path in _DISTINCT else [path]
 
 
 def _joined(blocks: list[pa.RecordBatch]) -> list[pa.RecordBatch]:

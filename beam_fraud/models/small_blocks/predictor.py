@@ -132,6 +132,11 @@ class Predictor:
         """Return True if blocks go to the model's own predict method."""
         return self._form is None
 
+    @property
+    def of_any_size(self) -> bool:
+        """Whether the fast form is faster for blocks of any size."""
+        return self._form is not None and self._form.most_rows == sys.maxsize
+
     def __call__(self, block: Floats) -> Floats:
         """Return the scores of `predict_scores(model, block)`, in every bit.
 

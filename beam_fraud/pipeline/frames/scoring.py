@@ -118,20 +118,12 @@ class Scorer:
           n rows of `stages.SCORED` without reasons, in the same order; and the model's input,
           float64[n, features].
         """
-        block, scores = self.predict(transactions, computed)
-        return self.rule(transactions, block, scores, computed), block
-
-    def predict(
-        self,
-        transactions: pa.RecordBatch,
-        computed: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({}),
-    ) -> tuple[Block, Block]:
-        """Return the model's input, float64[n, features], and its scores, float64[n].
-
-        Arguments as in `decide`.
-        """
         block = feature_matrix(transactions, self._features, computed)
-        return block, self._predict(block)
+        return self.rule(transactions, block, self.scores(block), computed), block
+
+    def scores(self, block: Block) -> Block:
+        """Return the scores, float64[n], of the model's input, float64[n, features]."""
+        return self._predict(block)
 
     def rule(
         self,
@@ -140,7 +132,7 @@ class Scorer:
         scores: Block,
         computed: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({}),
     ) -> pa.RecordBatch:
-        """Return the rows that `decide` returns, by the results of `predict`."""
+        """Return the rows that `decide` returns, by the model's input and scores."""
         fired = None
         if self._program is not None:
             also = {name: computed[name] for name in self._ruled if name in computed}

@@ -6,20 +6,27 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.models.bundle import Bundle, read_reference, shared_model
 from beam_fraud.models.predict import use_one_thread
-from beam_fraud.pipeline.frames.scoring import Scorer
+from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
+from beam_fraud.pipeline.frames.scoring import Block, Predict, Scorer
 from beam_fraud.pipeline.rescore.sides import Side, Sides
 from beam_fraud.records.read import ReadBlock
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.rescore_outputs import RescoreOutputs
+
+#: Rows whose intermediate results stay in the processor's cache, where trees are tables of masks.
+_PIECE = 1_024
 
 
 class Scored(NamedTuple):
@@ -29,6 +36,11 @@ class Scored(NamedTuple):
     rows: pa.RecordBatch
     #: Seconds of the processor.
     seconds: float
+
+
+def _in_pieces(predictor: Predictor, block: Block) -> Block:
+    pieces = [block[at : at + _PIECE] for at in range(0, len(block), _PIECE)]
+    return np.concatenate([np.zeros(0), *map(predictor, pieces)])
 
 
 class Scorers:
@@ -43,10 +55,23 @@ class Scorers:
         self.sides = sides
         self._written = sides.written
         self._beside = sides.written.names[-len(sides.segments) :] if sides.segments else ()
+        self._predicts: dict[str, Predict] = {}
         self._by_model: dict[str, list[tuple[Side, Scorer]]] = {}
         for side in sides.all:
-            scorer = Scorer(side.bundle, side.features, side.rules, reasons)
+            scorer = Scorer(
+                side.bundle, side.features, side.rules, reasons, self._predict_of(side.bundle)
+            )
             self._by_model.setdefault(side.bundle.model_id, []).append((side, scorer))
+
+    def _predict_of(self, bundle: Bundle) -> Predict:
+        """Return what predicts as a bundle's model does, in every bit."""
+        if bundle.model_id not in self._predicts:
+            probe = probing_rows(read_reference(bundle), bundle.features)
+            predictor = Predictor.of(shared_model(bundle), probe)
+            self._predicts[bundle.model_id] = (
+                partial(_in_pieces, predictor) if predictor.of_any_size else predictor
+            )
+        return self._predicts[bundle.model_id]
 
     def score(self, transactions: pa.RecordBatch) -> Iterator[Scored]:
         """Score n transactions with velocity features.
@@ -56,9 +81,15 @@ class Scorers:
         """
         use_one_thread()
         beside = self._columns_beside(transactions)
+        blocks: list[tuple[FeatureSet, Block]] = []
         for of_model in self._by_model.values():
             start = time.thread_time()
-            block, scores = of_model[0][1].predict(transactions)
+            features = of_model[0][0].features
+            block = next((known for other, known in blocks if features.same_block(other)), None)
+            if block is None:
+                block = feature_matrix(transactions, features)
+                blocks.append((features, block))
+            scores = of_model[0][1].scores(block)
             for side, scorer in of_model:
                 decided = scorer.explain(scorer.rule(transactions, block, scores), block)
                 rows = self._with_beside(decided, side, beside)
