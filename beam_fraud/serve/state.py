@@ -445,7 +445,7 @@ class ServerState:
     def _archive(self, step: str, directory: Path, schema: pa.Schema) -> LocalShards:
         settings = self.settings
         make = lambda shard: ArchiveShard(  # noqa: E731
-            directory, schema, shard, settings.roll_rows, settings.roll_seconds
+            directory, schema, shard, settings.roll_rows, settings.roll_seconds, beside=True
         )
         shards = LocalShards(make, step, self._checkpoint)
         shards.shard(0)

@@ -37,12 +37,15 @@ class UnfinishedPart:
       directory: the directory.
       prefix: prefix of the name after the dot.
       schema: schema of the batches.
+      beside: whether a thread writes row groups (`ParquetBlockWriter`).
     """
 
-    def __init__(self, directory: Path, prefix: str, schema: pa.Schema) -> None:
+    def __init__(
+        self, directory: Path, prefix: str, schema: pa.Schema, *, beside: bool = False
+    ) -> None:
         self._path = atomic.hidden_name(directory, f"{prefix}{uuid.uuid4().hex[:12]}")
         self._file = open(self._path, "wb")  # noqa: SIM115
-        self._writer = ParquetBlockWriter(self._file, schema, _ROW_GROUP_ROWS)
+        self._writer = ParquetBlockWriter(self._file, schema, _ROW_GROUP_ROWS, beside=beside)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append the rows of `batch`."""
@@ -86,9 +89,9 @@ class ArchiveFolder:
         later = [name for name in parts if _number(name, prefix) >= number]
         self._store.remove([*later, *self._store.list(f".{prefix}*{atomic.ENDING}")])
 
-    def begin(self, prefix: str, schema: pa.Schema) -> UnfinishedPart:
-        """Begin a hidden part."""
-        return UnfinishedPart(self._store.scratch, prefix, schema)
+    def begin(self, prefix: str, schema: pa.Schema, *, beside: bool = False) -> UnfinishedPart:
+        """Begin a hidden part, whose row groups a thread writes `beside` the caller."""
+        return UnfinishedPart(self._store.scratch, prefix, schema, beside=beside)
 
     def hide(self, part: UnfinishedPart) -> str:
         """Finish a part, for `publish`, and return its hidden name."""
@@ -136,6 +139,7 @@ class ArchiveShard(Unaged):
       rows: rows at which a part is finished; it may exceed them by less than a batch.
       seconds: age of its oldest row at which a part is finished.
       deferred: whether parts become visible only after the commit.
+      beside: whether a thread writes the hidden files; the next call has its errors.
       clock: current time, seconds of the epoch.
     """
 
@@ -148,6 +152,7 @@ class ArchiveShard(Unaged):
         seconds: float,
         *,
         deferred: bool = False,
+        beside: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
@@ -157,6 +162,7 @@ class ArchiveShard(Unaged):
         self._most_rows = rows
         self._most_seconds = seconds
         self._deferred = deferred
+        self._beside = beside
         self._clock = clock
         self._number = 0
         #: Number to hidden file of parts that may not be visible.
@@ -236,7 +242,7 @@ class ArchiveShard(Unaged):
 
     def _unfinished(self) -> UnfinishedPart:
         if self._part is None:
-            self._part = self._folder.begin(self._prefix, self._schema)
+            self._part = self._folder.begin(self._prefix, self._schema, beside=self._beside)
             for rows in self._unwritten:
                 self._part.write(rows_from_bytes(rows))
             self._unwritten = []

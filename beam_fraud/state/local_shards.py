@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import pyarrow as pa
 
+from beam_fraud.errors import FraudError
 from beam_fraud.state.shard import Effects, Shard
 
 #: Type: create the shard of a number; a partial of a class, sent to the workers.
@@ -61,12 +63,14 @@ class LocalShards:
 
     def take(self, number: int, rows: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
         """Pass a batch to a shard; return the rows it emits."""
-        return self.keep(number, self.shard(number).take(rows))
+        with self._restored_after_failure(number):
+            return self.keep(number, self.shard(number).take(rows))
 
     def tick(self, now: float) -> Iterator[pa.RecordBatch]:
         """Pass the time (seconds of the epoch) to shards that wait; yield the rows they emit."""
         for number in [number for number, shard in self._open.items() if shard.waiting]:
-            yield from self.keep(number, self.shard(number).tick(now))
+            with self._restored_after_failure(number):
+                yield from self.keep(number, self.shard(number).tick(now))
 
     def shard(self, number: int) -> Shard:
         """Return a shard, restored."""
@@ -90,6 +94,15 @@ class LocalShards:
                 self._untidy[number] = 0
                 self._tidy(number)
         return effects.rows
+
+    @contextmanager
+    def _restored_after_failure(self, number: int) -> Iterator[None]:
+        """Restore a shard when it is next used if it fails, as an archive on a full disk does."""
+        try:
+            yield
+        except FraudError:
+            self._open.pop(number, None)
+            raise
 
     def _tidy(self, number: int) -> None:
         shard = self._open[number]

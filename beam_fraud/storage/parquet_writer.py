@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,15 +32,25 @@ class ParquetBlockWriter:
       file: a path, or a binary file, which stays open.
       schema: schema of every batch.
       row_group_rows: rows per row group; small groups are fast to write.
+      beside: whether a thread writes row groups, while the caller goes on; the next call raises
+        what a write did.
 
     Raises:
       OSError: the file cannot be created or written.
     """
 
     def __init__(
-        self, file: Path | BinaryIO, schema: pa.Schema, row_group_rows: int = ROW_GROUP_ROWS
+        self,
+        file: Path | BinaryIO,
+        schema: pa.Schema,
+        row_group_rows: int = ROW_GROUP_ROWS,
+        *,
+        beside: bool = False,
     ) -> None:
         self._row_group_rows = row_group_rows
+        self._thread = ThreadPoolExecutor(1, "parquet") if beside else None
+        #: The write that the thread does.
+        self._write: Future[None] | None = None
         #: Hidden and final path of a file at a path.
         self._names = (atomic.hidden_beside(file), file) if isinstance(file, Path) else None
         self._schema = schema
@@ -85,6 +97,9 @@ class ParquetBlockWriter:
         if self._waiting:
             self._write_table(self._take())
             self._waiting = 0
+        self._written()
+        if self._thread is not None:
+            self._thread.shutdown()
         self._writer.close()
         if self._names:
             atomic.move(*self._names)
@@ -99,7 +114,18 @@ class ParquetBlockWriter:
         return pa.Table.from_batches(blocks, schema=self._schema)
 
     def _write_table(self, table: pa.Table) -> None:
-        self._writer.write_table(table, row_group_size=self._row_group_rows)
+        self._written()
+        write = partial(self._writer.write_table, table, row_group_size=self._row_group_rows)
+        if self._thread is None:
+            write()
+        else:
+            self._write = self._thread.submit(write)
+
+    def _written(self) -> None:
+        """Wait for the thread, and raise what its write did."""
+        write, self._write = self._write, None
+        if write is not None:
+            write.result()
 
 
 def _repeating(field: pa.Field, path: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import beam_fraud as bf
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.serve.answers import Answered, AnsweredRows, answers_json
 from beam_fraud.serve.archive import find_answers
@@ -349,3 +351,29 @@ def test_many_answers_have_the_bytes_of_single_ones(running: Running, served: Se
             assert every.json(array=True) == b"[" + b",".join(one_by_one) + b"]"
     assert any(rows.column("flagged").to_pylist())
     engine.state.close(1.0)
+
+
+def test_an_archive_that_could_not_be_written_is_complete_later(
+    running: Running, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beam_fraud.state.archive._ROW_GROUP_ROWS", 50)
+    engine = running.engine()
+    with monkeypatch.context() as full:
+
+        def refuses(*args: object, **kwargs: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        full.setattr(pq.ParquetWriter, "write_table", refuses)
+        codes = list[Code]()
+        for start in range(0, 400, 100):
+            engine.record(served.records[start : start + 100])
+            try:
+                engine.state.commit(fold=True)
+            except FraudError as error:
+                codes.append(error.code)
+        assert set(codes) == {Code.OUTPUT_UNWRITABLE}
+    engine.state.commit(fold=True)
+    engine.state.close(1.0)
+    assert ids(pq.read_table(running.scores)) == [
+        str(json.loads(record)["TRANSACTION_ID"]) for record in served.records
+    ]

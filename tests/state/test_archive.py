@@ -17,9 +17,18 @@ from beam_fraud.storage.parquet_writer import is_ours
 from tests.shard_host import TRANSACTIONS, Event, Host, transactions
 
 
-def archive(directory: Path, *, shard: int = 0, rows: int = 10, seconds: float = 60.0) -> Host:
+def archive(
+    directory: Path,
+    *,
+    shard: int = 0,
+    rows: int = 10,
+    seconds: float = 60.0,
+    beside: bool = False,
+) -> Host:
     return Host(
-        lambda clock: ArchiveShard(directory, TRANSACTIONS, shard, rows, seconds, clock=clock)
+        lambda clock: ArchiveShard(
+            directory, TRANSACTIONS, shard, rows, seconds, beside=beside, clock=clock
+        )
     )
 
 
@@ -163,9 +172,12 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("sizes", [[10], [5, 40_000], [200_000]])
-def test_a_full_disk_is_one_line_and_costs_no_row(tmp_path: Path, sizes: Sequence[int]) -> None:
-    host = archive(tmp_path, rows=10)
+def test_a_full_disk_is_one_line_and_costs_no_row(
+    tmp_path: Path, sizes: Sequence[int], beside: bool
+) -> None:
+    host = archive(tmp_path, rows=10, beside=beside)
     with full_disk(), pytest.raises(FraudError) as refused:
         host.bundle([event(0, rows) for rows in sizes])
     assert str(refused.value) == (
@@ -191,3 +203,14 @@ def test_memory_is_that_of_one_row_group(tmp_path: Path) -> None:
         host.shard.take(batch(number * 1_000, 1_000))
     held = pa.total_allocated_bytes() - before
     assert held < _ROW_GROUP_ROWS * 100
+
+
+def test_row_groups_that_a_thread_writes_are_the_same(tmp_path: Path) -> None:
+    files = []
+    for beside in (False, True):
+        host = archive(tmp_path / str(beside), rows=50_000, beside=beside)
+        for number in range(10):
+            host.bundle([event(number * 5_000, 5_000)])
+        (file,) = (tmp_path / str(beside)).glob("part-*.parquet")
+        files.append(file.read_bytes())
+    assert files[0] == files[1]
