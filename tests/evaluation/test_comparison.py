@@ -449,7 +449,7 @@ def rewritten(scored: Scored, directory: Path, **columns: Any) -> tuple[Partitio
         ({"label": 1}, [OLD], {"ap"}),
         ({"flagged": False, "decision": "approve"}, [OLD, THIRD], {"precision", "swap_share"}),
         ({"account_id": None, "rules": None, "reasons": None}, [OLD], set()),
-        ({}, [], set()),
+        ({}, [], {"swap_share"}),
     ],
 )
 def test_what_is_missing_is_undefined_and_the_page_is_there(
