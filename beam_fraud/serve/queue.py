@@ -33,8 +33,9 @@ _GROUP_ROWS = 1_000
 _LARGE_CALL = 256
 #: Seconds between two looks at the archive and the journal.
 _TICK = 0.2
-#: Folds of the journal between two collections of all garbage.
-_FULL_COLLECTION = 16
+#: Groups after which garbage is collected if the queue is never empty, and collections between two
+#: of all garbage.
+_GROUPS_PER_COLLECTION, _FULL_COLLECTION = 4_000, 16
 #: Reasons of answers whose transaction could not be made durable, or not be scored.
 _NOT_STORED, _FAILED = "not_stored", "failed"
 _ENDED = "the engine has ended by an error, which the log names; start the server again"
@@ -244,7 +245,7 @@ class PredictionQueue:
     def _work(self) -> None:
         engine = self._engine
         assert engine is not None
-        folds = 0
+        groups = collections = 0
         while True:
             try:
                 first = self._held.pop() if self._held else self._queue.get(timeout=_TICK)
@@ -263,11 +264,15 @@ class PredictionQueue:
             except Exception as error:
                 # Without this thread every later call would wait for ever.
                 self._fail(engine, entries, error)
-            if engine.state.untidy and self._queue.empty() and not self._held:
+            groups += 1
+            idle = self._queue.empty() and not self._held
+            if idle and engine.state.untidy:
                 self._store(engine, engine.state.tidy)
-                # The command turns automatic collections off, which may come within an answer.
-                folds += 1
-                gc.collect(2 if folds % _FULL_COLLECTION == 0 else 1)
+            elif groups < _GROUPS_PER_COLLECTION:
+                continue
+            # The command turns automatic collections off, which may come within an answer.
+            groups, collections = 0, collections + 1
+            gc.collect(2 if idle and collections % _FULL_COLLECTION == 0 else 1)
 
     def _joined(self, first: _Entry) -> list[_Entry]:
         """Return the calls that wait and may share a group."""
