@@ -20,7 +20,7 @@ from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import load_bundle
 from beam_fraud.models.registry.registry import add_model, open_registry, rollback
 from beam_fraud.storage.urls import Place
-from tests.cli.test_registry_option import bundle, place, put  # noqa: F401
+from tests.cli.test_registry_option import RULES, bundle, place, put  # noqa: F401
 from tests.failing import fails
 from tests.models.registering import ANN
 
@@ -106,7 +106,7 @@ def test_a_promotion_is_taken_up_and_every_row_is_scored_once(
         rollback(open_registry(place), ANN)
         assert open_registry(place).standing.rules is None
         put(place, rules)
-        until(lambda: "declined" in flags(running), running.deliver)
+        until(lambda: "night" in fired(running), running.deliver)
     models = running.scored()
     assert set(models) == {f"x{n}" for n in range(running.number)}
     assert set(models.values()) == {first, second}
@@ -114,15 +114,11 @@ def test_a_promotion_is_taken_up_and_every_row_is_scored_once(
     assert running.result["model_id"] == second
 
 
-def flags(running: Running) -> set[str]:
-    """Return what rows of the rule that declines carry."""
+def fired(running: Running) -> set[str]:
+    """Return the rules that fired on visible rows."""
     files = (Path(running.options.out) / "scores").glob("part-*.parquet")
-    return {
-        "declined"
-        for file in files
-        for fired in pq.read_table(file).column("rules").to_pylist()
-        if fired
-    }
+    columns = [pq.read_table(file).column("rules").to_pylist() for file in files]
+    return {rule for rules in columns for row in rules for rule in row}
 
 
 @pytest.mark.parametrize("why", ["damaged", "slow", "windows"])
@@ -162,6 +158,24 @@ def test_what_cannot_be_taken_up_is_refused_once_and_the_old_one_goes_on(
     assert len(models) == running.number
     assert set(models.values()) == {first}
     assert "cannot be taken up" in alerts.read_text()
+
+
+def test_a_changed_rules_file_is_taken_up_and_an_invalid_one_refused(
+    running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_bytes(RULES % b"first")
+    model = bundle(tmp_path / "model", 2)
+    running.options = replace(running.options, registry=None, model=model, rules=str(rules))
+    with caplog.at_level(logging.ERROR), running.running():
+        until(lambda: "first" in fired(running), running.deliver)
+        rules.write_bytes(RULES.replace(b"amount", b"amuont") % b"second")
+        until(lambda: "amuont" in caplog.text, running.deliver)
+        rules.write_bytes(RULES % b"third")
+        until(lambda: "third" in fired(running), running.deliver)
+    assert fired(running) == {"first", "third"}
+    assert len(running.scored()) == running.number == running.result["rows_scored"]
+    assert caplog.text.count("cannot be taken up") == 1
 
 
 def test_a_limit_without_a_registry_is_refused(tmp_path: Path, inbox: Path) -> None:

@@ -1,8 +1,8 @@
-"""Take up a new champion, or new rules, of a registry while a stream runs.
+"""Take up a new champion or new rules, of a registry or a file, while a stream runs.
 
-A thread reads the registry, and opens and checks what was promoted. The stream then ends its bundle
-as at its end, and goes on from its own checkpoint with the new model: no row is lost or repeated,
-and none is scored by parts of two models.
+A thread looks at both, and opens and checks what is new. The stream then ends its bundle as at its
+end, and goes on from its own checkpoint with the new model: no row is lost or repeated, and none is
+scored by parts of two models.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from beam_fraud.cli.options import StreamOptions
 from beam_fraud.errors import Code, FraudError, line_of
 from beam_fraud.models.bundle import check_packages, shared_model
 from beam_fraud.models.predict import libraries_loaded, microseconds_per_row
-from beam_fraud.models.registry.registry import Registry, open_registry
+from beam_fraud.models.registry.registry import open_registry
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
-#: Seconds between two looks at the registry.
-_LOOK_SECONDS = 5.0
+#: Seconds between two looks. What is new is taken up at the second, because a file may be half
+#: written at the first.
+_LOOK_SECONDS = 3.0
 #: Rows of the prediction that measures a new champion.
 _TIMED_ROWS = 5_000
 
-#: What decides: ids of the model and of the rule set.
+#: What decides, as `ChosenModel.pair` returns it.
 _Pair = tuple[str | None, str | None]
 
 
@@ -49,21 +50,20 @@ class _Choice:
 
 
 class ChampionWatch:
-    """Follow the registry of a stream on this machine.
+    """Follow the registry and the rules file of a stream on this machine.
 
     Args:
-      options: options of the call, with `--registry`.
-      planned: the plan by the champion at the start.
+      options: options of the call, with `--registry` or `--rules`.
+      planned: the plan at the start.
       notify: called with a notice about what was refused.
     """
 
     def __init__(
         self, options: StreamOptions, planned: StreamPlan, notify: Callable[[Notice], None]
     ) -> None:
-        assert options.registry is not None, "only a stream with a registry is watched"
         self._options, self._planned, self._notify = options, planned, notify
-        self._place = Place.parse(options.registry)
         self._in_use: _Pair = planned.scored_by
+        self._seen: _Pair = planned.scored_by
         self._refused: _Pair | None = None
         self._unreadable = False
         self._choice: _Choice | None = None
@@ -73,7 +73,7 @@ class ChampionWatch:
     @contextmanager
     def running(self, ready: Callable[[], None]) -> Iterator[None]:
         """Watch while the body runs; `ready` is called when there is something to `take`."""
-        thread = threading.Thread(target=self._run, args=(ready,), name="registry", daemon=True)
+        thread = threading.Thread(target=self._run, args=(ready,), name="watch", daemon=True)
         thread.start()
         try:
             yield
@@ -88,7 +88,7 @@ class ChampionWatch:
             return None
         self._planned, self._in_use, self._model = choice.plan, choice.pair, choice.model
         self._choice = None
-        _LOG.info("the registry promoted %s: it scores from here on", _shown(choice.pair))
+        _LOG.info("%s decides from here on", self._shown(choice.pair))
         return choice.plan
 
     def _run(self, ready: Callable[[], None]) -> None:
@@ -97,7 +97,7 @@ class ChampionWatch:
                 promoted = self._choice is not None or self._look()
             except Exception as error:
                 # The stream goes on, and so does the watch.
-                _LOG.error("the registry %s: %s", self._place.shown, line_of(error))
+                _LOG.error("%s goes on: %s", self._shown(self._in_use), line_of(error))
                 continue
             if promoted:
                 ready()
@@ -105,43 +105,53 @@ class ChampionWatch:
     def _look(self) -> bool:
         """Return whether something else decides now, and can."""
         try:
-            registry = open_registry(self._place)
+            chosen = self._chosen()
         except FraudError as error:
             if not self._unreadable:
-                _LOG.error("%s goes on: %s", _shown(self._in_use), error)
+                _LOG.error("%s goes on: %s", self._shown(self._in_use), error)
             self._unreadable = True
             return False
         self._unreadable = False
-        chosen = ChosenModel(self._place, "--registry", registry)
-        pair = chosen.pair(self._options)
+        pair, before = chosen.pair(self._options), self._seen
+        self._seen = pair
         if pair == self._in_use:
             self._refused = None
-        if pair in (self._in_use, self._refused):
+        if pair != before or pair in (self._in_use, self._refused):
             return False
         try:
-            self._choice = self._checked(registry, pair)
+            self._choice = self._checked(chosen, pair)
         except FraudError as error:
             self._refused = pair
-            text = (
-                f"The registry {self._place.shown} promoted {_shown(pair)}, which cannot be taken "
-                f"up: {error} [{error.code}]. {_shown(self._in_use)} goes on."
-            )
+            shown, old = self._shown(pair), self._shown(self._in_use)
+            text = f"{shown} cannot be taken up: {error} [{error.code}]. {old} goes on."
             _LOG.error("%s", text)
             now = datetime.now(UTC).isoformat()
-            self._notify(Notice(("registry", str(pair[0]), str(pair[1]), now), text))
+            self._notify(Notice(("decides", str(pair[0]), str(pair[1]), now), text))
             return False
         return True
 
-    def _checked(self, registry: Registry, pair: _Pair) -> _Choice:
-        """Open and measure what decides in the registry.
+    def _chosen(self) -> ChosenModel:
+        """Return the champion of the registry, or the model at the start."""
+        if self._options.registry is None:
+            bundle = self._planned.scoring.bundle
+            assert bundle.place is not None, "a stream scores by a bundle in a directory"
+            return ChosenModel(bundle.place, "--model")
+        registry = open_registry(Place.parse(self._options.registry))
+        return ChosenModel(registry.bundle_place(registry.champion_id()), "--registry", registry)
+
+    def _shown(self, pair: _Pair) -> str:
+        model = pair[0] or self._planned.scoring.bundle.model_id
+        return model if pair[1] is None else f"{model} with the rules {pair[1]}"
+
+    def _checked(self, chosen: ChosenModel, pair: _Pair) -> _Choice:
+        """Open and measure what shall decide.
 
         Raises:
           FraudError: it is damaged, needs other windows, or is too slow.
         """
         options, planned = self._options, self._planned
-        place = registry.bundle_place(registry.champion_id())
-        chosen = ChosenModel(place, "--registry", registry)
-        bundle = chosen.open()
+        known_model = pair[0] == self._in_use[0]
+        bundle = planned.scoring.bundle if known_model else chosen.open()
         check_packages(bundle)
         schema = bundle.schema if options.schema is None else load_schema(options.schema)
         rules = chosen.rules(options, bundle, schema)
@@ -159,7 +169,7 @@ class ChampionWatch:
             )
         model = shared_model(bundle)
         libraries_loaded()
-        if options.max_microseconds is not None:
+        if options.max_microseconds is not None and not known_model:
             rows = np.random.default_rng(0).normal(size=(_TIMED_ROWS, len(features.names)))
             cost = microseconds_per_row(model, rows)
             if cost > options.max_microseconds:
@@ -171,8 +181,3 @@ class ChampionWatch:
         scoring = replace(planned.scoring, bundle=bundle, rules=rules)
         plan = replace(planned, scoring=scoring, stream=replace(stream, features=features))
         return _Choice(pair, replace(plan, scored_by=pair, warning=None), model)
-
-
-def _shown(pair: _Pair) -> str:
-    model, rules = pair
-    return f"{model} with the rules {rules}" if rules is not None else str(model)

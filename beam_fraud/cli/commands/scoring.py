@@ -15,7 +15,7 @@ from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.cli.commands.places import Outputs
-from beam_fraud.cli.commands.rules import lists_directory, rules_for_model
+from beam_fraud.cli.commands.rules import lists_directory, rules_for_model, rules_id
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoringOptions
 from beam_fraud.cli.options.groups import SinkOptions
@@ -95,9 +95,14 @@ class ChosenModel:
         return cls(place, "--registry", registry)
 
     def pair(self, options: ScoringOptions) -> tuple[str | None, str | None]:
-        """Return the ids of the model and the rule set that the registry puts in force."""
+        """Return ids of the model and the rules that decide.
+
+        The model's is None for `--model`. That of a rules file is its name and digest, None if it
+        cannot be read.
+        """
         standing = Standing() if self.registry is None else self.registry.standing
-        return standing.champion, standing.rules if options.rules is None else None
+        rules = standing.rules if options.rules is None else rules_id(options.rules)
+        return standing.champion, rules
 
     def open(self) -> Bundle:
         """Read and check the bundle.

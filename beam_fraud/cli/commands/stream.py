@@ -91,7 +91,7 @@ def run(options: StreamOptions) -> dict[str, object]:
         stopping = _Stopping(planned, read)
         stack.enter_context(drained_by_signals(stopping.ask))
         watch = None
-        if options.registry is not None and planned.stream.here:
+        if planned.stream.here and (options.registry or options.rules) is not None:
             watch = ChampionWatch(options, planned, partial(_notify, planned))
             stack.enter_context(watch.running(stopping.pause))
         if planned.warning is not None:

@@ -68,7 +68,7 @@ class StreamPlan:
     runner: Runner
     #: Warnings to log once the stream may start.
     warning: str | None
-    #: Ids of the champion and the rule set of `--registry`; of others, None.
+    #: Ids of what decides (`ChosenModel.pair`).
     scored_by: tuple[str | None, str | None] = (None, None)
 
     @property
