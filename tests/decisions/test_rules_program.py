@@ -212,3 +212,16 @@ def test_texts_with_equal_hashes_stay_distinct(monkeypatch: pytest.MonkeyPatch) 
     assert TextCodes(["aa", "bb", *(f"{n:04}" for n in range(20))]).of(column).tolist() == [
         0, 1, ABSENT, UNKNOWN,
     ]  # fmt: skip
+
+
+def test_a_rule_names_a_column_within_another_by_its_path() -> None:
+    schema = replace(
+        SCHEMA, features=(FeatureColumn("card.country", "categorical", missing="allow"),)
+    )
+    names = vocabulary(schema, scored=False)
+    condition = read_condition("card.country == 'x' and amount > 1", names, {})
+    rules = RuleSet((Rule("abroad", condition, "review"),))
+    rows = pa.record_batch({"card.country": ["x", "y", "x"], "amount": [2.0, 2.0, 1.0]})
+    features = FeatureSet(schema, {"card.country": ()})
+    fired = Program(rules, features).fired(rows, np.zeros((3, 1)), np.zeros(3))
+    assert fired.holds.tolist() == [[True, False, False]]

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import average_precision_score, precision_score, recall_score
 
 from beam_fraud.cli.commands import rescore, score
 from beam_fraud.cli.options import RescoreOptions, ScoreOptions
@@ -351,6 +353,64 @@ def test_newer_labels_repeat_the_comparison_and_not_the_scoring(
     assert scored(outcome.result) == 0
     assert outcome.result["comparison"]["figures"] != first["comparison"]["figures"]
     assert rescore.call(newer, as_json=True).exit_code == 3
+
+
+def test_figures_equal_those_of_scikit_learn_on_the_written_scores(
+    options: RescoreOptions, home: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(RULES.replace("6", "4"))
+    against = {"against": (str(home / "old"), str(home / "plain")), "against_rules": str(other)}
+    options = replace(options, rules=str(home / "rules.toml"), label_maturity="3d", **against)
+    summary: Any = rescore.run(replace(options, cost="50%:2", resamples=20))
+    frames = {}
+    for side in ("new", "old", "old2"):
+        files = sorted(Path(options.out).glob(f"partitions/*/scores/part-{side}.parquet"))
+        frame = pd.concat([pd.read_parquet(file) for file in files])
+        frames[side] = frame.set_index("transaction_id").sort_index()
+    figures = summary["comparison"]["figures"]
+    new = frames["new"]
+    for side, frame in frames.items():
+        days = frame["event_time"].dt.date.nunique()
+        assert figures[f"{side}.flags_per_day"] == frame["flagged"].sum() / days
+        union, swapped = frame["flagged"] | new["flagged"], frame["flagged"] != new["flagged"]
+        if side != "new":
+            assert figures[f"{side}.swap_share"] == swapped.sum() / union.sum()
+        ripe = frame[frame["event_time"] <= frame["event_time"].max() - pd.Timedelta("3d")]
+        assert 0 < len(ripe) < len(frame)
+        label, flagged = ripe["label"], ripe["flagged"]
+        assert figures[f"{side}.recall"] == recall_score(label, flagged)
+        assert figures[f"{side}.precision"] == precision_score(label, flagged)
+        ap = average_precision_score(label, ripe["score"])
+        assert figures[f"{side}.ap"] == pytest.approx(ap, rel=1e-12)
+        missed = ripe["amount"][(label == 1) & ~flagged].sum()
+        cost = 0.5 * missed + 2 * ((label == 0) & flagged).sum()
+        assert figures[f"{side}.net_cost"] == pytest.approx(cost, rel=1e-12)
+    changed = pd.read_parquet(tmp_path / "out/changed.parquet")
+    decisions = [frame["decision"] for frame in frames.values()]
+    differ = (decisions[0] != decisions[1]) | (decisions[0] != decisions[2])
+    assert set(changed["transaction_id"]) == set(new.index[differ])
+
+
+def test_a_condition_that_nothing_can_decide_fails_after_everything_is_written(
+    options: RescoreOptions, home: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.csv"
+    ids = transactions()["id"].to_pylist()
+    labels.write_text("transaction_id,label\n" + "".join(f"{one},0\n" for one in ids))
+    undecided = replace(
+        options,
+        against=(str(home / "old"),),
+        labels=str(labels),
+        fail_if=("recall < 0.5", "flags_per_day < 0"),
+        resamples=20,
+    )
+    for _ in range(2):
+        with fails(Code.FIGURE_UNDEFINED, "recall"):
+            rescore.run(undecided)
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["comparison"]["fail_if"] == []
+    assert (tmp_path / "out/comparison.md").exists()
 
 
 def test_a_full_disk_costs_the_partition_that_met_it(

@@ -33,9 +33,7 @@ class ComparisonPlan:
     #: Conditions of `--fail-if`.
     conditions: tuple[FigureCondition, ...]
 
-    def run(
-        self, directory: Path, partitions: Sequence[Partition]
-    ) -> tuple[dict[str, object], int]:
+    def run(self, directory: Path, partitions: Sequence[Partition]) -> dict[str, object]:
         """Compare, write the files into a directory and test the conditions.
 
         Args:
@@ -43,12 +41,11 @@ class ComparisonPlan:
           partitions: the finished partitions.
 
         Returns:
-          Figures, warnings and met conditions, JSON-compatible; and the exit code, 3 if a condition
-          is met.
+          Figures and warnings, JSON-compatible; `fail_if`, the conditions that hold; and
+          `undefined`, the error of a condition that compares an undefined figure, or None.
 
         Raises:
-          FraudError: a file cannot be read or written, or a condition names an undefined figure;
-            the files are there in the last case.
+          FraudError: a file cannot be read or written.
         """
         # Drawing is not needed to check options.
         from beam_fraud.evaluation.comparison.report import outputs_of
@@ -68,23 +65,26 @@ class ComparisonPlan:
                     Code.OUTPUT_UNWRITABLE,
                 ) from None
         figures = found.figures()
-        met = [c.text for c in self.conditions if c.holds(figures)]
+        met: list[str] = []
+        undefined: str | None = None
+        for condition in self.conditions:
+            try:
+                met += [condition.text] * condition.holds(figures)
+            except FraudError as error:
+                undefined = str(error)
         for text in met:
             _log.error("--fail-if %s: holds", text)
         outputs = [str(directory / name) for name in (*files, CHANGED)]
-        return _result(found, figures, met, outputs), 3 if met else 0
+        return {**_result(found, outputs), "fail_if": met, "undefined": undefined}
 
 
-def _result(
-    found: Comparison, figures: dict[str, float | None], met: list[str], outputs: list[str]
-) -> dict[str, object]:
+def _result(found: Comparison, outputs: list[str]) -> dict[str, object]:
     return {
         "sentence": found.sentence,
-        "figures": figures,
+        "figures": found.figures(),
         "changed_rows": found.changed_rows,
         "maturity": asdict(found.maturity),
         "warnings": list(found.warnings),
-        "fail_if": met,
         "outputs": outputs,
     }
 

@@ -59,6 +59,12 @@ def _fails(result: Mapping[str, Any]) -> bool:
     return bool(result.get("comparison", {}).get("fail_if"))
 
 
+def _undefined(result: Mapping[str, Any]) -> str | None:
+    """Return the error of a condition that compares an undefined figure, or None."""
+    message: str | None = result.get("comparison", {}).get("undefined")
+    return message
+
+
 def run(options: RescoreOptions) -> dict[str, object]:
     """Score what is missing or changed.
 
@@ -68,7 +74,8 @@ def run(options: RescoreOptions) -> dict[str, object]:
     Raises:
       UsageError: an option is invalid.
       FraudError: a file, a bundle or the outputs cannot be used; or some partitions have failed,
-        after all others were scored.
+        after all others were scored; or a condition compares an undefined figure, after
+        everything else was written.
     """
     started = time.monotonic()
     call = plan_rescore(options)
@@ -83,12 +90,15 @@ def run(options: RescoreOptions) -> dict[str, object]:
         compared = _compare(call, records, before)
         summary = _summary(call, plan, records, scored, time.monotonic() - started) | compared
         call.outputs.write(SUMMARY, json_bytes(summary))
-        if call.backfill is not None and not _fails(summary):
+        undefined = _undefined(summary)
+        if call.backfill is not None and undefined is None and not _fails(summary):
             summary |= call.backfill.run(_new_scores(call, plan, records), call.outputs)
             call.outputs.write(SUMMARY, json_bytes(summary))
     failed = [record for record in records.values() if record.state == "failed"]
     if failed:
         raise _failure(call, failed)
+    if undefined is not None:
+        raise FraudError(undefined, Code.FIGURE_UNDEFINED)
     return summary
 
 
@@ -151,7 +161,7 @@ def _compare(
     partitions = [
         ComparedPartition(record.name, tuple(call.outputs.scores(record.name))) for record in done
     ]
-    result, _ = call.comparison.run(call.outputs.directory, partitions)
+    result = call.comparison.run(call.outputs.directory, partitions)
     return {"comparison": result, "comparison_of": identity}
 
 
