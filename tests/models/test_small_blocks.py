@@ -32,6 +32,7 @@ from beam_fraud.models.reference import Reference, reference_of
 from beam_fraud.models.resampling.bagging import Bagged
 from beam_fraud.models.resampling.under import PriorCorrected
 from beam_fraud.models.small_blocks import predictor
+from beam_fraud.models.small_blocks.joined_models import JoinedModels
 from beam_fraud.models.small_blocks.predictor import MOST_ROWS, Predictor, probing_rows
 from tests.models.test_kinds_contract import FEATURES, LATER, rows, small
 from tests.one_thread import one_thread
@@ -272,3 +273,15 @@ def test_probing_rows_come_from_the_training_rows() -> None:
     assert set(edges) <= set(probe[:, 2])
     assert np.isnan(probe).any(axis=0).all()
     assert probing_rows(Reference(), FEATURES, 5).shape == (5, 3)
+
+
+def test_several_models_of_the_same_features_predict_together() -> None:
+    models = [fit("hist_gradient_boosting", NUMBERS_ALONE, trees=n) for n in (4, 9)]
+    probe = NUMBERS_ALONE.matrix[:200]
+    joined = JoinedModels.of(models, probe)
+    assert joined is not None
+    block = np.concatenate([NUMBERS_ALONE.matrix, TWO.matrix])
+    for scores, model in zip(joined(block), models, strict=True):
+        assert scores.tobytes() == predict_scores(model, block).tobytes()
+    others = [fit("forest", NUMBERS_ALONE), fit("hist_gradient_boosting", TWO)]
+    assert [JoinedModels.of([models[0], other], probe) for other in others] == [None, None]

@@ -105,6 +105,12 @@ class LeafMasks:
         """Return the tables; None if a tree has more leaves than a word has bits."""
         return cls(trees, sets, known) if _most_leaves(trees) <= np.iinfo(_WORDS[-1]).bits else None
 
+    def thresholds(self, features: int) -> list[Floats]:
+        """Return the distinct thresholds of each of so many features; of codes, none."""
+        known = {each.place: each.thresholds for each in self._features}
+        found = [known.get(place) for place in range(features)]
+        return [np.zeros(0) if own is None else own[np.isfinite(own)] for own in found]
+
     def leaf_values(self, rows: Floats) -> Floats:
         """Return the value of each tree's leaf, float64[n, trees], of float64[n, features]."""
         values = np.empty((len(rows), len(self._starts)))

@@ -119,7 +119,7 @@ class Predictor:
         with np.errstate(all="ignore"), threadpool_limits(1):
             absent = _takes(model, np.full((1, features), np.nan))
             extreme = [row for row in _extreme_rows(features) if _takes(model, row)]
-            rows = np.concatenate([probe, *extreme, _edge_rows(form.thresholds, probe)])
+            rows = np.concatenate([probe, *extreme, edge_rows(form.thresholds, probe)])
             rows = rows if absent else rows[~np.isnan(rows).any(axis=1)]
             try:
                 reason = _difference(model, form.scores, rows)
@@ -189,7 +189,7 @@ def _extreme_rows(features: int) -> list[Floats]:
     return [np.full((1, features), value) for value in values]
 
 
-def _edge_rows(thresholds: Sequence[Floats], probe: Floats) -> Floats:
+def edge_rows(thresholds: Sequence[Floats], probe: Floats) -> Floats:
     """Return rows whose values are thresholds, and rows of the next numbers on both sides."""
     random = np.random.default_rng(0)
     # A split by absence alone has an infinite threshold.

@@ -119,11 +119,7 @@ class Scorer:
           float64[n, features].
         """
         block = feature_matrix(transactions, self._features, computed)
-        return self.rule(transactions, block, self.scores(block), computed), block
-
-    def scores(self, block: Block) -> Block:
-        """Return the scores, float64[n], of the model's input, float64[n, features]."""
-        return self._predict(block)
+        return self.rule(transactions, block, self._predict(block), computed), block
 
     def rule(
         self,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,19 +13,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
-from beam_fraud.models.bundle import Bundle, read_reference, shared_model
+from beam_fraud.models.bundle import read_reference, shared_model
 from beam_fraud.models.predict import use_one_thread
+from beam_fraud.models.small_blocks.joined_models import JoinedModels
 from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
-from beam_fraud.pipeline.frames.scoring import Block, Predict, Scorer
+from beam_fraud.pipeline.frames.scoring import Block, Scorer
 from beam_fraud.pipeline.rescore.sides import Side, Sides
 from beam_fraud.records.read import ReadBlock
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.rescore_outputs import RescoreOutputs
-
-#: Rows whose intermediate results stay in the processor's cache, where trees are tables of masks.
-_PIECE = 1_024
 
 
 class Scored(NamedTuple):
@@ -38,9 +35,15 @@ class Scored(NamedTuple):
     seconds: float
 
 
-def _in_pieces(predictor: Predictor, block: Block) -> Block:
-    pieces = [block[at : at + _PIECE] for at in range(0, len(block), _PIECE)]
-    return np.concatenate([np.zeros(0), *map(predictor, pieces)])
+@dataclass(frozen=True)
+class _Models:
+    """Models of the same features."""
+
+    features: FeatureSet
+    #: From the features to the scores of each model.
+    predict: Callable[[Block], list[Block]]
+    #: The sides of each model.
+    sides: tuple[tuple[tuple[Side, Scorer], ...], ...]
 
 
 class Scorers:
@@ -54,24 +57,15 @@ class Scorers:
         """
         self.sides = sides
         self._written = sides.written
-        self._beside = sides.written.names[-len(sides.segments) :] if sides.segments else ()
-        self._predicts: dict[str, Predict] = {}
-        self._by_model: dict[str, list[tuple[Side, Scorer]]] = {}
+        alike: list[dict[str, list[Side]]] = []
         for side in sides.all:
-            scorer = Scorer(
-                side.bundle, side.features, side.rules, reasons, self._predict_of(side.bundle)
-            )
-            self._by_model.setdefault(side.bundle.model_id, []).append((side, scorer))
-
-    def _predict_of(self, bundle: Bundle) -> Predict:
-        """Return what predicts as a bundle's model does, in every bit."""
-        if bundle.model_id not in self._predicts:
-            probe = probing_rows(read_reference(bundle), bundle.features)
-            predictor = Predictor.of(shared_model(bundle), probe)
-            self._predicts[bundle.model_id] = (
-                partial(_in_pieces, predictor) if predictor.of_any_size else predictor
-            )
-        return self._predicts[bundle.model_id]
+            of_side = side.features
+            models = next((one for one in alike if _features(one).same_block(of_side)), None)
+            if models is None:
+                models = {}
+                alike.append(models)
+            models.setdefault(side.bundle.model_id, []).append(side)
+        self._models = [_models(list(models.values()), reasons) for models in alike]
 
     def score(self, transactions: pa.RecordBatch) -> Iterator[Scored]:
         """Score n transactions with velocity features.
@@ -81,20 +75,19 @@ class Scorers:
         """
         use_one_thread()
         beside = self._columns_beside(transactions)
-        blocks: list[tuple[FeatureSet, Block]] = []
-        for of_model in self._by_model.values():
+        for models in self._models:
             start = time.thread_time()
-            features = of_model[0][0].features
-            block = next((known for other, known in blocks if features.same_block(other)), None)
-            if block is None:
-                block = feature_matrix(transactions, features)
-                blocks.append((features, block))
-            scores = of_model[0][1].scores(block)
-            for side, scorer in of_model:
-                decided = scorer.explain(scorer.rule(transactions, block, scores), block)
-                rows = self._with_beside(decided, side, beside)
-                yield Scored(side, rows, time.thread_time() - start)
-                start = time.thread_time()
+            block = feature_matrix(transactions, models.features)
+            predicted = models.predict(block)
+            each = (time.thread_time() - start) / len(predicted)
+            for scores, sides in zip(predicted, models.sides, strict=True):
+                shared = each
+                for side, scorer in sides:
+                    start = time.thread_time()
+                    decided = scorer.explain(scorer.rule(transactions, block, scores), block)
+                    rows = self._with_beside(decided, side, beside)
+                    yield Scored(side, rows, shared + time.thread_time() - start)
+                    shared = 0.0
 
     def _columns_beside(self, transactions: pa.RecordBatch) -> list[pa.Array]:
         there = set(transactions.schema.names)
@@ -113,6 +106,35 @@ class Scorers:
         rows = len(decided)
         own = [pa.repeat(side.shadow, rows), pa.repeat(side.rule_set, rows)]
         return pa.RecordBatch.from_arrays([*decided.columns, *own, *beside], schema=self._written)
+
+
+def _models(models: Sequence[Sequence[Side]], reasons: int) -> _Models:
+    """Load models of the same features.
+
+    Args:
+      models: the sides of each model.
+      reasons: maximum of reasons per flagged row.
+    """
+    bundles = [sides[0].bundle for sides in models]
+    loaded = [shared_model(bundle) for bundle in bundles]
+    probe = probing_rows(read_reference(bundles[0]), bundles[0].features)
+    joined = JoinedModels.of(loaded, probe)
+    predictors = [Predictor.of(model, probe) for model in loaded]
+    return _Models(
+        models[0][0].features,
+        joined or (lambda block: [predictor(block) for predictor in predictors]),
+        tuple(
+            tuple(
+                (side, Scorer(side.bundle, side.features, side.rules, reasons, predictor))
+                for side in sides
+            )
+            for sides, predictor in zip(models, predictors, strict=True)
+        ),
+    )
+
+
+def _features(models: Mapping[str, Sequence[Side]]) -> FeatureSet:
+    return next(iter(models.values()))[0].features
 
 
 @dataclass
