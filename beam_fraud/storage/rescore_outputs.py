@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ PARTITIONS = "partitions"
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
 #: In each partition: what it was made of.
 RECORD = "partition.json"
+#: Prefix of records of failures in the staging.
+_FAILED = "failed-"
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,24 @@ class RescoreOutputs:
         finally:
             self._staging.remove()
 
-    def scratch(self, name: str) -> Path:
-        """Create and return an empty directory of the run, which disappears at its end.
+    def scratch(self) -> Path:
+        """Create and return a new directory of the run, which disappears at its end.
 
         Raises:
           OSError: it cannot be created.
         """
-        path = self._staging.path / name
-        path.mkdir()
-        return path
+        return Path(tempfile.mkdtemp(prefix="scratch-", dir=self._staging.path))
+
+    def note_failure(self, partition: str, record: bytes) -> None:
+        """Keep the record of a partition that a worker could not complete, for `failures`."""
+        with self._one_line_errors():
+            atomic.write_file(self._staging.path / f"{_FAILED}{partition}.json", record)
+
+    def failures(self) -> dict[str, bytes]:
+        """Return the records of `note_failure` in this run, by name."""
+        with self._one_line_errors():
+            paths = self._staging.path.glob(f"{_FAILED}*.json")
+            return {path.stem.removeprefix(_FAILED): path.read_bytes() for path in paths}
 
     def part(self, partition: str, branch: str, name: str) -> Path:
         """Return the path of a staged file of a partition, in an existing directory.

@@ -22,6 +22,7 @@ from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.evaluation.comparison.scored_rows import Partition as ComparedPartition
 from beam_fraud.features.velocity.reach import look_back
+from beam_fraud.monitoring.activity import doing
 from beam_fraud.pipeline.rescore.backfill import PartitionScores
 from beam_fraud.pipeline.rescore.estimate import estimate
 from beam_fraud.pipeline.rescore.manifest import (
@@ -186,9 +187,7 @@ def _score(call: RescorePlan) -> tuple[Plan, dict[str, PartitionRecord], set[str
     while pending := plan.pending:
         unread = {task.name for task in pending if _was_unread(records.get(task.name))}
         records = {n: r for n, r in records.items() if n not in {task.name for task in pending}}
-        scorers = Scorers(call.sides, call.settings.reasons)
-        manifest = _Manifest(call, records)
-        records |= Run(plan, outputs, call.settings, scorers, manifest.note)()
+        records |= _scored_elsewhere(call, plan) or _scored_here(call, plan, records)
         scored |= {task.name for task in pending}
         if all(records[name].state == "failed" for name in unread):
             break
@@ -198,6 +197,33 @@ def _score(call: RescorePlan) -> tuple[Plan, dict[str, PartitionRecord], set[str
     _refuse_if_all_are_dead(records.values())
     there = {task.name: records[task.name] for task in plan.tasks if task.name in records}
     return plan, there, scored
+
+
+def _scored_here(
+    call: RescorePlan, plan: Plan, others: Mapping[str, PartitionRecord]
+) -> dict[str, PartitionRecord]:
+    scorers = Scorers(call.sides, call.settings.reasons)
+    manifest = _Manifest(call, others)
+    return Run(plan, call.outputs, call.settings, scorers, manifest.note)()
+
+
+def _scored_elsewhere(call: RescorePlan, plan: Plan) -> dict[str, PartitionRecord]:
+    """Score by a runner of Beam; return nothing without one."""
+    if call.elsewhere is None:
+        return {}
+    # Imported here: Beam takes seconds to import, and nothing else needs it.
+    from beam_fraud.pipeline.rescore.ranges import ScoreRanges, ranges_of
+    from beam_fraud.runners import launch
+
+    chosen = call.elsewhere.options.get_all_options(drop_default=True).get("parallelism", 1)
+    ranges = ranges_of(plan, max(call.settings.workers, chosen))
+    with doing(f"rescoring on {call.elsewhere.runner.name}"):
+        launch.run(
+            call.elsewhere,
+            lambda root: root | "Rescore" >> ScoreRanges(ranges, call.outputs, call.settings),
+        )
+    records = decode_records(call.outputs.records()) | decode_records(call.outputs.failures())
+    return {task.name: records[task.name] for task in plan.pending}
 
 
 def _earlier(outputs: RescoreOutputs) -> dict[str, PartitionRecord]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os.path import realpath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.cli.commands.backfill import BackfillPlan, backfill_plan
@@ -27,6 +27,9 @@ from beam_fraud.storage.batch_outputs import local_directory, new_run_id
 from beam_fraud.storage.rescore_outputs import RescoreOutputs
 from beam_fraud.storage.urls import Place
 
+if TYPE_CHECKING:
+    from beam_fraud.runners.submission import Submission
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -46,6 +49,8 @@ class RescorePlan:
     comparison: ComparisonPlan | None
     #: Places that the scores of the new model are written to as well, or None.
     backfill: BackfillPlan | None
+    #: What scores ranges of partitions instead of this process, or None.
+    elsewhere: Submission | None
 
     @property
     def changing(self) -> dict[str, Any]:
@@ -95,7 +100,41 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
         None if until is None else micros_of(until),
         comparison,
         backfill_plan(options, directory, _alert_context(sides)),
+        _elsewhere(options),
     )
+
+
+def _elsewhere(options: RescoreOptions) -> Submission | None:
+    """Return the runner of a call; None if it runs in this process.
+
+    Raises:
+      UsageError: the runner cannot run it, or an option is missing or has no effect.
+      FraudError: an address does not answer.
+    """
+    if not options.beam_args:
+        return None
+    # Imported here: Beam takes seconds to import, and nothing else needs it.
+    from beam_fraud.cli.commands.places import RunPlaces
+    from beam_fraud.runners.call import Call
+    from beam_fraud.runners.checks import enforce
+    from beam_fraud.runners.submission import Submission
+
+    submission = Submission.of(options.beam_args, 1)
+    if submission.runner.dataflow:
+        raise UsageError(
+            f"--runner {submission.runner.name}: its workers share no directory with --out; use "
+            "FlinkRunner with a shared disk, or score here with --workers",
+            Code.RUNNER_UNUSABLE,
+        )
+    places = RunPlaces.of(
+        files=options.files,
+        history=options.history,
+        model=Place.parse(options.model),
+        out=options.out,
+    ).of_workers(None)
+    workers = 1 if not submission.runner.local else options.workers
+    target = enforce(Call(submission, streaming=False, places=places, workers=workers))
+    return None if target.runner.local else submission
 
 
 def _alert_context(sides: Sides) -> AlertContext:

@@ -65,10 +65,13 @@ class RescoreOptions(
     BackfillOptions,
     DeadShareOptions,
     DryRunOptions,
+    RunnerOptions,
 ):
     """Score an archive by partitions, and compare models.
 
     Every partition appears whole in --out. The same call scores what is missing or changed.
+
+    Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
     """
 
     model: Annotated[str, Option("--model", metavar="BUNDLE", help="Directory of the new model.")]
@@ -107,7 +110,13 @@ class RescoreOptions(
         ),
     ] = False
     workers: Annotated[
-        int, Option("--workers", metavar="N", min=1, help="Score N partitions side by side.")
+        int,
+        Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Score N partitions, on a runner N ranges of partitions, side by side.",
+        ),
     ] = 1
     dedupe: Annotated[
         Literal["file", "run"],

@@ -236,7 +236,7 @@ def plan_of(
         done = complete is not None and complete.identity == expected.identity
         wanted = _meets(task, scope.since, scope.until)
         task.pending = wanted and (not done or task.files is None)
-    _mark_needed(plan, horizon)
+    mark_needed(plan, horizon)
     return plan
 
 
@@ -326,7 +326,7 @@ def _meets(task: Task, since: int | None, until: int | None) -> bool:
     return (since is None or end >= since) and (until is None or begin < until)
 
 
-def _mark_needed(plan: Plan, horizon: int) -> None:
+def mark_needed(plan: Plan, horizon: int) -> None:
     """Mark the partitions to read: those to score, and those in reach of their windows."""
     reached = {name for task in plan.pending for name in task.reaches} if horizon else set()
     for task in plan.tasks:

@@ -238,7 +238,7 @@ class Run:
                 self.plan.sides.schema,
                 labels=self.plan.sides.labels,
                 cut=self.plan.scope.cut,
-                path=self.outputs.scratch("cut") / "rows.arrow",
+                path=self.outputs.scratch() / "rows.arrow",
                 only=[task.name for task in tasks],
             )
         except OSError as error:
