@@ -9,12 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from beam_fraud.cli.commands import score, serve_plan, stream, stream_plan
-from beam_fraud.cli.options import ScoreOptions, ServeOptions, StreamOptions
+from beam_fraud.cli.commands import rescore, score, serve_plan, stream, stream_plan
+from beam_fraud.cli.options import RescoreOptions, ScoreOptions, ServeOptions, StreamOptions
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import load_bundle, write_bundle
 from beam_fraud.models.manifest import Manifest, Thresholds
@@ -126,6 +127,30 @@ def test_a_stream_and_a_server_take_the_champion_at_their_start(
     scoring = serve_plan.plan(serving).scored.scoring
     assert scoring.bundle.model_id == model
     assert scoring.rules is not None
+
+
+def test_an_archive_is_scored_by_the_champion_and_the_rules_in_force(
+    place: Place, day: Path, tmp_path: Path
+) -> None:
+    put(place, "m2")
+    put(place, "night")
+    options = RescoreOptions(
+        files=(str(day.parent),),
+        registry=str(place),
+        against=(str(tmp_path / "m8"),),
+        out=str(tmp_path / "out"),
+    )
+    rescore.run(options)
+    files = sorted((tmp_path / "out" / "partitions").glob("*/scores/*.parquet"))
+    rows = pa.concat_tables([pq.read_table(file) for file in files]).to_pylist()
+    new = {row["transaction_id"]: row for row in rows if not row["shadow"]}
+    assert {row["model_id"] for row in new.values()} == {open_registry(place).champion_id()}
+    fired = [name for name, row in new.items() if row["rules"] == ["night"]]
+    assert sorted(fired) == ["x4", "x5"]
+    directory = Path(str(place)) / "rules" / open_registry(place).standing.rules[-12:]
+    (directory / "rules.toml").write_bytes(RULES % b"evil")
+    with fails(Code.REGISTRY_DAMAGED, "rules.toml"):
+        rescore.run(options)
 
 
 def test_a_call_names_a_model_or_a_registry(place: Place, day: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.cli.commands.backfill import BackfillPlan, backfill_plan
 from beam_fraud.cli.commands.comparison import ComparisonPlan, comparison_plan
 from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
+from beam_fraud.cli.commands.scoring import ChosenModel
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import RescoreOptions
 from beam_fraud.errors import Code, UsageError
@@ -77,7 +78,9 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
     until = parse_moment("--until", options.until)
     if since is not None and until is not None and until <= since:
         raise UsageError("--until: must be after --from", Code.OPTION_CONFLICT)
-    new, *against = (_bundle(path) for path in (options.model, *options.against))
+    model = ChosenModel.of(options)
+    options = replace(options, rules=options.rules or model.rules_file())
+    new, *against = _bundles(model, options.against)
     schema = new.schema if options.schema is None else load_schema(options.schema)
     challenges = _challenges(options, new, against)
     sides = sides_of(challenges[0], challenges[1:], schema, options.segments)
@@ -176,10 +179,11 @@ def _comparison(options: RescoreOptions, sides: Sides) -> ComparisonPlan | None:
     return comparison_plan(options, compared, sides.schema.timezone)
 
 
-def _bundle(path: str) -> Bundle:
-    bundle = open_bundle(Place.parse(path))
-    check_packages(bundle)
-    return bundle
+def _bundles(model: ChosenModel, against: Sequence[str]) -> list[Bundle]:
+    bundles = [model.open(), *map(open_bundle, Place.parse_all(against))]
+    for bundle in bundles:
+        check_packages(bundle)
+    return bundles
 
 
 def _challenges(options: RescoreOptions, new: Bundle, against: Sequence[Bundle]) -> list[Challenge]:

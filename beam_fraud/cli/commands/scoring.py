@@ -18,12 +18,12 @@ from beam_fraud.cli.commands.places import Outputs
 from beam_fraud.cli.commands.rules import lists_directory, rules_for_model, rules_id
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoringOptions
-from beam_fraud.cli.options.groups import SinkOptions
+from beam_fraud.cli.options.groups import ModelOptions, SinkOptions
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, check_packages, open_bundle
-from beam_fraud.models.registry.registry import Registry, open_registry
+from beam_fraud.models.registry.registry import RULES_FILE, Registry, open_registry
 from beam_fraud.models.registry.standing import Standing
 from beam_fraud.monitoring.counters import ROWS_UNDELIVERED
 from beam_fraud.pipeline.batch import Scoring
@@ -75,7 +75,7 @@ class ChosenModel:
     registry: Registry | None = None
 
     @classmethod
-    def of(cls, options: ScoringOptions) -> ChosenModel:
+    def of(cls, options: ModelOptions) -> ChosenModel:
         """Return the model of a call.
 
         Raises:
@@ -111,6 +111,26 @@ class ChosenModel:
           FraudError: it cannot be used.
         """
         return open_bundle(self.place) if self.registry is None else self.registry.champion()
+
+    def rules_file(self) -> str | None:
+        """Return the file of the rule set in force, compared with the log; None without one.
+
+        Raises:
+          UsageError: the registry is at a URL.
+          FraudError: a file of the rule set is missing or changed.
+        """
+        rules = None if self.registry is None else self.registry.standing.rules
+        if self.registry is None or rules is None:
+            return None
+        self.registry.rule_files(rules)
+        place = self.registry.rules_place(rules)
+        if place.local is None:
+            raise UsageError(
+                f"--registry {self.registry.place.shown}: its rules {rules} are at a URL; copy "
+                "them here and give --rules",
+                Code.URL_UNUSABLE,
+            )
+        return str(place.local / RULES_FILE)
 
     def rules(self, options: ScoringOptions, bundle: Bundle, schema: Schema) -> RuleSet | None:
         """Return the rules of a file, or those in force in the registry.

@@ -426,8 +426,8 @@ class DecisionOptions(
 
 
 @options
-class ScoringOptions(DecisionOptions):
-    """By what transactions are scored and decided, and where flagged ones go."""
+class ModelOptions:
+    """The model that scores."""
 
     model: Annotated[
         str | None,
@@ -443,11 +443,15 @@ class ScoringOptions(DecisionOptions):
         Option(
             "--registry",
             metavar="DIR",
-            help="Registry whose champion at the start scores, beside its rules unless --rules "
-            "gives others.",
+            help="Registry whose champion scores, beside its rules unless --rules gives others.",
             template=BUNDLE,
         ),
     ] = None
+
+
+@options
+class ScoringOptions(DecisionOptions, ModelOptions):
+    """By what transactions are scored and decided, and where flagged ones go."""
 
 
 @options

@@ -19,6 +19,7 @@ from beam_fraud.cli.options.groups import (
     FileOptions,
     FileScoringOptions,
     KafkaOptions,
+    ModelOptions,
     RegistryOptions,
     RuleOptions,
     RunnerOptions,
@@ -60,6 +61,7 @@ class RescoreOptions(
     FileOptions,
     SpanOptions,
     BundleSchemaOptions,
+    ModelOptions,
     RuleOptions,
     ComparisonOptions,
     BackfillOptions,
@@ -74,7 +76,6 @@ class RescoreOptions(
     Options of Beam's runners, such as --runner or --flink_master, are passed on to Beam.
     """
 
-    model: Annotated[str, Option("--model", metavar="BUNDLE", help="Directory of the new model.")]
     out: Annotated[
         str, Option("--out", metavar="DIR", help="Directory of the partitions and the comparison.")
     ]
