@@ -392,6 +392,17 @@ def test_figures_equal_those_of_scikit_learn_on_the_written_scores(
     assert set(changed["transaction_id"]) == set(new.index[differ])
 
 
+def test_a_model_alone_is_measured_where_an_option_asks_for_it(
+    options: RescoreOptions, tmp_path: Path
+) -> None:
+    assert "comparison" not in rescore.run(options)
+    alone = replace(options, fail_if=("recall < 1.1", "ap > 1"), resamples=20)
+    outcome: Any = rescore.call(alone, as_json=True)
+    assert (outcome.exit_code, scored(outcome.result)) == (3, 0)
+    assert outcome.result["comparison"]["fail_if"] == ["recall < 1.1"]
+    assert (tmp_path / "out/comparison.html").exists()
+
+
 def test_a_condition_that_nothing_can_decide_fails_after_everything_is_written(
     options: RescoreOptions, home: Path, tmp_path: Path
 ) -> None:

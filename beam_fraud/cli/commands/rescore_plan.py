@@ -150,18 +150,13 @@ def _alert_context(sides: Sides) -> AlertContext:
 def _comparison(options: RescoreOptions, sides: Sides) -> ComparisonPlan | None:
     """Check the options of the comparison.
 
+    A model alone is measured if an option asks for that.
+
     Raises:
-      UsageError: one is invalid, or there is nothing to compare with.
+      UsageError: one is invalid.
     """
-    if len(sides.all) == 1:
-        given = {"--fail-if": options.fail_if, "--labels": options.labels}
-        for option, value in given.items():
-            if value:
-                raise UsageError(
-                    f"{option}: there is nothing to compare with; give --against or "
-                    "--against-rules",
-                    Code.OPTION_CONFLICT,
-                )
+    asked = (options.fail_if, options.labels, options.label_maturity, options.segments)
+    if len(sides.all) == 1 and not any(asked):
         return None
     compared = [
         ComparedSide(
