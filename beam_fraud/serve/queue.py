@@ -29,8 +29,9 @@ from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
 _LOG = logging.getLogger(__name__)
 #: Rows of a group, unless one call has more.
 _GROUP_ROWS = 1_000
-#: Answers from which those of a call are worth to be encoded beside the engine.
-_LARGE_CALL = 256
+#: Rows from which a call is large, and rows of a group of such calls alone: a group costs as much
+#: as 500 rows, and a flush of the disk. Single rows do not join them: they would wait longer.
+_LARGE_CALL, _GROUP_ROWS_OF_LARGE = 256, 4_000
 #: Seconds between two looks at the archive and the journal.
 _TICK = 0.2
 #: Groups after which garbage is collected if the queue is never empty, and collections between two
@@ -277,7 +278,9 @@ class PredictionQueue:
     def _joined(self, first: _Entry) -> list[_Entry]:
         """Return the calls that wait and may share a group."""
         entries, rows = [first], first.rows
-        while rows < _GROUP_ROWS:
+        large = first.rows >= _LARGE_CALL
+        most = _GROUP_ROWS_OF_LARGE if large else _GROUP_ROWS
+        while rows < most:
             try:
                 entry = self._queue.get_nowait()
             except Empty:
@@ -286,7 +289,8 @@ class PredictionQueue:
                 not isinstance(entry, _Entry)
                 or entry.call.table is not None
                 or not entry.call.record
-                or rows + entry.rows > _GROUP_ROWS
+                or rows + entry.rows > most
+                or (large and entry.rows < _LARGE_CALL)
             ):
                 self._held.append(entry)
                 break
@@ -310,9 +314,8 @@ class PredictionQueue:
             _amend(engine, group, marked(group.new, _NOT_STORED))
         stored = time.perf_counter()
         answered = group.answered
-        # The answers of a large call are encoded in the event loop, beside the next group.
-        alone = len(entries) == 1 and len(answered.given) >= _LARGE_CALL
-        if not alone and not any(
+        # The answers of large calls are encoded in the event loop, beside the next group.
+        if entries[0].rows < _LARGE_CALL and not any(
             entry.call.features or entry.call.table is not None for entry in entries
         ):
             answered = answered.with_encoded()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pytest
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.serve.answers import Answered
-from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.engine import Engine, Group
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call, Overloaded, Unready
 from beam_fraud.serve.queue import Block, Pace, PredictionQueue
@@ -119,6 +119,42 @@ def test_calls_that_wait_are_one_commit(running: Running, served: Served) -> Non
 
     served_by(running, use, metrics=metrics)
     assert len(archived(running)) == 40
+
+
+def test_large_calls_that_wait_are_one_group_without_single_rows(
+    running: Running, served: Served
+) -> None:
+    sizes = list[int]()
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("beam_fraud.serve.queue._LARGE_CALL", 64)
+            patch.setattr("beam_fraud.serve.queue._GROUP_ROWS_OF_LARGE", 200)
+            slow, records, start = Slow(engine, patch), served.records, 1
+            slow.during("record")
+            first = asyncio.ensure_future(queue.predict(Call(records[:1])))
+            await asyncio.to_thread(slow.entered.wait, 20)
+            held = engine.record
+
+            def record(some: Sequence[bytes], *args: object, **options: object) -> Group:
+                sizes.append(len(some))
+                return held(some, *args, **options)  # type: ignore[arg-type]
+
+            patch.setattr(engine, "record", record)
+            calls = []
+            for rows in (80, 80, 70, 1, 1, 64):
+                calls.append(asyncio.ensure_future(queue.predict(Call(records[start:][:rows]))))
+                start += rows
+            await asyncio.sleep(0)
+            slow.go.set()
+            await first
+            answers = [a for call in calls for a in json.loads((await call).json(array=True))]
+        wanted = [str(json.loads(record)["TRANSACTION_ID"]) for record in records[1:start]]
+        assert [one["transaction_id"] for one in answers] == wanted
+
+    served_by(running, use)
+    assert sizes == [160, 70, 66]
+    assert len(archived(running)) == 297
 
 
 @pytest.mark.parametrize("step", ["record", "commit"])
