@@ -103,11 +103,11 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
         None if until is None else micros_of(until),
         comparison,
         backfill_plan(options, directory, _alert_context(sides)),
-        _elsewhere(options),
+        _elsewhere(options, model.place),
     )
 
 
-def _elsewhere(options: RescoreOptions) -> Submission | None:
+def _elsewhere(options: RescoreOptions, model: Place) -> Submission | None:
     """Return the runner of a call; None if it runs in this process.
 
     Raises:
@@ -132,7 +132,7 @@ def _elsewhere(options: RescoreOptions) -> Submission | None:
     places = RunPlaces.of(
         files=options.files,
         history=options.history,
-        model=Place.parse(options.model),
+        model=model,
         out=options.out,
     ).of_workers(None)
     workers = 1 if not submission.runner.local else options.workers

@@ -64,6 +64,11 @@ class FigureCondition:
                 Code.RULE_CONDITION,
             ) from None
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Distinct figures that it compares, but those that it tests by `is None`."""
+        return tuple(dict.fromkeys(column.name for column in _compared(self.condition)))
+
     def holds(self, figures: Mapping[str, float | None]) -> bool:
         """Return whether the condition holds.
 
@@ -74,10 +79,10 @@ class FigureCondition:
           FraudError: it compares an undefined figure. As a rule it would not fire, and as a
             condition of a release it would pass what nobody has measured.
         """
-        for column in _compared(self.condition):
-            if figures[column.name] is None:
+        for name in self.compared:
+            if figures[name] is None:
                 raise FraudError(
-                    f"{self.option} {printable(self.text)!r}: {column.name} is undefined on these "
+                    f"{self.option} {printable(self.text)!r}: {name} is undefined on these "
                     "rows; give rows with labels and flags, or test it by `is None`",
                     Code.FIGURE_UNDEFINED,
                 )
@@ -91,7 +96,6 @@ class FigureCondition:
 
 
 def _compared(condition: Condition) -> Iterator[Column]:
-    """Yield the figures of a condition, but those that it tests by `is None`."""
     match condition:
         case Missing():
             return

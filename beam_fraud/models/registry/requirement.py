@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from beam_fraud.errors import Code, UsageError
-from beam_fraud.platform.wording import did_you_mean
+from beam_fraud.decisions.rules.figure_condition import FigureCondition
 
-#: Name in a requirement to the figure.
+#: Name in a requirement to the figure; full names are known as well.
 FIGURES = {
     "ap": "average_precision",
     "auc": "roc_auc",
@@ -19,62 +16,34 @@ FIGURES = {
     "f1": "f1",
     "microseconds": "microseconds_per_row",
 }
-_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    ">": operator.gt,
-    "<=": operator.le,
-    "<": operator.lt,
-}
-_NUMBER = r"(?:\d+\.?\d*|\.\d+)"
-_FORM = re.compile(
-    rf"\s*(?P<figure>\w+)\s*(?P<comparison>>=|<=|>|<)\s*"
-    rf"(?:(?P<number>{_NUMBER})"
-    rf"|champion\.(?P<other>\w+)(?:\s*(?P<sign>[+-])\s*(?P<margin>{_NUMBER}))?)\s*"
-)
+_NAMES = FIGURES | {full: full for full in FIGURES.values()}
+_CHAMPION = "champion."
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """A comparison of a figure with a number, or with the champion's figure and a margin."""
+    """A condition on a model's figures and on the champion's."""
 
-    #: As it was written.
-    text: str
-    #: Name of the figure, a value of `FIGURES`.
-    figure: str
-    comparison: str
-    #: Name of the champion's figure, or None for a number.
-    other: str | None
-    #: The number, or what is added to the champion's figure.
-    number: float
+    condition: FigureCondition
+
+    @property
+    def text(self) -> str:
+        """The condition as it was written."""
+        return self.condition.text
 
     @classmethod
     def parse(cls, text: str) -> Requirement:
-        """Parse the value of `--require`.
+        """Parse the value of `--require`, a condition in the language of rules.
 
         Raises:
-          UsageError: it is no requirement.
+          UsageError: it is no condition.
 
         Example:
-          >>> Requirement.parse("ap >= champion.ap - 0.01")
-          Requirement(text='ap >= champion.ap - 0.01', figure='average_precision', \
-comparison='>=', other='average_precision', number=-0.01)
+          >>> Requirement.parse("ap >= champion.ap - 0.01").text
+          'ap >= champion.ap - 0.01'
         """
-        match = _FORM.fullmatch(text)
-        if match is None:
-            raise UsageError(
-                f"--require {text!r}: write a figure, >=, >, <= or <, and a number or the "
-                "champion's, as in 'ap >= champion.ap - 0.01'",
-                Code.OPTION_VALUE,
-            )
-        other = match["other"]
-        number = float(match["margin"] or match["number"] or 0)
-        return cls(
-            text=text,
-            figure=_figure(match["figure"], text),
-            comparison=match["comparison"],
-            other=None if other is None else _figure(other, text),
-            number=-number if match["sign"] == "-" else number,
-        )
+        names = (*_NAMES, *(f"{_CHAMPION}{name}" for name in _NAMES))
+        return cls(FigureCondition.read("--require", text, names))
 
     def unmet(
         self, new: Mapping[str, float | None], champion: Mapping[str, float | None] | None
@@ -88,27 +57,25 @@ comparison='>=', other='average_precision', number=-0.01)
         Example:
           >>> require = Requirement.parse("f1 > champion.f1")
           >>> require.unmet({"f1": 0.5}, {"f1": 0.6})
-          'f1 is 0.5, must be > 0.6'
+          "f1 is 0.5, the champion's f1 is 0.6"
           >>> require.unmet({"f1": 0.7}, {"f1": 0.6})
         """
-        limit: float | None = self.number
-        if self.other is not None:
-            theirs = None if champion is None else champion[self.other]
-            limit = None if theirs is None else theirs + self.number
-        value, name = new[self.figure], self.figure.replace("_", " ")
-        if limit is None:
-            what = "there is no champion" if champion is None else "the champion's is undefined"
-            return f"{name} cannot be compared, {what}"
-        if value is None:
-            return f"{name} is undefined on these rows"
-        if _COMPARISONS[self.comparison](value, limit):
+        values: dict[str, float | None] = {}
+        for name, full in _NAMES.items():
+            values[name] = new.get(full)
+            values[f"{_CHAMPION}{name}"] = None if champion is None else champion.get(full)
+        for name in self.condition.compared:
+            if values[name] is None:
+                if name.startswith(_CHAMPION) and champion is None:
+                    return f"{_described(name)} cannot be compared, there is no champion"
+                return f"{_described(name)} is undefined on these rows"
+        if self.condition.holds(values):
             return None
-        return f"{name} is {value:.6g}, must be {self.comparison} {limit:.6g}"
+        return ", ".join(
+            f"{_described(name)} is {values[name]:.6g}" for name in self.condition.compared
+        )
 
 
-def _figure(name: str, text: str) -> str:
-    known = FIGURES | {full: full for full in FIGURES.values()}
-    if name not in known:
-        hint = did_you_mean(name, FIGURES, f"known: {', '.join(FIGURES)}")
-        raise UsageError(f"--require {text!r}: unknown figure {name!r}; {hint}", Code.OPTION_VALUE)
-    return known[name]
+def _described(name: str) -> str:
+    figure = _NAMES[name.removeprefix(_CHAMPION)].replace("_", " ")
+    return f"the champion's {figure}" if name.startswith(_CHAMPION) else figure
