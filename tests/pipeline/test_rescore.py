@@ -234,6 +234,15 @@ def test_rows_outside_of_their_directory_take_their_turn(
     options = replace(options, files=(str(archive),), workers=2)
     rescore.run(options)
     assert rows_of(options.out).equals(reference(options.files, options.model))
+    assert scored(rescore.run(options)) == 0
+    # Rows that are missing now are missing in all windows that held them.
+    changed = next(archive.glob(f"date=2024-01-06/part-0.{form}"))
+    if form == "csv":
+        changed.write_text("".join(changed.read_text().splitlines(keepends=True)[:-40]))
+    else:
+        pq.write_table(pq.ParquetFile(changed).read().slice(40), changed)
+    assert 0 < scored(rescore.run(options)) < DAYS
+    assert rows_of(options.out).equals(reference(options.files, options.model))
 
 
 def test_one_file_is_cut_by_event_time(options: RescoreOptions, tmp_path: Path) -> None:

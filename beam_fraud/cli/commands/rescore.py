@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ from beam_fraud.pipeline.rescore.run import Run, side_microseconds, totals
 from beam_fraud.pipeline.rescore.scoring import Scorers
 from beam_fraud.pipeline.rescore.sides import Sides
 from beam_fraud.records.dead_share import DeadShare
-from beam_fraud.schema.event_time import moment_of
+from beam_fraud.records.doubts import Doubt, warnings_of
+from beam_fraud.records.event_times import EventTimes
+from beam_fraud.schema.event_time import micros_of, moment_of
 from beam_fraud.sources.archive import archive_partitions
 from beam_fraud.storage.rescore_outputs import MANIFEST, PARTITIONS, SUMMARY, RescoreOutputs
 
@@ -88,6 +91,7 @@ def run(options: RescoreOptions) -> dict[str, object]:
     with call.outputs.writing():
         before = call.outputs.read(SUMMARY)
         plan, records, scored = _score(call)
+        _check_rows(plan, records.values())
         compared = _compare(call, records, before)
         summary = _summary(call, plan, records, scored, time.monotonic() - started) | compared
         call.outputs.write(SUMMARY, json_bytes(summary))
@@ -187,14 +191,17 @@ def _score(call: RescorePlan) -> tuple[Plan, dict[str, PartitionRecord], set[str
     while pending := plan.pending:
         unread = {task.name for task in pending if _was_unread(records.get(task.name))}
         records = {n: r for n, r in records.items() if n not in {task.name for task in pending}}
+        reach = None if scored else plan.reach()
+        if reach is not None and (warning := reach.warning()) is not None:
+            _LOG.warning("%s", warning)
         records |= _scored_elsewhere(call, plan) or _scored_here(call, plan, records)
         scored |= {task.name for task in pending}
-        if all(records[name].state == "failed" for name in unread):
+        healed = any(records[name].state == "done" for name in unread)
+        if not healed and not plan.widened:
             break
         # Windows of others lack the rows of what can be read again.
         plan = _plan(call, records)
     _Manifest(call, records).write({})
-    _refuse_if_all_are_dead(records.values())
     there = {task.name: records[task.name] for task in plan.tasks if task.name in records}
     return plan, there, scored
 
@@ -311,17 +318,37 @@ def _plan(call: RescorePlan, records: Mapping[str, PartitionRecord]) -> Plan:
     return planned({}) if inputs.mistaken else plan
 
 
-def _refuse_if_all_are_dead(records: Iterable[PartitionRecord]) -> None:
-    """Fail if no row of the archive is a transaction, as with another archive's schema."""
+def _check_rows(plan: Plan, records: Iterable[PartitionRecord]) -> None:
+    """Fail if no row is a transaction, or times are implausible; warn of assumptions.
+
+    Raises:
+      FraudError: all rows are dead letters, as with another archive's schema, or most times cannot
+        be those of card payments.
+    """
     done = [record for record in records if record.state == "done"]
-    reasons = Counter[str]()
+    reasons, doubts = Counter[str](), Counter[Doubt]()
     for record in done:
         reasons.update(record.dead_reasons)
-    share = DeadShare(sum(record.rows_in for record in done), reasons)
+        doubts.update(record.doubts)
+    total = totals(done)
+    share = DeadShare(total["rows_in"], reasons)
     if share.rows and share.dead == share.rows:
         raise FraudError(str(share.refusal(None)), Code.ROWS_INVALID)
     if share.remarkable:
         _LOG.warning("%s", share.warning())
+    schema = plan.sides.schema
+    for warning in warnings_of(doubts, schema):
+        _LOG.warning("%s", warning)
+    moments = [m for r in done for m in (r.first_event, r.last_event) if m is not None]
+    micros = [micros_of(moment) for moment in moments]
+    times = EventTimes(
+        total["rows_scored"] + total["rows_duplicate"],
+        min(micros, default=None),
+        max(micros, default=None),
+        doubts,
+    )
+    if (refusal := times.refusal(schema.roles["event_time"])) is not None:
+        raise FraudError(refusal, Code.TIMES_IMPLAUSIBLE)
 
 
 class _Manifest:
@@ -337,7 +364,9 @@ class _Manifest:
         """Write it, unless that was a moment ago."""
         with self._lock:
             if time.monotonic() - self._written >= _MANIFEST_EVERY:
-                self.write(records)
+                # The last one says what is wrong with the disk.
+                with suppress(FraudError):
+                    self.write(records)
                 self._written = time.monotonic()
 
     def write(self, records: Mapping[str, PartitionRecord]) -> None:
@@ -387,6 +416,7 @@ def _summary(
             "failed": sorted(name for name, r in records.items() if r.state == "failed"),
         },
         "models": models,
+        **({} if (reach := plan.reach()) is None else {"windows": reach.to_dict()}),
         "seconds": round(seconds, 3),
         "rows_per_second": round(rows / seconds),
         "run_id": call.outputs.run_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import msgspec
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
+from beam_fraud.records.doubts import Doubt
 from beam_fraud.sources.archive import ArchiveFile, ArchivePartition
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.storage.urls import Place
@@ -83,6 +85,11 @@ class PartitionRecord(msgspec.Struct, frozen=True, kw_only=True):
     #: Rows of its files outside --from and --until.
     rows_outside: int = 0
     dead_reasons: dict[str, int] = {}
+    #: Rows that were read by an assumption.
+    doubts: dict[Doubt, int] = {}
+    #: First and last event time of its transactions; None without any.
+    first_event: datetime | None = None
+    last_event: datetime | None = None
     #: Seconds of the processor for each side: its model, rules, reasons and files.
     side_seconds: dict[str, float] = {}
     scored_at: str = ""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.features.velocity.reach import look_back
+from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.pipeline.rescore.manifest import (
     FileRecord,
     Inputs,
@@ -22,7 +23,7 @@ from beam_fraud.records.event_span import event_span, parquet_span
 from beam_fraud.records.read import read_transactions
 from beam_fraud.records.time_settlement import contested, times_alone
 from beam_fraud.schema.duration import DAY
-from beam_fraud.schema.event_time import event_micros, moment_of
+from beam_fraud.schema.event_time import event_micros, micros_of, moment_of
 from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.archive import ArchivePartition, Cut
 from beam_fraud.sources.segment import InputFile
@@ -68,6 +69,20 @@ class Task:
     def reaches(self) -> tuple[str, ...]:
         """Names of the partitions that its windows reach."""
         return tuple(self.reached)
+
+    def widen(self, first: int | None, last: int | None) -> None:
+        """Include rows in the times of the partition; None for no rows."""
+        if first is not None and self.first is not None:
+            self.first = min(first, self.first)
+        if last is not None and self.last is not None:
+            self.last = max(last, self.last)
+
+    def holds(self, rows: pa.RecordBatch) -> bool:
+        """Return whether the times of transactions are within those of the partition."""
+        if not len(rows) or self.first is None or self.last is None:
+            return True
+        times = event_micros(rows)
+        return bool(self.first <= times.min() and times.max() <= self.last)
 
     def record(self, without: Sequence[str] = ()) -> PartitionRecord:
         """Return the record of the partition, without counts.
@@ -122,6 +137,15 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Before:
+    """What earlier runs left."""
+
+    #: Records of complete partitions, and of failed ones, by name.
+    complete: Mapping[str, PartitionRecord]
+    failed: Mapping[str, PartitionRecord]
+
+
+@dataclass(frozen=True)
 class Scope:
     """What of an archive is scored, and how."""
 
@@ -145,8 +169,13 @@ class Plan:
     tasks: list[Task]
     sides: Sides
     scope: Scope
-    #: Files of --history.
+    #: Files of --history, and their records.
     history: tuple[InputFile, ...]
+    history_files: tuple[FileRecord, ...]
+    #: What earlier runs left.
+    before: Before
+    #: Whether partitions turned out to have rows far outside of the times of their directories.
+    widened: bool = False
 
     @property
     def in_order(self) -> bool:
@@ -163,8 +192,32 @@ class Plan:
         firsts = [task.first for task in self.pending if task.first is not None]
         return min(firsts) - look_back(self.sides.velocity) if firsts else None
 
+    def reach(self) -> WindowReach | None:
+        """Return the reach of the windows, as far as known before reading."""
+        horizon, begin = look_back(self.sides.velocity), first_of(self.tasks)
+        if not horizon or begin is None:
+            return None
+        first = begin if self.scope.since is None else max(begin, self.scope.since)
+        if not self.history:
+            return WindowReach(horizon, history=False, first_row=begin).measured_from(first)
+        span = event_span(self.history, self.sides.schema)
+        earliest = None if span is None else min(span[0], begin)
+        return WindowReach(horizon, history=True, history_from=earliest, first_row=first)
+
+    def link(self) -> None:
+        """Find what the windows of each partition reach."""
+        horizon, span = look_back(self.sides.velocity), None
+        if self.history:
+            span = event_span(self.history, self.sides.schema)
+        for number, task in enumerate(self.tasks):
+            across = self.scope.dedupe_across
+            others = _reached(self.tasks, number, horizon, dedupe_across=across)
+            task.reached = {other.name: other.files or () for other in others}
+            if self.history and horizon and _in_reach(span, task, horizon):
+                task.reached[HISTORY] = self.history_files
+
     def read_bounds(self) -> None:
-        """Read the times of partitions whose bounds are not measured."""
+        """Read the times of partitions whose bounds are not measured, and link them again."""
         for task in self.tasks:
             if task.measured or task.partition.begin is None:
                 continue
@@ -179,23 +232,16 @@ class Plan:
             except FraudError:
                 # Reading the partition reports it.
                 pass
-            if times:
-                task.first, task.last = min(times), max(times)
+            task.widen(min(times, default=None), max(times, default=None))
             task.measured = True
+        self.widened = True
+        self.link()
+        mark_needed(self, look_back(self.sides.velocity))
 
 
 def first_of(tasks: Sequence[Task]) -> int | None:
     """Return the earliest event time of partitions; None if there is none."""
     return min((task.first for task in tasks if task.first is not None), default=None)
-
-
-@dataclass(frozen=True)
-class Before:
-    """What earlier runs left."""
-
-    #: Records of complete partitions, and of failed ones, by name.
-    complete: Mapping[str, PartitionRecord]
-    failed: Mapping[str, PartitionRecord]
 
 
 def plan_of(
@@ -219,16 +265,23 @@ def plan_of(
     """
     history = scope.history
     inputs.read([*partitions, *([] if history is None else [history])])
-    horizon = look_back(sides.velocity)
     tasks = [_task(one, sides, inputs, scope) for one in partitions]
-    earlier = () if history is None else history.inputs(sides.schema, labels=sides.labels)
-    plan = Plan(tasks, sides, scope, tuple(earlier))
-    span = event_span(plan.history, sides.schema) if plan.history else None
-    for number, task in enumerate(tasks):
-        for other in _reached(tasks, number, horizon, dedupe_across=scope.dedupe_across):
-            task.reached[other.name] = other.files or ()
-        if history is not None and horizon and _in_reach(span, task, horizon):
-            task.reached[HISTORY] = inputs.of(history)
+    for task in tasks:
+        known = before.complete.get(task.name)
+        if not task.measured and known is not None:
+            # Of rows that are far outside of the times of their directory.
+            first, last = known.first_event, known.last_event
+            task.widen(
+                None if first is None else micros_of(first),
+                None if last is None else micros_of(last),
+            )
+    opened: tuple[InputFile, ...] = ()
+    files: tuple[FileRecord, ...] = ()
+    if history is not None:
+        opened = tuple(history.inputs(sides.schema, labels=sides.labels))
+        files = inputs.of(history)
+    plan = Plan(tasks, sides, scope, opened, files, before)
+    plan.link()
     unread = {task.name for task in tasks if _fails_again(task, before)}
     for task in tasks:
         expected = task.record([name for name in task.reaches if name in unread])
@@ -236,7 +289,7 @@ def plan_of(
         done = complete is not None and complete.identity == expected.identity
         wanted = _meets(task, scope.since, scope.until)
         task.pending = wanted and (not done or task.files is None)
-    mark_needed(plan, horizon)
+    mark_needed(plan, look_back(sides.velocity))
     return plan
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,11 +18,10 @@ from beam_fraud.monitoring.activity import doing
 from beam_fraud.pipeline.rescore.cut import CutRows, cut_rows
 from beam_fraud.pipeline.rescore.lanes import Lane, Lanes
 from beam_fraud.pipeline.rescore.manifest import PartitionRecord
+from beam_fraud.pipeline.rescore.partition import Desk, Partition, Progress
 from beam_fraud.pipeline.rescore.plan import Plan, Task, first_of
-from beam_fraud.pipeline.rescore.scoring import PartitionWriter, Scorers
+from beam_fraud.pipeline.rescore.scoring import Scorers
 from beam_fraud.pipeline.rescore.walk import PARTITION, TimeOrder, Windows, by_partition
-from beam_fraud.platform.wording import reason_of
-from beam_fraud.records.dead_share import DeadShare
 from beam_fraud.records.duplicates import SeenIds
 from beam_fraud.records.read import ReadBlock, read_transactions
 from beam_fraud.schema.event_time import event_micros
@@ -37,125 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class LateRowsError(Exception):
-    """A partition has rows before the times that its directory says, by over a day."""
-
-
-class _Progress:
-    """Partitions and rows done, for the terminal."""
-
-    def __init__(self, partitions: int, size: int) -> None:
-        self._begun = time.monotonic()
-        self._all, self._size = partitions, max(size, 1)
-        self._lock = threading.Lock()
-        self.partitions = self.rows = self.bytes = 0
-
-    def read(self, size: int) -> None:
-        with self._lock:
-            self.bytes += size
-
-    def scored(self, rows: int) -> None:
-        with self._lock:
-            self.rows += rows
-
-    def done(self) -> None:
-        with self._lock:
-            self.partitions += 1
-
-    def share(self) -> float:
-        return min(self.bytes / self._size, 1.0)
-
-    def text(self) -> str:
-        seconds, share = time.monotonic() - self._begun, self.share()
-        text = f"{self.partitions:,} of {self._all:,} partitions, {self.rows:,} rows"
-        if seconds and share:
-            left = round(seconds * (1 - share) / share)
-            text += f", {self.rows / seconds:,.0f} rows/s, {left:,} s to go"
-        return text
-
-
-class Partition:
-    """A partition while its rows come and are scored."""
-
-    def __init__(self, run: Run, task: Task) -> None:
-        self._run = run
-        self.task = task
-        self.lane = Lane()
-        self._writer = PartitionWriter(run.outputs, task.name, run.scorers)
-        self._failure: FraudError | None = None
-        self._unread = False
-
-    @property
-    def tally(self) -> Any:
-        """Rows by outcome."""
-        return self._writer.tally
-
-    def score(self, transactions: pa.RecordBatch) -> None:
-        """Score rows and write them."""
-        self._attempt(partial(self._writer.score, transactions))
-        self._run.progress.scored(len(transactions))
-
-    def dead(self, dead_letters: pa.RecordBatch) -> None:
-        """Write dead letters."""
-        self._attempt(partial(self._writer.dead, dead_letters))
-
-    def fail(self, error: FraudError, *, unread: bool = False) -> None:
-        """Give the partition up.
-
-        Args:
-          error: why.
-          unread: whether its rows are unknown to others as well.
-        """
-        if self._failure is None:
-            self._failure, self._unread = error, unread
-            self._writer.give_up()
-
-    def give_up(self) -> None:
-        """Write nothing more."""
-        self._writer.give_up()
-
-    def finish(self, without: tuple[str, ...]) -> None:
-        """Publish the partition, or record its failure."""
-        self._attempt(self._writer.close)
-        self._attempt(self._check)
-        record = self._record(without)
-        if self._failure is None:
-            self._attempt(partial(self._run.outputs.publish, self.task.name, record.to_bytes()))
-        if self._failure is not None:
-            record = self.task.failed(self._failure, unread=self._unread)
-            _LOG.error("partition %s: %s", self.task.name, self._failure)
-        self._run.done(record)
-
-    def _check(self) -> None:
-        """Refuse a partition that changed while it was read, or has too many dead letters."""
-        self.task.refuse_if_changed()
-        tally, most = self._writer.tally, self._run.settings.max_dead
-        share = DeadShare(tally.rows["rows_in"], tally.dead_reasons)
-        if most is not None and (refusal := share.refusal(most)) is not None:
-            raise FraudError(f"{self.task.name}: {refusal}", Code.ROWS_INVALID)
-
-    def _attempt(self, work: Callable[[], object]) -> None:
-        if self._failure is not None:
-            return
-        try:
-            work()
-        except FraudError as error:
-            self.fail(error)
-        except (OSError, pa.ArrowException) as error:
-            known = error if isinstance(error, OSError) else OSError(reason_of(error))
-            self.fail(self._run.outputs.failure(known))
-
-    def _record(self, without: tuple[str, ...]) -> PartitionRecord:
-        tally = self._writer.tally
-        return msgspec.structs.replace(
-            self.task.record(without),
-            **{name: rows for name, rows in tally.rows.items() if name in _COUNTED},
-            dead_reasons=dict(sorted(tally.dead_reasons.items())),
-            side_seconds={name: round(s, 6) for name, s in sorted(tally.side_seconds.items())},
-            scored_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-
-
-_COUNTED = frozenset(PartitionRecord.__struct_fields__)
+    """A partition has rows over a day outside of the times that its directory says."""
 
 
 @dataclass
@@ -182,7 +59,7 @@ class Run:
     outputs: RescoreOutputs
     settings: Settings
     scorers: Scorers
-    progress: _Progress = field(init=False)
+    progress: Progress = field(init=False)
     #: Called after each partition, with the records of all so far.
     on_done: Callable[[Mapping[str, PartitionRecord]], None] = lambda records: None
     #: Records of the partitions of this run, by name.
@@ -191,10 +68,17 @@ class Run:
 
     def __post_init__(self) -> None:
         read = [task for task in self.plan.tasks if task.needed]
-        size = sum(file.size for task in read for file in task.partition.files)
-        self.progress = _Progress(sum(task.pending for task in read), size)
+        size = sum(task.size for task in read)
+        self.progress = Progress(sum(task.pending for task in read), size)
+        self._desk = Desk(
+            self.outputs, self.scorers, self.progress, self.settings.max_dead, self._done
+        )
 
-    def done(self, record: PartitionRecord) -> None:
+    def partition(self, task: Task) -> Partition:
+        """Begin a partition."""
+        return Partition(task, self._desk)
+
+    def _done(self, record: PartitionRecord) -> None:
         """Record the outcome of a partition."""
         with self._lock:
             self.records[record.name] = record
@@ -270,7 +154,7 @@ class Run:
 
     def _alone(self, task: Task, cut: CutRows | None) -> None:
         """Score one partition from its files to its directory."""
-        partition = Partition(self, task)
+        partition = self.partition(task)
         try:
             task.refuse_if_unreadable()
             for block in self._blocks(task, cut):
@@ -332,8 +216,6 @@ class _Walk:
         #: Rows of each partition that wait.
         self._waiting: dict[int, int] = {}
         self._unread: set[str] = set()
-        #: Time up to which rows have passed.
-        self._passed: int | None = None
 
     def read_history(self) -> None:
         """Read the rows of --history that windows still reach."""
@@ -351,7 +233,7 @@ class _Walk:
     def read(self, number: int, task: Task, cut: CutRows | None, lanes: Lanes) -> None:
         """Read a partition as a whole; one that cannot be read leaves no row."""
         run = self._run
-        partition = Partition(run, task) if task.pending else None
+        partition = run.partition(task) if task.pending else None
         held: list[pa.RecordBatch] = []
         dead: list[pa.RecordBatch] = []
         try:
@@ -360,6 +242,14 @@ class _Walk:
                 block = self._without_repeated(block)
                 # Rows outside the period fill windows.
                 rows = _plain(block.transactions)
+                if not task.holds(rows):
+                    if not task.measured:
+                        raise LateRowsError
+                    raise FraudError(
+                        f"partition {task.name}: has rows outside of the times that its files "
+                        "said; write them again if they have not changed meanwhile",
+                        Code.INPUT_CHANGED,
+                    )
                 held.append(rows)
                 if partition is not None:
                     partition.tally.count(block, len(rows) - len(run.within_period(rows)))
@@ -371,8 +261,6 @@ class _Walk:
             if partition is not None:
                 partition.fail(error, unread=True)
         for rows in held:
-            if self._passed is not None and len(rows) and event_micros(rows).min() < self._passed:
-                raise LateRowsError
             self._order.add(rows, number)
         if partition is None:
             return
@@ -399,7 +287,6 @@ class _Walk:
         """Let the rows before a time pass, and finish partitions all of whose rows have passed."""
         for rows in self._order.before(moment):
             self._pass(rows, lanes)
-        self._passed = moment
         for number in [number for number, rows in self._waiting.items() if not rows]:
             del self._waiting[number]
             partition = self._partitions.pop(number)

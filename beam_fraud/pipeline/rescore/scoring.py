@@ -19,7 +19,9 @@ from beam_fraud.models.small_blocks.joined_models import JoinedModels
 from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
 from beam_fraud.pipeline.frames.scoring import Block, Scorer
 from beam_fraud.pipeline.rescore.sides import Side, Sides
+from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.read import ReadBlock
+from beam_fraud.schema.event_time import event_micros
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
@@ -144,6 +146,10 @@ class Tally:
     rows: Counter[str] = field(default_factory=Counter)
     dead_reasons: Counter[str] = field(default_factory=Counter)
     side_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    doubts: Counter[Doubt] = field(default_factory=Counter)
+    #: Earliest and latest event time, microseconds.
+    first: int | None = None
+    last: int | None = None
 
     def count(self, block: ReadBlock, outside: int = 0) -> None:
         """Count a block as read, of which some rows are outside the period."""
@@ -155,6 +161,12 @@ class Tally:
         for reason, rows in block.skipped.items():
             self.rows[f"rows_{reason}"] += rows
         self.dead_reasons.update(block.dead_letters.column("reason").to_pylist())
+        self.doubts += block.doubts
+        if len(block.transactions):
+            times = event_micros(block.transactions)
+            first, last = int(times.min()), int(times.max())
+            self.first = first if self.first is None else min(first, self.first)
+            self.last = last if self.last is None else max(last, self.last)
 
 
 class PartitionWriter:
