@@ -261,8 +261,13 @@ def test_rules_and_what_each_alone_adds(measured: tuple[Comparison, pd.DataFrame
         assert rules["large"].alone.rows == alone.sum() > 0
         saved = frame["amount"][alone & (frame["counted"] == 1)].sum()
         assert rules["large"].alone.fraud_amount == pytest.approx(saved)
-        passed = names.map(lambda fired: "trusted" in fired) & by_model & ~flagged
+        passed = (names == ("trusted",)) & by_model & ~flagged
         assert rules["trusted"].let_pass.rows == passed.sum() > 0
+        genuine = (alone & (frame["counted"] == 0)).sum()
+        assert rules["large"].net_gain == pytest.approx(0.6 * saved - 5 * genuine)
+        lost = frame["amount"][passed & (frame["counted"] == 1)].sum()
+        spared = (passed & (frame["counted"] == 0)).sum()
+        assert rules["trusted"].net_gain == pytest.approx(5 * spared - 0.6 * lost)
 
 
 def test_accounts_and_capacity_equal_a_walk_through_the_rows(

@@ -40,7 +40,7 @@ from beam_fraud.evaluation.comparison.scored_rows import (
 )
 from beam_fraud.evaluation.comparison.segmentation import Segmenter, segmenters_of
 from beam_fraud.evaluation.comparison.swap import swap_set
-from beam_fraud.evaluation.comparison.tally import Arrays, Cut, Tally, arrays_of
+from beam_fraud.evaluation.comparison.tally import Arrays, Cut, RuleTally, Tally, arrays_of
 from beam_fraud.evaluation.rows import Ints
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.monitoring.activity import doing
@@ -202,12 +202,19 @@ def _sides(
                 score_genuine=genuine,
                 score_unlabelled=unlabelled,
                 rules=tuple(
-                    RuleEffect(name, rule.fired, rule.alone, rule.let_pass)
-                    for name, rule in sorted(tally.rules[place].items())
+                    _effect(name, rule, prices) for name, rule in sorted(tally.rules[place].items())
                 ),
             )
         )
     return tuple(figures)
+
+
+def _effect(name: str, rule: RuleTally, prices: Prices) -> RuleEffect:
+    gains = [
+        prices.cost(float(rows.frauds), rows.fraud_amount, -float(rows.genuine))
+        for rows in (rule.alone, rule.let_pass)
+    ]
+    return RuleEffect(name, rule.fired, rule.alone, rule.let_pass, gains[0] - gains[1])
 
 
 def _change(

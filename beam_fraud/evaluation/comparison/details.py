@@ -146,13 +146,13 @@ def rules_section(found: Comparison) -> Section:
     """Return the section: what each rule does."""
     parts: list[Part] = [
         "What a rule alone adds: rows that neither the model nor another rule flags. What it lets "
-        "pass: rows that the model would flag. Frauds and genuine rows are those whose labels "
-        "count."
+        "pass: rows that the model would flag, and on which no other rule fires. Net gain: what a "
+        "rule saves by `--cost` on these. Frauds and genuine rows are those whose labels count."
     ]
     for side in found.sides:
         if side.rules:
             columns = ["rule", "fires on", "frauds", "precision", "alone", "frauds alone"]
-            columns += ["amount alone", "genuine alone", "lets pass", "frauds passed"]
+            columns += ["amount alone", "genuine alone", "lets pass", "frauds passed", "net gain"]
             rows = tuple(_rule_row(rule) for rule in side.rules)
             parts.append(Table(tuple(columns), rows, f"{side.name}."))
     return Section("Rules", tuple(parts))
@@ -164,7 +164,7 @@ def _rule_row(rule: RuleEffect) -> tuple[Cell, ...]:
         *(rule.name, rule.fired.rows, rule.fired.frauds),
         percent(rule.fired.frauds / labelled) if labelled else None,
         *(rule.alone.rows, rule.alone.frauds, money(rule.alone.fraud_amount)),
-        *(rule.alone.genuine, rule.let_pass.rows, rule.let_pass.frauds),
+        *(rule.alone.genuine, rule.let_pass.rows, rule.let_pass.frauds, money(rule.net_gain)),
     )
 
 

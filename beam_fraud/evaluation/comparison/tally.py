@@ -127,7 +127,7 @@ class RuleTally:
     fired: Caught = field(default_factory=Caught)
     #: Rows that are flagged by this rule alone: neither the model nor another rule flags them.
     alone: Caught = field(default_factory=Caught)
-    #: Rows that the model flags and that pass where the rule fires.
+    #: Rows that the model flags and that pass, where no other rule fires.
     let_pass: Caught = field(default_factory=Caught)
 
 
@@ -225,8 +225,10 @@ class Tally:
             fired[rows[codes == code]] = True
             tally = self.rules[place].setdefault(name, RuleTally())
             tally.fired.add(fired, counted)
-            tally.alone.add(fired & flagged & ~by_model & (lengths == 1), counted)
-            tally.let_pass.add(fired & by_model & ~flagged, counted)
+            # Scored rows do not say which of several rules decided.
+            alone = fired & (lengths == 1)
+            tally.alone.add(alone & flagged & ~by_model, counted)
+            tally.let_pass.add(alone & by_model & ~flagged, counted)
 
 
 def _none(sides: int) -> Arrays:
