@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -145,12 +146,12 @@ def ids_of(rows: Rows) -> list[str]:
     return ids
 
 
-def decisions_of(rows: Rows) -> list[str]:
-    """Return the decision of each row."""
+def decisions_of(rows: Rows) -> Counter[str]:
+    """Return the number of rows with each decision."""
     if isinstance(rows, AnsweredRows):
-        return [values[_DECISION] for values in rows.values]
-    decisions: list[str] = rows.column("decision").to_pylist()
-    return decisions
+        return Counter(values[_DECISION] for values in rows.values)
+    counted = rows.column("decision").value_counts()
+    return Counter({one["values"]: one["counts"] for one in counted.to_pylist()})
 
 
 @dataclass(frozen=True)

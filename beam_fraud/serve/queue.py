@@ -7,7 +7,6 @@ import gc
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -448,7 +447,7 @@ class PredictionQueue:
     def _note(self, answered: Answered) -> None:
         """Count outcomes."""
         metrics = self._metrics
-        for decision, times in Counter(decisions_of(answered.given)).items():
+        for decision, times in decisions_of(answered.given).items():
             count(metrics.decisions, decision, times)
         for reason in answered.degraded:
             count(metrics.degraded, reason)
