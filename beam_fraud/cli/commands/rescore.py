@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,7 +24,6 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.evaluation.comparison.scored_rows import Partition as ComparedPartition
 from beam_fraud.features.velocity.reach import look_back
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.pipeline.rescore.backfill import PartitionScores
 from beam_fraud.pipeline.rescore.estimate import estimate
 from beam_fraud.pipeline.rescore.manifest import (
     Inputs,
@@ -44,6 +43,9 @@ from beam_fraud.records.event_times import EventTimes
 from beam_fraud.schema.event_time import micros_of, moment_of
 from beam_fraud.sources.archive import archive_partitions
 from beam_fraud.storage.rescore_outputs import MANIFEST, PARTITIONS, SUMMARY, RescoreOutputs
+
+if TYPE_CHECKING:
+    from beam_fraud.pipeline.rescore.backfill import PartitionScores
 
 _LOG = logging.getLogger(__name__)
 #: Seconds between two writes of the manifest while partitions are scored.
@@ -140,6 +142,9 @@ def _new_scores(
     call: RescorePlan, plan: Plan, records: Mapping[str, PartitionRecord]
 ) -> list[PartitionScores]:
     """Return the scores of the new model in every partition of the archive that is done."""
+    # Imported here: with alerts and databases, which most runs do not need.
+    from beam_fraud.pipeline.rescore.backfill import PartitionScores
+
     key = call.sides.all[0].key
     return [
         PartitionScores(

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os.path import realpath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beam_fraud.alerts.alert import AlertContext
-from beam_fraud.cli.commands.backfill import BackfillPlan, backfill_plan
 from beam_fraud.cli.commands.comparison import ComparisonPlan, comparison_plan
 from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
 from beam_fraud.cli.commands.scoring import ChosenModel
@@ -29,6 +28,7 @@ from beam_fraud.storage.rescore_outputs import RescoreOutputs
 from beam_fraud.storage.urls import Place
 
 if TYPE_CHECKING:
+    from beam_fraud.cli.commands.backfill import BackfillPlan
     from beam_fraud.runners.submission import Submission
 
 _LOG = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
         None if since is None else micros_of(since),
         None if until is None else micros_of(until),
         comparison,
-        backfill_plan(options, directory, _alert_context(sides)),
+        _backfill(options, directory, sides),
         _elsewhere(options, model.place),
     )
 
@@ -140,11 +140,23 @@ def _elsewhere(options: RescoreOptions, model: Place) -> Submission | None:
     return None if target.runner.local else submission
 
 
-def _alert_context(sides: Sides) -> AlertContext:
-    """Return the settings that alerts by the new model need beside their rows."""
+def _backfill(options: RescoreOptions, directory: Path, sides: Sides) -> BackfillPlan | None:
+    """Plan the back-fill; None if the call names no destination.
+
+    Raises:
+      UsageError, FraudError: as `backfill_plan`.
+    """
+    given = (options.sink, options.alerts, options.out_topic, options.kafka)
+    if not any(given) and options.max_rows_per_second is None:
+        return None
+    # Imported here: sinks and channels take seconds to import, and most runs need none.
+    from beam_fraud.alerts.alert import AlertContext
+    from beam_fraud.cli.commands.backfill import backfill_plan
+
     new = sides.all[0]
     thresholds, rules = new.bundle.thresholds, () if new.rules is None else new.rules.terms
-    return AlertContext(sides.schema.timezone, thresholds.review, thresholds.decline, rules)
+    context = AlertContext(sides.schema.timezone, thresholds.review, thresholds.decline, rules)
+    return backfill_plan(options, directory, context)
 
 
 def _comparison(options: RescoreOptions, sides: Sides) -> ComparisonPlan | None:
