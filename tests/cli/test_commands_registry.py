@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli import main
@@ -116,3 +120,28 @@ def test_rules_are_added_with_their_lists(shop: Path, desk: Desk, tmp_path: Path
     assert "nobody" in desk.fails("promote", "day", "--why", "x")
     assert "--name" in desk.fails("add", str(shop / "models" / "two"), "--name", "x")
     assert desk("verify")["rule_sets"] == 2
+
+
+def test_the_calls_of_the_page_work(
+    shop: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, made in (("forest", "one"), ("boosting", "two")):
+        shutil.copytree(shop / "models" / made, tmp_path / "models" / name)
+    rows = pq.read_table(shop / "data.parquet")
+    for name, part in (("before", rows.slice(0, 400)), ("labelled", rows.slice(400))):
+        pq.write_table(part, tmp_path / f"{name}.parquet")
+    (tmp_path / "comparison.html").write_text("<p>better</p>")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "registry.md").read_text("utf-8")
+    (block,) = re.findall(r"^```sh\n(beam-fraud registry add .*?)^```", page, re.M | re.S)
+    calls = block.replace("\\\n", " ").splitlines()
+    assert len(calls) == 6
+    for line in calls:
+        # The two models of this test are about equally good.
+        words = shlex.split(line.replace("champion.ap", "champion.ap - 0.5"))
+        words = [{"forest": "one", "boosting": "two"}.get(word, word) for word in words]
+        assert main([*words[1:], "--log-level", "error"]) == 0, line
+    assert "too many alerts on Sunday" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,8 @@ from tests.integration.kafka import read_all
 from tests.models.registering import ANN
 from tests.stream_process import Stream
 
-#: Messages a second, and seconds between two promotions.
-RATE, PAUSE = 1_000, 4.0
+#: Messages a second, promotions, and seconds before each.
+RATE, PROMOTIONS, PAUSE = 1_000, 20, 1.0
 
 
 def other(bundle: Path, directory: Path, threshold: float) -> Path:
@@ -37,6 +38,20 @@ def other(bundle: Path, directory: Path, threshold: float) -> Path:
     values["thresholds"]["review"] = threshold
     manifest.write_text(json.dumps(values))
     return directory
+
+
+def rows_of(month: pa.Table, times: int) -> list[dict[str, object]]:
+    """Return the rows of a month several times, one after another, with ids of their own."""
+    rows = month.drop_columns(["TX_FRAUD"]).to_pylist()
+    return [
+        {
+            **row,
+            "TRANSACTION_ID": f"{number}-{row['TRANSACTION_ID']}",
+            "TX_DATETIME": row["TX_DATETIME"] + timedelta(days=30 * number),
+        }
+        for number in range(times)
+        for row in rows
+    ]
 
 
 def send(broker: Broker, topic: str, rows: list[dict[str, object]], end: threading.Event) -> None:
@@ -54,12 +69,20 @@ def send(broker: Broker, topic: str, rows: list[dict[str, object]], end: threadi
     assert producer.flush(60) == 0
 
 
+def said(stream: Stream, words: str, times: int) -> None:
+    """Wait until the stream has said something that often."""
+    limit = time.monotonic() + 60
+    while stream.log.read_text("utf-8", errors="replace").count(words) < times:
+        assert time.monotonic() < limit, stream.said()
+        time.sleep(0.05)
+
+
 @pytest.mark.soak
 def test_promotions_under_load_lose_and_mix_nothing(
     broker: Broker, topic: Callable[..., str], month: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     place = Place.at(tmp_path / "registry")
-    thresholds, ids = (0.2, 0.5), []
+    thresholds, ids = (0.2, 0.5, 0.8), []
     for number, threshold in enumerate(thresholds):
         model = load_bundle(other(bundle, tmp_path / f"m{number}", threshold))
         add_model(place, model, ANN)
@@ -71,19 +94,19 @@ def test_promotions_under_load_lose_and_mix_nothing(
     command += ["--kafka", broker.bootstrap, "--topic", into, "--registry", str(place)]
     command += ["--out", str(tmp_path / "out"), "--start", "earliest", "--out-topic", out]
     stream = Stream([*command, "--until-idle", "4", "--lateness", "30d"], tmp_path / "out")
-    rows, end = month.drop_columns(["TX_FRAUD"]).to_pylist(), threading.Event()
+    rows, end = rows_of(month, 10), threading.Event()
     sender = threading.Thread(target=send, args=(broker, into, rows, end))
     sender.start()
     stream.start()
     try:
-        for number in (1, 0, 1):
-            count = stream.said().count("from here on")
+        for number in range(PROMOTIONS):
             time.sleep(PAUSE)
-            promote(open_registry(place), ids[number], ANN)
-            limit = time.monotonic() + 60
-            while stream.said().count("from here on") == count:
-                assert time.monotonic() < limit, stream.said()
-                time.sleep(0.05)
+            promote(open_registry(place), ids[(number + 1) % 2], ANN)
+            said(stream, "from here on", number + 1)
+        # Damaged after its promotion: what decided before goes on.
+        promote(open_registry(place), ids[2], ANN)
+        (tmp_path / "registry" / "bundles" / ids[2] / "model.joblib").write_bytes(b"evil")
+        said(stream, "cannot be taken up", 1)
         time.sleep(PAUSE)
     finally:
         end.set()
