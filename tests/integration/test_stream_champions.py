@@ -99,6 +99,7 @@ def test_promotions_under_load_lose_and_mix_nothing(
     sender.start()
     stream.start()
     try:
+        said(stream, "reading topic", 1)
         for number in range(PROMOTIONS):
             time.sleep(PAUSE)
             promote(open_registry(place), ids[(number + 1) % 2], ANN)
