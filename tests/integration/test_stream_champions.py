@@ -136,4 +136,4 @@ def test_promotions_under_load_lose_and_mix_nothing(
     warm = latencies[late > late.min() + 8_000]
     print(len(answered), "rows", np.percentile(warm, [50, 99, 100]), "ms")
     assert len(answered) == len(sent)
-    assert warm.max() < 5_000
+    assert warm.max() < 20_000
