@@ -72,6 +72,7 @@ class RescoreOutputs:
                         Code.OUTPUT_IN_USE,
                     )
                 self._staging.claim()
+                atomic.remove_unfinished(self.directory)
         try:
             yield
         finally:
