@@ -204,7 +204,7 @@ class Engine:
         *,
         features: bool,
     ) -> Group:
-        if self._few is not None and len(records) <= FEW and late is None:
+        if self._few is not None and 0 < len(records) <= FEW and late is None:
             recorded = self._few.record(records, self._latest, self._degraded())
             if recorded is not None:
                 rows, places = recorded.rows, np.arange(len(records))
