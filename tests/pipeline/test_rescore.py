@@ -126,7 +126,8 @@ def rows_of(out: str | Path, side: str = "new") -> pa.Table:
 
 def reference(files: Sequence[str] | pa.Table, model: str, **given: Any) -> pa.Table:
     """Return the rows of one `score` over everything."""
-    table = score_in_memory(files, model, **given)
+    scores: Any = score_in_memory(files, model, **given)
+    table = getattr(scores, "rows", scores)
     return table.sort_by("transaction_id").combine_chunks()
 
 
@@ -243,6 +244,29 @@ def test_rows_outside_of_their_directory_take_their_turn(
         pq.write_table(pq.ParquetFile(changed).read().slice(40), changed)
     assert 0 < scored(rescore.run(options)) < DAYS
     assert rows_of(options.out).equals(reference(options.files, options.model))
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_every_row_is_scored_dead_or_a_repeat(
+    options: RescoreOptions, tmp_path: Path, cut: bool
+) -> None:
+    archive = lay_out(transactions(2, 1_000), tmp_path / "archive", form="csv")
+    for file in archive.glob("*/*.csv"):
+        lines = file.read_text().splitlines(keepends=True)
+        broken = lines[1].replace('"x', '"y').rpartition(",")[0].rpartition(",")[0] + ",much,0\n"
+        file.write_text("".join([*lines, broken, lines[5], "nothing\n"]))
+    if cut:
+        files = sorted(archive.glob("*/*.csv"))
+        rows = [line for file in files for line in file.read_text().splitlines(keepends=True)[1:]]
+        (tmp_path / "all.csv").write_text(lines[0] + "".join(rows))
+        archive = tmp_path / "all.csv"
+    options = replace(options, files=(str(archive),))
+    summary: Any = rescore.run(options)
+    assert summary["rows_in"] == 1_000 + 3 * DAYS
+    assert (summary["rows_dead"], summary["rows_duplicate"]) == (2 * DAYS, DAYS)
+    assert summary["rows_scored"] == 1_000
+    expected = reference(options.files, options.model, on_invalid="keep")
+    assert rows_of(options.out).equals(expected)
 
 
 def test_one_file_is_cut_by_event_time(options: RescoreOptions, tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ class PartitionRecord(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[str, ...] = ()
     #: Options that change results.
     options: dict[str, Any] = {}
-    #: Partitions whose rows its windows (or its search for repeated ids) reach.
+    #: First and last of the partitions whose rows its windows (or its search for repeated ids)
+    #: reach, and `--history` if they do.
     reaches: tuple[str, ...] = ()
     #: Those of them that could not be read.
     without: tuple[str, ...] = ()

@@ -93,7 +93,7 @@ class Task:
         record = msgspec.structs.replace(
             self.about,
             inputs=self.files or (),
-            reaches=self.reaches,
+            reaches=_ends(self.reaches),
             without=tuple(without),
         )
         reached = [files for name, files in self.reached.items() if name not in without]
@@ -332,6 +332,13 @@ def _bounds(
             return partition.begin - DAY, partition.end - 1 + DAY, False
         spans.append(span)
     return min(first for first, _ in spans), max(last for _, last in spans), True
+
+
+def _ends(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the first and the last partition among names, and `HISTORY`."""
+    partitions = [name for name in names if name != HISTORY]
+    history = (HISTORY,) if HISTORY in names else ()
+    return tuple(dict.fromkeys([*partitions[:1], *partitions[-1:], *history]))
 
 
 def _reached(
