@@ -94,8 +94,9 @@ def run(options: RescoreOptions) -> dict[str, object]:
         before = call.outputs.read(SUMMARY)
         plan, records, scored = _score(call)
         _check_rows(plan, records.values())
-        compared = _compare(call, records, before)
-        summary = _summary(call, plan, records, scored, time.monotonic() - started) | compared
+        summary = _summary(call, plan, records, scored, time.monotonic() - started)
+        summary |= _compare(call, records, before)
+        summary["seconds"] = round(time.monotonic() - started, 3)
         call.outputs.write(SUMMARY, json_bytes(summary))
         undefined = _undefined(summary)
         if call.backfill is not None and undefined is None and not _fails(summary):
@@ -130,7 +131,8 @@ def render(result: dict[str, object]) -> str:
         lines.append(fact("written", rows, f"to {place}"))
     if "alerts" in shown:
         lines.append(fact("alerts sent", shown["alerts"]["sent"]))
-    lines.append(fact("seconds", f"{shown['seconds']:,.1f}"))
+    rate = f"({shown['scoring_seconds']:,.1f} to score, {shown['rows_per_second']:,} rows/s)"
+    lines.append(fact("seconds", f"{shown['seconds']:,.1f}", rate))
     lines.append(fact("outputs", shown["outputs"]["partitions"]))
     if comparison := shown.get("comparison"):
         lines += [fact("comparison", comparison["outputs"][0]), comparison["sentence"]]
@@ -422,7 +424,7 @@ def _summary(
         },
         "models": models,
         **({} if (reach := plan.reach()) is None else {"windows": reach.to_dict()}),
-        "seconds": round(seconds, 3),
+        "scoring_seconds": round(seconds, 3),
         "rows_per_second": round(rows / seconds),
         "run_id": call.outputs.run_id,
         "outputs": {
