@@ -200,7 +200,7 @@ def test_thresholds_are_hit_exactly() -> None:
         model, data, predict = fitted(name)
         thresholds = predictor._form(model).thresholds
         assert any(len(values) > 3 for values in thresholds)
-        edges = predictor._edge_rows(thresholds, data.matrix)
+        edges = predictor.edge_rows(thresholds, data.matrix)
         for place, values in enumerate(thresholds):
             assert not np.isfinite(values).any() or np.isin(edges[:, place], values).any()
         for first in range(0, len(edges), 16):
