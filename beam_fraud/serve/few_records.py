@@ -24,7 +24,7 @@ from beam_fraud.serve.state import Count, ServerState
 from beam_fraud.state.rule_share import MutedRule
 
 #: Records up to which values are faster than columns.
-FEW = 8
+FEW = 12
 #: Columns of an answer that are the transaction's.
 _OWN = ANSWERED.names[:5]
 
