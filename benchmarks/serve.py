@@ -226,7 +226,7 @@ def _saturated(
 ) -> dict[str, Any]:
     """Send requests as fast as they are answered; add the rate."""
     name = f"{name}, {'single rows' if rows == 1 else f'arrays of {rows:,}'}"
-    connections = ("--connections", "32" if rows == 1 else "4", "--skip", str(skipped))
+    connections = ("--connections", "32" if rows == 1 else "8", "--skip", str(skipped))
     sent = _loaded(place, bodies, "--seconds", str(_SATURATED), *connections)
     seconds, number = sent["seconds"], sent["answered"] * rows
     figures = (number, 1, seconds, seconds, number / seconds, math.nan)

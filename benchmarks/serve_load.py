@@ -7,6 +7,8 @@ server or this process was busy with then.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import select
 import socket
@@ -22,6 +24,8 @@ import numpy as np
 from benchmarks.latency import quantile
 from benchmarks.pace import Pace
 
+#: Of Linux' <sys/prctl.h>.
+_PR_SET_TIMERSLACK = 29
 #: Seconds for the last answers.
 _PATIENCE = 10.0
 _END = b"\r\n\r\n"
@@ -167,6 +171,8 @@ def main() -> int:
     address = ("127.0.0.1", options.port)
     # In memory: the disk is no part of the schedule.
     prepared = list(requests(options.path, options.bodies, options.skip))
+    _wake_in_time()
+    gc.disable()
     load = _Load([_Connection(address) for _ in range(options.connections)], iter(prepared))
     begun = time.perf_counter()
     if options.rate is None:
@@ -190,6 +196,12 @@ def main() -> int:
         )
     )
     return 0
+
+
+def _wake_in_time() -> None:
+    """Let waits of this process end when they should, not up to 50 microseconds later."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
 
 def _quantiles(values: list[float]) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
-from beam_fraud.serve.answers import ANSWERED
+from beam_fraud.serve.answered_rows import ANSWERED
 
 
 def find_answers(directory: Path, ids: Collection[str]) -> pa.Table:

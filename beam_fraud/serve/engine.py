@@ -40,16 +40,15 @@ from beam_fraud.records.parse import parse
 from beam_fraud.records.plain_records import PlainRecords
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
-from beam_fraud.serve.answers import (
+from beam_fraud.serve.answered_rows import (
     ANSWERED,
-    Answered,
     Block,
     Features,
     Rows,
     batch_of,
     decisions_of,
-    faults_of,
 )
+from beam_fraud.serve.answers import Answered, faults_of
 from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.feature_records import Divided, FeatureScoring, merged, without_ids
 from beam_fraud.serve.few_records import FEW, FewRecords

@@ -25,7 +25,8 @@ from beam_fraud.records.json_records import tolerant_json
 from beam_fraud.records.validate import Arrived
 from beam_fraud.schema.notation import PLAIN
 from beam_fraud.schema.schema import RESERVED, FeatureColumn, Schema
-from beam_fraud.serve.answers import Answered, Features, faults_of
+from beam_fraud.serve.answered_rows import Features
+from beam_fraud.serve.answers import Answered, faults_of
 from beam_fraud.sources.nested import steps_of
 from beam_fraud.sources.raw import POSITION
 

@@ -19,7 +19,7 @@ from beam_fraud.models.predict import use_one_thread
 from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_IN, ROWS_SCORED, RULES_MUTED
 from beam_fraud.pipeline.frames.scoring import ScoredRows, Scorer
 from beam_fraud.records.plain_records import PlainRecords
-from beam_fraud.serve.answers import ANSWERED, AnsweredRows, Block
+from beam_fraud.serve.answered_rows import ANSWERED, AnsweredRows, Block
 from beam_fraud.serve.state import Count, ServerState
 from beam_fraud.state.rule_share import MutedRule
 

@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from beam_fraud.errors import FraudError
 from beam_fraud.platform.wording import place_of
-from beam_fraud.serve.answers import Answered, decisions_of
+from beam_fraud.serve.answered_rows import decisions_of
+from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.archive import find_answers
 from beam_fraud.serve.engine import TIMEOUT, Engine, Group, marked
 from beam_fraud.serve.metrics import Metrics, count

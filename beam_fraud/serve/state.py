@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 import time
-from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import repeat
-from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -31,8 +26,9 @@ from beam_fraud.models.manifest import Thresholds
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
-from beam_fraud.serve.answers import ANSWERED, AnsweredRows, Rows, batch_of, ids_of
+from beam_fraud.serve.answered_rows import ANSWERED, AnsweredRows, Rows, batch_of
 from beam_fraud.serve.backlog import Backlog, Deliver
+from beam_fraud.serve.recent_answers import LARGE, RecentAnswers
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.identity import checkpoint_hash
@@ -51,8 +47,6 @@ _ANSWERS = "answers"
 #: lower case where the rows are compressed. And a group as values instead of columns.
 _GROUP, _AMENDED, _GROUP_OF_VALUES = b"G", b"A", b"V"
 _ENCODER = msgspec.msgpack.Encoder()
-#: Rows from which a group is large.
-_LARGE = 64
 #: Backlogs, and their steps.
 FLAGGED, DEAD, LABELS = "flagged", "dead letters", "labels"
 #: Start of the source of the records of requests, and name of their number among the positions.
@@ -159,7 +153,7 @@ class ServerState:
         self._committed = 0
         #: The last group, while its callers have no answer.
         self._unsent: Rows | None = None
-        self._recent = _RecentAnswers()
+        self._recent = RecentAnswers()
         self._restore_answers()
         # A history is durable before the first request.
         self._checkpoint.commit({}, fold=True)
@@ -505,7 +499,7 @@ class ServerState:
 def _delta(kind: bytes, answered: Rows) -> bytes:
     if isinstance(answered, AnsweredRows):
         return _GROUP_OF_VALUES + _ENCODER.encode(answered.values)
-    if len(answered) < _LARGE:
+    if len(answered) < LARGE:
         return kind + bytes(answered.serialize())
     # The disk takes longer for a large group than its compression.
     return kind.lower() + rows_to_bytes(answered)
@@ -523,128 +517,3 @@ def _answers_of(delta: bytes) -> Rows:
 def scored_of(answered: pa.RecordBatch) -> pa.RecordBatch:
     """Return rows of `ANSWERED` as those of `stages.SCORED`."""
     return pa.RecordBatch.from_arrays(answered.columns[: len(SCORED)], schema=SCORED)
-
-
-class _RecentAnswers:
-    """Answers in memory, found by their transaction id.
-
-    A batch of one row takes ten times the memory of a row of a large one, so small ones are joined
-    when they are archived. Ids of large ones are entered when an answer is looked for.
-
-    Args:
-      large: rows from which a batch stays as it is.
-    """
-
-    def __init__(self, large: int = _LARGE) -> None:
-        self._large = large
-        #: Held to enter ids, in any thread, and by the thread that adds answers.
-        self._lock = threading.Lock()
-        #: Id to batch and row of answers in small batches that are not archived.
-        self._open: dict[str, tuple[Rows, int]] = {}
-        #: Id to number of all others: the collector of garbage need not look at integers.
-        self._numbers: dict[str, int] = {}
-        #: The batches of these in order, each after the number of its first row.
-        self._numbered: list[tuple[int, pa.RecordBatch]] = []
-        #: The last of them, whose ids are not entered.
-        self._unentered: deque[tuple[int, pa.RecordBatch]] = deque()
-        #: The first numbers of those that are not archived, by the identity of the batch.
-        self._waiting: dict[int, int] = {}
-        self._next = 0
-
-    def add(self, answered: Rows) -> None:
-        """Add answers."""
-        with self._lock:
-            if len(answered) >= self._large:
-                batch = batch_of(answered)
-                start = self._waiting[id(answered)] = self._number(batch)
-                self._unentered.append((start, batch))
-                return
-            # In their order: the newest answer to an id counts.
-            self._enter()
-            ids = ids_of(answered)
-            self._open.update(zip(ids, zip(repeat(answered), range(len(ids))), strict=False))
-
-    def archive(self, batches: Sequence[Rows], most: int) -> None:
-        """Note that answers are archived, and forget all but so many of these."""
-        with self._lock:
-            small = list[Rows]()
-            for batch in batches:
-                if self._waiting.pop(id(batch), None) is None:
-                    small.append(batch)
-            if small:
-                self._join(small)
-            kept = min(self._waiting.values(), default=self._next)
-            rows = len(self._numbers) + sum(len(batch) for _, batch in self._unentered)
-            while rows > most and len(self._numbered) > 1 and self._numbered[0][0] < kept:
-                rows -= self._forget(*self._numbered.pop(0))
-
-    def place(self, transaction_id: str) -> tuple[Rows | None, int]:
-        """Return the answers that an answer is one of, or None; and its row; in any thread."""
-        if self._unentered:
-            with self._lock:
-                self._enter()
-        found = self._open.get(transaction_id)
-        if found is not None:
-            return found
-        number = self._numbers.get(transaction_id)
-        if number is None:
-            return _NOTHING
-        # A copy: another thread may forget the first meanwhile.
-        numbered = self._numbered[:]
-        at = bisect_right(numbered, number, key=itemgetter(0)) - 1
-        if at < 0:
-            return _NOTHING
-        start, batch = numbered[at]
-        return batch, number - start
-
-    def remove(self, answered: Rows) -> None:
-        """Remove answers that nobody got."""
-        self._waiting.pop(id(answered), None)
-        for name in ids_of(answered):
-            if self.place(name)[0] is answered and self._open.pop(name, None) is None:
-                del self._numbers[name]
-
-    def _enter(self) -> None:
-        """Enter the ids of large batches."""
-        while self._unentered:
-            start, batch = self._unentered[0]
-            ids = ids_of(batch)
-            self._numbers.update(zip(ids, range(start, start + len(ids)), strict=True))
-            for name in self._open.keys() & ids if self._open else ():
-                del self._open[name]
-            self._unentered.popleft()
-
-    def _join(self, small: Sequence[Rows]) -> None:
-        """Number the answers of small batches as one batch."""
-        # Before, because a number is of the last batch that has begun.
-        self._enter()
-        number = self._number(batch_of(*small))
-        for batch in small:
-            for name in ids_of(batch):
-                if self._open.get(name, _NOTHING)[0] is batch:
-                    # In this order: `place` looks among the open ones first.
-                    self._numbers[name] = number
-                    del self._open[name]
-                number += 1
-
-    def _number(self, answered: pa.RecordBatch) -> int:
-        """Return the first of the numbers of the rows of a batch."""
-        start = self._next
-        self._numbered.append((start, answered))
-        self._next += len(answered)
-        return start
-
-    def _forget(self, start: int, oldest: pa.RecordBatch) -> int:
-        """Forget a batch; return by how many rows fewer are found."""
-        if self._unentered and self._unentered[0][0] == start:
-            self._unentered.popleft()
-            return len(oldest)
-        before = len(self._numbers)
-        for number, name in enumerate(ids_of(oldest), start):
-            if self._numbers.get(name) == number:
-                del self._numbers[name]
-        return before - len(self._numbers)
-
-
-#: Place of an answer that is not in memory.
-_NOTHING: tuple[Rows | None, int] = None, 0

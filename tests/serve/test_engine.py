@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import beam_fraud as bf
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import SCORED
-from beam_fraud.serve.answers import Answered, AnsweredRows, answers_json
+from beam_fraud.serve.answered_rows import AnsweredRows, answers_json
+from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.archive import find_answers
 from beam_fraud.serve.engine import TIMEOUT, Engine, marked
 from beam_fraud.serve.freshness import STALE

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_fraud.serve.state import _RecentAnswers
+from beam_fraud.serve.recent_answers import RecentAnswers
 
 SCHEMA = pa.schema([("transaction_id", pa.string()), ("step", pa.int64())])
 steps = st.lists(st.lists(st.integers(0, 30).map(str), max_size=5, unique=True), max_size=30)
@@ -21,7 +21,7 @@ def batch(answers: dict[str, int]) -> pa.RecordBatch:
 def test_the_newest_answers_are_found(
     groups: list[list[str]], most: int, large: int, every: int
 ) -> None:
-    recent, last = _RecentAnswers(large), dict[str, int]()
+    recent, last = RecentAnswers(large), dict[str, int]()
     batches = list[pa.RecordBatch]()
     waiting, archived, rows = set[str](), set[str](), 0
     for step, ids in enumerate(groups):
@@ -48,7 +48,7 @@ def test_the_newest_answers_are_found(
 
 @given(steps, st.integers(1, 6))
 def test_answers_that_nobody_got_are_not_found(groups: list[list[str]], large: int) -> None:
-    recent = _RecentAnswers(large)
+    recent = RecentAnswers(large)
     for step, ids in enumerate(groups):
         given_up, answers = batch(dict.fromkeys(ids, -1)), batch(dict.fromkeys(ids, step))
         recent.add(given_up)

@@ -7,8 +7,7 @@ wrapped sum lacks, for up to `MOST_ROWS` rows. Ordinary amounts never reach that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -24,8 +23,7 @@ _BITS = 64
 _AMOUNTS, _SQUARES, _ROWS = 2.0**62, 2.0**102, 1 << 23
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(msgspec.Struct, frozen=True, gc=False):
     """Upper bounds of the sums of any window of some rows."""
 
     #: Number of rows.

@@ -155,6 +155,8 @@ class RowRuns:
         self._plan, self._reach = plan, reach
         self._step = reach // 16 + 1
         self._bits = (reach + self._step).bit_length()
+        #: The last result of `_frame`, after its argument.
+        self._framed = 0, Frame((1 - reach) // self._step * self._step, self._bits)
         self._slots = KeySlots()
         self._runs: list[RowRun] = []
         #: Load of the runs; None after a change of them.
@@ -308,8 +310,10 @@ class RowRuns:
 
     def _frame(self, now: int) -> Frame:
         """Return the frame of the rows for a time of the clock."""
-        origin = (now - self._reach + 1) // self._step * self._step
-        return Frame(origin, self._bits)
+        if self._framed[0] != now:
+            origin = (now - self._reach + 1) // self._step * self._step
+            self._framed = now, Frame(origin, self._bits)
+        return self._framed[1]
 
     def _join(self) -> None:
         self._load = None

@@ -1,0 +1,310 @@
+"""Answered transactions as rows, and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import groupby
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.records.text import together
+from beam_fraud.schema.schema import EVENT_TIME
+from beam_fraud.schema.stages import SCORED
+
+Block = npt.NDArray[np.float64]
+
+#: An answered transaction.
+ANSWERED = SCORED.append(pa.field("features_as_of", EVENT_TIME, nullable=False)).append(
+    # Why the answer lacks something or is the default; null for a normal one.
+    pa.field("degraded", pa.string())
+)
+_EPOCH = datetime(1970, 1, 1)  # its text has no offset
+#: Members of an answer that `answers_json` converts column by column.
+_PLAIN = ("transaction_id", "score", "decision", "flagged", "model_id")
+#: Answers from which most are encoded together.
+_MANY = 64
+
+
+class _Answer(msgspec.Struct, omit_defaults=True, gc=False):
+    """An answer as JSON; its members in their order."""
+
+    transaction_id: str
+    score: float | None
+    decision: str
+    flagged: bool
+    rules: list[str]
+    reasons: list[dict[str, Any]]
+    model_id: str
+    features_as_of: str
+    degraded: str | msgspec.UnsetType = msgspec.UNSET
+    features: dict[str, float | None] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Head(msgspec.Struct, gc=False):
+    """The first members of an `_Answer`."""
+
+    transaction_id: str
+    score: float
+
+
+_ENCODER = msgspec.json.Encoder()
+_ID, _SCORE, _FLAGGED, _DECISION, _RULES, _REASONS, _MODEL, _AS_OF, _DEGRADED = map(
+    ANSWERED.names.index,
+    (
+        *("transaction_id", "score", "flagged", "decision", "rules", "reasons"),
+        *("model_id", "features_as_of", "degraded"),
+    ),
+)
+
+
+class AnsweredRows:
+    """Answered transactions as values, which become columns when they are needed.
+
+    Columns of one row take longer than its answer.
+    """
+
+    def __init__(self, values: list[list[Any]]) -> None:
+        """Keep rows, each with its values in the order of `ANSWERED`: times in microseconds."""
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def batch(self) -> pa.RecordBatch:
+        """The rows of `ANSWERED`."""
+        columns = list(zip(*self.values, strict=True)) or [()] * len(ANSWERED)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, ANSWERED, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=ANSWERED)
+
+    def json(self) -> list[bytes]:
+        """Return what `answers_json` does."""
+        return [
+            _ENCODER.encode(
+                _Answer(
+                    values[_ID],
+                    values[_SCORE],
+                    values[_DECISION],
+                    values[_FLAGGED],
+                    values[_RULES] or [],
+                    values[_REASONS] or [],
+                    values[_MODEL],
+                    _iso_of(values[_AS_OF]),
+                    msgspec.UNSET if values[_DEGRADED] is None else values[_DEGRADED],
+                )
+            )
+            for values in self.values
+        ]
+
+
+#: Type: rows of `ANSWERED`, as columns or as values.
+Rows: TypeAlias = pa.RecordBatch | AnsweredRows
+
+
+def batch_of(*parts: Rows) -> pa.RecordBatch:
+    """Return all rows of some parts as columns."""
+    batches = list[pa.RecordBatch]()
+    for of_values, alike in groupby(parts, lambda part: isinstance(part, AnsweredRows)):
+        if of_values:
+            several = list(alike)
+            joined = AnsweredRows([row for part in several for row in part.values])
+            batches.append(several[0].batch if len(several) == 1 else joined.batch)
+        else:
+            batches += alike
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def ids_of(rows: Rows) -> list[str]:
+    """Return the ids of answered transactions."""
+    if isinstance(rows, AnsweredRows):
+        return [values[_ID] for values in rows.values]
+    ids: list[str] = rows.column("transaction_id").to_pylist()
+    return ids
+
+
+def decisions_of(rows: Rows) -> Counter[str]:
+    """Return the number of rows with each decision."""
+    if isinstance(rows, AnsweredRows):
+        return Counter(values[_DECISION] for values in rows.values)
+    counted = rows.column("decision").value_counts()
+    return Counter({one["values"]: one["counts"] for one in counted.to_pylist()})
+
+
+def degraded_of(rows: Rows) -> list[str]:
+    """Return the reasons of degraded rows."""
+    if isinstance(rows, AnsweredRows):
+        reasons = [values[_DEGRADED] for values in rows.values]
+    elif rows.column("degraded").null_count == len(rows):
+        return []
+    else:
+        reasons = rows.column("degraded").to_pylist()
+    return [reason for reason in reasons if reason is not None]
+
+
+@dataclass(frozen=True)
+class Features:
+    """The model's input of some answers."""
+
+    #: Names of the columns of the block.
+    names: tuple[str, ...]
+    #: float64[n, features].
+    block: Block
+
+    def take(self, rows: Sequence[int]) -> Features:
+        """Return the features of some rows."""
+        return Features(self.names, self.block[list(rows)])
+
+    def dicts(self) -> list[dict[str, float | None]]:
+        """Return name to value for each row; null where a value is absent."""
+        rows = ([v if math.isfinite(v) else None for v in row] for row in self.block.tolist())
+        return [dict(zip(self.names, row, strict=True)) for row in rows]
+
+
+def answers_json(rows: pa.RecordBatch, features: Features | None = None) -> list[bytes]:
+    """Encode answers as JSON objects.
+
+    Times have the form `2024-05-01T12:00:00.000005Z`; numbers read back exactly; `rules` and
+    `reasons` are lists, empty for null; `degraded` and `features` are there only where they say
+    something.
+
+    Args:
+      rows: n rows of `ANSWERED`.
+      features: the model's input of the rows, or None.
+    """
+    encoded = None if features is not None else _together(rows)
+    if encoded is None:
+        return _one_by_one(rows, features)
+    answers = [head + encoded.tail for head in encoded.heads]
+    for row, other in encoded.others.items():
+        answers[row] = other
+    return answers
+
+
+def array_json(rows: pa.RecordBatch) -> bytes:
+    """Return the array of `answers_json`."""
+    encoded = _together(rows)
+    if encoded is None:
+        return b"[" + b",".join(_one_by_one(rows)) + b"]"
+    heads, tail, others = encoded
+    # Between two that differ, answers are joined by what follows each.
+    pieces, start = list[bytes](), 0
+    for row in (*others, len(heads)):
+        if start < row:
+            pieces.append((tail + b",").join(heads[start:row]) + tail)
+        if row in others:
+            pieces.append(others[row])
+        start = row + 1
+    return b"[" + b",".join(pieces) + b"]"
+
+
+class _Together(NamedTuple):
+    """Many answers as JSON."""
+
+    #: Start of each object: id and score.
+    heads: list[bytes]
+    #: What follows each of them.
+    tail: bytes
+    #: The answers, by row and whole, that have more to say.
+    others: dict[int, bytes]
+
+
+def _together(rows: pa.RecordBatch) -> _Together | None:
+    """Encode n rows of `ANSWERED`; None if they are few, or most have more to say."""
+    if len(rows) < _MANY:
+        return None
+    alike = _alike(rows)
+    unlike = np.flatnonzero(~alike)
+    if len(unlike) > len(rows) // 2:
+        return None
+    heads = list(
+        map(_Head, rows.column("transaction_id").to_pylist(), rows.column("score").to_pylist())
+    )
+    usual = int(alike.argmax())
+    (whole,) = _one_by_one(rows.slice(usual, 1))
+    tail = whole.removeprefix(_ENCODER.encode(heads[usual])[:-1])
+    others = _one_by_one(rows.take(pa.array(unlike))) if len(unlike) else []
+    # A line ends where only an object does.
+    lines = _ENCODER.encode_lines(heads).split(b"}\n")[:-1]
+    return _Together(lines, tail, dict(zip(unlike.tolist(), others, strict=True)))
+
+
+def _alike(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Return which answers approve and say no more, as most do; they differ in id and score alone.
+
+    Args:
+      rows: n > 0 rows of `ANSWERED`.
+
+    Returns:
+      bool[n].
+    """
+    alike = ~np.asarray(rows.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)
+    for name in ("rules", "reasons"):
+        column = rows.column(name)
+        if len(column.flatten()):
+            lengths = pc.list_value_length(column).fill_null(0)
+            alike &= np.asarray(lengths) == 0
+    if rows.column("degraded").null_count < len(rows):
+        alike &= np.asarray(rows.column("degraded").is_null())
+    moments = np.asarray(rows.column("features_as_of").view(pa.int64()))
+    alike &= moments == moments[-1]
+    models = rows.column("model_id")
+    if together(models) != together(models[:1]) * len(rows):
+        alike &= np.asarray(pc.equal(models, models[-1]))
+    return alike
+
+
+def _one_by_one(rows: pa.RecordBatch, features: Features | None = None) -> list[bytes]:
+    values = {name: rows.column(name).to_pylist() for name in _PLAIN}
+    # An answer by default has no score.
+    scores = [None if math.isnan(score) else score for score in values["score"]]
+    degraded = rows.column("degraded")
+    marks: Iterable[str | msgspec.UnsetType]
+    if degraded.null_count == len(rows):
+        marks = [msgspec.UNSET] * len(rows)
+    else:
+        marks = [msgspec.UNSET if mark is None else mark for mark in degraded.to_pylist()]
+    inputs: Iterable[dict[str, float | None] | msgspec.UnsetType]
+    inputs = [msgspec.UNSET] * len(rows) if features is None else features.dicts()
+    answers = map(
+        _Answer,
+        values["transaction_id"],
+        scores,
+        values["decision"],
+        values["flagged"],
+        _lists(rows.column("rules")),
+        _lists(rows.column("reasons")),
+        values["model_id"],
+        _iso(rows.column("features_as_of")),
+        marks,
+        inputs,
+    )
+    return [_ENCODER.encode(answer) for answer in answers]
+
+
+def _lists(column: pa.Array) -> list[list[Any]]:
+    lists: list[list[Any]] = [[]] * len(column)
+    if column.null_count == len(column) or not len(column.flatten()):
+        return lists
+    lengths = pc.list_value_length(column).fill_null(0)
+    for row in pc.indices_nonzero(lengths).to_pylist():
+        lists[row] = column[row].as_py()
+    return lists
+
+
+def _iso_of(time: int) -> str:
+    return f"{(_EPOCH + timedelta(microseconds=time)).isoformat(timespec='microseconds')}Z"
+
+
+def _iso(times: pa.Array) -> list[str]:
+    moments = np.asarray(times.view(pa.int64())).view("datetime64[us]")
+    return [f"{moment}Z" for moment in moments.astype(str)]
