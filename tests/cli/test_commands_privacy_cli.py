@@ -118,7 +118,7 @@ def test_a_replay_has_every_option_of_score() -> None:
     assert {"--pseudonymise", "--alert", "--max-dead", "--sink-patience"} <= of_score.keys()
     assert of_score.keys() - of_replay.keys() == set()
     # Its own words: a replay may go to a topic instead, and takes records where `score` takes rows.
-    own = {"--model", "--out", "--limit"}
+    own = {"--out", "--limit"}
     shared = of_score.keys() - own
     assert {name: of_replay[name] for name in shared} == {name: of_score[name] for name in shared}
 
@@ -133,13 +133,13 @@ def test_a_replay_passes_every_option_to_score(monkeypatch: pytest.MonkeyPatch) 
     arguments += ["--alert-patience", "2s", "--pseudonymise", "--rules", "r", "--reasons", "1"]
     arguments += ["--history", "h", "--workers", "2", "--dedupe", "run", "--block-rows", "7"]
     arguments += ["--max-dead", "0.25", "--dry-run", "--model", "m", "--out", "o"]
-    arguments += ["--archive", "a"]
+    arguments += ["--archive", "a", "--registry", "g", "--lists", "l"]
     # Those of Beam and of every command, and the rows that `--limit` bounds, aside.
     every = {"--json", "--log-level", "--log-format", "--log-file", "--limit"}
     assert options_of("score").keys() - every == {arg for arg in arguments if arg[:2] == "--"}
     assert main(["score", "f", *arguments]) == 0
     assert main(["dead-letters", "replay", "d", *arguments]) == 0
-    assert vars(seen[1].scoring(("f",), "m", "o")) == vars(seen[0])
+    assert vars(seen[1].scoring(("f",), "o")) == vars(seen[0])
     assert seen[1].pseudonymise
 
 
@@ -149,4 +149,4 @@ def test_options_of_beam_reach_a_replay(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(replay, "render", str)
     call = ["dead-letters", "replay", "d", "--model", "m", "--out", "o", "--runner=FnApiRunner"]
     assert main(call) == 0
-    assert seen[0].scoring(("f",), "m", "o").beam_args == ("--runner=FnApiRunner",)
+    assert seen[0].scoring(("f",), "o").beam_args == ("--runner=FnApiRunner",)

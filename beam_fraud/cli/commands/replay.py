@@ -55,7 +55,7 @@ def call(options: ReplayOptions, *, as_json: bool) -> Outcome:
     """
     if options.topic is not None:
         return Outcome(run_to_topic(options), render_topic)
-    scored = options.model is not None or options.results is not None
+    scored = _names_model(options) or options.results is not None
     if not scored and options.out is not None and options.sink is not None:
         return Outcome(run_to_database(options.out, options.sink), render_delivered)
     return Outcome(run(options), render)
@@ -74,9 +74,9 @@ def run(options: ReplayOptions) -> dict[str, object]:
       UsageError: an option is invalid, or a header is unknown.
       FraudError: as `score`, or the output directory has results already.
     """
-    if options.model is None or options.results is None:
+    if not _names_model(options) or options.results is None:
         raise UsageError(
-            f"give --model and --out, or --to-topic; see {own_call()} dead-letters replay --help",
+            f"give --model or --registry, and --out; or --to-topic; see {own_call()} dead-letters replay --help",
             Code.OPTION_MISSING,
         )
     letters = place(options.out, options.from_sink)
@@ -89,13 +89,17 @@ def run(options: ReplayOptions) -> dict[str, object]:
             return {"offered": 0, **_left_out(counts)}
         try:
             files = (str(staged.path),)
-            scoring = options.scoring(files, options.model, options.results)
+            scoring = options.scoring(files, options.results)
             summary = score.score_files(scoring, sink, registry_settings(options))
         finally:
             # Unsent alerts fail the command after everything else is done.
             if not options.dry_run and (out / "summary.json").exists():
                 _remember(staged, letters, out, sink)
     return {**summary, "offered": counts.offered, **_left_out(counts)}
+
+
+def _names_model(options: ReplayOptions) -> bool:
+    return options.model is not None or options.registry is not None
 
 
 def render(result: dict[str, Any]) -> str:
@@ -121,7 +125,7 @@ def run_to_topic(options: ReplayOptions) -> dict[str, object]:
       FraudError: the broker, the topic or the store of the dead letters fails.
     """
     assert options.topic is not None
-    if options.model is not None or options.results is not None:
+    if _names_model(options) or options.results is not None:
         raise UsageError(
             "--to-topic: the stream scores them; leave out --model and --out", Code.OPTION_CONFLICT
         )

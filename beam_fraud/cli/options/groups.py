@@ -482,7 +482,7 @@ class BatchOptions(FileOptions, HistoryOptions, BatchRunOptions):
 
 
 @options
-class FileScoringOptions(DecisionOptions, BatchRunOptions):
+class FileScoringOptions(DecisionOptions, ModelOptions, BatchRunOptions):
     """How files are scored: the options of `score` and of all commands like it."""
 
     archive: Annotated[

@@ -315,9 +315,6 @@ class ReplayOptions(DeadLetterOptions, FileScoringOptions, KafkaOptions, Registr
     limit: Annotated[
         int | None, Option("--limit", metavar="N", min=1, help="Maximum of records.")
     ] = None
-    model: Annotated[
-        str | None, Option("--model", metavar="BUNDLE", help="Directory of the model.")
-    ] = None
     results: Annotated[
         str | None, Option("--out", metavar="DIR", help="A new directory for the results.")
     ] = None
@@ -333,12 +330,12 @@ class ReplayOptions(DeadLetterOptions, FileScoringOptions, KafkaOptions, Registr
         str | None, Option("--kafka", metavar="HOST:PORT", help="The broker of --to-topic.")
     ] = None
 
-    def scoring(self, files: tuple[str, ...], model: str, out: str) -> ScoreOptions:
+    def scoring(self, files: tuple[str, ...], out: str) -> ScoreOptions:
         """Return the options of `score` that replay `files` into `out`."""
         shared: dict[str, Any] = {
             field.name: getattr(self, field.name) for field in fields(FileScoringOptions)
         }
-        return ScoreOptions(files=files, model=model, out=out, **shared)
+        return ScoreOptions(files=files, out=out, **shared)
 
 
 @options
