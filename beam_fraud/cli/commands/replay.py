@@ -76,7 +76,8 @@ def run(options: ReplayOptions) -> dict[str, object]:
     """
     if not _names_model(options) or options.results is None:
         raise UsageError(
-            f"give --model or --registry, and --out; or --to-topic; see {own_call()} dead-letters replay --help",
+            "give --model or --registry, and --out; or --to-topic; see "
+            f"{own_call()} dead-letters replay --help",
             Code.OPTION_MISSING,
         )
     letters = place(options.out, options.from_sink)
