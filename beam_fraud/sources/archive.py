@@ -67,6 +67,22 @@ class ArchiveFile:
         return self.found.file.modified
 
 
+def division_of(partition: str) -> str | None:
+    """Return what a partition's name says of its archive: `day`, `month` or keys of directories.
+
+    None for `UNDATED`.
+
+    Example:
+      >>> [division_of(name) for name in ("2024-01", "date=2024-01-31", "year=2024,month=1")]
+      ['month', 'date', 'year,month']
+    """
+    if partition == UNDATED:
+        return None
+    if "=" in partition:
+        return ",".join(part.partition("=")[0] for part in partition.split(","))
+    return "month" if partition.count("-") == 1 else "day"
+
+
 @dataclass(frozen=True)
 class ArchivePartition:
     """Files with the rows of one time."""

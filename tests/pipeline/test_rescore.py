@@ -27,7 +27,7 @@ from sklearn.metrics import average_precision_score, precision_score, recall_sco
 
 from beam_fraud.cli.commands import rescore, score
 from beam_fraud.cli.options import RescoreOptions, ScoreOptions
-from beam_fraud.errors import Code
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.pipeline.frames.learning import train
 from beam_fraud.pipeline.frames.scoring import score as score_in_memory
@@ -169,6 +169,17 @@ def test_a_later_run_goes_on_where_an_earlier_one_ended(options: RescoreOptions)
     assert scored(rescore.run(replace(options, until="2024-01-05"))) == 4
     assert scored(rescore.run(options)) == DAYS - 4
     assert rows_of(options.out).equals(reference(options.files, options.model))
+
+
+def test_partitions_of_another_length_are_refused(options: RescoreOptions) -> None:
+    """Each row would be there twice."""
+    rescore.run(options)
+    before = partitions_of(options.out)
+    with fails(Code.OUTPUT_OCCUPIED, options.out, UsageError):
+        rescore.run(replace(options, partition="month"))
+    assert partitions_of(options.out) == before
+    some = replace(options, until="2024-01-05")
+    assert scored(rescore.run(some)) == 0
 
 
 def test_a_dry_run_tells_what_would_be_done(options: RescoreOptions) -> None:

@@ -158,7 +158,7 @@ def render_show(result: dict[str, object]) -> str:
 
 def render_change(result: dict[str, object]) -> str:
     """Return what was done."""
-    return f"{result['list']}: {result['changes']:,} changes, {result['entries']:,} entries"
+    return f"{result['list']}: changes {result['changes']:,}, entries {result['entries']:,}"
 
 
 render_add = render_remove = render_import = render_change

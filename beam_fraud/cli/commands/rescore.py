@@ -20,7 +20,7 @@ from beam_fraud.cli.options import RescoreOptions
 from beam_fraud.cli.options.groups import ComparisonOptions
 from beam_fraud.cli.terminal.columns import fact
 from beam_fraud.cli.terminal.command import Outcome
-from beam_fraud.errors import Code, FraudError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.comparison.scored_rows import Partition as ComparedPartition
 from beam_fraud.features.velocity.reach import look_back
 from beam_fraud.monitoring.activity import doing
@@ -41,7 +41,7 @@ from beam_fraud.records.dead_share import DeadShare
 from beam_fraud.records.doubts import Doubt, warnings_of
 from beam_fraud.records.event_times import EventTimes
 from beam_fraud.schema.event_time import micros_of, moment_of
-from beam_fraud.sources.archive import archive_partitions
+from beam_fraud.sources.archive import archive_partitions, division_of
 from beam_fraud.storage.rescore_outputs import MANIFEST, PARTITIONS, SUMMARY, RescoreOutputs
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ def render(result: dict[str, object]) -> str:
         lines.append(fact("written", rows, f"to {place}"))
     if "alerts" in shown:
         lines.append(fact("alerts sent", shown["alerts"]["sent"]))
-    rate = f"({shown['scoring_seconds']:,.1f} to score, {shown['rows_per_second']:,} rows/s)"
+    speed = shown["rows_per_second"]
+    rate = f"({shown['scoring_seconds']:,.1f} to score{f', {speed:,} rows/s' if speed else ''})"
     lines.append(fact("seconds", f"{shown['seconds']:,.1f}", rate))
     lines.append(fact("outputs", shown["outputs"]["partitions"]))
     if comparison := shown.get("comparison"):
@@ -322,7 +323,28 @@ def _plan(call: RescorePlan, records: Mapping[str, PartitionRecord]) -> Plan:
         )
 
     plan = planned(inputs.remembered)
-    return planned({}) if inputs.mistaken else plan
+    plan = planned({}) if inputs.mistaken else plan
+    _refuse_other_division(call.outputs, [task.name for task in plan.tasks], before.complete)
+    return plan
+
+
+def _refuse_other_division(
+    outputs: RescoreOutputs, planned: Iterable[str], complete: Iterable[str]
+) -> None:
+    """Refuse outputs of the same rows under names of another kind: each row would be there twice.
+
+    Raises:
+      UsageError: they hold such partitions.
+    """
+    now = {division_of(name) for name in planned} - {None}
+    other = {division_of(name) for name in complete} - {None} - now
+    if now and other:
+        raise UsageError(
+            f"--out {outputs.directory}: has partitions by {' and '.join(map(str, other))}, and "
+            f"this call makes them by {' and '.join(map(str, now))}: rows would be there twice; "
+            "give another --out",
+            Code.OUTPUT_OCCUPIED,
+        )
 
 
 def _check_rows(plan: Plan, records: Iterable[PartitionRecord]) -> None:
