@@ -40,7 +40,7 @@ from beam_fraud.storage.urls import Place
 
 @dataclass(frozen=True)
 class _Call:
-    """What all changes of a call have in common."""
+    """The shared fields of the changes of a call."""
 
     directory: Path
     name: str

@@ -84,7 +84,7 @@ def list_names(directory: Path) -> list[str]:
 
 
 def missing_list(directory: Path, name: str) -> FraudError:
-    """Return the error for a list that nobody made."""
+    """Return the error for a list that does not exist."""
     hint = did_you_mean(name, list_names(directory), f"`{own_call()} lists add` makes one")
     return FraudError(f"{directory}: has no list {name!r}; {hint}", Code.LIST_MISSING)
 

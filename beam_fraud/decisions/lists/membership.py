@@ -1,4 +1,4 @@
-"""Whether values are in a list at their event times, also while the list changes."""
+"""Look values up in a list at their event times, and follow changes of the list."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Among:
 
 @dataclass(frozen=True)
 class Listed:
-    """Whether a text is in a list that people change, or (`negated`) present and not in it."""
+    """Check whether a text is in a changeable list, or (`negated`) is given and not in it."""
 
     column: Column
     #: Its name, without the @.

@@ -76,8 +76,8 @@ class FigureCondition:
           figures: a value for each name; None where it is undefined.
 
         Raises:
-          FraudError: it compares an undefined figure. As a rule it would not fire, and as a
-            condition of a release it would pass what nobody has measured.
+          FraudError: it compares an undefined figure. A rule would not fire, and a release
+            without a measurement would pass.
         """
         for name in self.compared:
             if figures[name] is None:

@@ -1,1 +1,1 @@
-"""What a model or rule set would have changed: figures, and a page to decide by."""
+"""Compare models and rule sets on scored rows: figures and a report."""

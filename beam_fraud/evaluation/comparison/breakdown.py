@@ -27,7 +27,7 @@ ROUND_ALERTS = np.array([step * 10.0**power for power in range(-1, 9) for step i
 
 
 def outcome_of(rows: Arrays, side: int, ranking: Ranking, prices: Prices) -> Outcome:
-    """Return what a side does on rows whose labels count.
+    """Return the results of a side on rows whose labels count.
 
     Args:
       rows: arrays of the rows that are flagged or fraud.

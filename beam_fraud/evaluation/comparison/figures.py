@@ -21,7 +21,7 @@ Amounts = TypeVar("Amounts", float, Floats)
 
 @dataclass(frozen=True)
 class Prices:
-    """What a missed fraud and a false alarm cost."""
+    """The costs of a missed fraud and of a false alarm."""
 
     #: Price of a missed fraud, whatever its amount.
     missed: float
@@ -75,7 +75,7 @@ def _positive(text: str) -> float:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a side does on rows; labelled rows are those whose labels count."""
+    """The results of a side on rows; labelled rows are those whose labels count."""
 
     #: Rows flagged, and those of them without a label that counts.
     flagged: int
