@@ -48,8 +48,8 @@ def test_a_dead_letter_is_exported_repaired_and_scored(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "give --model and --out, or --to-topic"),
-        (["--model", "m"], "give --model and --out, or --to-topic"),
+        ([], "give --model or --registry, and --out; or --to-topic"),
+        (["--model", "m"], "give --model or --registry, and --out; or --to-topic"),
         (["--to-topic", "t"], "--to-topic: name the broker as --kafka HOST:PORT"),
         (["--to-topic", "t", "--model", "m"], "--to-topic: the stream scores them; leave"),
         (["--sink", "parquet:x"], "--sink: undelivered rows go to a database; or give --model"),
