@@ -73,6 +73,8 @@ class StandIn(GoogleStandIn):
                 return self._create(given)
             case ("GET", "datasets", dataset, "tables", table):
                 return self._table(f"{parts[0]}.{dataset}.{table}")
+            case ("PATCH", "datasets", dataset, "tables", table):
+                return self._change(f"{parts[0]}.{dataset}.{table}", given)
             case ("DELETE", "datasets", dataset, "tables", table):
                 self._table(f"{parts[0]}.{dataset}.{table}")
                 self._drop(f"{parts[0]}.{dataset}.{table}")
@@ -117,6 +119,20 @@ class StandIn(GoogleStandIn):
             self.database.execute(f'CREATE TABLE "{name}" ({columns})')
         self.tables[name] = given
         return given
+
+    def _change(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Add columns to a table, or replace the query of a view."""
+        known = self._table(name)
+        if "view" in given:
+            self.database.execute(f'DROP VIEW "{name}"')
+            self.database.execute(f'CREATE VIEW "{name}" AS {self._sql(given["view"]["query"])}')
+        else:
+            there = [column["name"] for column in known["schema"]["fields"]]
+            for column in given["schema"]["fields"]:
+                if column["name"] not in there:
+                    self.database.execute(f'ALTER TABLE "{name}" ADD {self._column(column)}')
+        known |= given
+        return known
 
     def _drop(self, name: str) -> None:
         self.database.execute(f'DROP TABLE "{name}"')

@@ -31,6 +31,8 @@ def flagged_batch(
             "rules": ["large", "ünusual"],
             "reasons": reasons,
             "model_id": model_id,
+            "rules_id": "rules@1",
+            "shadow_rules": ["tried"],
         }
         for key, minute in zip(ids, minutes, strict=True)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ def decide(
     columns = {
         **{name: transactions.column(name) for name in _OWN},
         "score": pa.array(scores),
-        **_same(rows, model_id),
+        **_same(rows, model_id, None if fired is None else fired.rules_id),
         **decided_columns(scores, thresholds, fired),
     }
     metadata = transactions.schema.metadata
@@ -58,9 +59,14 @@ def decide(
 
 
 @lru_cache(maxsize=4)
-def _same(rows: int, model_id: str) -> dict[str, pa.Array]:
+def _same(rows: int, model_id: str, rules_id: str | None) -> dict[str, pa.Array]:
     """Return the columns that only depend on the number of rows."""
-    return {"reasons": pa.nulls(rows, _REASONS), "model_id": pa.repeat(model_id, rows)}
+    return {
+        "reasons": pa.nulls(rows, _REASONS),
+        "model_id": pa.repeat(model_id, rows),
+        "rules_id": pa.repeat(pa.scalar(rules_id, pa.string()), rows),
+        "shadow_rules": _no_rules(rows),
+    }
 
 
 def decided_columns(
@@ -85,17 +91,27 @@ def decided_columns(
     }
 
 
+class DecidedRow(NamedTuple):
+    """The decision on a row."""
+
+    decision: str
+    #: Names of the rules that hold.
+    rules: list[str]
+    #: Names of those in shadow.
+    shadow_rules: list[str]
+
+
 def decided_rows(
     scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None
-) -> list[tuple[str, list[str]]]:
-    """Return decision and names of rules of few rows, those of `decided_columns`."""
-    decisions = [_BY_CODE[code] for code in _codes(scores, thresholds, fired).tolist()]
-    names = list[list[str]]([] for _ in decisions)
+) -> list[DecidedRow]:
+    """Return the decisions on few rows, those of `decided_columns`."""
+    codes = _codes(scores, thresholds, fired).tolist()
+    decided = [DecidedRow(_BY_CODE[code], [], []) for code in codes]
     if fired is not None and fired.holds.any():
         for rule, places in zip(fired.rules, fired.places, strict=True):
             for place in places.tolist():
-                names[place].append(rule.name)
-    return list(zip(decisions, names, strict=True))
+                decided[place].rules.append(rule.name)
+    return decided
 
 
 def _codes(scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None) -> _Codes:

@@ -64,8 +64,8 @@ _Row = msgspec.defstruct("Row", [(name, Any) for name in SCORED.names], gc=False
 def scored_json(scored: pa.RecordBatch) -> list[bytes]:
     """Encode scored rows as JSON objects with all columns.
 
-    Times have the form `2024-05-01T12:00:00.000005Z`; numbers read back exactly; `rules` and
-    `reasons` are lists, empty for null; non-finite numbers are null.
+    Times have the form `2024-05-01T12:00:00.000005Z`; numbers read back exactly; `rules`,
+    `shadow_rules` and `reasons` are lists, empty for null; non-finite numbers are null.
 
     Args:
       scored: n rows of the schema `stages.SCORED`.
@@ -73,14 +73,15 @@ def scored_json(scored: pa.RecordBatch) -> list[bytes]:
     columns = {name: scored.column(name) for name in SCORED.names}
     values = {name: column.to_pylist() for name, column in columns.items() if name not in _OWN}
     values["event_time"] = _iso(columns["event_time"]).to_pylist()
-    values["rules"] = _lists(columns["rules"])
-    values["reasons"] = _lists(columns["reasons"])
+    values |= {name: _lists(columns[name]) for name in _LISTS}
     rows: Iterator[msgspec.Struct] = map(_Row, *(values[name] for name in SCORED.names))
     return [_ENCODER.encode(row) for row in rows]
 
 
+#: Columns of lists, which are empty for null.
+_LISTS = ("rules", "reasons", "shadow_rules")
 #: Columns with special conversions.
-_OWN = ("event_time", "rules", "reasons")
+_OWN = ("event_time", *_LISTS)
 
 
 def _iso(times: pa.Array) -> pa.Array:
@@ -130,6 +131,9 @@ SCORED_AVRO: dict[str, Any] = {
             },
         },
         {"name": "model_id", "type": "string"},
+        # With defaults, so that readers of either version read messages of the other.
+        {"name": "rules_id", "type": ["null", "string"], "default": None},
+        {"name": "shadow_rules", "type": {"type": "array", "items": "string"}, "default": []},
     ],
 }
 
@@ -155,10 +159,6 @@ def scored_avro(scored: pa.RecordBatch, number: int) -> list[bytes]:
         fastavro.schemaless_writer(message, schema, dict(zip(SCORED.names, row, strict=True)))
         messages.append(message.getvalue())
     return messages
-
-
-#: Columns of lists, which are empty for null.
-_LISTS = ("rules", "reasons")
 
 
 @cache

@@ -65,6 +65,7 @@ RESERVED = frozenset(
         *ROLES,
         *("position", "payload", "reason", "detail"),
         *("score", "flagged", "decision", "rules", "reasons", "model_id"),
+        *("rules_id", "shadow_rules"),
         *("is_weekend", "is_night"),
     )
 )

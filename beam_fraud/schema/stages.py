@@ -1,5 +1,7 @@
 """The Arrow schemas between the stages of the graph."""
 
+from typing import TypeVar
+
 import pyarrow as pa
 
 from beam_fraud.schema.schema import EVENT_TIME
@@ -31,8 +33,14 @@ SCORED = pa.schema(
         pa.field("rules", pa.list_(pa.string())),
         pa.field("reasons", pa.list_(REASON)),
         pa.field("model_id", pa.string(), nullable=False),
+        # The rule set that applied beside the model: name @ digest; null without rules.
+        pa.field("rules_id", pa.string()),
+        # Rules in shadow that hold: they have no effect.
+        pa.field("shadow_rules", pa.list_(pa.string())),
     ]
 )
+#: Columns that scored rows of earlier versions lack.
+LATER_COLUMNS = ("rules_id", "shadow_rules")
 
 #: An invalid record.
 DEAD_LETTER = pa.schema(
@@ -61,3 +69,39 @@ LABEL = pa.schema(
         pa.field("labelled_by", pa.string(), nullable=False),
     ]
 )
+
+_Rows = TypeVar("_Rows", pa.RecordBatch, pa.Table)
+
+
+def completed(rows: _Rows, schema: pa.Schema) -> _Rows:
+    """Return scored rows of this or an earlier version with the columns of a schema.
+
+    Args:
+      rows: n rows with the columns of `schema`, of which `LATER_COLUMNS` may be missing.
+      schema: `SCORED`, or one that extends it.
+
+    Returns:
+      n rows of `schema`, with its metadata; missing columns are null.
+
+    Raises:
+      KeyError: another column is missing, or there is one more.
+      pa.ArrowInvalid: a column is of another type.
+
+    Example:
+      >>> rows = pa.table({"model_id": ["m@1"]})
+      >>> wanted = pa.schema([SCORED.field("model_id"), SCORED.field("rules_id")])
+      >>> completed(rows, wanted).to_pylist()
+      [{'model_id': 'm@1', 'rules_id': None}]
+    """
+    if rows.schema.equals(schema):
+        return rows
+    there = rows.schema.names
+    if not set(there) <= set(schema.names):
+        raise KeyError(f"columns {there}")
+    columns = [
+        pa.nulls(rows.num_rows, field.type)
+        if field.name in LATER_COLUMNS and field.name not in there
+        else rows.column(field.name).cast(field.type)
+        for field in schema
+    ]
+    return type(rows).from_arrays(columns, schema=schema)

@@ -30,7 +30,7 @@ ANSWERED = SCORED.append(pa.field("features_as_of", EVENT_TIME, nullable=False))
 )
 _EPOCH = datetime(1970, 1, 1)  # its text has no offset
 #: Members of an answer that `answers_json` converts column by column.
-_PLAIN = ("transaction_id", "score", "decision", "flagged", "model_id")
+_PLAIN = ("transaction_id", "score", "decision", "flagged", "model_id", "rules_id")
 #: Answers from which most are encoded together.
 _MANY = 64
 
@@ -45,6 +45,8 @@ class _Answer(msgspec.Struct, omit_defaults=True, gc=False):
     rules: list[str]
     reasons: list[dict[str, Any]]
     model_id: str
+    rules_id: str | None
+    shadow_rules: list[str]
     features_as_of: str
     degraded: str | msgspec.UnsetType = msgspec.UNSET
     features: dict[str, float | None] | msgspec.UnsetType = msgspec.UNSET
@@ -58,12 +60,12 @@ class _Head(msgspec.Struct, gc=False):
 
 
 _ENCODER = msgspec.json.Encoder()
-_ID, _SCORE, _FLAGGED, _DECISION, _RULES, _REASONS, _MODEL, _AS_OF, _DEGRADED = map(
+_ID, _SCORE, _FLAGGED, _DECISION, _RULES, _REASONS = map(
+    ANSWERED.names.index, ("transaction_id", "score", "flagged", "decision", "rules", "reasons")
+)
+_MODEL, _RULES_ID, _SHADOW_RULES, _AS_OF, _DEGRADED = map(
     ANSWERED.names.index,
-    (
-        *("transaction_id", "score", "flagged", "decision", "rules", "reasons"),
-        *("model_id", "features_as_of", "degraded"),
-    ),
+    ("model_id", "rules_id", "shadow_rules", "features_as_of", "degraded"),
 )
 
 
@@ -99,6 +101,8 @@ class AnsweredRows:
                     values[_RULES] or [],
                     values[_REASONS] or [],
                     values[_MODEL],
+                    values[_RULES_ID],
+                    values[_SHADOW_RULES] or [],
                     _iso_of(values[_AS_OF]),
                     msgspec.UNSET if values[_DEGRADED] is None else values[_DEGRADED],
                 )
@@ -173,9 +177,9 @@ class Features:
 def answers_json(rows: pa.RecordBatch, features: Features | None = None) -> list[bytes]:
     """Encode answers as JSON objects.
 
-    Times have the form `2024-05-01T12:00:00.000005Z`; numbers read back exactly; `rules` and
-    `reasons` are lists, empty for null; `degraded` and `features` are there only where they say
-    something.
+    Times have the form `2024-05-01T12:00:00.000005Z`; numbers read back exactly; `rules`,
+    `shadow_rules` and `reasons` are lists, empty for null; `degraded` and `features` are there only
+    where they say something.
 
     Args:
       rows: n rows of `ANSWERED`.
@@ -248,7 +252,7 @@ def _alike(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
       bool[n].
     """
     alike = ~np.asarray(rows.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)
-    for name in ("rules", "reasons"):
+    for name in ("rules", "shadow_rules", "reasons"):
         column = rows.column(name)
         if len(column.flatten()):
             lengths = pc.list_value_length(column).fill_null(0)
@@ -257,9 +261,12 @@ def _alike(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         alike &= np.asarray(rows.column("degraded").is_null())
     moments = np.asarray(rows.column("features_as_of").view(pa.int64()))
     alike &= moments == moments[-1]
-    models = rows.column("model_id")
-    if together(models) != together(models[:1]) * len(rows):
-        alike &= np.asarray(pc.equal(models, models[-1]))
+    for name in ("model_id", "rules_id"):
+        ids = rows.column(name)
+        if ids.null_count == len(rows):
+            continue
+        if ids.null_count or together(ids) != together(ids[:1]) * len(rows):
+            alike &= np.asarray(pc.equal(ids, ids[-1]).fill_null(False))
     return alike
 
 
@@ -284,6 +291,8 @@ def _one_by_one(rows: pa.RecordBatch, features: Features | None = None) -> list[
         _lists(rows.column("rules")),
         _lists(rows.column("reasons")),
         values["model_id"],
+        values["rules_id"],
+        _lists(rows.column("shadow_rules")),
         _iso(rows.column("features_as_of")),
         marks,
         inputs,

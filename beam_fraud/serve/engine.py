@@ -40,6 +40,7 @@ from beam_fraud.records.parse import parse
 from beam_fraud.records.plain_records import PlainRecords
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
+from beam_fraud.schema.stages import LATER_COLUMNS
 from beam_fraud.serve.answered_rows import (
     ANSWERED,
     Block,
@@ -305,6 +306,11 @@ class Engine:
             "rules": pa.nulls(len(transactions), ANSWERED.field("rules").type),
             "reasons": pa.nulls(len(transactions), ANSWERED.field("reasons").type),
             "model_id": pa.repeat(self._scorer.model_id, len(transactions)),
+            # No rule was asked.
+            **{
+                name: pa.nulls(len(transactions), ANSWERED.field(name).type)
+                for name in LATER_COLUMNS
+            },
             "features_as_of": _now(len(transactions)),
             "degraded": pa.repeat(reason, len(transactions)),
             **self._default(transactions),

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from beam_fraud.decisions.decision import APPROVE
-from beam_fraud.decisions.rules.rule import Fired
 from beam_fraud.features.matrix import Values
 from beam_fraud.models.predict import use_one_thread
 from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_IN, ROWS_SCORED, RULES_MUTED
@@ -100,24 +100,23 @@ class FewRecords:
         self, rows: Sequence[Values], scored: ScoredRows, degraded: str | None
     ) -> AnsweredRows:
         decided = self._scorer.decide_rows(self._limited(rows, scored))
-        flagged = [place for place, (decision, _) in enumerate(decided) if decision != APPROVE]
+        flagged = [place for place, one in enumerate(decided) if one.decision != APPROVE]
         reasons = dict[int, list[dict[str, Any]]]()
         if flagged and (explained := self._scorer.explain_rows(scored.block[flagged])) is not None:
             reasons = dict(zip(flagged, explained, strict=True))
         self._count(ROWS_IN, len(rows))
         self._count(ROWS_SCORED, len(rows))
         self._count(ROWS_FLAGGED, len(flagged))
-        now, scores, model = time.time_ns() // 1_000, scored.scores.tolist(), self._scorer.model_id
+        now, scores = time.time_ns() // 1_000, scored.scores.tolist()
+        model, rules_id = self._scorer.model_id, self._scorer.rules_id
         return AnsweredRows(
             [
                 [
                     *(row[name] for name in _OWN),
-                    *(score, decision != APPROVE, decision, names, reasons.get(place)),
-                    *(model, now, degraded),
+                    *(score, one.decision != APPROVE, one.decision, one.rules),
+                    *(reasons.get(place), model, rules_id, one.shadow_rules, now, degraded),
                 ]
-                for place, (row, score, (decision, names)) in enumerate(
-                    zip(rows, scores, decided, strict=True)
-                )
+                for place, (row, score, one) in enumerate(zip(rows, scores, decided, strict=True))
             ]
         )
 
@@ -131,4 +130,4 @@ class FewRecords:
             self._muted(muted)
         if not silenced.any():
             return scored
-        return scored._replace(fired=Fired(scored.fired.rules, scored.fired.holds & ~silenced))
+        return scored._replace(fired=replace(scored.fired, holds=scored.fired.holds & ~silenced))

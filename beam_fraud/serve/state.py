@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,7 +26,7 @@ from beam_fraud.features.velocity.window_totals import Feature
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
 from beam_fraud.schema.duration import DAY
-from beam_fraud.schema.stages import DEAD_LETTER, SCORED
+from beam_fraud.schema.stages import DEAD_LETTER, LATER_COLUMNS, SCORED, completed
 from beam_fraud.serve.answered_rows import ANSWERED, AnsweredRows, Rows, batch_of
 from beam_fraud.serve.backlog import Backlog, Deliver
 from beam_fraud.serve.recent_answers import LARGE, RecentAnswers
@@ -45,8 +46,13 @@ _LOG = logging.getLogger(__name__)
 _ANSWERS = "answers"
 #: First byte of its deltas: a group of answers, or the last group as it was answered in the end; in
 #: lower case where the rows are compressed. And a group as values instead of columns.
-_GROUP, _AMENDED, _GROUP_OF_VALUES = b"G", b"A", b"V"
+_GROUP, _AMENDED, _GROUP_OF_VALUES = b"H", b"B", b"W"
+#: The same of earlier versions, whose rows are of `_EARLIER`.
+_EARLIER_GROUP, _EARLIER_AMENDED, _EARLIER_OF_VALUES = b"G", b"A", b"V"
+_EARLIER = pa.schema([field for field in ANSWERED if field.name not in LATER_COLUMNS])
 _ENCODER = msgspec.msgpack.Encoder()
+#: Columns of answers that scored rows lack.
+_OWN = [name for name in ANSWERED.names if name not in SCORED.names]
 #: Backlogs, and their steps.
 FLAGGED, DEAD, LABELS = "flagged", "dead letters", "labels"
 #: Start of the source of the records of requests, and name of their number among the positions.
@@ -483,11 +489,11 @@ class ServerState:
         for data in self._checkpoint.deltas(SCORES, 0):
             # Rows of a part that is not finished; the archive checks the form.
             if data[:1] == b"R":
-                rows = rows_from_bytes(data[9:])
+                rows = completed(rows_from_bytes(data[9:]), ANSWERED)
                 self._recent.add(rows)
                 self._recent.archive([rows], 2 * self.settings.roll_rows)
         for data in self._checkpoint.deltas(_ANSWERS, 0):
-            if data[:1].upper() == _AMENDED:
+            if data[:1].upper() in (_AMENDED, _EARLIER_AMENDED):
                 self._unarchived.pop()
             self._unarchived.append(_answers_of(data))
         for answered in self._unarchived:
@@ -509,11 +515,17 @@ def _answers_of(delta: bytes) -> Rows:
     kind = delta[:1]
     if kind == _GROUP_OF_VALUES:
         return AnsweredRows(msgspec.msgpack.decode(delta[1:]))
+    if kind == _EARLIER_OF_VALUES:
+        place = ANSWERED.get_field_index(LATER_COLUMNS[0])
+        later = [None] * len(LATER_COLUMNS)
+        rows: list[list[Any]] = msgspec.msgpack.decode(delta[1:])
+        return AnsweredRows([row[:place] + later + row[place:] for row in rows])
     if kind.islower():
-        return rows_from_bytes(delta[1:])
-    return pa.ipc.read_record_batch(pa.py_buffer(delta[1:]), ANSWERED)
+        return completed(rows_from_bytes(delta[1:]), ANSWERED)
+    schema = _EARLIER if kind in (_EARLIER_GROUP, _EARLIER_AMENDED) else ANSWERED
+    return completed(pa.ipc.read_record_batch(pa.py_buffer(delta[1:]), schema), ANSWERED)
 
 
 def scored_of(answered: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows of `ANSWERED` as those of `stages.SCORED`."""
-    return pa.RecordBatch.from_arrays(answered.columns[: len(SCORED)], schema=SCORED)
+    """Return rows of `ANSWERED`, of this or an earlier version, as those of `stages.SCORED`."""
+    return completed(answered.drop_columns(_OWN), SCORED)

@@ -23,7 +23,7 @@ from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.queue import queue_alerts
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
-from beam_fraud.schema.stages import SCORED
+from beam_fraud.schema.stages import SCORED, completed
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sinks.flagged_columns import flagged_columns
 from beam_fraud.storage.atomic import make_directory, whole_file
@@ -154,7 +154,12 @@ def _read(part: Path) -> tuple[pa.RecordBatch, list[str], AlertContext | None]:
             f"{part}: cannot be read ({why}); move it away to go on", Code.INPUT_DAMAGED
         ) from None
     metadata = table.schema.metadata or {}
-    if not table.schema.equals(SCORED) or _CHANNELS not in metadata:
+    try:
+        # Files of earlier versions lack some columns.
+        table = completed(table, SCORED)
+    except (KeyError, pa.ArrowException):
+        metadata = {}
+    if _CHANNELS not in metadata:
         raise FraudError(
             f"{part}: holds no undelivered rows; move it away to go on", Code.INPUT_DAMAGED
         )

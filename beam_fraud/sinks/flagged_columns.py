@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.alerts.alert import AlertContext, alert_id
 from beam_fraud.schema.stages import REASON
-from beam_fraud.storage.database.tables import FLAGGED
+from beam_fraud.storage.database.tables import ALERTS, FLAGGED
 from beam_fraud.storage.database.upsert import values_of
 
 _COLUMNS = [column.name for column in FLAGGED.columns]
@@ -23,7 +23,7 @@ _Reason = msgspec.defstruct("_Reason", [field.name for field in REASON.fields], 
 
 def flagged_columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     """Return the columns of `flagged_transactions` for n rows; lists become JSON text."""
-    converters = {"rules": _rules_json, "reasons": _reasons_json}
+    converters = {"rules": _rules_json, "shadow_rules": _rules_json, "reasons": _reasons_json}
     columns = {name: batch.column(name) for name in _COLUMNS}
     return {
         name: converters[name](values) if name in converters else values
@@ -46,7 +46,11 @@ def alert_columns(
     """
     if context is not None:
         flagged = {**flagged, **_context_columns(flagged, context)}
-    columns = {name: pa.concat_arrays([values] * len(channels)) for name, values in flagged.items()}
+    columns = {
+        name: pa.concat_arrays([values] * len(channels))
+        for name, values in flagged.items()
+        if name in ALERTS.columns
+    }
     ids = values_of(flagged["transaction_id"])
     keys = [alert_id(str(key), channel) for channel in channels for key in ids]
     columns["alert_id"] = pa.array(keys, pa.string())

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
+from beam_fraud.schema.stages import completed
 from beam_fraud.state.shard import Delta, Effects, Unaged, rows_from_bytes, rows_to_bytes
 from beam_fraud.storage import atomic
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
@@ -231,12 +232,14 @@ class ArchiveShard(Unaged):
 
     def _checked(self, rows: bytes) -> int:
         """Add committed rows to those to write again; return their number."""
-        batch = rows_from_bytes(rows)
-        if not batch.schema.equals(self._schema):
+        try:
+            # Rows of earlier versions lack some columns.
+            batch = completed(rows_from_bytes(rows), self._schema)
+        except (KeyError, pa.ArrowException):
             raise FraudError(
                 f"{self._directory}: the stream's state has rows of another version; {_ANEW}",
                 Code.STATE_UNREADABLE,
-            )
+            ) from None
         self._unwritten.append(rows)
         return int(batch.num_rows)
 
@@ -244,7 +247,7 @@ class ArchiveShard(Unaged):
         if self._part is None:
             self._part = self._folder.begin(self._prefix, self._schema, beside=self._beside)
             for rows in self._unwritten:
-                self._part.write(rows_from_bytes(rows))
+                self._part.write(completed(rows_from_bytes(rows), self._schema))
             self._unwritten = []
         return self._part
 

@@ -20,7 +20,7 @@ import beam_fraud.transforms.coders  # noqa: F401  registers how batches are enc
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring.counters import ROWS_IN
 from beam_fraud.schema.schema import Labels, Schema
-from beam_fraud.schema.stages import SCORED
+from beam_fraud.schema.stages import SCORED, completed
 from beam_fraud.sources.raw import PAYLOAD, POSITION, Origin, with_origin
 from beam_fraud.sources.table import check_table, read_table
 from beam_fraud.transforms.counters import count
@@ -61,6 +61,8 @@ class ScoredTransaction(NamedTuple):
     rules: Sequence[str]
     reasons: Sequence[Reason]
     model_id: str
+    rules_id: Optional[str] = None
+    shadow_rules: Sequence[str] = ()
 
 
 class DeadLetter(NamedTuple):
@@ -153,7 +155,8 @@ def table_as(output: Output, table: pa.Schema) -> AsOutput:
 def scored_rows(batch: pa.RecordBatch) -> Iterator[ScoredTransaction]:
     """Yield the rows of `stages.SCORED`; null lists become empty."""
     for row in _plain_rows(batch):
-        row["rules"] = row["rules"] or []
+        for name in ("rules", "shadow_rules"):
+            row[name] = row[name] or []
         row["reasons"] = [Reason(**reason) for reason in row["reasons"] or []]
         yield ScoredTransaction(**row)
 
@@ -277,7 +280,8 @@ def _scored_batches(records: Sequence[Record]) -> Iterator[pa.RecordBatch]:
     rows = []
     for record in records:
         if isinstance(record, pa.RecordBatch):
-            yield record
+            there = [name for name in SCORED.names if name in record.schema.names]
+            yield completed(record.select(there), SCORED)
         else:
             rows.append(_scored_row(as_dict(record)))
     if rows:

@@ -16,6 +16,7 @@ import pytest
 
 from beam_fraud.cli.commands import champion_watch, stream
 from beam_fraud.cli.options import StreamOptions
+from beam_fraud.decisions.rules.files import RULES_FILE, RuleFiles
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import load_bundle
 from beam_fraud.models.registry.registry import add_model, open_registry, rollback
@@ -24,6 +25,8 @@ from tests.cli.test_registry_option import RULES, bundle, place, put  # noqa: F4
 from tests.failing import fails
 from tests.models.registering import ANN
 
+#: Names of the valid rules of a changed file.
+NAMES = (b"first", b"third")
 #: Seconds within which a promotion is taken up here, where it is looked for all the time.
 PATIENCE = 60.0
 
@@ -108,6 +111,8 @@ def test_a_promotion_is_taken_up_and_every_row_is_scored_once(
         put(place, rules)
         until(lambda: "night" in fired(running), running.deliver)
     models = running.scored()
+    versions = pq.read_table(Path(running.options.out) / "scores").column("rules_id")
+    assert set(versions.to_pylist()) == {None, rules}
     assert set(models) == {f"x{n}" for n in range(running.number)}
     assert set(models.values()) == {first, second}
     assert running.result["rows_in"] == running.result["rows_scored"] == running.number
@@ -174,6 +179,12 @@ def test_a_changed_rules_file_is_taken_up_and_an_invalid_one_refused(
         rules.write_bytes(RULES % b"third")
         until(lambda: "third" in fired(running), running.deliver)
     assert fired(running) == {"first", "third"}
+    # Every row names the rules that decided it, and only those fired.
+    rows = pq.read_table(Path(running.options.out) / "scores").to_pylist()
+    by_id = {RuleFiles("rules", {RULES_FILE: RULES % name}).id: name.decode() for name in NAMES}
+    assert {row["rules_id"] for row in rows} == set(by_id)
+    for row in rows:
+        assert row["rules"] == ([by_id[row["rules_id"]]] if row["amount"] > 3 else [])
     assert len(running.scored()) == running.number == running.result["rows_scored"]
     assert caplog.text.count("cannot be taken up") == 1
 

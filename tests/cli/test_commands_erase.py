@@ -46,6 +46,7 @@ from beam_fraud.storage.parquet_writer import ParquetBlockWriter, is_ours
 from beam_fraud.storage.stream_outputs import StreamOutputs
 from tests.cli.test_commands_score import bundle
 from tests.crash import run_and_die_at
+from tests.earlier import make_earlier
 from tests.erasing import GONE, NOW, STAYS, filled, run, traces
 from tests.failing import fails
 from tests.flagged import flagged_batch
@@ -95,6 +96,13 @@ def test_no_trace_of_an_account_remains_under_a_directory(tmp_path: Path) -> Non
     assert pq.read_table(out / "dead_letters").num_rows == 20
     assert len((out / "alerts.jsonl").read_text().splitlines()) == 80
     assert all(map(is_ours, (out / "scores").glob("*.parquet")))
+
+
+def test_files_of_an_earlier_version_are_erased_from(tmp_path: Path) -> None:
+    out = scored(tmp_path)
+    assert make_earlier(out / "scores") == 1
+    assert run(outs=(str(out),))["rows"][str(out)]["scores"] == 80
+    assert set(pq.read_table(out / "scores")["account_id"].to_pylist()) == {STAYS}
 
 
 def test_a_run_can_write_to_a_directory_that_was_erased_from(tmp_path: Path) -> None:

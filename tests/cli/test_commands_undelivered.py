@@ -13,13 +13,15 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands import replay, score
 from beam_fraud.cli.options import ScoreOptions
 from beam_fraud.errors import Code
-from beam_fraud.sinks.database import DatabaseSink
+from beam_fraud.sinks.database import DatabaseSink, keep_undelivered, replay_undelivered
 from beam_fraud.storage.database import retry as persistence
-from beam_fraud.storage.database.connection import transaction
+from beam_fraud.storage.database.connection import sqlite_url, transaction
 from beam_fraud.storage.database.tables import DEAD_LETTERS, FLAGGED
 from deploy.postgres.server import Server
 from tests.cli.test_commands_score import bundle
+from tests.earlier import earlier
 from tests.failing import fails
+from tests.flagged import flagged_batch
 
 
 @pytest.fixture
@@ -89,3 +91,14 @@ def test_a_lost_database_is_exit_code_1_and_loses_no_row(
     assert (replayed["delivered"], replayed["alerts_waiting"]) == (5, 5)
     assert rows_of(url)[0] == [f"x{i}" for i in range(1, 6)]
     assert replay.run_to_database(str(out), url)["delivered"] == 0
+
+
+def test_rows_that_an_earlier_version_kept_are_delivered(tmp_path: Path) -> None:
+    kept, sink = tmp_path / "undelivered", DatabaseSink(sqlite_url(tmp_path / "flagged.db"))
+    keep_undelivered(kept, earlier(flagged_batch()), (), sink.describe())
+    keep_undelivered(kept, flagged_batch(["t9"]), (), sink.describe())
+    assert replay_undelivered(kept, sink) == 4
+    assert rows_of(sink.url)[0] == ["t0", "t1", "t2", "t9"]
+    keep_undelivered(kept, flagged_batch().drop_columns(["score"]), (), sink.describe())
+    with fails(Code.INPUT_DAMAGED, "holds no undelivered rows"):
+        replay_undelivered(kept, sink)

@@ -27,12 +27,14 @@ from sklearn.metrics import average_precision_score, precision_score, recall_sco
 
 from beam_fraud.cli.commands import rescore, score
 from beam_fraud.cli.options import RescoreOptions, ScoreOptions
+from beam_fraud.decisions.rules.toml import read_rule_files
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.pipeline.frames.learning import train
 from beam_fraud.pipeline.frames.scoring import score as score_in_memory
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
+from tests.earlier import make_earlier
 from tests.failing import fails
 
 DAYS, START = 10, np.datetime64("2024-01-01T00:00:00", "us")
@@ -169,6 +171,22 @@ def test_a_later_run_goes_on_where_an_earlier_one_ended(options: RescoreOptions)
     assert scored(rescore.run(replace(options, until="2024-01-05"))) == 4
     assert scored(rescore.run(options)) == DAYS - 4
     assert rows_of(options.out).equals(reference(options.files, options.model))
+
+
+def test_partitions_of_an_earlier_version_are_compared_with_later_ones(
+    options: RescoreOptions, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "rules.toml").write_text(RULES)
+    options = replace(options, rules=str(tmp_path / "rules.toml"), against=(str(home / "old"),))
+    whole: Any = rescore.run(options)
+    apart = replace(options, out=str(tmp_path / "apart"))
+    rescore.run(replace(apart, until="2024-01-05"))
+    assert make_earlier(tmp_path / "apart/partitions") == 8
+    summary: Any = rescore.run(apart)
+    assert scored(summary) == DAYS - 4
+    assert summary["comparison"]["sentence"] == whole["comparison"]["sentence"]
+    ids = {row["rules_id"] for row in rows_of(options.out).to_pylist()}
+    assert ids == {read_rule_files(str(options.rules)).id}
 
 
 def test_partitions_of_another_length_are_refused(options: RescoreOptions) -> None:

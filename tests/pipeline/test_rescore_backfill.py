@@ -15,6 +15,7 @@ from beam_fraud.cli.commands.backfill import BackfillPlan, backfill_plan
 from beam_fraud.cli.options.groups import BackfillOptions
 from beam_fraud.errors import Code
 from beam_fraud.pipeline.rescore.backfill import Pace, PartitionScores
+from tests.earlier import make_earlier
 from tests.failing import fails
 from tests.flagged import flagged_batch
 
@@ -79,6 +80,13 @@ def test_a_database_has_flagged_rows_once_and_no_alerts(archive: Archive) -> Non
     assert sum(archive.backfill(plan)["backfill"].values()) == 3  # type: ignore[attr-defined]
     assert sum(archive.backfill(plan)["backfill"].values()) == 0  # type: ignore[attr-defined]
     assert ids(database) == ["a", "b", "c", "e", "f", "g"]
+
+
+def test_partitions_of_an_earlier_version_are_written_elsewhere_too(archive: Archive) -> None:
+    assert make_earlier(archive.directory / "2024-05-01") == 1
+    database = archive.directory / "flagged.db"
+    archive.backfill(archive.plan(sink=f"sqlite:///{database}"))
+    assert ids(database) == ["a", "b", "c", "e", "f"]
 
 
 def test_alerts_are_sent_if_they_are_asked_for(archive: Archive) -> None:

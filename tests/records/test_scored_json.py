@@ -33,6 +33,8 @@ ROW: dict[str, Any] = {
     "rules": ["large", "fast"],
     "reasons": [REASON],
     "model_id": "m@1",
+    "rules_id": "rules@1",
+    "shadow_rules": ["tried"],
 }
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,14 +16,18 @@ from hypothesis import strategies as st
 
 import beam_fraud as bf
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.schema.stages import SCORED
-from beam_fraud.serve.answered_rows import AnsweredRows, answers_json
+from beam_fraud.schema.stages import LATER_COLUMNS, SCORED
+from beam_fraud.serve import state as serve_state
+from beam_fraud.serve.answered_rows import ANSWERED, AnsweredRows, Rows, answers_json, batch_of
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.archive import find_answers
 from beam_fraud.serve.engine import TIMEOUT, Engine, marked
 from beam_fraud.serve.freshness import STALE
 from beam_fraud.serve.predictions import Call
+from beam_fraud.serve.recent_answers import LARGE
 from beam_fraud.serve.state import DEAD, FLAGGED, scored_of
+from beam_fraud.state.shard import rows_to_bytes
+from tests.earlier import earlier, make_earlier
 from tests.fn_runner import until
 from tests.serve.conftest import Served
 from tests.serve.running import Running, ids
@@ -144,6 +149,41 @@ def test_an_id_that_comes_again_gets_its_answer(running: Running, served: Served
     complete = group.answered.with_archived(group.archived, found)
     assert json.loads(complete.json(array=False)) == other
     engine.state.close(1.0)
+
+
+@pytest.mark.parametrize("size", [1, 30, 90])
+def test_a_state_and_files_of_an_earlier_version_go_on(
+    running: Running, served: Served, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state without the columns of rules: as values, as columns, and compressed."""
+    given: list[dict[str, object]] = []
+
+    def old_delta(kind: bytes, rows: Rows) -> bytes:
+        old = earlier(batch_of(rows))
+        if isinstance(rows, AnsweredRows):
+            place = ANSWERED.get_field_index(LATER_COLUMNS[0])
+            values = [row[:place] + row[place + len(LATER_COLUMNS) :] for row in rows.values]
+            return b"V" + msgspec.msgpack.encode(values)
+        if size < LARGE:
+            return b"G" + bytes(old.serialize())
+        return b"g" + rows_to_bytes(old)
+
+    monkeypatch.setattr(serve_state, "_delta", old_delta)
+    engine = running.engine()
+    given += answer(engine, *served.records[:size])
+    # As if the process was killed.
+    engine.state._checkpoint.close()
+    monkeypatch.undo()
+    engine = running.engine()
+    again = answer(engine, *served.records[:size])
+    of_rules = {"rules_id": None, "shadow_rules": []}
+    assert again == [{**before, **of_rules} for before in given]
+    engine.state.close(1.0)
+    assert make_earlier(running.scores)
+    found = find_answers(running.scores, {str(row["transaction_id"]) for row in given})
+    assert found.schema.equals(ANSWERED)
+    assert len(found) == size
+    assert found.column("rules_id").null_count == size
 
 
 def test_an_answer_that_the_archive_lost_is_a_fault(running: Running, served: Served) -> None:

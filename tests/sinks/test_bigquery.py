@@ -20,8 +20,9 @@ from beam_fraud.cli.commands import erase, score
 from beam_fraud.cli.options import EraseOptions, ScoreOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.runners.submission import LOCAL_RUNNER
+from beam_fraud.schema.stages import LATER_COLUMNS
 from beam_fraud.sinks.base import ErasedRows
-from beam_fraud.sinks.bigquery import client, tables
+from beam_fraud.sinks.bigquery import client, table, tables
 from beam_fraud.sinks.bigquery.sink import BigQuerySink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.transforms.write_flagged import WriteFlagged
@@ -208,6 +209,25 @@ def test_a_foreign_table_is_refused(bigquery: Any, sink: BigQuerySink) -> None:
     bigquery._create({"tableReference": reference, "schema": {"fields": [column]}})
     with fails(Code.BIGQUERY_TABLE, "lacks .* 'transaction_id'"):
         sink.check()
+
+
+def test_tables_of_an_earlier_version_get_the_new_columns(
+    bigquery: Any, sink: BigQuerySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tuple(field for field in table.FIELDS if field["name"] not in LATER_COLUMNS)
+    columns = tuple(field["name"] for field in old)
+    with monkeypatch.context() as earlier_version:
+        earlier_version.setattr(tables, "FIELDS", old)
+        earlier_version.setattr(table, "COLUMNS", columns)
+        sink.streaming(here=False).begin("old")
+    stream = sink.streaming(here=False)
+    stream.check()
+    stream.begin("new")
+    load(stream, "new", flagged_batch(["a"]), streaming=True)
+    run(sink, "r1", flagged_batch(["b"]))
+    for name in ("flagged_transactions", "latest_flagged_transactions"):
+        row = bigquery.rows(name)[-1]
+        assert (row["rules_id"], row["shadow_rules"]) == ("rules@1", ["tried"])
 
 
 def test_check_changes_nothing(bigquery: Any, sink: BigQuerySink) -> None:

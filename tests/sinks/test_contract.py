@@ -21,7 +21,7 @@ def _read_table(sink):
     with transaction(sink.url) as connection:
         rows = [row._asdict() for row in connection.execute(select(FLAGGED))]
     return [
-        {**r, "rules": json.loads(r["rules"]), "reasons": json.loads(r["reasons"])} for r in rows
+        {**r, **{n: json.loads(r[n]) for n in ("rules", "reasons", "shadow_rules")}} for r in rows
     ]
 
 

@@ -19,7 +19,7 @@ from pyiceberg.transforms import IdentityTransform
 from beam_fraud.cli.commands import erase, replay, score
 from beam_fraud.cli.options import EraseOptions, ReplayOptions, ScoreOptions
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.schema.stages import SCORED
+from beam_fraud.schema.stages import LATER_COLUMNS, SCORED
 from beam_fraud.sinks.iceberg.run import IcebergRun
 from beam_fraud.sinks.iceberg.sink import IcebergSink
 from beam_fraud.sinks.iceberg.table import COLUMNS
@@ -27,6 +27,7 @@ from beam_fraud.sinks.url import parse_archive, parse_sink
 from beam_fraud.storage.staging import Staging
 from tests.cli.test_commands_replay import export
 from tests.cli.test_commands_score import bundle
+from tests.earlier import earlier
 from tests.failing import fails
 from tests.flagged import flagged_batch
 from tests.object_store import KeptObjects
@@ -330,6 +331,22 @@ def test_a_table_of_the_same_columns_in_another_order_is_taken(sink: IcebergSink
     for number in range(2):
         run(sink, f"r{number}", "t1")
     assert rows()[0]["amount"] == 12.5
+
+
+def test_a_table_of_an_earlier_version_gets_the_new_columns(sink: IcebergSink) -> None:
+    catalog = load_catalog()
+    catalog.create_namespace("shop")
+    names = [name for name in COLUMNS.names if name not in LATER_COLUMNS]
+    old = pa.schema([COLUMNS.field(name) for name in names])
+    table = catalog.create_table("shop.flagged", old)
+    written = pa.Table.from_batches([earlier(flagged_batch(["old"]))])
+    table.append(written.append_column(COLUMNS.field("run_output"), pa.array(["before"])))
+    sink.check()
+    assert catalog.load_table("shop.flagged").schema().as_arrow().names == names
+    run(sink, "r1", "x", "y")
+    run(sink, "r2", "x")
+    named = {row["transaction_id"]: (row["rules_id"], row["shadow_rules"]) for row in rows()}
+    assert named == {"old": (None, None), "x": ("rules@1", ["tried"])}
 
 
 def test_the_table_is_an_input_of_score(options: ScoreOptions, tmp_path: Path) -> None:

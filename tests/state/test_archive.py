@@ -3,6 +3,7 @@
 import os
 import resource
 import stat
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.state.archive import _ROW_GROUP_ROWS, ArchiveShard
+from beam_fraud.state.shard import rows_to_bytes
 from beam_fraud.storage.parquet_writer import is_ours
+from tests.earlier import earlier
+from tests.failing import fails
+from tests.flagged import flagged_batch
 from tests.shard_host import TRANSACTIONS, Event, Host, transactions
 
 
@@ -214,3 +220,21 @@ def test_row_groups_that_a_thread_writes_are_the_same(tmp_path: Path) -> None:
         (file,) = (tmp_path / str(beside)).glob("part-*.parquet")
         files.append(file.read_bytes())
     assert files[0] == files[1]
+
+
+def test_rows_of_an_earlier_version_get_the_columns_they_lack(tmp_path: Path) -> None:
+    host = Host(lambda clock: ArchiveShard(tmp_path, SCORED, 0, 10, 60.0, clock=clock))
+    old = rows_to_bytes(earlier(flagged_batch(["1", "2"])))
+    host.shard.restore([struct.pack("<cd", b"R", 1_000.0) + old])
+    host.bundle([Event(1_000.0, flagged_batch(["3"]))])
+    host.finish()
+    assert seen(tmp_path) == [1, 2, 3]
+    [part] = parts(tmp_path)
+    assert pq.read_schema(tmp_path / part).equals(SCORED)
+
+
+def test_rows_of_another_form_are_refused(tmp_path: Path) -> None:
+    shard = ArchiveShard(tmp_path, SCORED, 0, 10, 60.0)
+    rows = rows_to_bytes(flagged_batch().drop_columns(["model_id"]))
+    with fails(Code.STATE_UNREADABLE, "another version"):
+        shard.restore([struct.pack("<cd", b"R", 1_000.0) + rows])

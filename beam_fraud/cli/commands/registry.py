@@ -26,7 +26,7 @@ from beam_fraud.cli.options.registry import (
     RegistryVerifyOptions,
 )
 from beam_fraud.cli.terminal.columns import table
-from beam_fraud.decisions.rules.toml import list_files
+from beam_fraud.decisions.rules.toml import list_files, read_rule_files
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.candidate import candidate_of
 from beam_fraud.evaluation.holdout import evaluated_rows
@@ -35,7 +35,7 @@ from beam_fraud.models.manifest import model_name
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.registry import registry as registries
 from beam_fraud.models.registry.log import Entry
-from beam_fraud.models.registry.registry import RULES_FILE, Author, Registry, open_registry
+from beam_fraud.models.registry.registry import Author, Registry, open_registry
 from beam_fraud.models.registry.requirement import FIGURES, Requirement
 from beam_fraud.platform.wording import printable, reason_of
 from beam_fraud.schema.event_time import event_micros
@@ -53,8 +53,11 @@ def run_add(options: RegistryAddOptions) -> dict[str, object]:
     place, author = Place.parse(options.registry), _author(options, options.why)
     what = Place.parse(options.what)
     if what.local is not None and what.local.suffix == ".toml":
-        name = model_name(options.name, what.local.stem)
-        registry = registries.add_rules(place, name, _rule_files(what.local, what.shown), author)
+        files = read_rule_files(str(what.local))
+        # Invalid rules are refused.
+        list_files(files.text, what.shown)
+        name = model_name(options.name, files.name)
+        registry = registries.add_rules(place, name, files.contents, author)
     elif options.name is not None:
         raise UsageError(
             "--name: a model has its name in its bundle; give it to `train`", Code.OPTION_CONFLICT
@@ -300,21 +303,6 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_text(part) for part in value) or "-"
     return "-" if value is None else printable(str(value))
-
-
-def _rule_files(path: Path, shown: str) -> dict[str, bytes]:
-    """Return a rules file and the files of its lists."""
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-        names = list_files(text, shown)
-        return {RULES_FILE: data, **{name: (path.parent / name).read_bytes() for name in names}}
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else reason_of(error)
-        where = getattr(error, "filename", None) or shown
-        raise FraudError(
-            f"rules file {shown}: {where} cannot be read ({reason})", Code.RULES_UNREADABLE
-        ) from None
 
 
 def _report(text: str) -> tuple[str, bytes]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import overload
 
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
-from beam_fraud.decisions.rules.toml import list_files, load_rules
+from beam_fraud.decisions.rules.toml import load_rules, read_rule_files
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.monitoring import counters
@@ -48,20 +46,11 @@ def rules_for_model(
 
 
 def rules_id(path: str) -> str | None:
-    """Return the name of a rules file and a digest of it and its lists; None if it is unreadable.
-
-    Lists that conditions name as `@name` are not part of it.
-    """
-    file, digest = Path(path).expanduser(), hashlib.sha256()
+    """Return the id of a rules file and the files of its lists; None if one is unreadable."""
     try:
-        data = file.read_bytes()
-        digest.update(data)
-        with suppress(FraudError, UnicodeDecodeError):
-            for name in list_files(data.decode("utf-8-sig"), path):
-                digest.update((file.parent / Path(name).expanduser()).read_bytes())
-    except OSError:
+        return read_rule_files(path).id
+    except FraudError:
         return None
-    return f"{file.name}@{digest.hexdigest()[:12]}"
 
 
 def lists_directory(text: str | None) -> Path | None:

@@ -19,11 +19,12 @@ from beam_fraud.cli.commands.rules import lists_directory, rules_for_model, rule
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoringOptions
 from beam_fraud.cli.options.groups import ModelOptions, SinkOptions
+from beam_fraud.decisions.rules.files import RULES_FILE
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, check_packages, open_bundle
-from beam_fraud.models.registry.registry import RULES_FILE, Registry, open_registry
+from beam_fraud.models.registry.registry import Registry, open_registry
 from beam_fraud.models.registry.standing import Standing
 from beam_fraud.monitoring.counters import ROWS_UNDELIVERED
 from beam_fraud.pipeline.batch import Scoring

@@ -209,6 +209,7 @@ class Program:
 
     def __init__(self, rules: RuleSet, features: FeatureSet) -> None:
         self._rules = rules.rules
+        self._id = rules.id
         self._lists = rules.lists
         self._features = features
         self._numbers = dict[str, NumberOf]()
@@ -255,7 +256,7 @@ class Program:
         holds = np.empty((len(self._rules), len(batch)), dtype=bool)
         for row, slot in enumerate(self._results):
             holds[row] = values[slot]
-        return Fired(self._rules, holds)
+        return Fired(self._rules, holds, self._id)
 
     def _slot(self, part: Condition | Value) -> int:
         """Return the slot of a part's value; equal parts share a slot."""

@@ -50,6 +50,8 @@ class RuleSet:
     rules: tuple[Rule, ...]
     #: Directory of the lists that conditions name as `@name`, on the disk of every worker.
     lists: Path | None = None
+    #: Id of its files (`files.RuleFiles`), which scored rows carry; None for rules of no file.
+    id: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,6 +86,8 @@ class Fired:
     rules: tuple[Rule, ...]
     #: bool[rules, n]: one contiguous row per rule.
     holds: npt.NDArray[np.bool_]
+    #: Id of the rule set.
+    rules_id: str | None = None
 
     @cached_property
     def places(self) -> Sequence[npt.NDArray[np.int64]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -13,13 +17,13 @@ import msgspec
 from beam_fraud.decisions.lists.changes import list_names
 from beam_fraud.decisions.rules.condition import Kind
 from beam_fraud.decisions.rules.expression import ConditionError, read_condition
+from beam_fraud.decisions.rules.files import RULES_FILE, RuleFiles
 from beam_fraud.decisions.rules.rule import VERDICTS, Rule, RuleSet, Verdict
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.text_file import (
     Table,
     must_be,
     read_table,
-    read_text_file,
     read_toml,
     shortened,
 )
@@ -84,15 +88,37 @@ def load_rules(path: str, names: Mapping[str, Kind], live: Path | None = None) -
       UsageError: the contents of the file are invalid.
       FraudError: it, or the file of a list, cannot be read.
     """
+    files = read_rule_files(path)
+    return rules_from_toml(
+        files.text, names, where=path, files=files.contents, live=live, rules_id=files.id
+    )
+
+
+def read_rule_files(path: str) -> RuleFiles:
+    """Read a rules file and the files of its lists; invalid rules have an id, too.
+
+    Args:
+      path: the rules file.
+
+    Raises:
+      FraudError: a file cannot be read.
+    """
     file = Path(path).expanduser()
+    contents = {RULES_FILE: _read(file, f"rules file {path}")}
+    # Whoever parses the rules reports what is wrong with them.
+    with suppress(UsageError, UnicodeDecodeError):
+        for name in list_files(contents[RULES_FILE].decode("utf-8-sig"), path):
+            where = f"rules file {path}: list file {name}"
+            contents[name] = _read(file.parent / Path(name).expanduser(), where)
+    return RuleFiles(file.stem, contents)
+
+
+def _read(path: Path, where: str) -> bytes:
     try:
-        text = read_text_file(file)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise FraudError(
-            f"rules file {path} cannot be read: {reason}", Code.RULES_UNREADABLE
-        ) from None
-    return rules_from_toml(text, names, where=path, beside=file.parent, live=live)
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FraudError(f"{where} cannot be read: {reason}", Code.RULES_UNREADABLE) from None
 
 
 def list_files(text: str, where: str) -> tuple[str, ...]:
@@ -111,9 +137,9 @@ def rules_from_toml(
     names: Mapping[str, Kind],
     *,
     where: str = "rules",
-    beside: Path = Path(),
-    files: Mapping[str, bytes] | None = None,
+    files: Mapping[str, bytes] = MappingProxyType({}),
     live: Path | None = None,
+    rules_id: str | None = None,
 ) -> RuleSet:
     """Parse the TOML form of rules.
 
@@ -121,13 +147,13 @@ def rules_from_toml(
       text: the file's content.
       names: names for conditions.
       where: the file's name, for messages.
-      beside: base directory of files of lists.
-      files: contents of the files of lists by name; None to read them from `beside`.
+      files: contents of the files of lists by name.
       live: directory of the lists that conditions name as `@name`, or None.
+      rules_id: id of the rule set, which scored rows carry.
 
     Raises:
       UsageError: invalid TOML, an unknown key, a value of the wrong type, an invalid condition.
-      FraudError: the file of a list cannot be read.
+      FraudError: the file of a list is missing or no text.
 
     Example:
       >>> rules = rules_from_toml(
@@ -138,7 +164,7 @@ def rules_from_toml(
       (('large',), ('amount',))
     """
     document = read_toml(text, _Document, where)
-    lists = _read_lists(document.lists, where, beside if files is None else files)
+    lists = _read_lists(document.lists, where, files)
     known = None if live is None else list_names(live)
     tables = document.rules
     if not tables:
@@ -157,12 +183,10 @@ def rules_from_toml(
             raise UsageError(f"{at}: there is one of that name; rename it", Code.RULES_INVALID)
         rules.append(_rule(read, at, names, lists, known))
     # A stable sort keeps the order of equal priorities.
-    return RuleSet(tuple(sorted(rules, key=lambda rule: -rule.priority)), live)
+    return RuleSet(tuple(sorted(rules, key=lambda rule: -rule.priority)), live, rules_id)
 
 
-def _read_lists(
-    tables: list[dict[str, Any]], where: str, beside: Path | Mapping[str, bytes]
-) -> Lists:
+def _read_lists(tables: list[dict[str, Any]], where: str, files: Mapping[str, bytes]) -> Lists:
     lists: dict[str, tuple[str, ...] | tuple[float, ...]] = {}
     for number, table in enumerate(tables, 1):
         at = f"{where}: list {_called(table, number)}"
@@ -174,7 +198,7 @@ def _read_lists(
         if read.file is None and read.values is not None:
             lists[read.name] = _values(read.values, at)
         elif read.file is not None and read.values is None:
-            lists[read.name] = _of_file(read.file, at, beside)
+            lists[read.name] = _of_file(read.file, at, files)
         else:
             raise UsageError(f"{at}: needs either values = [..] or file = '..'", Code.RULES_INVALID)
     return lists
@@ -204,14 +228,11 @@ def _fits(value: float) -> bool:
         return False
 
 
-def _of_file(path: str, at: str, beside: Path | Mapping[str, bytes]) -> tuple[str, ...]:
+def _of_file(path: str, at: str, files: Mapping[str, bytes]) -> tuple[str, ...]:
     try:
-        if isinstance(beside, Path):
-            text = read_text_file(beside / Path(path).expanduser())
-        else:
-            text = beside[path].decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
+        text = files[path].decode("utf-8-sig")
+    except (KeyError, UnicodeDecodeError) as error:
+        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else os.strerror(errno.ENOENT)
         raise FraudError(
             f"{at}: file {path} cannot be read: {reason}", Code.RULES_UNREADABLE
         ) from None

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from beam_fraud.decisions.rules.condition import vocabulary
+from beam_fraud.decisions.rules.files import RULES_FILE, RuleFiles
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.decisions.rules.toml import rules_from_toml
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -44,7 +45,6 @@ from beam_fraud.storage.urls import Place
 
 LOG_FILE = "log.jsonl"
 STATE_FILE = "state.json"
-RULES_FILE = "rules.toml"
 #: Held while a change is written.
 _LOCK_FILE = ".registry.lock"
 
@@ -151,7 +151,9 @@ class Registry:
         names = vocabulary(schema, bundle.velocity_names(), scored=True)
         text = files[RULES_FILE].decode("utf-8-sig")
         live = lists or self.lists
-        return rules_from_toml(text, names, where=rule_set, files=files, live=live)
+        return rules_from_toml(
+            text, names, where=rule_set, files=files, live=live, rules_id=rule_set
+        )
 
     def rule_files(self, rule_set: str) -> dict[str, bytes]:
         """Return the files of a rule set by its id, compared with the log.
@@ -279,16 +281,11 @@ def add_rules(place: Place, name: str, files: Mapping[str, bytes], author: Autho
                 f"list file {file}: must be beside the rules file or below it, to be kept with it",
                 Code.RULES_INVALID,
             )
-    digests = {file: _sha256(data) for file, data in sorted(files.items())}
-    digest = digests[RULES_FILE]
-    if len(files) > 1:
-        digest = _sha256(json.dumps(digests, sort_keys=True).encode())
-    rule_set = f"{name}@{digest[:12]}"
+    rules = RuleFiles(name, files)
     with _changing(place) as registry:
-        _write_files(registry.rules_place(rule_set), files)
-        return _appended(
-            registry, _entry(author, "add", "rules", rule_set, digest=digest, files=digests)
-        )
+        _write_files(registry.rules_place(rules.id), files)
+        added = _entry(author, "add", "rules", rules.id, digest=rules.digest, files=rules.digests)
+        return _appended(registry, added)
 
 
 def promote(

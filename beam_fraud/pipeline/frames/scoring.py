@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from beam_fraud.decisions.decision import decide, decided_rows
+from beam_fraud.decisions.decision import DecidedRow, decide, decided_rows
 from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.program import Program
@@ -95,6 +95,8 @@ class Scorer:
         self._predict = predict or partial(predict_scores, shared_model(bundle))
         self._row_features = RowFeatures(features)
         self._program = None if rules is None else Program(rules, features)
+        #: Id of the rule set; None without rules.
+        self.rules_id = None if rules is None else rules.id
         self._ruled = () if rules is None else tuple(rules.columns)
         self._reasons = Reasons.of(bundle, reasons) if reasons else None
 
@@ -153,8 +155,8 @@ class Scorer:
             fired = self._program.fired_of_rows(rows, computed, block, scores)
         return ScoredRows(block, scores, fired)
 
-    def decide_rows(self, scored: ScoredRows) -> list[tuple[str, list[str]]]:
-        """Return decision and names of rules of each row."""
+    def decide_rows(self, scored: ScoredRows) -> list[DecidedRow]:
+        """Return the decision on each row."""
         return decided_rows(scored.scores, self._bundle.thresholds, scored.fired)
 
     def explain_rows(self, block: Block) -> list[list[dict[str, Any]]] | None:
@@ -230,9 +232,9 @@ def score(
     Returns:
       A row for each transaction, in the order and (of a data frame) with the index of
       `transactions`: `transaction_id`, `event_time`, `account_id`, `merchant_id`, `amount`,
-      `score` (float64, 0 to 1), `flagged`, `decision`, `rules`, `reasons`, `model_id`. A data
-      frame for a data frame, an Arrow table for a table or files. Of rows with the same
-      transaction_id only the first is scored, with a warning.
+      `score` (float64, 0 to 1), `flagged`, `decision`, `rules`, `reasons`, `model_id`,
+      `rules_id`, `shadow_rules`. A data frame for a data frame, an Arrow table for a table or
+      files. Of rows with the same transaction_id only the first is scored, with a warning.
 
     Raises:
       UsageError: an argument is invalid.

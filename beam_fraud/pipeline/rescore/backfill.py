@@ -19,7 +19,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.records.messages import scored_json
-from beam_fraud.schema.stages import SCORED
+from beam_fraud.schema.stages import SCORED, completed
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sinks.transactions import TopicTransactions
 from beam_fraud.sources.kafka.settings import KafkaSettings
@@ -324,8 +324,6 @@ def _digest(scores: PartitionScores, state: _State) -> str:
 def _rows(scores: PartitionScores) -> Iterator[pa.RecordBatch]:
     for path in scores.files:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BLOCK_ROWS, columns=SCORED.names):
-                yield pa.RecordBatch.from_arrays(
-                    [batch.column(name).cast(SCORED.field(name).type) for name in SCORED.names],
-                    schema=SCORED,
-                )
+            there = [name for name in SCORED.names if name in file.schema_arrow.names]
+            for batch in file.iter_batches(_BLOCK_ROWS, columns=there):
+                yield completed(batch, SCORED)

@@ -330,6 +330,15 @@ def _answer(api: Api) -> Part:
             "rules": {"type": ["array", "null"], "items": {"type": "string"}},
             "reasons": {"type": ["array", "null"], "items": reason},
             "model_id": {"type": "string", "examples": [api.model_id]},
+            "rules_id": {
+                "type": ["string", "null"],
+                "description": "The rule set that applied beside the model; null without rules.",
+            },
+            "shadow_rules": {
+                "type": ["array", "null"],
+                "items": {"type": "string"},
+                "description": "Rules in shadow that hold; they have no effect.",
+            },
             "features_as_of": {
                 "type": ["string", "null"],
                 "description": "Time up to which the windows know transactions.",

@@ -126,6 +126,8 @@ FIELDS: tuple[dict[str, Any], ...] = (
         ],
     },
     _field("model_id", "STRING", "REQUIRED"),
+    _field("rules_id", "STRING"),
+    _field("shadow_rules", "STRING", "REPEATED"),
     # Time of writing: of two rows with one key, the later counts.
     _field("written_at", "TIMESTAMP", "REQUIRED"),
 )
@@ -205,7 +207,8 @@ def table_rows(batch: pa.RecordBatch, written_at: datetime) -> list[dict[str, ob
     written = f"{written_at:%Y-%m-%dT%H:%M:%S.%fZ}"
     rows: list[dict[str, object]] = chosen.to_pylist()
     for row in rows:
-        row["rules"] = row["rules"] or []
+        for name in ("rules", "shadow_rules"):
+            row[name] = row[name] or []
         row["reasons"] = [_reason(reason) for reason in _list(row["reasons"])]
         row["written_at"] = written
     return rows

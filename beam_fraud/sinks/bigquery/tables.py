@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.schema.stages import LATER_COLUMNS
 from beam_fraud.sinks.bigquery.client import connected
 from beam_fraud.sinks.bigquery.table import (
     CLUSTERED_BY,
@@ -62,7 +63,7 @@ def check_jobs(table: TableName) -> None:
 
 
 def make_table(client: Any, calls: dict[str, Any], table: TableName, **options: Any) -> None:
-    """Create a table unless it exists.
+    """Create a table; add what one of an earlier version lacks.
 
     Args:
       client: the client of `connected`.
@@ -78,7 +79,12 @@ def make_table(client: Any, calls: dict[str, Any], table: TableName, **options: 
     created.clustering_fields = list(CLUSTERED_BY)
     for name, value in options.items():
         setattr(created, name, value)
-    client.create_table(created, exists_ok=True, **calls)
+    there = client.create_table(created, exists_ok=True, **calls)
+    known = {field.name for field in there.schema}
+    later = [field for field in fields if field.name in LATER_COLUMNS and field.name not in known]
+    if later:
+        there.schema = [*there.schema, *later]
+        client.update_table(there, ["schema"], **calls)
 
 
 def make_for_run(table: TableName, run_id: str) -> None:
@@ -98,7 +104,11 @@ def make_for_stream(table: TableName) -> None:
         make_table(client, calls, table.stream)
         view = bigquery.Table(str(table.latest))
         view.view_query = latest(table)
-        client.create_table(view, exists_ok=True, **calls)
+        there = client.create_table(view, exists_ok=True, **calls)
+        if there.view_query != view.view_query:
+            # Of an earlier version.
+            there.view_query = view.view_query
+            client.update_table(there, ["view_query"], **calls)
 
 
 def merge_run(table: TableName, run_id: str) -> None:
@@ -123,6 +133,9 @@ def _check_fields(name: TableName, there: Any) -> None:
     types = {field.name: (field.field_type, field.mode) for field in there.schema}
     for field in FIELDS:
         kind, mode = types.get(field["name"], (None, None))
+        if kind is None and field["name"] in LATER_COLUMNS:
+            # Of an earlier version: `make_table` adds it.
+            continue
         if kind is None:
             wrong = f"lacks the column {field['name']!r}"
         elif (kind, mode == "REPEATED") != (field["type"], field["mode"] == "REPEATED"):

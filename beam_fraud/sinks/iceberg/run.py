@@ -112,7 +112,7 @@ class IcebergRun:
             return table is not None and bool(self.table.files_of(table, self.run_output))
 
     def begin(self, run_id: str) -> None:
-        """Create a missing table; remove what killed runs have copied for nothing.
+        """Create a missing table or columns; remove what killed runs have copied for nothing.
 
         Raises:
           FraudError: the catalogue or the file system of `--out` refuses.

@@ -15,7 +15,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from beam_fraud.errors import Code, FraudError, extra_module
 from beam_fraud.platform.wording import first_line
-from beam_fraud.schema.stages import SCORED
+from beam_fraud.schema.stages import LATER_COLUMNS, SCORED
 from beam_fraud.sinks.base import ErasedRows
 
 #: Column that tells the rows of runs apart.
@@ -93,8 +93,10 @@ class IcebergTable:
             return None
 
     def create(self, catalog: Any) -> None:
-        """Create a missing table, with its namespace."""
-        if self.find(catalog) is not None:
+        """Create a missing table, with its namespace; add what one of an earlier version lacks."""
+        table = self.find(catalog)
+        if table is not None:
+            self._add_columns(catalog, table)
             return
         parts = self.name.split(".")
         for depth in range(1, len(parts)):
@@ -102,6 +104,20 @@ class IcebergTable:
             if not catalog.namespace_exists(space):
                 catalog.create_namespace_if_not_exists(space)
         catalog.create_table_if_not_exists(self.name, COLUMNS, properties=_PROPERTIES)
+
+    def _add_columns(self, catalog: Any, table: Any) -> None:
+        there = table.schema().as_arrow().names
+        later = pa.schema([COLUMNS.field(n) for n in LATER_COLUMNS if n not in there])
+        # A table that is refused stays as it is.
+        self.check_columns(table)
+        if not later:
+            return
+
+        def add(table: Any) -> None:
+            with table.update_schema() as update:
+                update.union_by_name(later)
+
+        self.change(catalog, add)
 
     def check(self) -> None:
         """Check that the catalogue answers, and that a table takes scored rows; change nothing.
@@ -115,7 +131,7 @@ class IcebergTable:
                 self.check_columns(table)
 
     def check_columns(self, table: Any) -> None:
-        """Check the columns of an open table.
+        """Check the columns of an open table, which may be of an earlier version.
 
         Raises:
           FraudError: a column differs from `COLUMNS`, or the table is partitioned.
@@ -123,6 +139,8 @@ class IcebergTable:
         found = table.schema().as_arrow()
         for name in dict.fromkeys([*COLUMNS.names, *found.names]):
             if name not in found.names:
+                if name in LATER_COLUMNS:
+                    continue
                 self._refuse(f"lacks the column {name!r}")
             if name not in COLUMNS.names:
                 self._refuse(f"has a column {name!r}, which scored rows lack")

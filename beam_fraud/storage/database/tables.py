@@ -85,6 +85,9 @@ FLAGGED = Table(
     Column("transaction_id", Text, primary_key=True),
     Column("model_id", Text, primary_key=True),
     *_scored_columns(),
+    # The rule set that applied; and a JSON list.
+    Column("rules_id", Text, info={"since": "0004"}),
+    Column("shadow_rules", Text, info={"since": "0004"}),
     Index("flagged_transactions_event_time", "event_time"),
     Index("flagged_transactions_account", "account_id", "event_time"),
     Index("flagged_transactions_merchant", "merchant_id", "event_time"),
@@ -216,7 +219,7 @@ RUNS = Table(
 
 
 #: Version of the tables in `tables.py`: the last of `migrations/versions`.
-VERSION = "0003"
+VERSION = "0004"
 #: Not Alembic's default name, which another program may use in the same database.
 VERSION_TABLE = "beam_fraud_version"
 _VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), nullable=False))
