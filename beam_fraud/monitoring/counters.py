@@ -41,3 +41,5 @@ DOUBT_PREFIX = "doubt_"
 RULE_PREFIX = "rule:"
 #: Muted rules, once per window and shard; repeated work counts again.
 RULES_MUTED = "rules_muted"
+#: Champions and rule sets that a running stream refused, once in each worker process.
+PROMOTIONS_REFUSED = "promotions_refused"

@@ -39,7 +39,7 @@ def serve_metrics(
     Args:
       port: port to listen on; 0 for a free one.
       read: returns the status of the stream; called from other threads.
-      build: labels of `beam_fraud_build_info`: `version`, `model_id`.
+      build: labels of `beam_fraud_build_info`: `version`, `model_id` of the start.
       alerts: returns the counts of alerts; called from other threads.
 
     Yields:
@@ -79,7 +79,8 @@ class _Stream(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every family of the page."""
         snapshot = self._read()
-        yield InfoMetricFamily("beam_fraud_build", "What runs", self._build)
+        build = self._build | ({"model_id": snapshot.model_id} if snapshot.model_id else {})
+        yield InfoMetricFamily("beam_fraud_build", "What runs", build)
         yield from _counts(snapshot)
         yield _lag(snapshot)
         yield _latency(snapshot.latency)

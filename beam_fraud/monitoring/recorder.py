@@ -35,6 +35,7 @@ class Recorder:
         self._positions: dict[str, Position] = {}
         self._latency = LatencyHistogram()
         self._began = self._scored_at = 0.0
+        self._model_id = ""
         self._written_at = 0.0
         self._closed = False
         self._lock = threading.Lock()
@@ -65,17 +66,18 @@ class Recorder:
         with self._lock:
             self._positions[source] = Position(next_offset, high, time.time())
 
-    def scored(self, rows: int, appended_ms: int, now: float) -> None:
+    def scored(self, rows: int, appended_ms: int, now: float, model_id: str) -> None:
         """Record the latency of rows from broker to score.
 
         Args:
           rows: number of rows.
           appended_ms: broker timestamp of the oldest row, milliseconds of the epoch.
           now: current time, seconds of the epoch.
+          model_id: the model that scored them.
         """
         with self._lock:
             self._latency.add(now - appended_ms / 1000, rows)
-            self._scored_at = now
+            self._scored_at, self._model_id = now, model_id
 
     def flush(self, force: bool = False) -> None:
         """Write the file, delayed if it was written a moment ago, as no further call may come.
@@ -125,6 +127,7 @@ class Recorder:
             os.getpid(),
             self._began,
             self._scored_at,
+            self._model_id,
         )
         write_file(self._file, msgspec.json.encode(snapshot), durable=False)
 

@@ -57,6 +57,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     #: Times of the first arrival and the last score, seconds of the epoch; 0 for none.
     began: float = 0.0
     scored_at: float = 0.0
+    #: Id of the model of the last score; empty for none.
+    model_id: str = ""
 
     @property
     def seconds(self) -> float:
@@ -107,6 +109,7 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
     counters: dict[str, int] = {}
     positions: dict[str, Position] = {}
     latency, updated, began, scored_at = LatencyHistogram(), 0.0, 0.0, 0.0
+    model_id = ""
     for snapshot in snapshots:
         for name, rows in snapshot.counters.items():
             counters[name] = counters.get(name, 0) + rows
@@ -116,9 +119,10 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
                 positions[source] = position
         latency = latency.merged(snapshot.latency)
         updated = max(updated, snapshot.updated)
-        scored_at = max(scored_at, snapshot.scored_at)
+        if snapshot.scored_at >= scored_at:
+            scored_at, model_id = snapshot.scored_at, snapshot.model_id or model_id
         began = min(began or snapshot.began, snapshot.began or began)
-    return Snapshot(counters, positions, latency, updated, 0, began, scored_at)
+    return Snapshot(counters, positions, latency, updated, 0, began, scored_at, model_id)
 
 
 def topic_and_partition(source: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ import apache_beam as beam
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.decisions.decider import Decider
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
@@ -31,6 +32,7 @@ from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES, SCORES, Run
 from beam_fraud.transforms.accept import Accept, Accepted
 from beam_fraud.transforms.alert import Alert
 from beam_fraud.transforms.decide import Decide, Flagged
+from beam_fraud.transforms.deciders import Deciders
 from beam_fraud.transforms.deduplicate import Deduplicate, FindRepeated
 from beam_fraud.transforms.explain import Explain
 from beam_fraud.transforms.features import Features, FeatureTable
@@ -103,28 +105,26 @@ class Scoring:
             return self.outbox.url
         return self.sink.database if self.channels and self.sink is not None else None
 
-    def decide(self, features: FeatureSet) -> Decide:
-        """Return the step that decides on blocks of these features."""
-        bundle = self.bundle
-        return Decide(bundle.thresholds, bundle.model_id, self.rules, features)
+    def decider(self, features: FeatureSet) -> Decider:
+        """Return what decides on transactions with these features."""
+        return Decider(self.bundle, features, self.rules)
 
     def alert_context(self, features: FeatureSet) -> AlertContext:
         """Return the settings that alerts need beside their rows."""
-        rules = () if self.rules is None else self.rules.terms
-        thresholds = self.bundle.thresholds
-        return AlertContext(features.schema.timezone, thresholds.review, thresholds.decline, rules)
+        return self.decider(features).context
 
 
 def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
     """Add the graph of `score` to a pipeline."""
     parts: dict[str, beam.PCollection[str]] = {}
     transactions, accepted = _transactions(root, inputs, parts, scoring.sink)
+    deciders = Deciders(scoring.decider(inputs.features), scoring.reasons)
     scored = (
         transactions
-        | "Features" >> Features(inputs.features)
-        | "Infer" >> Infer(scoring.bundle)
-        | "Decide" >> scoring.decide(inputs.features)
-        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
+        | "Features" >> Features(deciders)
+        | "Infer" >> Infer(deciders)
+        | "Decide" >> Decide(deciders)
+        | "Explain" >> Explain(deciders)
     )
     parts[SCORES] = scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged()

@@ -42,13 +42,13 @@ from beam_fraud.state.chain import ChainShard
 from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.local_shards import MakeShard
 from beam_fraud.state.reorder import ReorderShard
-from beam_fraud.state.rule_share import RuleShareShard
 from beam_fraud.state.velocity import VelocityShard
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.stream_outputs import StreamOutputs
 from beam_fraud.transforms.alert import Alert, Notices
 from beam_fraud.transforms.counters import ObserveScored, count
-from beam_fraud.transforms.decide import Flagged
+from beam_fraud.transforms.decide import Decide, Flagged
+from beam_fraud.transforms.deciders import Deciders, DecidersShare, Following
 from beam_fraud.transforms.explain import Explain
 from beam_fraud.transforms.features import Features
 from beam_fraud.transforms.infer import Infer
@@ -108,6 +108,8 @@ class Stream:
     labels_database: str | None = None
     #: Share of rows from which a rule is muted for the rest of a window; 1 mutes none.
     rule_limit: float = RULE_LIMIT
+    #: How workers follow a registry and rules while the stream runs, or None.
+    following: Following | None = None
     #: The broker, if scores or dead letters go to topics.
     kafka: KafkaSettings | None = None
     #: Schema registry of framed messages, or None.
@@ -123,6 +125,11 @@ class Stream:
     def labels(self) -> Labels:
         """Treatment of labels: only features that count known frauds read them."""
         return "known" if any(v.needs_labels for v in self.features.velocity) else "ignored"
+
+    def deciders(self, scoring: Scoring) -> Deciders:
+        """Return what decides in the graph, of this run in every process."""
+        first = scoring.decider(self.features)
+        return Deciders(first, scoring.reasons, self.following, self.run_id)
 
     @property
     def checkpoint(self) -> Path | None:
@@ -162,30 +169,31 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
     known = checked[VALID]
     if stream.labels_database is not None:
         known | "Labels" >> OnlyLabels() | "LabelTable" >> WriteLabels(stream.labels_database)
+    deciders = stream.deciders(scoring)
     decided = (
         _remembered(known, stream)
         | "Transactions" >> OnlyTransactions()
-        | "Features" >> Features(stream.features)
-        | "Infer" >> Infer(scoring.bundle, 1 if stream.here else _BLOCKS_TOGETHER)
-        | "Decide" >> scoring.decide(stream.features)
+        | "Features" >> Features(deciders)
+        | "Infer" >> Infer(deciders, 1 if stream.here else _BLOCKS_TOGETHER)
+        | "Decide" >> Decide(deciders)
     )
     scored = (
-        _limited(decided, stream, scoring)
-        | "Explain" >> Explain(scoring.bundle, scoring.reasons)
+        _limited(decided, stream, scoring, deciders)
+        | "Explain" >> Explain(deciders)
         | "Observe" >> ObserveScored(str(stream.outputs.live))
     )
     if stream.out_topic and stream.kafka:
         scored | "OutTopic" >> WriteScores(
             stream.kafka, stream.out_topic, stream.out_form, stream.registry
         )
-    flagged, context = scored | "Flagged" >> Flagged(), scoring.alert_context(stream.features)
+    flagged = scored | "Flagged" >> Flagged()
     if "sink" in writers:
         _archive(flagged, "Sink", "sink", writers, stream, ("transaction_id",))
     elif scoring.sink is not None:
         queued = scoring.channels if scoring.outbox is None else ()
-        flagged | "Sink" >> WriteFlagged(scoring.sink, stream.run_id, queued, context)
+        flagged | "Sink" >> WriteFlagged(scoring.sink, stream.run_id, queued, deciders)
     if scoring.outbox is not None:
-        flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, context)
+        flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, deciders)
     _archive(scored, "Scores", SCORES, writers, stream, ("transaction_id",))
 
 
@@ -263,15 +271,19 @@ def _chained(steps: Sequence[_Step]) -> list[_Step]:
 
 
 def _limited(
-    decided: beam.PCollection[pa.RecordBatch], stream: Stream, scoring: Scoring
+    decided: beam.PCollection[pa.RecordBatch],
+    stream: Stream,
+    scoring: Scoring,
+    deciders: Deciders,
 ) -> beam.PCollection[pa.RecordBatch]:
     """Mute rules that fire too often, and notify people."""
-    if scoring.rules is None or not scoring.rules.raising or stream.rule_limit >= 1:
+    raising = scoring.rules is not None and bool(scoring.rules.raising)
+    # Rules may come into force later.
+    if stream.rule_limit >= 1 or not (raising or deciders.following):
         return decided
     make = partial(
-        RuleShareShard,
-        rules=scoring.rules,
-        thresholds=scoring.bundle.thresholds,
+        DecidersShare,
+        deciders=deciders,
         limit=stream.rule_limit,
         # Other rows may be that far ahead of a row that is not late.
         remembered=stream.lateness + max(stream.ahead or 0, DAY),

@@ -101,7 +101,7 @@ class RuleShareShard:
 
     Args:
       shard: number of the shard.
-      rules: the rules.
+      rules: the rules, or None while there are none.
       thresholds: of the model, to decide again.
       limit: the share, 0..1.
       remembered: microseconds before the clock for which windows are kept.
@@ -113,7 +113,7 @@ class RuleShareShard:
     def __init__(
         self,
         shard: int,
-        rules: RuleSet,
+        rules: RuleSet | None,
         thresholds: Thresholds,
         limit: float,
         remembered: int,
@@ -122,15 +122,19 @@ class RuleShareShard:
         clock: EventClock | None = None,
     ) -> None:
         self._shard = shard
-        self._rules = rules.rules
-        self._names = pa.array(rules.names, pa.string())
-        self._thresholds = thresholds
+        self.decide_by(rules, thresholds)
         self._limit = limit
         self._window = window
         self._remembered = remembered
         self._fewest = fewest
         self._clock = clock or EventClock()
         self._windows: dict[int, _Window] = {}
+
+    def decide_by(self, rules: RuleSet | None, thresholds: Thresholds) -> None:
+        """Take other rules and thresholds for the next rows; rules are counted by their names."""
+        self._rules = () if rules is None else rules.rules
+        self._names = pa.array([rule.name for rule in self._rules], pa.string())
+        self._thresholds = thresholds
 
     @property
     def needed_from(self) -> int:
@@ -154,6 +158,8 @@ class RuleShareShard:
         """Return scored rows; decide rows of muted rules again."""
         if not batch.num_rows:
             return Effects()
+        if not self._rules:
+            return Effects(rows=[batch])
         holds = self._holds(batch)
         silenced, muted, delta = self.count(event_micros(batch), holds)
         decided = self._decided_anew(batch, holds, silenced)

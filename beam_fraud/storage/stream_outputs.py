@@ -193,10 +193,6 @@ class StreamOutputs:
         """Signal the readers to stop."""
         self.stop_file.touch()
 
-    def go_on(self) -> None:
-        """Withdraw the signal of `stop`, once the readers have stopped."""
-        self.stop_file.unlink(missing_ok=True)
-
     def read_about(self) -> bytes | None:
         """Read the identity of `write_about`.
 

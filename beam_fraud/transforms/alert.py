@@ -10,7 +10,6 @@ from datetime import timedelta
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice, queue_flagged, queue_notices
 from beam_fraud.monitoring.counters import RULES_MUTED
@@ -19,6 +18,7 @@ from beam_fraud.schema.event_time import moment_of
 from beam_fraud.state.rule_share import MutedRule, muted_in, without_muted
 from beam_fraud.storage.database.errors import PassingDatabaseError
 from beam_fraud.storage.database.retry import persistently
+from beam_fraud.transforms.alert_contexts import Context, WaitingRows, context_of
 from beam_fraud.transforms.counters import count
 
 #: Flagged rows whose alerts share a transaction, unless the bundle ends before.
@@ -34,7 +34,7 @@ class Alert(beam.PTransform):
     #: Names of the channels.
     channels: tuple[str, ...]
     #: Settings that alerts need beside their rows.
-    context: AlertContext | None = None
+    context: Context = None
 
     def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
         """One step."""
@@ -44,32 +44,31 @@ class Alert(beam.PTransform):
 class QueueAlerts(beam.DoFn):
     """Queue alerts of flagged batches, many rows in one transaction."""
 
-    def __init__(
-        self, outbox: Outbox, channels: tuple[str, ...], context: AlertContext | None
-    ) -> None:
+    def __init__(self, outbox: Outbox, channels: tuple[str, ...], context: Context) -> None:
         self._outbox = outbox
         self._channels = channels
         self._context = context
 
+    def setup(self) -> None:
+        """Find the contexts."""
+        self._context_of = context_of(self._context)
+
     def start_bundle(self) -> None:
-        self._waiting: list[pa.RecordBatch] = []
+        self._waiting = WaitingRows()
 
     def process(self, flagged: pa.RecordBatch, prepared: bool = True) -> None:
         """Buffer a batch until there are enough rows; `prepared` makes it wait for the tables."""
-        self._waiting.append(flagged)
-        if sum(map(len, self._waiting)) >= _ROWS_AT_A_TIME:
+        self._waiting.add(flagged, self._context_of(flagged))
+        if self._waiting.rows >= _ROWS_AT_A_TIME:
             self._queue()
 
     def finish_bundle(self) -> None:
         """Queue the remaining alerts."""
-        if self._waiting:
-            self._queue()
+        self._queue()
 
     def _queue(self) -> None:
-        batches = pa.Table.from_batches(self._waiting).combine_chunks().to_batches()
-        self._waiting = []
-        for batch in batches:
-            queue_flagged(self._outbox.url, batch, self._channels, self._context)
+        for batch, context in self._waiting.joined():
+            queue_flagged(self._outbox.url, batch, self._channels, context)
 
 
 _LOG = logging.getLogger(__name__)

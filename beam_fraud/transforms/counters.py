@@ -84,8 +84,9 @@ class _ObserveScored(beam.DoFn):
 
     def process(self, scored: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         appended = origin_of(scored).appended
-        if appended is not None:
-            self._recorder.scored(len(scored), appended, time.time())
+        if appended is not None and len(scored):
+            model_id = scored.column("model_id")[0].as_py()
+            self._recorder.scored(len(scored), appended, time.time(), model_id)
         yield scored
 
     def finish_bundle(self) -> None:

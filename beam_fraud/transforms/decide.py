@@ -8,13 +8,10 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.decisions.decision import decide
-from beam_fraud.decisions.rules.program import Program
-from beam_fraud.decisions.rules.rule import RuleSet
-from beam_fraud.features.matrix import FeatureSet, append_block
-from beam_fraud.models.manifest import Thresholds
+from beam_fraud.features.matrix import append_block
 from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_SCORED, RULE_PREFIX
 from beam_fraud.transforms.counters import count
+from beam_fraud.transforms.deciders import Deciders
 from beam_fraud.transforms.infer import Scored
 
 
@@ -25,19 +22,12 @@ class Decide(beam.PTransform):
     The features (`features.block`) stay beside the rows until `Explain` has computed the reasons.
     """
 
-    #: The scores from which a transaction is reviewed or declined.
-    thresholds: Thresholds
-    #: Id of the model.
-    model_id: str
-    #: Rules that may overrule the model, or None.
-    rules: RuleSet | None = None
-    #: The features of the blocks, for rules alone.
-    features: FeatureSet | None = None
+    #: What decides.
+    deciders: Deciders
 
     def expand(self, scored: beam.PCollection[Scored]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
-        step = _Decide(self.thresholds, self.model_id, self.rules, self.features)
-        return scored | beam.ParDo(step).with_output_types(pa.RecordBatch)
+        return scored | beam.ParDo(_Decide(self.deciders)).with_output_types(pa.RecordBatch)
 
 
 @dataclass
@@ -50,34 +40,22 @@ class Flagged(beam.PTransform):
 
 
 class _Decide(beam.DoFn):
-    """Compile the rules once per worker."""
+    """Compile the rules once per process."""
 
-    def __init__(
-        self,
-        thresholds: Thresholds,
-        model_id: str,
-        rules: RuleSet | None,
-        features: FeatureSet | None,
-    ) -> None:
-        self._thresholds = thresholds
-        self._model_id = model_id
-        self._rules = rules
-        self._features = features
+    def __init__(self, deciders: Deciders) -> None:
+        self._deciders = deciders
 
     def setup(self) -> None:
-        self._program: Program | None = None
-        if self._rules is not None and self._features is not None:
-            self._program = Program(self._rules, self._features)
+        self._in_force = self._deciders.in_force()
+        _ = self._in_force.current.program
 
     def process(self, scored: Scored) -> Iterator[pa.RecordBatch]:
         transactions, block, scores = scored
         count(ROWS_SCORED, len(transactions))
-        fired = None
-        if self._program is not None:
-            fired = self._program.fired(transactions, block, scores)
+        decided, fired = self._in_force.of(transactions).decide(transactions, block, scores)
+        if fired is not None:
             for rule, rows in zip(fired.rules, fired.counts, strict=True):
                 count(RULE_PREFIX + rule.name, rows)
-        decided = decide(transactions, scores, self._thresholds, self._model_id, fired)
         yield append_block(decided, block)
 
 

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.utils.shared import Shared
 
-from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.features.matrix import split_block
-from beam_fraud.models.bundle import Bundle
-from beam_fraud.models.predict import libraries_loaded, use_one_thread
+from beam_fraud.transforms.deciders import Deciders
 
 
 @dataclass
@@ -22,39 +19,21 @@ class Explain(beam.PTransform):
     Blocks without a flagged row only lose their features (`features.block`).
     """
 
-    #: The bundle that scored.
-    bundle: Bundle
-    #: Maximum of reasons per row; 0 for none.
-    most: int
+    #: What decides.
+    deciders: Deciders
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step."""
-        if not self.most:
-            return scored | beam.Map(_without_features).with_output_types(pa.RecordBatch)
-        return scored | beam.ParDo(_Explain(self.bundle, self.most)).with_output_types(
-            pa.RecordBatch
-        )
+        return scored | beam.ParDo(_Explain(self.deciders)).with_output_types(pa.RecordBatch)
 
 
 class _Explain(beam.DoFn):
-    def __init__(self, bundle: Bundle, most: int) -> None:
-        self._bundle = bundle
-        self._most = most
-        # One explainer per process, shared by its threads.
-        self._shared = Shared()
+    def __init__(self, deciders: Deciders) -> None:
+        self._deciders = deciders
 
     def setup(self) -> None:
-        self._reasons = self._shared.acquire(self._load)
+        self._in_force = self._deciders.in_force()
+        _ = self._in_force.current.reasons
 
     def process(self, scored: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        use_one_thread()
-        yield self._reasons.add(*split_block(scored))
-
-    def _load(self) -> Reasons:
-        reasons = Reasons.of(self._bundle, self._most)
-        libraries_loaded()
-        return reasons
-
-
-def _without_features(scored: pa.RecordBatch) -> pa.RecordBatch:
-    return split_block(scored)[0]
+        yield self._in_force.of(scored).explain(*split_block(scored))

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from beam_fraud.features.matrix import FeatureSet, feature_matrix, feature_table, table_schema
-from beam_fraud.monitoring.counters import ROWS_OUT
+from beam_fraud.monitoring.counters import PROMOTIONS_REFUSED, ROWS_OUT
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.counters import count
+from beam_fraud.transforms.deciders import Deciders
 from beam_fraud.transforms.parse import ParseRecords
 from beam_fraud.transforms.records import Output, Record, check_output, dead_letters_as, table_as
 from beam_fraud.transforms.velocity import VelocityOfRecords
@@ -27,21 +28,35 @@ Featured = tuple[pa.RecordBatch, np.ndarray]
 
 @dataclass
 class Features(beam.PTransform):
-    """Convert transactions to pairs of transactions and features (`features.matrix`)."""
+    """Convert transactions to pairs of transactions and features (`features.matrix`).
 
-    #: The features in order.
-    features: FeatureSet
+    The features are those of what decides when a bundle starts, whose ids the transactions carry
+    on.
+    """
+
+    #: What decides.
+    deciders: Deciders
 
     def expand(self, transactions: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Featured]:
         """Drop empty blocks."""
-        return transactions | beam.FlatMap(_with_features, self.features).with_output_types(
-            Featured
-        )
+        return transactions | beam.ParDo(_Features(self.deciders)).with_output_types(Featured)
 
 
-def _with_features(transactions: pa.RecordBatch, features: FeatureSet) -> Iterator[Featured]:
-    if len(transactions):
-        yield transactions, feature_matrix(transactions, features)
+class _Features(beam.DoFn):
+    def __init__(self, deciders: Deciders) -> None:
+        self._deciders = deciders
+
+    def setup(self) -> None:
+        self._in_force = self._deciders.in_force()
+
+    def start_bundle(self) -> None:
+        self._decider = self._in_force.renew()
+        count(PROMOTIONS_REFUSED, self._in_force.refusals())
+
+    def process(self, transactions: pa.RecordBatch) -> Iterator[Featured]:
+        if len(transactions):
+            block = feature_matrix(transactions, self._decider.decider.features)
+            yield self._in_force.marked(transactions, self._decider), block
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import apache_beam as beam
@@ -15,6 +16,7 @@ from apache_beam.ml.inference.sklearn_inference import ModelFileType, SklearnMod
 
 from beam_fraud.models.bundle import MODEL_FILE, Bundle, shared_model
 from beam_fraud.models.predict import libraries_loaded, predict_scores, use_one_thread
+from beam_fraud.transforms.deciders import Deciders, InForce
 from beam_fraud.transforms.features import Featured
 
 Block = npt.NDArray[np.float64]
@@ -79,8 +81,8 @@ class Infer(beam.PTransform):
     The key of RunInference is the record batch, the example its feature block.
     """
 
-    #: The model.
-    bundle: Bundle
+    #: What decides.
+    deciders: Deciders
     #: Maximum of blocks per prediction.
     max_blocks: int = 1
 
@@ -88,14 +90,38 @@ class Infer(beam.PTransform):
         """Run RunInference, and convert its results to columns before any shuffle."""
         return (
             featured
-            | RunInference(
-                _ByBatch(BundleModelHandler(self.bundle, self.max_blocks))
-            ).with_output_types(_Predicted)
+            | RunInference(_ByBatch(self.deciders, self.max_blocks)).with_output_types(_Predicted)
             | "Scores" >> beam.Map(_scores).with_output_types(Scored)
         )
 
 
 class _ByBatch(KeyedModelHandler):
+    """Predict each block by the model of its batch; blocks of one model share a prediction."""
+
+    def __init__(self, deciders: Deciders, max_blocks: int) -> None:
+        super().__init__(BundleModelHandler(deciders.first.bundle, max_blocks))
+        self._deciders = deciders
+
+    def load_model(self) -> InForce:
+        """Return what is in force in this process, with the model opened."""
+        in_force = self._deciders.in_force()
+        _ = in_force.current.model
+        return in_force
+
+    def run_inference(
+        self,
+        batch: Sequence[Featured],
+        model: InForce,
+        inference_args: dict[str, Any] | None = None,
+    ) -> Iterator[_Predicted]:
+        """Yield the batches with their scores, in order."""
+        for decider, pairs in groupby(batch, lambda pair: model.of(pair[0])):
+            batches, blocks = zip(*pairs, strict=True)
+            model_id = decider.decider.bundle.model_id
+            scores = score_blocks(decider.model, blocks, inference_args)
+            for transactions, block, own in zip(batches, blocks, scores, strict=True):
+                yield transactions, PredictionResult(block, own, model_id)
+
     def get_num_bytes(self, batch: Sequence[Featured]) -> int:
         """Return the bytes in memory; Beam would pickle every key to learn its size."""
         return sum(transactions.nbytes + block.nbytes for transactions, block in batch)

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 
+from beam_fraud.decisions.decider import Decider
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import Bundle, load_bundle
 from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.decide import Decide
+from beam_fraud.transforms.deciders import Deciders
 from beam_fraud.transforms.explain import Explain
 from beam_fraud.transforms.features import Features
 from beam_fraud.transforms.infer import Infer
@@ -77,13 +79,14 @@ class Score(beam.PTransform):
         features = bundle.features_in(schema, () if rules is None else rules.columns)
         history = tuple(map(Place.of, self.history))
         parsed = records | ParseRecords(features.schema, features.labels)
+        deciders = Deciders(Decider(bundle, features, rules), self.reasons)
         scored = (
             parsed.transactions
             | "Velocity" >> VelocityOfRecords(features, history, features.labels)
-            | "Features" >> Features(features)
-            | "Infer" >> Infer(bundle)
-            | "Decide" >> Decide(bundle.thresholds, bundle.model_id, rules, features)
-            | "Explain" >> Explain(bundle, self.reasons)
+            | "Features" >> Features(deciders)
+            | "Infer" >> Infer(deciders)
+            | "Decide" >> Decide(deciders)
+            | "Explain" >> Explain(deciders)
         )
         return Scored(
             scored | "Scored" >> scored_as(self.output),

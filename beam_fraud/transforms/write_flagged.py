@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.monitoring.counters import ROWS_UNDELIVERED
 from beam_fraud.sinks.base import FlaggedSink, SinkWriter, WriterSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.connection import prepare_database
+from beam_fraud.transforms.alert_contexts import Context, WaitingRows, context_of
 from beam_fraud.transforms.counters import count
 from beam_fraud.transforms.decide import Flagged
 from beam_fraud.transforms.records import GatherScored, Record
@@ -41,7 +41,7 @@ class WriteFlagged(beam.PTransform):
     #: Names of channels to queue alerts for in the same transaction, if the sink is a database.
     channels: tuple[str, ...] = ()
     #: Settings that these alerts need beside their rows.
-    context: AlertContext | None = None
+    context: Context = None
 
     def expand(self, flagged: beam.PCollection[Record]) -> beam.PCollection[None]:
         """Add one step, or the sink's own transform."""
@@ -82,33 +82,33 @@ class _WriteFlagged(beam.DoFn):
         sink: WriterSink,
         run_id: str,
         channels: tuple[str, ...],
-        context: AlertContext | None,
+        context: Context,
     ) -> None:
         self._sink = sink
         self._run_id = run_id
         self._channels = channels
         self._context = context
 
+    def setup(self) -> None:
+        self._context_of = context_of(self._context)
+
     def start_bundle(self) -> None:
         self._writer: SinkWriter | None = None
-        self._waiting: list[pa.RecordBatch] = []
+        self._waiting = WaitingRows()
 
     def process(self, batch: pa.RecordBatch, begun: bool = True) -> None:
-        self._waiting.append(batch)
-        if sum(map(len, self._waiting)) >= _ROWS_AT_A_TIME:
+        self._waiting.add(batch, self._context_of(batch))
+        if self._waiting.rows >= _ROWS_AT_A_TIME:
             self._write()
 
     def finish_bundle(self) -> None:
-        if self._waiting:
-            self._write()
+        self._write()
         if self._writer is not None:
             self._writer.close()
             count(ROWS_UNDELIVERED, self._writer.undelivered)
 
     def _write(self) -> None:
-        batches = pa.Table.from_batches(self._waiting).combine_chunks().to_batches()
-        self._waiting = []
-        if self._writer is None:
-            self._writer = self._sink.open(self._run_id)
-        for batch in batches:
-            self._writer.write(batch, self._channels, self._context)
+        for batch, context in self._waiting.joined():
+            if self._writer is None:
+                self._writer = self._sink.open(self._run_id)
+            self._writer.write(batch, self._channels, context)

@@ -14,11 +14,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.cli.commands import champion_watch, stream
+from beam_fraud.cli.commands import stream
 from beam_fraud.cli.options import StreamOptions
 from beam_fraud.decisions.rules.files import RULES_FILE, RuleFiles
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import load_bundle
+from beam_fraud.models.registry import champion_watch
 from beam_fraud.models.registry.registry import add_model, open_registry, rollback
 from beam_fraud.storage.urls import Place
 from tests.cli.test_registry_option import RULES, bundle, place, put  # noqa: F401
@@ -85,7 +86,7 @@ def until(holds: Callable[[], object], before: Callable[[], object] = lambda: No
 
 @pytest.fixture
 def running(place: Place, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Running:  # noqa: F811
-    monkeypatch.setattr(champion_watch, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(champion_watch, "LOOK_SECONDS", 0.1)
     options = StreamOptions(
         watch=str(inbox),
         registry=str(place),

@@ -19,12 +19,14 @@ from apache_beam.testing.util import assert_that, equal_to
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.cli.commands import score, simulate, train
 from beam_fraud.cli.options import ScoreOptions, SimulateOptions, TrainOptions
+from beam_fraud.decisions.decider import Decider
 from beam_fraud.decisions.reasons.explainer import Floats, Unit
 from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.features.matrix import FeatureSet, append_block
 from beam_fraud.models.bundle import open_bundle, shared_model
 from beam_fraud.schema.presets import LEDGER
 from beam_fraud.schema.stages import SCORED
+from beam_fraud.transforms.deciders import Deciders
 from beam_fraud.transforms.explain import Explain
 from tests.flagged import flagged_batch
 
@@ -187,7 +189,8 @@ def test_the_step_drops_the_features(bundle: Path) -> None:
     batch = append_block(scored([True, False]), np.ones((2, features)))
     for most in (0, 5):
         with beam.Pipeline() as pipeline:
-            rows = pipeline | beam.Create([batch]) | Explain(opened, most)
+            deciders = Deciders(Decider(opened, opened.features), most)
+            rows = pipeline | beam.Create([batch]) | Explain(deciders)
             names = rows | beam.Map(lambda found: found.schema.names)
             assert_that(names, equal_to([SCORED.names]))
 

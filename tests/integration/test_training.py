@@ -18,6 +18,7 @@ import pytest
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.cli.commands import train
 from beam_fraud.cli.options import TrainOptions
+from beam_fraud.decisions.decider import Decider
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import load_model, open_bundle
@@ -26,6 +27,7 @@ from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.simulation import FRAUD_RATE, Simulation, simulate
 from beam_fraud.storage.urls import Place
+from beam_fraud.transforms.deciders import Deciders
 from beam_fraud.transforms.infer import Infer, Scored
 from tests.one_thread import one_thread
 
@@ -136,7 +138,8 @@ def test_the_pipeline_scores_as_each_model_does_outside(
                 for first, last in [(0, 1), (1, 700), (700, SCORED_ROWS)]
             ]
             rows = pipeline | f"Rows {name}" >> beam.Create(blocks, reshuffle=False)
-            _ = rows | name >> Infer(bundle) | f"Save {name}" >> beam.Map(save, tmp_path / name)
+            deciders = Deciders(Decider(bundle, bundle.features))
+            _ = rows | name >> Infer(deciders) | f"Save {name}" >> beam.Map(save, tmp_path / name)
     for name, scores in outside.items():
         inside = [pq.read_table(part) for part in (tmp_path / name).iterdir()]
         assert sum(map(len, inside)) == SCORED_ROWS

@@ -25,7 +25,7 @@ def test_counts_of_all_steps_of_a_process_are_read_together(tmp_path: Path) -> N
         recorder(board).count("rows_in", 5)
         recorder(str(board)).count("rows_in", 6)
         recorder(board).position("tx:3", 40, 50)
-        recorder(board).scored(7, appended_ms=1_000_000, now=1_000.25)
+        recorder(board).scored(7, appended_ms=1_000_000, now=1_000.25, model_id="m@1")
         recorder(board).flush()
         seen = read()
         assert seen.counters == {"rows_in": 11}

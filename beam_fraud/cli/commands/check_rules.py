@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.cli.commands.inputs import input_places
-from beam_fraud.cli.commands.rules import lists_directory, rules_for_model
+from beam_fraud.cli.commands.rules import lists_directory
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CheckRulesOptions
 from beam_fraud.cli.terminal.columns import table
@@ -29,6 +29,7 @@ from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.models.predict import predict_scores
+from beam_fraud.models.registry.choice import rules_for_model
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.records.text import as_mask
 from beam_fraud.schema.event_time import event_micros

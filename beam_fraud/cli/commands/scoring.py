@@ -15,7 +15,7 @@ from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.cli.commands.places import Outputs
-from beam_fraud.cli.commands.rules import lists_directory, rules_for_model, rules_id
+from beam_fraud.cli.commands.rules import lists_directory
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoringOptions
 from beam_fraud.cli.options.groups import ModelOptions, SinkOptions
@@ -24,8 +24,8 @@ from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, check_packages, open_bundle
+from beam_fraud.models.registry.choice import Choice, rules_beside
 from beam_fraud.models.registry.registry import Registry, open_registry
-from beam_fraud.models.registry.standing import Standing
 from beam_fraud.monitoring.counters import ROWS_UNDELIVERED
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.platform.wording import own_call
@@ -95,15 +95,22 @@ class ChosenModel:
         place = registry.bundle_place(registry.champion_id())
         return cls(place, "--registry", registry)
 
-    def pair(self, options: ScoringOptions) -> tuple[str | None, str | None]:
-        """Return ids of the model and the rules that decide.
+    def choice(self, options: ScoringOptions, *, here: bool) -> Choice | None:
+        """Return what a running command follows; None if nothing may change.
 
-        The model's is None for `--model`. That of a rules file is its name and digest, None if it
-        cannot be read.
+        Args:
+          options: options of the call.
+          here: whether its workers have the rules file.
         """
-        standing = Standing() if self.registry is None else self.registry.standing
-        rules = standing.rules if options.rules is None else rules_id(options.rules)
-        return standing.champion, rules
+        if self.registry is None and (options.rules is None or not here):
+            return None
+        return Choice(
+            registry=None if self.registry is None else self.registry.place,
+            rules_file=options.rules,
+            keeps_rules=options.rules is not None and not here,
+            lists=lists_directory(options.lists),
+            schema=None if options.schema is None else load_schema(options.schema),
+        )
 
     def open(self) -> Bundle:
         """Read and check the bundle.
@@ -137,15 +144,11 @@ class ChosenModel:
         """Return the rules of a file, or those in force in the registry.
 
         Raises:
-          UsageError, FraudError: as `rules_for_model`.
+          UsageError, FraudError: as `rules_beside`.
         """
         file, lists, registry = options.rules, lists_directory(options.lists), self.registry
-        if registry is None:
-            return rules_for_model(file, bundle, schema, lists)
-        if file is not None:
-            return rules_for_model(file, bundle, schema, lists or registry.lists)
-        rules = registry.standing.rules
-        return None if rules is None else registry.rules(rules, bundle, schema, lists)
+        rules = None if registry is None else registry.standing.rules
+        return rules_beside(bundle, schema, registry, rules, file, lists)
 
 
 @dataclass(frozen=True)

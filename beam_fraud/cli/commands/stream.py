@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -18,9 +16,7 @@ from apache_beam.runners.runner import PipelineResult
 from beam_fraud import __version__
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.alerts.queue import Notice, queue_notices
 from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
-from beam_fraud.cli.commands.champion_watch import ChampionWatch
 from beam_fraud.cli.commands.rules import rule_counts
 from beam_fraud.cli.commands.scoring import refuse_undelivered, undelivered_rows
 from beam_fraud.cli.commands.stream_plan import StreamPlan, plan
@@ -28,6 +24,7 @@ from beam_fraud.cli.options import StreamOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.cli.terminal.progress import AboveLine
 from beam_fraud.cli.terminal.stream_status import live_line
+from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.monitoring import counters
@@ -45,7 +42,6 @@ from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database
-from beam_fraud.storage.database.retry import persistently
 from beam_fraud.storage.stream_outputs import StreamOutputs, claim_archives
 from beam_fraud.transforms.counters import read_counters
 
@@ -68,55 +64,39 @@ def run(options: StreamOptions) -> dict[str, object]:
     started = time.monotonic()
     planned = plan(options, console=cast(TextIO, AboveLine()))
     outputs = planned.stream.outputs
-    counted = Counter[str]()
     with ExitStack() as stack:
         outputs.begin()
         stack.callback(outputs.release)
         read = stack.enter_context(new_board(outputs.live))
-        state = stack.enter_context(ExitStack())
-        claimed = _claimed(planned, state)
+        claimed = _claimed(planned, stack)
         _prepare_places(planned, stack)
         dispatcher = _dispatcher(planned)
         if dispatcher is not None:
             stack.enter_context(dispatcher.running())
         alerts = no_alerts if planned.database is None else Outbox(planned.database).counts
-        build = dict[str, str]()
         if options.metrics_port is not None:
-            build |= {"version": __version__, "model_id": planned.scoring.bundle.model_id}
+            build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
             page = stack.enter_context(serve_metrics(options.metrics_port, read, build, alerts))
             _LOG.info("metrics at %s", page)
         jobs = list[PipelineResult]()
         stack.enter_context(live_line(read, alerts, lambda: _phase(jobs)))
         stack.enter_context(safe_meanwhile(lambda: _safe(planned)))
-        stopping = _Stopping(planned, read)
-        stack.enter_context(drained_by_signals(stopping.ask))
-        watch = None
-        if planned.stream.here and (options.registry or options.rules) is not None:
-            watch = ChampionWatch(options, planned, partial(_notify, planned))
-            stack.enter_context(watch.running(stopping.pause))
+        draining = _draining(planned, lambda: read().done)
+        stack.enter_context(drained_by_signals(draining.ask))
+        rules = stack.enter_context(_rules_in_force(planned))
         if planned.warning is not None:
             _LOG.warning("%s", planned.warning)
         _LOG.info("reading %s into %s", planned.what, outputs.shown)
-        while True:
-            counted.update(_run(claimed, stopping.wait, jobs))
-            if planned.submission.template_location is not None:
-                return _template(planned)
-            promoted = None if watch is None or stopping.asked else watch.take()
-            if promoted is None:
-                break
-            # As after a restart, but without the time that a process takes to start.
-            planned = promoted
-            build["model_id"] = planned.scoring.bundle.model_id
-            state.close()
-            stopping.begin()
-            claimed = _claimed(planned, state)
+        counted = _run(claimed, draining.wait, jobs)
+        if planned.submission.template_location is not None:
+            return _template(planned)
         if planned.scoring.sink is not None and planned.scoring.sink.archive is None:
             planned.scoring.sink.commit(planned.stream.run_id)
     last = read_board(outputs.live)
     # Flink reports nothing of a cancelled job; workers on this machine have reported it themselves.
     rows = dict(counted or last.counters)
     sent = {} if dispatcher is None else _alerts(dispatcher)
-    summary = _summary(planned, rows, sent, last, time.monotonic() - started)
+    summary = _summary(planned, rows, sent, last, time.monotonic() - started, rules())
     outputs.write_summary(summary)
     refuse_undelivered(planned.scoring.sink, rows, outputs.shown)
     _judge_dead_letters(options, outputs, rows)
@@ -161,40 +141,6 @@ def _newest_dead_letter(outputs: StreamOutputs) -> tuple[str, int, str] | None:
     return None if newest is None else first_of_file(str(newest))
 
 
-class _Stopping:
-    """The end of a stream, or a pause of it to take up a new champion."""
-
-    def __init__(self, planned: StreamPlan, read: Callable[[], Snapshot]) -> None:
-        self._planned, self._read = planned, read
-        #: Whether the stream shall end.
-        self.asked = False
-        self._draining = self._new()
-
-    def _new(self) -> Draining | DataflowDraining:
-        return _draining(self._planned, lambda: self._read().done)
-
-    def ask(self) -> None:
-        """End the stream; safe to call from a signal handler."""
-        self.asked = True
-        self._draining.ask()
-
-    def pause(self) -> None:
-        """End the current pipeline alone."""
-        self._draining.ask()
-
-    def begin(self) -> None:
-        """Prepare the next pipeline of the stream."""
-        self._draining = self._new()
-        self._planned.stream.outputs.go_on()
-        if self.asked:
-            # The signal came between two pipelines.
-            self._draining.ask()
-
-    def wait(self, job: PipelineResult) -> None:
-        """Wait for the end of the current pipeline."""
-        self._draining.wait(job)
-
-
 def _claimed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
     """Claim the state and the outputs of the stream, and go on from there."""
     outputs = planned.stream.outputs
@@ -234,17 +180,6 @@ def _run(
         LocalCheckpoint.at(planned.stream.outputs.checkpoint).refuse_failed()
         _finish_archives(planned)
     return counted
-
-
-def _notify(planned: StreamPlan, notice: Notice) -> None:
-    """Queue a notice for every channel."""
-    database, channels = planned.database, planned.scoring.channels
-    if database is None:
-        return
-    try:
-        persistently(database, lambda c: queue_notices(c, channels, [notice]))
-    except FraudError as error:
-        _LOG.warning("no notice was sent: %s", error)
 
 
 def _draining(planned: StreamPlan, progress: Callable[[], object]) -> Draining | DataflowDraining:
@@ -360,6 +295,7 @@ def _summary(
     alerts: dict[str, int],
     last: Snapshot,
     seconds: float,
+    rules: RuleSet | None,
 ) -> dict[str, object]:
     outputs = planned.stream.outputs
     places: dict[str, object] = {
@@ -382,7 +318,8 @@ def _summary(
         "rows_ahead": counted.get(counters.ROWS_AHEAD, 0),
         "labels_in": counted.get(counters.LABELS_IN, 0),
         "labels_dead": counted.get(counters.LABELS_DEAD, 0),
-        **_rules(planned, counted),
+        **_rules(rules, counted),
+        **_refused(planned, counted),
         "alerts": alerts,
         "latency_seconds": {
             name: _finite(last.latency.quantile(q)) for name, q in (("p50", 0.5), ("p99", 0.99))
@@ -390,14 +327,37 @@ def _summary(
         "seconds": round(seconds, 3),
         # From the first row to the last score: before and after, the stream is idle.
         "rows_per_second": round(rows_in / last.seconds) if last.seconds else 0,
-        "model_id": planned.scoring.bundle.model_id,
+        "model_id": last.model_id or planned.scoring.bundle.model_id,
         "run_id": planned.stream.run_id,
         "outputs": places,
     }
 
 
-def _rules(planned: StreamPlan, counted: dict[str, int]) -> dict[str, object]:
-    counts = rule_counts(planned.scoring.rules, counted)
+@contextmanager
+def _rules_in_force(planned: StreamPlan) -> Iterator[Callable[[], RuleSet | None]]:
+    """Follow the registry and the rules in this process, if its workers are here.
+
+    Yields:
+      A function that returns the rules in force; elsewhere, those of the start.
+    """
+    if not planned.stream.here:
+        yield lambda: planned.scoring.rules
+        return
+    # The steps of the graph share it.
+    in_force = planned.stream.deciders(planned.scoring).in_force()
+    try:
+        yield lambda: in_force.current.decider.rules
+    finally:
+        in_force.close()
+
+
+def _refused(planned: StreamPlan, counted: dict[str, int]) -> dict[str, object]:
+    name = counters.PROMOTIONS_REFUSED
+    return {} if planned.stream.following is None else {name: counted.get(name, 0)}
+
+
+def _rules(rules: RuleSet | None, counted: dict[str, int]) -> dict[str, object]:
+    counts = rule_counts(rules, counted)
     return {**counts, "rules_muted": counted.get(counters.RULES_MUTED, 0)} if counts else {}
 
 

@@ -28,6 +28,7 @@ from beam_fraud.cli.options import StreamOptions
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.reach import WindowReach, look_back
+from beam_fraud.models.registry.champion_watch import Windows
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.pipeline.stream import Stream
 from beam_fraud.records.event_span import event_span
@@ -45,6 +46,7 @@ from beam_fraud.storage.batch_outputs import new_run_id
 from beam_fraud.storage.database.connection import sqlite_url
 from beam_fraud.storage.stream_outputs import StreamOutputs, object_stream_outputs
 from beam_fraud.storage.urls import Place
+from beam_fraud.transforms.deciders import Following
 
 _LOG = logging.getLogger(__name__)
 #: Shards of the state on a cluster; here one worker has all.
@@ -68,8 +70,6 @@ class StreamPlan:
     runner: Runner
     #: Warnings to log once the stream may start.
     warning: str | None
-    #: Ids of what decides (`ChosenModel.pair`).
-    scored_by: tuple[str | None, str | None] = (None, None)
 
     @property
     def database(self) -> str | None:
@@ -173,7 +173,8 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         rule_limit=options.rule_limit,
     )
     history = find_history(places.history, (), features.schema, labels=stream.labels)
-    stream = replace(stream, history=tuple(history))
+    following = _following(options, model, features, planned.scoring, here=here)
+    stream = replace(stream, history=tuple(history), following=following)
     bundle = planned.scoring.bundle.place
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, places.watch)
     outputs.check(here=here, taken_up=submission.from_savepoint)
@@ -189,7 +190,27 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         about=declared.identity() | _about(stream),
         runner=runner,
         warning=None if goes_on else windows_warning(features, stream.history),
-        scored_by=model.pair(options),
+    )
+
+
+def _following(
+    options: StreamOptions,
+    model: ChosenModel,
+    features: FeatureSet,
+    scoring: Scoring,
+    *,
+    here: bool,
+) -> Following | None:
+    """Return how workers follow the registry and, on this machine, the rules file."""
+    choice = model.choice(options, here=here)
+    if choice is None:
+        return None
+    return Following(
+        choice,
+        Windows(features, "stream", "a stream with another --out and --history"),
+        options.max_microseconds,
+        scoring.alerts_database,
+        scoring.channels,
     )
 
 

@@ -1,0 +1,142 @@
+"""What decides on transactions: a model, its thresholds and features, and the rules beside it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_fraud.alerts.alert import AlertContext
+from beam_fraud.decisions.decision import decide
+from beam_fraud.decisions.reasons.reasons import Reasons
+from beam_fraud.decisions.rules.program import Program
+from beam_fraud.decisions.rules.rule import Fired, RuleSet
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.bundle import Bundle, shared_model
+from beam_fraud.models.predict import libraries_loaded, use_one_thread
+
+_Floats = npt.NDArray[np.float64]
+#: Type: ids of a model and of the rules beside it; None without rules.
+Pair: TypeAlias = tuple[str, str | None]
+
+
+def shown(pair: Pair) -> str:
+    """Return the ids of what decides, for messages.
+
+    Example:
+      >>> shown(("forest@0123456789ab", "night@ba9876543210"))
+      'forest@0123456789ab with the rules night@ba9876543210'
+    """
+    model, rules = pair
+    return model if rules is None else f"{model} with the rules {rules}"
+
+
+@dataclass(frozen=True)
+class Decider:
+    """A model and the rules beside it, small enough to be sent to every worker."""
+
+    #: The model.
+    bundle: Bundle
+    #: The model's features, with those for the rules, in the schema of the transactions.
+    features: FeatureSet
+    #: Rules that may overrule the model, or None.
+    rules: RuleSet | None = None
+
+    @property
+    def pair(self) -> Pair:
+        """Ids of the model and the rules."""
+        return self.bundle.model_id, None if self.rules is None else self.rules.id
+
+    @property
+    def context(self) -> AlertContext:
+        """The settings that alerts need beside their rows."""
+        thresholds, terms = self.bundle.thresholds, () if self.rules is None else self.rules.terms
+        timezone = self.features.schema.timezone
+        return AlertContext(timezone, thresholds.review, thresholds.decline, terms)
+
+
+class OpenDecider:
+    """A decider in use by the threads of a process: each part is opened once, when it is needed.
+
+    Args:
+      decider: what decides.
+      reasons: maximum of reasons per flagged row; 0 for none.
+    """
+
+    def __init__(self, decider: Decider, reasons: int) -> None:
+        self.decider = decider
+        self.context = decider.context
+        self._most = reasons
+        self._model: Any = None
+        self._program: Program | None = None
+        self._reasons: Reasons | None = None
+        self._opening = threading.RLock()
+        # Lists that rules name follow their files, in one thread at a time.
+        self._ruling = threading.Lock()
+
+    def open(self) -> None:
+        """Open every part, so that no transaction waits for it.
+
+        Raises:
+          FraudError: a file of the bundle is missing or changed, the model cannot be opened, or the
+            file of a list cannot be read.
+        """
+        _ = self.model, self.program, self.reasons
+
+    @property
+    def model(self) -> Any:
+        """The fitted classifier."""
+        if self._model is None:
+            with self._opening:
+                self._model = shared_model(self.decider.bundle)
+                libraries_loaded()
+        return self._model
+
+    @property
+    def program(self) -> Program | None:
+        """The compiled rules, or None without rules."""
+        rules = self.decider.rules
+        if self._program is None and rules is not None:
+            with self._opening:
+                self._program = self._program or Program(rules, self.decider.features)
+        return self._program
+
+    @property
+    def reasons(self) -> Reasons | None:
+        """What explains the scores, or None without reasons."""
+        if self._reasons is None and self._most:
+            with self._opening:
+                if self._reasons is None:
+                    self._reasons = Reasons.of(self.decider.bundle, self._most)
+                    libraries_loaded()
+        return self._reasons
+
+    def decide(
+        self, transactions: pa.RecordBatch, block: _Floats, scores: _Floats
+    ) -> tuple[pa.RecordBatch, Fired | None]:
+        """Decide on n transactions.
+
+        Args:
+          transactions: rows as `Schema.transactions` describes them, with velocity features.
+          block: float64[n, features], the model's input.
+          scores: float64[n].
+
+        Returns:
+          n rows of `stages.SCORED` without reasons, in the same order; and the rules that hold.
+        """
+        fired, program, bundle = None, self.program, self.decider.bundle
+        if program is not None:
+            with self._ruling:
+                fired = program.fired(transactions, block, scores)
+        return decide(transactions, scores, bundle.thresholds, bundle.model_id, fired), fired
+
+    def explain(self, scored: pa.RecordBatch, block: _Floats) -> pa.RecordBatch:
+        """Add reasons to flagged rows of `stages.SCORED`, by the model's input."""
+        if self.reasons is None:
+            return scored
+        use_one_thread()
+        return self.reasons.add(scored, block)

@@ -1,0 +1,220 @@
+"""What decides in a graph: the same for its life, or what its workers find in a registry.
+
+`Features` takes what is in force at the start of a bundle, and every block carries its ids in the
+metadata. So the steps up to `Explain`, and the alerts, decide each block by one model and its own
+rules, whichever of them is in force when the block arrives.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+import msgspec
+import pyarrow as pa
+
+from beam_fraud.alerts.queue import Notice, queue_notices
+from beam_fraud.decisions.decider import Decider, OpenDecider, Pair
+from beam_fraud.errors import FraudError
+from beam_fraud.models.registry.champion_watch import ChampionWatch, Windows
+from beam_fraud.models.registry.choice import Choice
+from beam_fraud.state.rule_share import RuleShareShard
+from beam_fraud.state.shard import Effects
+from beam_fraud.storage.database.retry import persistently
+
+_LOG = logging.getLogger(__name__)
+_KEY = b"beam_fraud.decider"
+#: Deciders that stay open in a process: blocks of earlier ones may still be on their way.
+_OPEN = 4
+
+
+@dataclass(frozen=True)
+class Following:
+    """How the workers of a graph follow a choice."""
+
+    choice: Choice
+    #: What must stay, because the graph has state for it.
+    windows: Windows
+    #: Maximum of microseconds per row of a prediction, or None.
+    limit: float | None = None
+    #: Database and channels of notices about what was refused.
+    database: str | None = None
+    channels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Deciders:
+    """What decides in a graph; all steps of the graph have the same object."""
+
+    #: What decides at the start.
+    first: Decider
+    #: Maximum of reasons per flagged row; 0 for none.
+    reasons: int = 0
+    #: How workers follow a choice; None if the first decides for the life of the graph.
+    following: Following | None = None
+    #: The graph, among those of this process.
+    graph: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def in_force(self) -> InForce:
+        """Return what is in force in this process, the same object as long as any step has it."""
+        with _CREATING:
+            known = _IN_FORCE.get(self.graph)
+            if known is None:
+                known = _IN_FORCE[self.graph] = InForce(self.first, self.reasons, self.following)
+            return known
+
+
+class InForce:
+    """What decides in this process, for all steps and threads.
+
+    Args:
+      first: what decides at the start.
+      reasons: maximum of reasons per flagged row; 0 for none.
+      following: how it follows a choice, or None.
+    """
+
+    def __init__(self, first: Decider, reasons: int, following: Following | None) -> None:
+        self._reasons, self._following = reasons, following
+        self.current = OpenDecider(first, reasons)
+        self._open = OrderedDict({first.pair: self.current})
+        self._changing = threading.Lock()
+        self._refused = 0
+        self._watch: ChampionWatch[OpenDecider] | None = None
+        if following is not None:
+            # Notices do not keep this object alive, whose end is the end of the watch.
+            refused = _Refusals(following)
+            self._refusals = refused
+            self._watch = ChampionWatch(
+                following.choice,
+                first,
+                following.windows,
+                following.limit,
+                prepare=lambda decider: _opened(decider, reasons),
+                notify=refused.add,
+            )
+            self._watch.start()
+
+    def renew(self) -> OpenDecider:
+        """Take up what the watch has prepared; call it between two bundles."""
+        if self._watch is not None:
+            with self._changing:
+                taken = self._watch.take()
+                if taken is not None:
+                    self.current = taken
+                    self._remember(taken)
+        return self.current
+
+    def of(self, batch: pa.RecordBatch) -> OpenDecider:
+        """Return what decides on a block, which `marked` has marked.
+
+        Raises:
+          FraudError: it is no longer in the registry.
+        """
+        if self._following is None:
+            return self.current
+        pair = _pair_of(batch)
+        current = self.current
+        if pair in (None, current.decider.pair):
+            return current
+        assert pair is not None
+        with self._changing:
+            known = self._open.get(pair)
+            if known is None:
+                # Of a worker that was faster or slower than this one.
+                found = self._following.choice.named(pair, current.decider)
+                known = OpenDecider(found, self._reasons)
+                self._remember(known)
+            return known
+
+    def marked(self, batch: pa.RecordBatch, decider: OpenDecider) -> pa.RecordBatch:
+        """Return a block with the ids of what decides on it."""
+        if self._following is None:
+            return batch
+        metadata = {
+            **(batch.schema.metadata or {}),
+            _KEY: msgspec.json.encode(decider.decider.pair),
+        }
+        return batch.replace_schema_metadata(metadata)
+
+    def refusals(self) -> int:
+        """Return how many promotions this process has refused since the last call."""
+        return 0 if self._watch is None else self._refusals.counted()
+
+    def close(self) -> None:
+        """Follow no more."""
+        if self._watch is not None:
+            self._watch.stop()
+
+    def _remember(self, opened: OpenDecider) -> None:
+        self._open[opened.decider.pair] = opened
+        self._open.move_to_end(opened.decider.pair)
+        while len(self._open) > _OPEN:
+            oldest = next(pair for pair, one in self._open.items() if one is not self.current)
+            del self._open[oldest]
+
+
+class DecidersShare(RuleShareShard):
+    """Mute rules that fire too often, of whatever decided on a block.
+
+    Args:
+      shard: number of the shard.
+      deciders: what decides.
+      limit: the share of rows from which a rule is muted.
+      remembered: microseconds before the clock for which windows are kept.
+    """
+
+    def __init__(self, shard: int, deciders: Deciders, limit: float, remembered: int) -> None:
+        self._in_force = deciders.in_force()
+        self._decider = first = deciders.first
+        super().__init__(shard, first.rules, first.bundle.thresholds, limit, remembered)
+
+    def take(self, batch: pa.RecordBatch) -> Effects:
+        """Return scored rows; decide rows of muted rules again."""
+        decider = self._in_force.of(batch).decider
+        if decider is not self._decider:
+            self._decider = decider
+            self.decide_by(decider.rules, decider.bundle.thresholds)
+        return super().take(batch)
+
+
+class _Refusals:
+    """Count refused promotions, and notify of them."""
+
+    def __init__(self, following: Following) -> None:
+        self._database, self._channels = following.database, following.channels
+        self._count = 0
+        self._counting = threading.Lock()
+
+    def add(self, notice: Notice) -> None:
+        with self._counting:
+            self._count += 1
+        if self._database is None:
+            return
+        try:
+            persistently(self._database, lambda c: queue_notices(c, self._channels, [notice]))
+        except FraudError as error:
+            _LOG.warning("no notice was sent: %s", error)
+
+    def counted(self) -> int:
+        with self._counting:
+            count, self._count = self._count, 0
+        return count
+
+
+_CREATING = threading.Lock()
+_IN_FORCE: WeakValueDictionary[str, InForce] = WeakValueDictionary()
+
+
+def _opened(decider: Decider, reasons: int) -> OpenDecider:
+    opened = OpenDecider(decider, reasons)
+    opened.open()
+    return opened
+
+
+def _pair_of(batch: pa.RecordBatch) -> Pair | None:
+    encoded = (batch.schema.metadata or {}).get(_KEY)
+    return None if encoded is None else msgspec.json.decode(encoded, type=tuple[str, str | None])
