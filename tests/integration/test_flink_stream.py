@@ -6,7 +6,9 @@ import os
 import random
 import re
 import signal
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -15,10 +17,14 @@ import pytest
 
 from beam_fraud.cli.commands.train import run as train
 from beam_fraud.cli.options import TrainOptions
+from beam_fraud.models.bundle import load_bundle
+from beam_fraud.models.registry.registry import add_model, open_registry, promote
 from beam_fraud.monitoring.recorder import read_board
+from beam_fraud.storage.urls import Place
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.flink_usage import workers
+from tests.models.registering import ANN, other
 from tests.outcome import Outcome, assert_each_once, assert_same, outcome
 from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
 from tests.traffic import Feed, Traffic, make_traffic
@@ -49,7 +55,13 @@ class Scored:
         return self._directory / name
 
     def stream(self, name: str, *options: str, bundle: Path | None = None) -> Stream:
-        """Return a stream that writes to a directory of this name."""
+        """Return a stream that writes to a directory of this name.
+
+        Args:
+          name: of the directory.
+          options: further ones; `--registry` stands in place of the bundle.
+          bundle: the model, or None for that of all streams.
+        """
         out, database = self.out(name), self._directory / f"{name}.db"
         history = ("--history", str(self._directory / "history.parquet"), "--lateness", "1d")
         places = ("--sink", f"sqlite:///{database}", "--roll-seconds=1")
@@ -57,6 +69,9 @@ class Scored:
         places += ("--alert", f"file:{self._directory / 'alerts.jsonl'}")
         model = bundle or self._bundle
         command = stream_command(self._broker, self.topic, model, out, *history, *places)
+        if "--registry" in options:
+            place = command.index("--model")
+            del command[place : place + 2]
         return Stream([*command, *options], out)
 
     def rows(self) -> int:
@@ -156,8 +171,51 @@ def other_bundle(bundle: Path, tmp_path: Path) -> Path:
     return tmp_path / "other"
 
 
+def registry_of(directory: Path, *bundles: Path) -> tuple[Place, list[str]]:
+    """Return a registry whose champion is the first bundle, and the ids of all."""
+    place, ids = Place.at(directory / "registry"), []
+    for bundle in bundles:
+        model = load_bundle(bundle)
+        add_model(place, model, ANN)
+        ids.append(model.model_id)
+    promote(open_registry(place), ids[0], ANN)
+    return place, ids
+
+
+def models_of(out: Path) -> set[str]:
+    """Return the models of the rows that are visible in the archive."""
+    models = set[str]()
+    for part in out.glob("scores/part-*.parquet"):
+        with suppress(FileNotFoundError):
+            models |= set(
+                pq.read_table(part, columns=["model_id"])["model_id"].unique().to_pylist()
+            )
+    return models
+
+
+def promote_under_load(
+    scored: Scored, name: str, stream: Stream, place: Place, model: str
+) -> float:
+    """Promote a model that has not scored yet; return the seconds until its rows are visible."""
+    assert stream.wait_until(lambda: model not in models_of(scored.out(name)))
+    promote(open_registry(place), model, ANN)
+    start = time.monotonic()
+
+    def taken_up() -> bool:
+        scored.feed.send_for(0.2, 20)
+        return model in models_of(scored.out(name))
+
+    assert stream.wait_until(taken_up), stream.said()
+    return time.monotonic() - start
+
+
 def score_in_two_parts(
-    scored: Scored, name: str, first: Stream, stop: Callable[[], str], then: Callable[[str], Stream]
+    scored: Scored,
+    name: str,
+    first: Stream,
+    stop: Callable[[], str],
+    then: Callable[[str], Stream],
+    meanwhile: Callable[[Stream], None] = lambda _: None,
 ) -> None:
     """Score half of the messages by one stream, and the others by a second one that resumes it.
 
@@ -167,6 +225,7 @@ def score_in_two_parts(
       first: not started yet.
       stop: ends the first one, and tells the savepoint that it leaves.
       then: the second one, of a savepoint.
+      meanwhile: called while the second one runs, before the last messages are sent.
     """
     out, streams = scored.out(name), [first]
     try:
@@ -174,10 +233,12 @@ def score_in_two_parts(
         scored.feed.send(len(scored.traffic.keys) // 2)
         assert first.wait_until(lambda: archived(out) > 100), first.said()
         savepoint = stop()
-        scored.feed.finish()
+        scored.feed.send(len(scored.traffic.keys) // 8)
         second = then(savepoint)
         streams.append(second)
         second.start()
+        meanwhile(second)
+        scored.feed.finish()
         assert second.wait_until(lambda: archived(out) >= scored.rows()), second.said()
         second.stop()
         second.wait_for_end()
@@ -187,9 +248,11 @@ def score_in_two_parts(
 
 
 @pytest.mark.slow
-def test_a_savepoint_resumes_with_more_workers_and_another_model(
+def test_a_savepoint_resumes_with_more_workers_and_a_registry_that_promotes(
     broker: Broker, flink_cluster: FlinkCluster, bundle: Path, other_bundle: Path, tmp_path: Path
 ) -> None:
+    damaged = other(bundle, tmp_path / "damaged", 0.99)
+    place, ids = registry_of(tmp_path, bundle, other_bundle, damaged)
     cluster = flink_cluster
     scored = Scored(broker, bundle, tmp_path, make_traffic(3, accounts=1_000, bad=100))
     first = scored.stream("moved", *on_flink(cluster, 1))
@@ -202,12 +265,22 @@ def test_a_savepoint_resumes_with_more_workers_and_another_model(
 
     def then(savepoint: str) -> Stream:
         options = (*on_flink(cluster, 2), f"--savepoint_path={savepoint}")
-        return scored.stream("moved", *options, bundle=other_bundle)
+        return scored.stream("moved", *options, "--registry", str(place))
 
-    score_in_two_parts(scored, "moved", first, stop, then)
+    def promotions(stream: Stream) -> None:
+        assert promote_under_load(scored, "moved", stream, place, ids[1]) < 30
+        # Damaged after its promotion: what decided before goes on.
+        promote(open_registry(place), ids[2], ANN)
+        (tmp_path / "registry" / "bundles" / ids[2] / "model.joblib").write_bytes(b"evil")
+        alerts = tmp_path / "alerts.jsonl"
+        refusal = f"{ids[2]} cannot be taken up"
+        assert stream.wait_until(lambda: refusal in alerts.read_text("utf-8")), stream.said()
+
+    score_in_two_parts(scored, "moved", first, stop, then, promotions)
     result = scored.outcome("moved")
     assert_each_once(result, scored.traffic)
-    # Each row has the score that its model gives when nothing is ever stopped.
+    assert set(result.scores["model_id"].to_pylist()) == set(ids[:2])
+    # Each row has the score and reasons that its model gives when nothing is ever stopped.
     for model in (bundle, other_bundle):
         reference = scored.reference(model).scores
         same = pc.equal(result.scores["model_id"], reference["model_id"][0])

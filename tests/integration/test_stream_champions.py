@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import threading
 import time
@@ -23,21 +22,11 @@ from beam_fraud.models.registry.registry import add_model, open_registry, promot
 from beam_fraud.storage.urls import Place
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import read_all
-from tests.models.registering import ANN
+from tests.models.registering import ANN, other
 from tests.stream_process import Stream
 
 #: Messages a second, promotions, and seconds before each.
 RATE, PROMOTIONS, PAUSE = 1_000, 20, 1.0
-
-
-def other(bundle: Path, directory: Path, threshold: float) -> Path:
-    """Copy a bundle with another threshold, which is another model."""
-    shutil.copytree(bundle, directory)
-    manifest = directory / "manifest.json"
-    values = json.loads(manifest.read_text())
-    values["thresholds"]["review"] = threshold
-    manifest.write_text(json.dumps(values))
-    return directory
 
 
 def rows_of(month: pa.Table, times: int) -> list[dict[str, object]]:

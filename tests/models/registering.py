@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -44,6 +46,16 @@ def small_bundle(directory: Path, threshold: float = 0.25, name: str = "dummy") 
     model = DummyClassifier(strategy="prior").fit(np.zeros((4, 2)), [0, 0, 0, 1])
     manifest = replace(MANIFEST, name=name, thresholds=Thresholds(threshold))
     return write_bundle(directory, model, manifest, Reference(), "# card")
+
+
+def other(bundle: Path, directory: Path, threshold: float) -> Path:
+    """Copy a bundle with another threshold, which is another model."""
+    shutil.copytree(bundle, directory)
+    manifest = directory / "manifest.json"
+    values = json.loads(manifest.read_text())
+    values["thresholds"]["review"] = threshold
+    manifest.write_text(json.dumps(values))
+    return directory
 
 
 def small_registry(directory: Path, models: int = 2) -> tuple[Registry, list[str]]:
