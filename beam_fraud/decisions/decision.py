@@ -52,6 +52,7 @@ def decide(
         "score": pa.array(scores),
         **_same(rows, model_id, None if fired is None else fired.rules_id),
         **decided_columns(scores, thresholds, fired),
+        "shadow_rules": _names_of_rules(rows, fired, shadow=True),
     }
     metadata = transactions.schema.metadata
     schema = SCORED if metadata is None else SCORED.with_metadata(metadata)
@@ -65,14 +66,13 @@ def _same(rows: int, model_id: str, rules_id: str | None) -> dict[str, pa.Array]
         "reasons": pa.nulls(rows, _REASONS),
         "model_id": pa.repeat(model_id, rows),
         "rules_id": pa.repeat(pa.scalar(rules_id, pa.string()), rows),
-        "shadow_rules": _no_rules(rows),
     }
 
 
 def decided_columns(
     scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None
 ) -> dict[str, pa.Array]:
-    """Return the columns `flagged`, `decision` and `rules`.
+    """Return the columns `flagged`, `decision` and `rules`; rules in shadow have no effect.
 
     The model decides first. A rule that holds raises the decision to its own, and never lowers it.
     A rule that approves cancels the model's decision and those of rules of lower priority; rules of
@@ -87,7 +87,7 @@ def decided_columns(
     return {
         "flagged": pa.array(codes > 0),
         "decision": _DECISIONS.take(pa.array(codes)),
-        "rules": _names_of_rules(len(scores), fired),
+        "rules": _names_of_rules(len(scores), fired, shadow=False),
     }
 
 
@@ -110,7 +110,8 @@ def decided_rows(
     if fired is not None and fired.holds.any():
         for rule, places in zip(fired.rules, fired.places, strict=True):
             for place in places.tolist():
-                decided[place].rules.append(rule.name)
+                row = decided[place]
+                (row.shadow_rules if rule.shadow else row.rules).append(rule.name)
     return decided
 
 
@@ -122,7 +123,11 @@ def _codes(scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired
 
 
 def _with_rules(codes: _Codes, fired: Fired) -> _Codes:
-    firing = [pair for pair in zip(fired.rules, fired.places, strict=True) if len(pair[1])]
+    firing = [
+        (rule, rows)
+        for rule, rows in zip(fired.rules, fired.places, strict=True)
+        if len(rows) and not rule.shadow
+    ]
     passing = _highest_priority([pair for pair in firing if not pair[0].raises], len(codes))
     if passing is not None:
         codes[passing > _LOWEST] = 0
@@ -146,17 +151,32 @@ def _highest_priority(
     return highest
 
 
-def _names_of_rules(rows: int, fired: Fired | None) -> pa.ListArray:
-    """Return the names of the rules that hold for each row, in the order of the rules."""
-    if fired is None or not any(fired.counts):
+def _names_of_rules(rows: int, fired: Fired | None, *, shadow: bool) -> pa.ListArray:
+    """Return the names of the rules that hold for each row, in the order of the rules.
+
+    Args:
+      rows: number of rows.
+      fired: the rules that hold.
+      shadow: whether of the rules in shadow, or of the others.
+    """
+    firing = (
+        [
+            (rule.name, places)
+            for rule, places in zip(fired.rules, fired.places, strict=True)
+            if len(places) and rule.shadow == shadow
+        ]
+        if fired is not None
+        else []
+    )
+    if not firing:
         return _no_rules(rows)
     offsets = np.zeros(rows + 1, dtype=np.int32)
-    row = np.concatenate(fired.places)
-    rule = np.repeat(np.arange(len(fired.rules)), fired.counts)
+    row = np.concatenate([places for _, places in firing])
+    rule = np.repeat(np.arange(len(firing)), [len(places) for _, places in firing])
     # A stable sort keeps the order of a row's rules.
     rule = rule[np.argsort(row, kind="stable")]
     offsets[1:] = np.cumsum(np.bincount(row, minlength=rows))
-    names = pa.array([rule.name for rule in fired.rules]).take(pa.array(rule))
+    names = pa.array([name for name, _ in firing]).take(pa.array(rule))
     return pa.ListArray.from_arrays(pa.array(offsets), names, type=_RULES)
 
 

@@ -39,6 +39,15 @@ DEAD_PREFIX = "dead_"
 DOUBT_PREFIX = "doubt_"
 #: Prefix of counters of rows by rule.
 RULE_PREFIX = "rule:"
+#: The same of rules in shadow.
+SHADOW_RULE_PREFIX = "shadow_rule:"
+
+
+def rule_counter(name: str, *, shadow: bool) -> str:
+    """Return the counter of the rows that a rule fires on."""
+    return (SHADOW_RULE_PREFIX if shadow else RULE_PREFIX) + name
+
+
 #: Muted rules, once per window and shard; repeated work counts again.
 RULES_MUTED = "rules_muted"
 #: Champions and rule sets that a running stream refused, once in each worker process.

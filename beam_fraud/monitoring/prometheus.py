@@ -141,6 +141,12 @@ def _counts(snapshot: Snapshot) -> Iterator[Metric]:
     for rule, rows in sorted(snapshot.fired_by_rule.items()):
         fired.add_metric([rule], rows)
     yield fired
+    shadow = CounterMetricFamily(
+        "beam_fraud_shadow_rule_fired", "Rows a rule in shadow fired on", labels=["rule"]
+    )
+    for rule, rows in sorted(snapshot.fired_by_shadow_rule.items()):
+        shadow.add_metric([rule], rows)
+    yield shadow
     muted = snapshot.count(names.RULES_MUTED)
     yield CounterMetricFamily("beam_fraud_rules_muted", "Times that a rule was muted", muted)
     labels = snapshot.count(names.LABELS_IN)

@@ -15,6 +15,7 @@ from beam_fraud.monitoring.counters import (
     ROWS_SCORED,
     ROWS_TOMBSTONE,
     RULE_PREFIX,
+    SHADOW_RULE_PREFIX,
 )
 from beam_fraud.monitoring.latency import LatencyHistogram
 
@@ -83,6 +84,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     def fired_by_rule(self) -> dict[str, int]:
         """Return fired rows by rule."""
         return self._under(RULE_PREFIX)
+
+    @property
+    def fired_by_shadow_rule(self) -> dict[str, int]:
+        """Return the same by rule in shadow."""
+        return self._under(SHADOW_RULE_PREFIX)
 
     def _under(self, prefix: str) -> dict[str, int]:
         return {

@@ -97,7 +97,8 @@ class RuleShareShard:
     Windows are tumbling, in event time. Rows count in order of arrival, each before the decision
     whether its own rules apply, so batch sizes do not matter. A row later than every remembered
     window counts in the oldest one; lateness refers to a clock that the bulk of the rows moves
-    (`EventClock`). Rules that approve are never muted.
+    (`EventClock`). Rules that approve, and those in shadow,
+    are never muted.
 
     Args:
       shard: number of the shard.
@@ -215,6 +216,8 @@ class RuleShareShard:
         before = self._windows.get(start, _Window())
         rows = before.rows + np.arange(1, holds.shape[1] + 1)
         for number, rule in enumerate(self._rules):
+            if rule.shadow:
+                continue
             fired = int(np.count_nonzero(holds[number]))
             if fired:
                 more.fired[rule.name] = fired

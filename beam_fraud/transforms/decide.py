@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_fraud.features.matrix import append_block
-from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_SCORED, RULE_PREFIX
+from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_SCORED, rule_counter
 from beam_fraud.transforms.counters import count
 from beam_fraud.transforms.deciders import Deciders
 from beam_fraud.transforms.infer import Scored
@@ -55,7 +55,7 @@ class _Decide(beam.DoFn):
         decided, fired = self._in_force.of(transactions).decide(transactions, block, scores)
         if fired is not None:
             for rule, rows in zip(fired.rules, fired.counts, strict=True):
-                count(RULE_PREFIX + rule.name, rows)
+                count(rule_counter(rule.name, shadow=rule.shadow), rows)
         yield append_block(decided, block)
 
 

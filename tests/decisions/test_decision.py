@@ -1,5 +1,6 @@
 """Decisions by scores and rules."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.decisions.decision import decide, decided_columns
+from beam_fraud.decisions.decision import decide, decided_columns, decided_rows
 from beam_fraud.decisions.rules.condition import Always
 from beam_fraud.decisions.rules.rule import Fired, Rule, Verdict
 from beam_fraud.models.manifest import Thresholds
@@ -120,3 +121,31 @@ def test_an_empty_batch_has_no_decisions() -> None:
 def test_a_threshold_to_decline_from_is_not_below_that_of_review() -> None:
     with pytest.raises(ValueError, match=r"decline 0\.4 is below review 0\.5"):
         Thresholds(0.5, 0.4)
+
+
+def test_rules_in_shadow_are_recorded_and_have_no_effect() -> None:
+    live = (rule("live", "review", 1), rule("other", "review"))
+    tried = (
+        replace(rule("stop", "decline", 9), mode="shadow"),
+        replace(rule("free", "approve", 8), mode="shadow"),
+    )
+    holds = np.random.default_rng(0).random((4, 400)) < 0.4
+    scores = np.random.default_rng(1).random(400)
+    thresholds = Thresholds(0.5, 0.9)
+    every = Fired((*tried, *live), holds, "rules@1")
+    alone = decided_columns(scores, thresholds, Fired(live, holds[2:], "rules@1"))
+    together = decided_columns(scores, thresholds, every)
+    assert together == alone
+    expected = [
+        [name for name, fires in zip(("stop", "free"), row, strict=True) if fires]
+        for row in holds[:2].T
+    ]
+    transactions = scored(Origin("tx:0", "jsonl", 0, 0)).select(SCORED.names[:5])
+    rows = transactions.take(pa.array(np.zeros(400, dtype=np.int64)))
+    table = decide(rows, scores, thresholds, "m@1", every)
+    assert table.column("shadow_rules").to_pylist() == expected
+    assert set(table.column("rules_id").to_pylist()) == {"rules@1"}
+    by_values = decided_rows(scores, thresholds, every)
+    assert [row.shadow_rules for row in by_values] == expected
+    assert [row.rules for row in by_values] == alone["rules"].to_pylist()
+    assert [row.decision for row in by_values] == alone["decision"].to_pylist()

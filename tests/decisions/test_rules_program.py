@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -225,3 +227,52 @@ def test_a_rule_names_a_column_within_another_by_its_path() -> None:
     features = FeatureSet(schema, {"card.country": ()})
     fired = Program(rules, features).fired(rows, np.zeros((3, 1)), np.zeros(3))
     assert fired.holds.tolist() == [[True, False, False]]
+
+
+def staged(percent: float, name: str = "staged") -> RuleSet:
+    text = f'[[rule]]\nname = "{name}"\nwhen = "amount > 0"\ndecision = "review"\n'
+    return rules_from_toml(f"{text}rollout = {percent}", NAMES)
+
+
+def chosen(rules: RuleSet, accounts: Sequence[str | None]) -> npt.NDArray[np.bool_]:
+    rows = [dict.fromkeys(NAMES) | {"amount": 1.0, "account_id": one} for one in accounts]
+    transactions, scores = batch_of(rows)
+    block = feature_matrix(transactions, FEATURES)
+    return Program(rules, FEATURES).fired(transactions, block, scores).holds[0]
+
+
+ACCOUNTS = [f"{number:05}" for number in range(20_000)]
+
+
+def test_a_rollout_takes_its_share_of_accounts_and_growing_adds_some() -> None:
+    before = np.zeros(len(ACCOUNTS), dtype=bool)
+    for percent in (0.1, 2.5, 10, 50, 99.9, 100):
+        now = chosen(staged(percent), ACCOUNTS)
+        share = percent / 100
+        assert abs(now.mean() - share) <= 4 * math.sqrt(share * (1 - share) / len(ACCOUNTS))
+        assert not (before & ~now).any()
+        before = now
+    assert before.all()
+
+
+def test_rules_take_different_accounts_and_each_the_same_ones_for_ever() -> None:
+    one, other = chosen(staged(10), ACCOUNTS), chosen(staged(10, "other"), ACCOUNTS)
+    assert abs((one & other).mean() - 0.01) < 0.004
+    # Accounts that were taken once stay taken, by every version.
+    assert np.flatnonzero(one)[:6].tolist() == [1, 4, 6, 11, 23, 33]
+    # Whatever the block, and a missing account never.
+    assert [chosen(staged(10), [account])[0] for account in ACCOUNTS[:40]] == one[:40].tolist()
+    assert not chosen(staged(99.9), [None]).any()
+    assert chosen(staged(100), [None]).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows=ROWS, percent=st.sampled_from([0.5, 33.3, 80.0]))
+def test_a_few_rows_as_values_are_taken_as_columns_are(rows: list[Row], percent: float) -> None:
+    transactions, scores = batch_of(rows)
+    block = feature_matrix(transactions, FEATURES)
+    compiled = Program(staged(percent), FEATURES)
+    by_columns = compiled.fired(transactions, block, scores)
+    values = transactions.to_pylist()
+    by_values = compiled.fired_of_rows(values, [{} for _ in values], block, scores)
+    assert by_values.holds.tolist() == by_columns.holds.tolist()

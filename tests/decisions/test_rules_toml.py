@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.decisions.rules.condition import Among, Kind
-from beam_fraud.decisions.rules.toml import load_rules, rules_from_toml
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.decisions.rules.toml import load_rules, read_rule_files, rules_from_toml
+from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.models.registry.registry import Author, add_rules
+from beam_fraud.storage.urls import Place
+from tests.failing import fails
 
 NAMES: dict[str, Kind] = {"amount": "number", "score": "number", "merchant_id": "text"}
 GOOD = """
@@ -113,3 +116,45 @@ def test_a_missing_file_of_a_list_is_named() -> None:
     text = "[[list]]\nname = 'a'\nfile = 'absent.txt'\n" + GOOD
     with pytest.raises(FraudError, match=r"r: list a: file absent\.txt cannot be read: No such"):
         rules_from_toml(text, NAMES, where="r")
+
+
+def test_a_rule_may_be_in_shadow_or_for_some_accounts() -> None:
+    text = GOOD + 'mode = "shadow"\n' + GOOD.replace("large", "some") + "rollout = 12.5\n"
+    shadow, some = rules_from_toml(text, {**NAMES, "account_id": "text"}).rules
+    assert (shadow.shadow, shadow.rollout, shadow.staged) == (True, 100, {"mode": "shadow"})
+    assert (some.shadow, some.rollout, some.staged) == (False, 12.5, {"rollout": 12.5})
+    assert rules_from_toml(text, {**NAMES, "account_id": "text"}).raising == ("some",)
+    # All accounts are no share of them.
+    (rule,) = rules_from_toml(GOOD + "rollout = 100\n", NAMES).rules
+    assert rule == rules_from_toml(GOOD, NAMES).rules[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('mode = "off"', "mode must be one of live, shadow"),
+        *((f"rollout = {value}", "rollout must be a share") for value in ("0", "-1", "100.1")),
+        *((f"rollout = {value}", "rollout must be a share") for value in ("nan", '"10"', "true")),
+        ("rollout = 10", "the schema has none"),
+    ],
+)
+def test_a_wrong_mode_or_share_is_refused(line: str, named: str) -> None:
+    with fails(Code.RULES_INVALID, named, UsageError):
+        rules_from_toml(GOOD + line, NAMES)
+
+
+def test_the_id_of_rules_is_that_of_the_registry(tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("17\n")
+    path = tmp_path / "night.toml"
+    path.write_text(
+        '[[list]]\nname = "bad"\nfile = "bad.txt"\n'
+        + GOOD.replace("amount > 2000", "merchant_id in bad")
+    )
+    before = load_rules(str(path), NAMES).id
+    place = Place.at(tmp_path / "registry")
+    added = add_rules(place, "night", read_rule_files(str(path)).contents, Author("ann"))
+    assert before is not None
+    assert before.startswith("night@")
+    assert list(added.standing.members) == [before]
+    (tmp_path / "bad.txt").write_text("18\n")
+    assert load_rules(str(path), NAMES).id != before

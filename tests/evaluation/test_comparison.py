@@ -25,6 +25,7 @@ from beam_fraud.evaluation.comparison.scored_rows import Partition, Side
 from beam_fraud.evaluation.comparison.swap import SwapCell
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import REASON
+from tests.earlier import earlier
 from tests.failing import fails
 from tests.pages import too_wide
 from tests.requirements import need
@@ -57,6 +58,7 @@ def answers(frame: pd.DataFrame, side: Side, random: np.random.Generator) -> pa.
         ["large"] * bool(a and side.rule_set) + ["trusted"] * bool(b and side.rule_set)
         for a, b in zip(large, known, strict=True)
     ]
+    tried = (frame["amount"].to_numpy() > 120) & (side.key == THIRD.key)
     flagged = score >= side.threshold
     if side.rule_set:
         flagged = (flagged | large) & ~known
@@ -74,6 +76,7 @@ def answers(frame: pd.DataFrame, side: Side, random: np.random.Generator) -> pa.
             "decision": np.where(flagged, np.where(score > 0.9, "decline", "review"), "approve"),
             "rules": pa.array(rules, pa.list_(pa.string())),
             "reasons": pa.array(reasons, pa.list_(REASON)),
+            "shadow_rules": pa.array([["tried"] * bool(t) for t in tried], pa.list_(pa.string())),
             "model_id": [side.model_id] * n,
             "rule_set": [side.rule_set] * n,
             "shadow": [side.key != "new"] * n,
@@ -112,6 +115,8 @@ def archive(directory: Path, *, rows: int = 12_000, days: int = 50, seed: int = 
     for number in range(week.max() + 1):
         own = pa.array(np.flatnonzero(week == number))
         parts = [table.take(own) for table in tables]
+        if number % 3 == 0:
+            parts = [earlier(part) for part in parts]
         if number % 3 == 1:
             # Another order and other files, as partitions have that were scored at other times.
             parts[1] = parts[1].take(pa.array(random.permutation(len(own))))
@@ -125,7 +130,7 @@ def archive(directory: Path, *, rows: int = 12_000, days: int = 50, seed: int = 
             pq.write_table(joined, files[0], row_group_size=500)
             files = files[:1]
         partitions.append(Partition(place.name, tuple(files)))
-    wide = frame
+    wide = frame.assign(tried=(frame["amount"] > 120) & (week % 3 != 0))
     for side, table in zip((NEW, OLD, THIRD), tables, strict=True):
         own = table.select(["score", "flagged", "decision", "rules"]).to_pandas()
         wide = wide.join(own.add_prefix(f"{side.key}_"))
@@ -246,12 +251,25 @@ def test_segments_add_up_and_equal_those_of_scikit_learn(
                 assert outcome.average_precision == pytest.approx(ap, rel=1e-12)
 
 
+def test_a_rule_in_shadow_shows_what_it_would_flag(
+    measured: tuple[Comparison, pd.DataFrame, Path],
+) -> None:
+    found, frame, _ = measured
+    (tried,) = [rule for side in found.sides for rule in side.rules if rule.shadow]
+    assert tried.name == "tried"
+    assert tried.fired.rows == frame["tried"].sum() > 0
+    unflagged = frame["tried"] & ~frame["old2_flagged"]
+    assert tried.alone.rows == unflagged.sum() > 0
+    assert tried.let_pass.rows == 0
+
+
 def test_rules_and_what_each_alone_adds(measured: tuple[Comparison, pd.DataFrame, Path]) -> None:
     found, frame, _ = measured
     assert not found.new.rules
     for side, spec in zip(found.sides[1:], (OLD, THIRD), strict=True):
         rules = {rule.name: rule for rule in side.rules}
-        assert list(rules) == ["large", "trusted"]
+        tried = ["tried"] * (side.key == THIRD.key)
+        assert list(rules) == ["large", *tried, "trusted"]
         names, score = frame[f"{side.key}_rules"].map(tuple), frame[f"{side.key}_score"]
         by_model, flagged = score >= spec.threshold, frame[f"{side.key}_flagged"]
         large = names.map(lambda fired: "large" in fired)

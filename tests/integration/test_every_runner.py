@@ -53,6 +53,18 @@ decision = "decline"
 name = "small"
 when = "amount < 0.5"
 decision = "approve"
+
+[[rule]]
+name = "tried"
+when = "amount > 20"
+decision = "decline"
+mode = "shadow"
+
+[[rule]]
+name = "staged"
+when = "amount > 30"
+decision = "review"
+rollout = 7.5
 """
 #: Messages of the stream: transactions, of which each tenth comes twice, and what is none.
 ROWS, BAD = 2_000, 20
@@ -232,7 +244,11 @@ def test_this_process_scores_every_row(scored_to_database: Left, month: pa.Table
     assert result.summary["rows_dead"] == result.tables["dead_letters"].num_rows == 2
     assert result.summary["rows_duplicate"] == 41
     assert result.summary["history_rows"] == 6_000
-    assert all(rule["fired"] for rule in result.summary["rules"].values())
+    fired = result.summary["rules"]
+    assert all(rule["fired"] for rule in fired.values())
+    in_shadow = [names for names in result.tables["scores"]["shadow_rules"].to_pylist() if names]
+    assert in_shadow == [["tried"]] * fired["tried"]["fired"]
+    assert 0 < fired["staged"]["share"] < 0.2 < fired["tried"]["share"]
     flagged = result.database["flagged_transactions"]
     assert len(flagged) == result.summary["rows_flagged"] == len(result.alerts) > 100
     assert result.tables["scores"]["flagged"].to_pylist().count(True) == len(flagged)

@@ -47,6 +47,7 @@ def busy() -> Snapshot:
         "dead_missing_id": 1,
         "labels_in": 3,
         "rule:large_and_fast": 6,
+        "shadow_rule:tried": 8,
         "rules_muted": 1,
     }
     positions = {"a:b:0": Position(10, 15, 0.0), "a:b:1": Position(7, 7, 0.0)}
@@ -73,6 +74,7 @@ def test_every_figure_is_on_the_page() -> None:
         ("beam_fraud_dead_letters_total", ("missing_id",)): 1,
         ("beam_fraud_flagged_total", ()): 9,
         ("beam_fraud_rule_fired_total", ("large_and_fast",)): 6,
+        ("beam_fraud_shadow_rule_fired_total", ("tried",)): 8,
         ("beam_fraud_rules_muted_total", ()): 1,
         ("beam_fraud_labels_total", ()): 3,
         ("beam_fraud_lag_messages", ("0", "a:b")): 5,

@@ -23,6 +23,18 @@ decision = "review"
 name = "busy"
 when = "account_count_1d >= 6"
 decision = "review"
+
+[[rule]]
+name = "tried"
+when = "amount > 60"
+decision = "decline"
+mode = "shadow"
+
+[[rule]]
+name = "staged"
+when = "amount > 20"
+decision = "review"
+rollout = 30
 """
 
 

@@ -72,6 +72,7 @@ def test_rows_one_by_one_are_those_of_score(
     rows = answered(engine, served.records, [1] * len(served.records))
     assert pa.Table.from_batches([scored_of(batch) for batch in rows]).equals(expected)
     assert any(expected.column("flagged").to_pylist())
+    assert any(expected.column("shadow_rules").to_pylist())
     engine.state.close(1.0)
     archived = pq.read_table(running.scores).select(SCORED.names).cast(SCORED)
     assert archived.equals(expected)

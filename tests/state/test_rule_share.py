@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.sources.raw import origin_of
 from beam_fraud.state.rule_share import MutedRule, RuleShareShard, muted_in
 from tests.ruled import RULES, THRESHOLDS, decided
@@ -70,6 +72,33 @@ def test_an_approving_rule_is_never_muted() -> None:
     rows = taken(shard(), decided([1] * 9, [VIP] * 9, [0.95] * 9))
     assert rows["decision"].to_pylist() == ["approve"] * 9
     assert muted_in(rows) == []
+
+
+def test_a_rule_in_shadow_is_never_muted_and_counts_for_nothing() -> None:
+    tried = replace(RULES.rules[1], name="tried", mode="shadow")
+    rules = RuleSet((*RULES.rules, tried))
+    host = RuleShareShard(
+        0, rules, THRESHOLDS, LIMIT, REMEMBERED, WINDOW, FEWEST, clock=newest_row()
+    )
+    batch = decided([1] * 9, [NONE] * 9)
+    place = batch.schema.get_field_index("shadow_rules")
+    shadow = pa.array([["tried"]] * 9, pa.list_(pa.string()))
+    batch = batch.set_column(place, batch.schema.field(place), shadow)
+    rows = taken(host, batch)
+    assert rows["shadow_rules"].to_pylist() == [["tried"]] * 9
+    # As the rows of a server, which come as values.
+    holds = np.zeros((4, 9), dtype=bool)
+    holds[3] = True
+    silenced, muted, delta = host.count(np.ones(9, dtype=np.int64), holds)
+    assert not silenced.any()
+    assert muted == []
+    assert b"tried" not in delta.data
+    # Rows of muted rules keep their rules in shadow.
+    wide = decided([1] * 9, [WIDE] * 9)
+    wide = wide.set_column(place, wide.schema.field(place), shadow)
+    rows = taken(shard(), wide)
+    assert rows["rules"].to_pylist()[-1] == []
+    assert rows["shadow_rules"].to_pylist() == [["tried"]] * 9
 
 
 def test_a_rule_may_fire_on_its_share() -> None:

@@ -16,6 +16,7 @@ from beam_fraud.cli.commands.rules import lists_directory
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import CheckRulesOptions
 from beam_fraud.cli.terminal.columns import table
+from beam_fraud.cli.terminal.summary import staged
 from beam_fraud.decisions.decision import decided_columns
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.figures import Block, RuleFigures
@@ -198,7 +199,8 @@ def rules_table(figures: dict[str, Any]) -> str:
     if figures["model"] is not None and labelled:
         lines[0] += ("beyond the model",)
     for name, rule in figures["rules"].items():
-        line = _line(name, rule["decision"], rule, bool(labelled))
+        decision = f"{rule['decision']} ({how})" if (how := staged(rule)) else rule["decision"]
+        line = _line(name, decision, rule, bool(labelled))
         if figures["model"] is not None and labelled:
             line += (_beyond(rule),)
         lines.append(line)

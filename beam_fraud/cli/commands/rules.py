@@ -37,17 +37,25 @@ def rule_counts(rules: RuleSet | None, counted: Mapping[str, int]) -> dict[str, 
       rules: the rules at the end, which are counted even if they never fired; or None.
       counted: all counters; rules that were replaced have fired, too.
     """
-    prefix = counters.RULE_PREFIX
-    replaced = [name.removeprefix(prefix) for name in counted if name.startswith(prefix)]
-    names = dict.fromkeys((*(() if rules is None else rules.names), *replaced))
+    there = {} if rules is None else {rule.name: rule for rule in rules.rules}
+    prefixes = counters.RULE_PREFIX, counters.SHADOW_RULE_PREFIX
+    replaced = [name.removeprefix(p) for p in prefixes for name in counted if name.startswith(p)]
+    names = dict.fromkeys((*there, *replaced))
     if rules is None and not names:
         return {}
     rows = counted.get(counters.ROWS_SCORED, 0)
-    fired = {name: counted.get(prefix + name, 0) for name in names}
-    counts = {
-        name: {"fired": count, "share": round(count / rows, 6) if rows else 0.0}
-        for name, count in fired.items()
-    }
+    counts: dict[str, dict[str, object]] = {}
+    for name in names:
+        live, in_shadow = (counted.get(prefix + name, 0) for prefix in prefixes)
+        rule = there.get(name)
+        # A rule that was replaced may have been both.
+        shadow = rule.shadow if rule is not None else not live
+        fired, other = (in_shadow, live) if shadow else (live, in_shadow)
+        counts[name] = {"fired": fired, "share": round(fired / rows, 6) if rows else 0.0}
+        counts[name] |= {"mode": "shadow"} if shadow else {}
+        counts[name] |= {} if rule is None else rule.staged
+        if other:
+            counts[name]["fired_live" if shadow else "fired_in_shadow"] = other
     return {"rules": counts}
 
 
@@ -55,12 +63,13 @@ def warn_of_wide_rules(rules: RuleSet | None, counted: Mapping[str, int]) -> Non
     """Warn of rules that fired on more rows than a stream would allow."""
     rows = counted.get(counters.ROWS_SCORED, 0)
     for rule in () if rules is None else rules.rules:
-        fired = counted.get(counters.RULE_PREFIX + rule.name, 0)
+        fired = counted.get(counters.rule_counter(rule.name, shadow=rule.shadow), 0)
         if rule.raises and fired > RULE_LIMIT * rows:
             _LOG.warning(
-                "rule %s fired on %.1f %% of the rows, which is more than %g %%: check the rule "
+                "rule %s%s fired on %.1f %% of the rows, which is more than %g %%: check the rule "
                 "(a stream would mute it)",
                 rule.name,
+                " in shadow" if rule.shadow else "",
                 100 * fired / rows,
                 100 * RULE_LIMIT,
             )

@@ -81,11 +81,27 @@ def _outputs(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def staged(rule: Mapping[str, Any]) -> str:
+    """Return mode and share of accounts of a rule; "" for one that is live everywhere.
+
+    Example:
+      >>> staged({"mode": "shadow", "rollout": 12.5}), staged({})
+      ('in shadow, 12.5 % of accounts', '')
+    """
+    said = ["in shadow"] if rule.get("mode") == "shadow" else []
+    if "rollout" in rule:
+        said.append(f"{rule['rollout']:g} % of accounts")
+    return ", ".join(said)
+
+
 def _rules(result: Mapping[str, Any]) -> list[str]:
     rules: dict[str, dict[str, Any]] = result.get("rules", {})
     if not rules:
         return []
-    rows = [(name, f"{rule['fired']:,}", f"({rule['share']:.2%})") for name, rule in rules.items()]
+    rows = [
+        (name, f"{rule['fired']:,}", f"({rule['share']:.2%})", staged(rule))
+        for name, rule in rules.items()
+    ]
     lines = ["rules", *table(rows, right={1}, margin=4)]
     if result.get("rules_muted"):
         lines.append(fact("  muted", result["rules_muted"], "times"))

@@ -81,6 +81,21 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """Check whether a text is in a share of all texts; false if it is missing.
+
+    The share is chosen by a keyed hash, the same in every process. A larger share has all texts of
+    a smaller one of the same key.
+    """
+
+    column: Column
+    #: The key: other names choose other texts.
+    name: str
+    #: The share, per cent: above 0, below 100.
+    percent: float
+
+
+@dataclass(frozen=True)
 class Missing:
     """Whether a value is missing, or (`negated`) present."""
 
@@ -117,7 +132,7 @@ class Not:
 
 
 Value: TypeAlias = Number | Text | Column | Arithmetic | Negative
-Condition: TypeAlias = Compare | Among | Listed | Missing | Always | All | Any | Not
+Condition: TypeAlias = Compare | Among | Listed | Sampled | Missing | Always | All | Any | Not
 
 
 def columns_of(part: Condition | Value) -> Iterator[Column]:
@@ -128,7 +143,13 @@ def columns_of(part: Condition | Value) -> Iterator[Column]:
         case Arithmetic(_, left, right) | Compare(_, left, right):
             yield from columns_of(left)
             yield from columns_of(right)
-        case Negative(operand) | Among(operand) | Listed(operand) | Missing(operand):
+        case (
+            Negative(operand)
+            | Among(operand)
+            | Listed(operand)
+            | Sampled(operand)
+            | Missing(operand)
+        ):
             yield from columns_of(operand)
         case All(parts) | Any(parts):
             for each in parts:

@@ -25,6 +25,7 @@ from beam_fraud.decisions.rules.condition import (
     Not,
     Number,
     Operator,
+    Sampled,
     Text,
     Value,
 )
@@ -57,7 +58,7 @@ _ALLOWED = (
 )
 #: Suffixes of velocity features, rare among columns.
 _VELOCITY = re.compile(rf"_({'|'.join(AGGREGATES)})_\d+\w+$|_seconds_since_last$")
-_CONDITIONS = (Compare, Among, Listed, Missing, Always, All, Any, Not)
+_CONDITIONS = (Compare, Among, Listed, Sampled, Missing, Always, All, Any, Not)
 #: Stands for @ while Python parses a condition: a letter that no name begins with.
 _MARK = "\u01c0"
 #: Pattern of a text, or of the @ of a list outside of texts.

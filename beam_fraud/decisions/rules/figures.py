@@ -96,7 +96,7 @@ class RuleFigures:
         for number, rule in enumerate(self._rules):
             figures = self._fired[number].figures(self.everything)
             about: dict[str, object] = {"decision": rule.decision, "priority": rule.priority}
-            about |= {"condition": rule.written, "description": rule.description}
+            about |= {"condition": rule.written, "description": rule.description, **rule.staged}
             by_rule[rule.name] = {**about, **figures}
             if model and rule.raises:
                 beyond = self._beyond[number]

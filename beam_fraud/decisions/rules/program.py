@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import blake2b
 from typing import Any as Anything
 from typing import Protocol
 
@@ -28,6 +30,7 @@ from beam_fraud.decisions.rules.condition import (
     Negative,
     Not,
     Number,
+    Sampled,
     Text,
     Value,
 )
@@ -291,6 +294,8 @@ class Program:
                 at = self._slot(operand)
                 members = np.array(numbers, dtype=np.float64)
                 return lambda values, batch: _among(values[at], members, negated)
+            case Sampled(column, name, percent):
+                return self._sampled(column, name, percent)
             case Listed(column, name, negated):
                 return self._listed(column, name, negated)
             case Missing(operand, negated):
@@ -357,6 +362,19 @@ class Program:
 
         return listed
 
+    def _sampled(self, column: Column, name: str, percent: float) -> _Step:
+        at, hashing = self._slot(column), IdHash(_sampling_key(name))
+        below = np.uint64(int(Fraction(percent) / 100 * 2**64))
+
+        def sampled(values: list[Anything], batch: _Batch) -> Anything:
+            texts = values[at]
+            chosen = hashing.of(texts) < below
+            if texts.null_count:
+                chosen &= texts.is_valid().to_numpy(zero_copy_only=False)
+            return chosen
+
+        return sampled
+
     def _codes_of(self, name: str) -> int:
         """Return the slot of the codes of a column's texts."""
         key = ("codes", name)
@@ -412,6 +430,11 @@ def _comparisons_of(condition: Condition) -> Iterable[Condition]:
             yield from _comparisons_of(inner)
         case _:
             yield condition
+
+
+def _sampling_key(name: str) -> bytes:
+    """Return the key by which a share of accounts is chosen; it must never change."""
+    return blake2b(name.encode(), digest_size=16, person=b"rollout").digest()
 
 
 def _quotient(one: Anything, other: Anything) -> Anything:

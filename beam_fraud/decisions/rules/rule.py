@@ -17,6 +17,9 @@ from beam_fraud.decisions.rules.condition import Condition, columns_of
 #: Decision of a rule: `review` and `decline` raise, `approve` lets pass.
 Verdict = Literal["review", "decline", "approve"]
 VERDICTS: tuple[Verdict, ...] = ("review", "decline", "approve")
+#: Whether a rule decides, or only shows where it would fire.
+Mode = Literal["live", "shadow"]
+MODES: tuple[Mode, ...] = ("live", "shadow")
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,26 @@ class Rule:
     written: str | None = None
     #: The author's description.
     description: str | None = None
+    #: A rule in shadow is evaluated and recorded, and has no effect.
+    mode: Mode = "live"
+    #: Share of the accounts for which it fires, per cent; a part of the condition.
+    rollout: float = 100.0
 
     @property
     def raises(self) -> bool:
         """Whether it flags, rather than approves."""
         return self.decision != "approve"
+
+    @property
+    def shadow(self) -> bool:
+        """Whether it is in shadow."""
+        return self.mode == "shadow"
+
+    @property
+    def staged(self) -> dict[str, object]:
+        """Mode and share of accounts for reports; empty for a rule that is live everywhere."""
+        mode = {"mode": self.mode} if self.shadow else {}
+        return {**mode, **({"rollout": self.rollout} if self.rollout < 100 else {})}
 
 
 @dataclass(frozen=True)
@@ -74,8 +92,8 @@ class RuleSet:
 
     @property
     def raising(self) -> tuple[str, ...]:
-        """Names of the rules that flag."""
-        return tuple(rule.name for rule in self.rules if rule.raises)
+        """Names of the rules that flag, without those in shadow."""
+        return tuple(rule.name for rule in self.rules if rule.raises and not rule.shadow)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 from beam_fraud.decisions.lists.changes import list_names
-from beam_fraud.decisions.rules.condition import Kind
+from beam_fraud.decisions.rules.condition import All, Column, Kind, Sampled
 from beam_fraud.decisions.rules.expression import ConditionError, read_condition
 from beam_fraud.decisions.rules.files import RULES_FILE, RuleFiles
-from beam_fraud.decisions.rules.rule import VERDICTS, Rule, RuleSet, Verdict
+from beam_fraud.decisions.rules.rule import MODES, VERDICTS, Mode, Rule, RuleSet, Verdict
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.schema.text_file import (
     Table,
@@ -74,6 +74,10 @@ class _Rule(_Table):
     decision: Annotated[Verdict, must_be(f"one of {', '.join(VERDICTS)}")]
     priority: Annotated[int, must_be(f"a whole number up to {_MOST:,}", ge=-_MOST, le=_MOST)] = 0
     description: Annotated[str | None, must_be(f"text of at most {_LONGEST} characters")] = None
+    mode: Annotated[Mode, must_be(f"one of {', '.join(MODES)}")] = "live"
+    rollout: Annotated[float, must_be("a share of accounts above 0, at most 100", gt=0, le=100)] = (
+        100.0
+    )
 
 
 def load_rules(path: str, names: Mapping[str, Kind], live: Path | None = None) -> RuleSet:
@@ -257,6 +261,15 @@ def _rule(
         raise UsageError(
             f"{where}: when, {line}column {error.column}: {error}", Code.RULE_CONDITION
         ) from None
+    if table.rollout < 100:
+        if "account_id" not in names:
+            raise UsageError(
+                f"{where}: rollout is a share of accounts, and the schema has none; name their "
+                "column under [roles], or leave rollout out",
+                Code.RULES_INVALID,
+            )
+        sampled = Sampled(Column("account_id", "text"), table.name, table.rollout)
+        condition = All((condition, sampled))
     written = " ".join(table.when.split())
     return Rule(
         table.name,
@@ -265,6 +278,8 @@ def _rule(
         table.priority,
         written if len(written) <= _LONGEST else f"{written[: _LONGEST - 1]}…",
         _description(table, where),
+        table.mode,
+        table.rollout,
     )
 
 

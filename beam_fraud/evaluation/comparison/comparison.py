@@ -31,6 +31,7 @@ from beam_fraud.evaluation.comparison.maturity import Maturity, estimate_delays,
 from beam_fraud.evaluation.comparison.ranking import Grouping, Rankings, rank
 from beam_fraud.evaluation.comparison.resampling import FIGURES, Resamples, resample
 from beam_fraud.evaluation.comparison.scored_rows import (
+    LATER_OF_SIDE,
     OF_LABEL,
     OF_ROW,
     OF_SIDE,
@@ -108,7 +109,7 @@ def compare(
         hashing = IdHash.random()
         columns = dict.fromkeys((*OF_ROW, *OF_LABEL, *settings.segments))
         with doing("comparing", lambda: f"{tally.rows:,} rows"):
-            for block in scored.blocks(list(columns), OF_SIDE):
+            for block in scored.blocks(list(columns), (*OF_SIDE, *LATER_OF_SIDE)):
                 tally.add(block, arrays_of(block, cut, hashing))
         rows.close()
     except BaseException:
@@ -214,7 +215,8 @@ def _effect(name: str, rule: RuleTally, prices: Prices) -> RuleEffect:
         prices.cost(float(rows.frauds), rows.fraud_amount, -float(rows.genuine))
         for rows in (rule.alone, rule.let_pass)
     ]
-    return RuleEffect(name, rule.fired, rule.alone, rule.let_pass, gains[0] - gains[1])
+    gain = gains[0] - gains[1]
+    return RuleEffect(name, rule.fired, rule.alone, rule.let_pass, gain, rule.shadow)
 
 
 def _change(

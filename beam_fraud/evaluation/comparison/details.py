@@ -147,7 +147,8 @@ def rules_section(found: Comparison) -> Section:
     parts: list[Part] = [
         "What a rule alone adds: rows that neither the model nor another rule flags. What it lets "
         "pass: rows that the model would flag, and on which no other rule fires. Net gain: what a "
-        "rule saves by `--cost` on these. Frauds and genuine rows are those whose labels count."
+        "rule saves by `--cost` on these. Frauds and genuine rows are those whose labels count. A "
+        "rule in shadow has no effect: alone are the rows that nothing flags."
     ]
     for side in found.sides:
         if side.rules:
@@ -161,7 +162,8 @@ def rules_section(found: Comparison) -> Section:
 def _rule_row(rule: RuleEffect) -> tuple[Cell, ...]:
     labelled = rule.fired.frauds + rule.fired.genuine
     return (
-        *(rule.name, rule.fired.rows, rule.fired.frauds),
+        f"{rule.name} (in shadow)" if rule.shadow else rule.name,
+        *(rule.fired.rows, rule.fired.frauds),
         percent(rule.fired.frauds / labelled) if labelled else None,
         *(rule.alone.rows, rule.alone.frauds, money(rule.alone.fraud_amount)),
         *(rule.alone.genuine, rule.let_pass.rows, rule.let_pass.frauds, money(rule.net_gain)),

@@ -144,6 +144,8 @@ class RuleEffect:
     let_pass: Caught
     #: What it saves by `--cost`: losses and false alarms of the rows that it alone changes.
     net_gain: float
+    #: Whether it is in shadow: `alone` and `net_gain` are what it would do.
+    shadow: bool = False
 
 
 @dataclass(frozen=True)

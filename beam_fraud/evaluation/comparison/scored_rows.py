@@ -24,6 +24,8 @@ _IDENTITY = ("model_id", "rule_set")
 OF_ROW = ("transaction_id", "event_time", "account_id", "merchant_id", "amount")
 OF_LABEL = ("label", "labelled_at")
 OF_SIDE = ("score", "flagged", "decision", "rules", "reasons")
+#: Columns of an answer that archives of earlier versions lack.
+LATER_OF_SIDE = ("shadow_rules",)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,11 @@ def _block(
     tables: Sequence[pa.Table], row_columns: Sequence[str], side_columns: Sequence[str]
 ) -> Block:
     there = [name for name in dict.fromkeys(row_columns) if name in tables[0].column_names]
-    return Block(tables[0].select(there), tuple(t.select(list(side_columns)) for t in tables))
+    answers = []
+    for one in tables:
+        lacking = {name for name in LATER_OF_SIDE if name not in one.column_names}
+        answers.append(one.select([name for name in side_columns if name not in lacking]))
+    return Block(tables[0].select(there), tuple(answers))
 
 
 def _in_turn(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -123,9 +123,12 @@ def arrays_of(block: Block, cut: Cut, accounts: IdHash) -> Arrays:
 class RuleTally:
     """What a rule does."""
 
+    #: Whether it is in shadow: then it fires without effect.
+    shadow: bool = False
     #: Rows it fires on.
     fired: Caught = field(default_factory=Caught)
-    #: Rows that are flagged by this rule alone: neither the model nor another rule flags them.
+    #: Rows that are flagged by this rule alone: neither the model nor another rule flags them. Of a
+    #: rule in shadow, the rows that nothing flags.
     alone: Caught = field(default_factory=Caught)
     #: Rows that the model flags and that pass, where no other rule fires.
     let_pass: Caught = field(default_factory=Caught)
@@ -193,7 +196,11 @@ class Tally:
             for row, label in enumerate((1, 0, UNKNOWN)):
                 scores = arrays.scores[place][arrays.labels == label]
                 self.histograms[place, row] += np.histogram(scores, SCORE_EDGES)[0]
-            self._add_rules(place, side, block.sides[place].column("rules"), arrays)
+            answers = block.sides[place]
+            self._add_rules(place, side, answers.column("rules"), arrays)
+            # Archives of earlier versions have no rules in shadow.
+            if "shadow_rules" in answers.column_names:
+                self._add_rules(place, side, answers.column("shadow_rules"), arrays, shadow=True)
         decisions = [side.column("decision") for side in block.sides]
         differing = np.zeros(len(arrays.times), dtype=bool)
         for other in decisions[1:]:
@@ -209,7 +216,15 @@ class Tally:
         self._kept, self._kept_codes = [together], [[each] for each in codes]
         return together, codes
 
-    def _add_rules(self, place: int, side: Side, column: pa.ChunkedArray, arrays: Arrays) -> None:
+    def _add_rules(
+        self,
+        place: int,
+        side: Side,
+        column: pa.ChunkedArray,
+        arrays: Arrays,
+        *,
+        shadow: bool = False,
+    ) -> None:
         lists = column.combine_chunks()
         lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), dtype=np.int64)
         some = lengths > 0
@@ -223,8 +238,11 @@ class Tally:
         for code, name in enumerate(names.dictionary.to_pylist()):
             fired = np.zeros(len(flagged), dtype=bool)
             fired[rows[codes == code]] = True
-            tally = self.rules[place].setdefault(name, RuleTally())
+            tally = self.rules[place].setdefault(name, RuleTally(shadow))
             tally.fired.add(fired, counted)
+            if shadow:
+                tally.alone.add(fired & ~flagged, counted)
+                continue
             # Scored rows do not say which of several rules decided.
             alone = fired & (lengths == 1)
             tally.alone.add(alone & flagged & ~by_model, counted)
