@@ -48,14 +48,23 @@ _ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 class Command:
     """A command of `beam-fraud` in a process of its own."""
 
-    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+    def __init__(self, arguments: Sequence[str], log: Path, look: float | None = None) -> None:
+        """Prepare a process.
+
+        Args:
+          arguments: of the command.
+          log: file of its output.
+          look: seconds between two looks for another champion; None as in the field.
+        """
         self.arguments = list(arguments)
         self.log = log
+        self._look = look
         self._process: ForkServerProcess | None = None
 
     def start(self) -> None:
         """Start the process."""
-        self._process = _FORKS.Process(target=_command, args=(self.arguments, str(self.log)))
+        arguments = self.arguments, str(self.log), self._look
+        self._process = _FORKS.Process(target=_command, args=arguments)
         self._process.start()
 
     @property
@@ -92,12 +101,15 @@ class Command:
         return self.log.read_text("utf-8", errors="replace")[-20_000:]
 
 
-def _command(arguments: Sequence[str], log: str) -> None:
+def _command(arguments: Sequence[str], log: str, look: float | None) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for standard in (1, 2):
         os.dup2(descriptor, standard)
     from beam_fraud.cli import main
+    from beam_fraud.models.registry import champion_watch
 
+    if look is not None:
+        champion_watch.LOOK_SECONDS = look
     # SIGABRT writes down what every thread does.
     faulthandler.enable()
     sys.exit(main(list(arguments)))
@@ -109,12 +121,28 @@ class Serve(Command):
     As a context manager it runs inside the `with`, and is killed at its end unless it has stopped.
     """
 
-    def __init__(self, bundle: Path, state: Path, *options: str) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        state: Path,
+        *options: str,
+        by: str = "--model",
+        look: float | None = None,
+    ) -> None:
+        """Prepare a server.
+
+        Args:
+          bundle: the bundle, or a registry with `by="--registry"`.
+          state: its directory.
+          options: further options.
+          by: the option that names the bundle.
+          look: as for `Command`.
+        """
         self.state = state
         self.port = free_port()
-        arguments = ["serve", "--model", str(bundle), "--state", str(state), "--json"]
+        arguments = ["serve", by, str(bundle), "--state", str(state), "--json"]
         arguments += ["--port", str(self.port), "--access-log", "none", *options]
-        super().__init__(arguments, state.with_name(f"{state.name}.log"))
+        super().__init__(arguments, state.with_name(f"{state.name}.log"), look)
 
     def start(self) -> None:
         """Start the server and wait until it answers."""

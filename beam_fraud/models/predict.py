@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from beam_fraud.errors import Code, FraudError
 
@@ -38,6 +38,24 @@ def libraries_loaded() -> None:
     """
     global _loads
     _loads += 1
+
+
+@contextmanager
+def noting_libraries() -> Iterator[None]:
+    """Record at the end of the body whether it loaded a library with threads of its own.
+
+    Without one, other threads have nothing to set again, which would take them milliseconds.
+    """
+    before = _threaded_libraries()
+    try:
+        yield
+    finally:
+        if _threaded_libraries() != before:
+            libraries_loaded()
+
+
+def _threaded_libraries() -> set[str]:
+    return {str(library["filepath"]) for library in threadpool_info()}
 
 
 def use_one_thread() -> None:

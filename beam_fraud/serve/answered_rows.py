@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.records.text import together
 from beam_fraud.schema.schema import EVENT_TIME
-from beam_fraud.schema.stages import SCORED
+from beam_fraud.schema.stages import SCORED, completed
 
 Block = npt.NDArray[np.float64]
 
@@ -28,6 +28,8 @@ ANSWERED = SCORED.append(pa.field("features_as_of", EVENT_TIME, nullable=False))
     # Why the answer lacks something or is the default; null for a normal one.
     pa.field("degraded", pa.string())
 )
+#: Columns of answers that scored rows lack.
+_OWN = [name for name in ANSWERED.names if name not in SCORED.names]
 _EPOCH = datetime(1970, 1, 1)  # its text has no offset
 #: Members of an answer that `answers_json` converts column by column.
 _PLAIN = ("transaction_id", "score", "decision", "flagged", "model_id", "rules_id")
@@ -126,6 +128,11 @@ def batch_of(*parts: Rows) -> pa.RecordBatch:
         else:
             batches += alike
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def scored_of(answered: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows of `ANSWERED`, of this or an earlier version, as those of `stages.SCORED`."""
+    return completed(answered.drop_columns(_OWN), SCORED)
 
 
 def ids_of(rows: Rows) -> list[str]:

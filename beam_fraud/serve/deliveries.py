@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice, queue_flagged, queue_notices
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.serve.answered_rows import scored_of
 from beam_fraud.serve.backlog import Deliver
-from beam_fraud.serve.state import DEAD, FLAGGED, LABELS, scored_of
+from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
 from beam_fraud.sinks.base import SinkWriter, WriterSink
 from beam_fraud.sinks.records import write_dead_letters, write_labels
 from beam_fraud.storage.database.connection import prepare_database
@@ -23,6 +26,8 @@ from beam_fraud.storage.database.retry import persistently
 _LOG = logging.getLogger(__name__)
 #: Seconds of a delivery's own retries: the backlog repeats it.
 PATIENCE = 1.0
+#: Models and rule sets whose settings are kept for rows that wait.
+_CONTEXTS = 100
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Places:
     labels: str | None
     #: Names of the channels of alerts.
     channels: tuple[str, ...]
-    #: Settings that alerts need beside their rows.
+    #: Settings that alerts need beside their rows, of the model and rules at the start.
     context: AlertContext | None
     #: This process, in a database.
     run_id: str
@@ -61,6 +66,8 @@ class Deliveries:
     def __init__(self, places: Places) -> None:
         """Keep the places; nothing is written yet."""
         self._places = places
+        #: Settings of alerts, and the time from which rows were decided by them, microseconds.
+        self._contexts = deque([(0, places.context)], maxlen=_CONTEXTS)
         self._begun = False
         self._writer: SinkWriter | None = None
         self._prepared = set[str]()
@@ -92,6 +99,15 @@ class Deliveries:
         except FraudError as error:
             _LOG.warning("no notice was sent: %s", error)
 
+    def decide_by(self, context: AlertContext, since: int) -> None:
+        """Describe later rows by another model and other rules.
+
+        Args:
+          context: their settings.
+          since: time from which rows were decided by them, microseconds of the epoch.
+        """
+        self._contexts.append((since, context))
+
     def close(self) -> None:
         """Close the sink, and record the end of this process there."""
         if self._writer is not None:
@@ -100,7 +116,17 @@ class Deliveries:
             self._places.sink.commit(self._places.run_id)
 
     def _flagged(self, rows: pa.RecordBatch) -> None:
-        places, scored = self._places, scored_of(rows)
+        contexts = list(self._contexts)
+        times = np.asarray(rows.column("features_as_of").view(pa.int64()))
+        since = np.array([since for since, _ in contexts[1:]], dtype=np.int64)
+        # Rows that waited longer than the settings are kept are described by the oldest ones.
+        numbers = np.searchsorted(since, times, side="right")
+        for number in np.unique(numbers).tolist():
+            part = rows.filter(pa.array(numbers == number))
+            self._write(scored_of(part), contexts[number][1])
+
+    def _write(self, scored: pa.RecordBatch, context: AlertContext | None) -> None:
+        places = self._places
         if places.sink is not None:
             if not self._begun:
                 places.sink.begin(places.run_id)
@@ -108,10 +134,10 @@ class Deliveries:
             if self._writer is None:
                 self._writer = places.sink.open(places.run_id)
             channels = places.channels if places.outbox is None else ()
-            self._writer.write(scored, channels, places.context)
+            self._writer.write(scored, channels, context)
         if places.outbox is not None:
             self._prepare(places.outbox.url)
-            queue_flagged(places.outbox.url, scored, places.channels, places.context)
+            queue_flagged(places.outbox.url, scored, places.channels, context)
 
     def _dead(self, database: str, rows: pa.RecordBatch) -> None:
         self._prepare(database)

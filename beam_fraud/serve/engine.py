@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.decisions.decision import APPROVE
+from beam_fraud.decisions.decision import APPROVE, DecidedRow
+from beam_fraud.decisions.rules.rule import RuleSet
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.models.manifest import Thresholds
 from beam_fraud.models.predict import use_one_thread
 from beam_fraud.monitoring.counters import (
     DEAD_PREFIX,
@@ -33,7 +35,7 @@ from beam_fraud.monitoring.counters import (
 )
 from beam_fraud.pipeline.frames.scoring import Scorer
 from beam_fraud.records.dead_letters import no_dead_letters
-from beam_fraud.records.doubts import Doubt, warnings_of
+from beam_fraud.records.doubts import warnings_of
 from beam_fraud.records.envelopes import CORRECTION, TOMBSTONE
 from beam_fraud.records.labels import read_labels
 from beam_fraud.records.parse import parse
@@ -41,18 +43,12 @@ from beam_fraud.records.plain_records import PlainRecords
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
 from beam_fraud.schema.stages import LATER_COLUMNS
-from beam_fraud.serve.answered_rows import (
-    ANSWERED,
-    Block,
-    Features,
-    Rows,
-    batch_of,
-    decisions_of,
-)
+from beam_fraud.serve.answered_rows import ANSWERED, Block, Features
 from beam_fraud.serve.answers import Answered, faults_of
 from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.feature_records import Divided, FeatureScoring, merged, without_ids
 from beam_fraud.serve.few_records import FEW, FewRecords
+from beam_fraud.serve.group import TIMEOUT, Followed, Group, marked
 from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.state import Count, ServerState
 from beam_fraud.sources.kafka.registry import RegistrySettings
@@ -65,51 +61,6 @@ _RAW = pa.schema([(POSITION, pa.int64()), (PAYLOAD, pa.binary()), (APPENDED, pa.
 _SKEW = 60_000_000
 
 
-@dataclass
-class Group:
-    """The results of a group of records, which its commit makes durable."""
-
-    answered: Answered
-    #: Record to the id of an answer that is in the archive alone.
-    archived: dict[int, str]
-    #: New answers, and the record of each, int64[m].
-    recorded: Rows
-    new_places: npt.NDArray[np.int64]
-    #: Rows of `stages.DEAD_LETTER`.
-    dead: pa.RecordBatch
-
-    @property
-    def new(self) -> pa.RecordBatch:
-        """The new answers as columns, rows of `ANSWERED`."""
-        return batch_of(self.recorded)
-
-    @property
-    def flagged(self) -> pa.RecordBatch | None:
-        """The flagged new answers; None without any."""
-        if not any(decision != APPROVE for decision in decisions_of(self.recorded)):
-            return None
-        return self.new.filter(self.new.column("flagged"))
-
-    def amend(self, rows: pa.RecordBatch) -> None:
-        """Replace the new answers, also where they answer the calls."""
-        places = self.answered.places.searchsorted(self.new_places)
-        order = np.arange(len(self.answered.rows))
-        order[places] = len(order) + np.arange(len(rows))
-        joined = pa.concat_batches([self.answered.rows, rows]).take(pa.array(order))
-        self.answered, self.recorded = replace(self.answered, given=joined), rows
-
-
-class Followed(NamedTuple):
-    """Result of scoring rows of a followed topic."""
-
-    #: Rows of `ANSWERED`.
-    new: pa.RecordBatch
-    #: Rows of `stages.DEAD_LETTER`.
-    dead: pa.RecordBatch
-    #: Rows of `stages.LABEL`, or None.
-    labels: pa.RecordBatch | None
-
-
 #: An empty mask, which says of no row that it is faulty or known.
 _NOT_ONE = np.zeros(0, dtype=bool)
 _NONE_DEAD = no_dead_letters()
@@ -118,6 +69,9 @@ _NONE = pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in ANSWERED], sche
 
 class Engine:
     """Answer records in the order of their arrival; for one thread.
+
+    An engine has one model and one rule set. Another one over the same state takes its place
+    between two groups.
 
     Args:
       state: the state.
@@ -144,7 +98,7 @@ class Engine:
     ) -> None:
         self.state = state
         self._scorer = scorer
-        self._features = features = state.settings.features
+        self._features = features = scorer.features
         self._schema = features.schema
         self._labels: Labels = features.labels
         origin = Origin(state.source, "jsonl")
@@ -156,12 +110,59 @@ class Engine:
         self._registry = registry
         self._degraded = degraded
         self._muted = muted
-        self._doubts = set[Doubt]()
         self._few = None
         if self._plain is not None and state.of_values:
             self._few = FewRecords(self._plain, state, scorer, count, muted)
         self._identified = self._schema.role("transaction_id") is not None
         self._nothing = _NONE, np.empty((0, len(features.names)))
+
+    @property
+    def decides_by(self) -> tuple[Thresholds, RuleSet | None]:
+        """Thresholds and rules."""
+        return self._scorer.thresholds, self._scorer.rules
+
+    def rehearse(self, record: bytes, computed: Mapping[str, float]) -> None:
+        """Score a record without the state, as columns and as values, in any thread.
+
+        What is made at first use is made then, and costs no request.
+
+        Args:
+          record: a JSON object.
+          computed: velocity features of it.
+
+        Raises:
+          FraudError: the two ways give other results.
+        """
+        use_one_thread()
+        transactions = self._read([record] * FEW, 0).transactions
+        rows = len(transactions)
+        if not rows:
+            return
+        velocity = [n for spec in self._features.velocity for n in spec.names]
+        # Each row has other windows, the last one none.
+        factors = np.append(np.linspace(0.0, 4.0, rows - 1), np.nan)
+        windows = {name: computed.get(name, np.nan) * factors for name in velocity}
+        transactions = transactions.replace_schema_metadata(None)
+        decided, block = self._scorer.decide(transactions, windows)
+        every = pa.array([True] * rows)
+        place = decided.schema.get_field_index("flagged")
+        flagged = decided.set_column(place, decided.schema.field(place), every)
+        self._scorer.explain(flagged, block)
+        values = None if self._plain is None else self._plain.values(record, self._latest)
+        if values is None:
+            return
+        of_rows = [{name: float(windows[name][row]) for name in velocity} for row in range(rows)]
+        scored = self._scorer.score_rows([values] * rows, of_rows)
+        self._scorer.explain_rows(scored.block)
+        columns = [decided.column(name).to_pylist() for name in DecidedRow._fields]
+        if np.asarray(decided.column("score")).tobytes() != scored.scores.tobytes() or [
+            DecidedRow(*one) for one in zip(*columns, strict=True)
+        ] != self._scorer.decide_rows(scored):
+            raise FraudError(
+                f"{self._scorer.model_id}: a row by itself gets another score or decision than in "
+                "a block; report it with the bundle",
+                Code.MODEL_UNSUITED,
+            )
 
     def record(
         self,
@@ -429,8 +430,9 @@ class Engine:
         if new:
             for doubt, rows in new.items():
                 count(DOUBT_PREFIX + doubt, rows)
-            fresh = {doubt: rows for doubt, rows in new.items() if doubt not in self._doubts}
-            self._doubts |= set(fresh)
+            said = self.state.doubts
+            fresh = {doubt: rows for doubt, rows in new.items() if doubt not in said}
+            said |= set(fresh)
             for warning in warnings_of(fresh, self._schema):
                 _LOG.warning("%s", warning)
         return checked
@@ -485,7 +487,7 @@ class Engine:
             transactions = transactions.replace_schema_metadata(None)
         decided, block = scorer.decide(transactions, computed)
         if limited:
-            decided = self.state.with_rules_limited(decided)
+            decided = self.state.rules.limited(decided)
             if muted := muted_in(decided):
                 self._count(RULES_MUTED, len(muted))
                 self._muted(muted)
@@ -511,21 +513,6 @@ class Engine:
         described = table.schema.append(_RAW.field(POSITION))
         described = described.with_metadata(self._raw_schema.metadata)
         return pa.RecordBatch.from_arrays([*table.columns, positions], schema=described)
-
-
-#: Reason of a fallback.
-TIMEOUT = "timeout"
-
-
-def marked(
-    answered: pa.RecordBatch, reason: str, where: pa.BooleanArray | None = None
-) -> pa.RecordBatch:
-    """Return rows of `ANSWERED` that are degraded for a reason, where `where` holds."""
-    place = answered.schema.get_field_index("degraded")
-    marks = pa.repeat(reason, len(answered))
-    if where is not None:
-        marks = pc.if_else(where, marks, answered.column("degraded"))
-    return answered.set_column(place, answered.schema.field(place), marks)
 
 
 @lru_cache(maxsize=16)

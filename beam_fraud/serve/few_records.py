@@ -124,7 +124,7 @@ class FewRecords:
         """Return the scored rows without muted rules."""
         if scored.fired is None:
             return scored
-        silenced, muted = self._state.mute([row["event_time"] for row in rows], scored.fired)
+        silenced, muted = self._state.rules.mute([row["event_time"] for row in rows], scored.fired)
         if muted:
             self._count(RULES_MUTED, len(muted))
             self._muted(muted)

@@ -80,6 +80,8 @@ class Metrics:
     degraded: dict[str, int] = field(default_factory=dict)
     #: Problems and faulty rows by code.
     errors: dict[str, int] = field(default_factory=dict)
+    #: Other champions and rules by outcome: `taken_up`, by the engine; `refused`, by their watch.
+    swaps: dict[str, int] = field(default_factory=dict)
     #: Records of the access log that could not be written.
     unlogged: int = 0
     #: Rows that wait for the engine.
@@ -124,6 +126,7 @@ class _Served(Collector):
             (metrics.decisions, "decisions", "decision", "Scored rows by decision"),
             (metrics.degraded, "degraded", "reason", "Rows that were answered in a degraded way"),
             (metrics.errors, "errors", "code", "Problems and faulty rows by code"),
+            (metrics.swaps, "swaps", "outcome", "Other champions and rules by what became of them"),
         ):
             family = CounterMetricFamily(f"beam_fraud_serve_{name}", text, labels=[label])
             for value, number in sorted(figures.copy().items()):

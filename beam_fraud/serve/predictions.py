@@ -88,6 +88,8 @@ class Readiness:
     reasons: list[str] = field(default_factory=list)
     #: Whether that may still change; else the process has to be started again.
     alive: bool = True
+    #: The model that answers; "" if there is none yet.
+    model_id: str = ""
 
 
 class Predictions(Protocol):

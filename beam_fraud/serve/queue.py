@@ -21,7 +21,8 @@ from beam_fraud.platform.wording import place_of
 from beam_fraud.serve.answered_rows import decisions_of
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.archive import find_answers
-from beam_fraud.serve.engine import TIMEOUT, Engine, Group, marked
+from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.group import TIMEOUT, Group, marked
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call, Overloaded, Readiness, Unready
 from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
@@ -39,6 +40,8 @@ _TICK = 0.2
 _GROUPS_PER_COLLECTION, _FULL_COLLECTION = 4_000, 16
 #: Reasons of answers whose transaction could not be made durable, or not be scored.
 _NOT_STORED, _FAILED = "not_stored", "failed"
+#: Seconds after which an engine that another one has replaced is freed.
+_RELEASE_SECONDS = 1.0
 _ENDED = "the engine has ended by an error, which the log names; start the server again"
 Mask = npt.NDArray[np.bool_]
 
@@ -88,6 +91,19 @@ class Block:
     done: Callable[[], None]
 
 
+@dataclass(frozen=True)
+class Change:
+    """Another model or other rules, which answer from the next group on."""
+
+    #: An engine over the same state, which has done everything that its first group needs.
+    engine: Engine
+    #: What `/model` shows.
+    about: Mapping[str, object]
+    #: Called before the first group with the time, microseconds of the epoch; it must not take
+    #: long.
+    taken: Callable[[int], None] = lambda since: None
+
+
 class PredictionQueue:
     """Answer calls by an engine in a thread of its own (`predictions.Predictions`).
 
@@ -111,6 +127,7 @@ class PredictionQueue:
         self._metrics = metrics
         self._about = dict(about)
         self._refused: Callable[[], str | None] = lambda: None
+        self._renewed: Callable[[], Change | None] = lambda: None
         self._queue: SimpleQueue[_Entry | Block | None] = SimpleQueue()
         #: Taken from the queue, but not part of the group it was taken for.
         self._held: list[_Entry | Block | None] = []
@@ -125,14 +142,21 @@ class PredictionQueue:
         self._broken = False
         metrics.queue_depth = lambda: self._waiting
 
-    def start(self, engine: Engine, refused: Callable[[], str | None] = lambda: None) -> None:
+    def start(
+        self,
+        engine: Engine,
+        refused: Callable[[], str | None] = lambda: None,
+        renewed: Callable[[], Change | None] = lambda: None,
+    ) -> None:
         """Start to answer.
 
         Args:
           engine: the engine.
           refused: returns why requests are refused at present, in words; or None.
+          renewed: asked between two groups: returns what answers from here on, or None for as
+            before.
         """
-        self._refused = refused
+        self._refused, self._renewed = refused, renewed
         self._engine = engine
         engine.state.start()
         self._thread.start()
@@ -160,7 +184,7 @@ class PredictionQueue:
             raise Unready(_ENDED)
         if self._pace.deadline is None or call.table is not None:
             return await entry.future
-        timer = loop.call_later(self._pace.deadline, self._expire, engine, entry)
+        timer = loop.call_later(self._pace.deadline, self._expire, entry)
         try:
             return await entry.future
         finally:
@@ -179,7 +203,8 @@ class PredictionQueue:
             reasons.append(f"the state cannot be written ({self._failure})")
         if self._broken:
             reasons.append(_ENDED)
-        return Readiness(not reasons, reasons, alive=not self._broken)
+        model = str(self._about.get("model_id", ""))
+        return Readiness(not reasons, reasons, alive=not self._broken, model_id=model)
 
     def about(self) -> dict[str, object]:
         """Return what `/model` shows."""
@@ -203,8 +228,10 @@ class PredictionQueue:
     def close(self) -> None:
         """Do nothing more: `drain` closes the state."""
 
-    def _expire(self, engine: Engine, entry: _Entry) -> None:
+    def _expire(self, entry: _Entry) -> None:
         """Answer a call by the fallback, in the event loop."""
+        engine = self._engine
+        assert engine is not None
         with self._lock:
             if entry.answered:
                 return
@@ -248,6 +275,10 @@ class PredictionQueue:
         assert engine is not None
         groups = collections = 0
         while True:
+            if (change := self._renewed()) is not None:
+                engine = self._changed(engine, change)
+                # Without this it would keep the engine that follows from being freed.
+                del change
             try:
                 first = self._held.pop() if self._held else self._queue.get(timeout=_TICK)
             except Empty:
@@ -274,6 +305,21 @@ class PredictionQueue:
             # The command turns automatic collections off, which may come within an answer.
             groups, collections = 0, collections + 1
             gc.collect(2 if idle and collections % _FULL_COLLECTION == 0 else 1)
+
+    def _changed(self, engine: Engine, change: Change) -> Engine:
+        """Return the engine of the next group."""
+        try:
+            engine.state.rules.decide_by(*change.engine.decides_by)
+        except FraudError as error:
+            _LOG.error("the rules in force stay: %s", error)
+            return engine
+        self._engine, self._about = change.engine, dict(change.about)
+        change.taken(time.time_ns() // 1_000)
+        # A model takes milliseconds to be freed, which no request shall wait for.
+        release = threading.Timer(_RELEASE_SECONDS, [engine].clear)
+        release.daemon = True
+        release.start()
+        return change.engine
 
     def _joined(self, first: _Entry) -> list[_Entry]:
         """Return the calls that wait and may share a group."""

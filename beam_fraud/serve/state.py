@@ -9,14 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from beam_fraud.decisions.rules.rule import RULE_LIMIT, Fired, RuleSet
+from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet, Values
 from beam_fraud.features.velocity.columns import by_key
@@ -25,17 +21,19 @@ from beam_fraud.features.velocity.key_rows import Measures
 from beam_fraud.features.velocity.window_totals import Feature
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
+from beam_fraud.records.doubts import Doubt
 from beam_fraud.schema.duration import DAY
-from beam_fraud.schema.stages import DEAD_LETTER, LATER_COLUMNS, SCORED, completed
-from beam_fraud.serve.answered_rows import ANSWERED, AnsweredRows, Rows, batch_of
+from beam_fraud.schema.stages import DEAD_LETTER, SCORED, completed
+from beam_fraud.serve.answer_deltas import answers_of, delta_of, is_amended
+from beam_fraud.serve.answered_rows import ANSWERED, Rows, batch_of, scored_of
 from beam_fraud.serve.backlog import Backlog, Deliver
-from beam_fraud.serve.recent_answers import LARGE, RecentAnswers
+from beam_fraud.serve.recent_answers import RecentAnswers
+from beam_fraud.serve.rule_shares import RuleShares
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.identity import checkpoint_hash
 from beam_fraud.state.local_shards import LocalShards
-from beam_fraud.state.rule_share import MutedRule, RuleShareShard
-from beam_fraud.state.shard import Effects, Shard, rows_from_bytes, rows_to_bytes
+from beam_fraud.state.shard import Effects, Shard, rows_from_bytes
 from beam_fraud.state.velocity import History, VelocityShard
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.checkpoint import FOREVER
@@ -44,15 +42,6 @@ from beam_fraud.storage.journal import JournaledCheckpoint
 _LOG = logging.getLogger(__name__)
 #: Step of the answers that are in no part of the archive yet.
 _ANSWERS = "answers"
-#: First byte of its deltas: a group of answers, or the last group as it was answered in the end; in
-#: lower case where the rows are compressed. And a group as values instead of columns.
-_GROUP, _AMENDED, _GROUP_OF_VALUES = b"H", b"B", b"W"
-#: The same of earlier versions, whose rows are of `_EARLIER`.
-_EARLIER_GROUP, _EARLIER_AMENDED, _EARLIER_OF_VALUES = b"G", b"A", b"V"
-_EARLIER = pa.schema([field for field in ANSWERED if field.name not in LATER_COLUMNS])
-_ENCODER = msgspec.msgpack.Encoder()
-#: Columns of answers that scored rows lack.
-_OWN = [name for name in ANSWERED.names if name not in SCORED.names]
 #: Backlogs, and their steps.
 FLAGGED, DEAD, LABELS = "flagged", "dead letters", "labels"
 #: Start of the source of the records of requests, and name of their number among the positions.
@@ -77,9 +66,9 @@ class StateSettings:
     dead_letters: Path
     #: The features, and the schema.
     features: FeatureSet
-    #: Thresholds of the model, to decide again when a rule is muted.
+    #: Thresholds of the model at the start, to decide again when a rule is muted.
     thresholds: Thresholds
-    #: Rules, or None.
+    #: Rules at the start, or None.
     rules: RuleSet | None = None
     #: Reads earlier transactions, which fill the windows of a new state; None without any.
     history: History | None = None
@@ -144,6 +133,11 @@ class ServerState:
         for step, shards in self._steps.items():
             shards.shard(0)
             self._checkpoint.open[step, 0] = partial(shards.shard, 0)
+        #: The shares of rules, of those in force.
+        self.rules = RuleShares(
+            self._checkpoint, settings.rule_limit, settings.lateness + max(settings.ahead, DAY)
+        )
+        self.rules.decide_by(settings.thresholds, settings.rules)
         self._scores = self._archive(SCORES, settings.scores, ANSWERED)
         self._dead = self._archive(DEAD_LETTERS, settings.dead_letters, DEAD_LETTER)
         self._flagged = (
@@ -160,6 +154,8 @@ class ServerState:
         #: The last group, while its callers have no answer.
         self._unsent: Rows | None = None
         self._recent = RecentAnswers()
+        #: Doubts about rows that this process has warned of.
+        self.doubts = set[Doubt]()
         self._restore_answers()
         # A history is durable before the first request.
         self._checkpoint.commit({}, fold=True)
@@ -254,27 +250,6 @@ class ServerState:
             computed.append(features)
         return computed
 
-    def mute(
-        self, times: Sequence[int], fired: Fired
-    ) -> tuple[npt.NDArray[np.bool_], list[MutedRule]]:
-        """Count n rows for the shares of rules, as `with_rules_limited` does.
-
-        Args:
-          times: event times, microseconds.
-          fired: the rules that hold.
-
-        Returns:
-          bool[rules, n]: for which rows each rule is muted; and the newly muted rules.
-        """
-        shares = self._steps.get("rules")
-        if shares is None:
-            return np.zeros_like(fired.holds), []
-        shard = shares.shard(0)
-        assert isinstance(shard, RuleShareShard)
-        silenced, muted, delta = shard.count(np.array(times, dtype=np.int64), fired.holds)
-        shares.keep(0, Effects(deltas=[delta]))
-        return silenced, muted
-
     def peek(self, transaction: pa.RecordBatch) -> dict[str, Feature]:
         """Return the velocity features of one transaction, without changing the windows."""
         features = dict[str, Feature]()
@@ -292,22 +267,18 @@ class ServerState:
         assert isinstance(shard, VelocityShard)
         return shard
 
-    def with_rules_limited(self, decided: pa.RecordBatch) -> pa.RecordBatch:
-        """Decide rows of muted rules again."""
-        return self._through("rules", decided)
-
     def answer(self, answered: Rows) -> None:
         """Keep answers."""
         if not len(answered):
             return
-        self._keep_answers(_GROUP, answered)
+        self._keep_answers(answered)
         self._unarchived.append(answered)
         self._unsent = answered
         self._recent.add(answered)
 
     def amend(self, answered: pa.RecordBatch) -> None:
         """Replace the last group of answers: some callers got another answer than was committed."""
-        self._keep_answers(_AMENDED, answered)
+        self._keep_answers(answered, amended=True)
         self._unarchived[-1] = answered
         self._recent.add(answered)
 
@@ -427,17 +398,6 @@ class ServerState:
                 counted=partial(count, HISTORY_ROWS) if number == 0 else None,
             )
             yield self._local(step, make)
-        rules = settings.rules
-        if rules is not None and rules.raising and settings.rule_limit < 1:
-            remembered = settings.lateness + max(settings.ahead, DAY)
-            make_rules = partial(
-                RuleShareShard,
-                rules=rules,
-                thresholds=settings.thresholds,
-                limit=settings.rule_limit,
-                remembered=remembered,
-            )
-            yield self._local("rules", make_rules)
 
     def _local(self, step: str, make: Callable[[int], Shard]) -> tuple[str, LocalShards]:
         return step, LocalShards(make, step, self._checkpoint)
@@ -477,13 +437,13 @@ class ServerState:
             self._flagged.take(0, scored_of(flagged))
         self._unarchived = self._unarchived[count:]
         self._committed = 0
-        left = [(_delta(_GROUP, answered), FOREVER) for answered in self._unarchived]
+        left = [(delta_of(answered), FOREVER) for answered in self._unarchived]
         self._checkpoint.keep(_ANSWERS, 0, left, replaces=True)
         # Older ones are in finished parts of the archive.
         self._recent.archive(archived, 2 * self.settings.roll_rows)
 
-    def _keep_answers(self, kind: bytes, answered: Rows) -> None:
-        self._checkpoint.keep(_ANSWERS, 0, [(_delta(kind, answered), FOREVER)])
+    def _keep_answers(self, answered: Rows, *, amended: bool = False) -> None:
+        self._checkpoint.keep(_ANSWERS, 0, [(delta_of(answered, amended=amended), FOREVER)])
 
     def _restore_answers(self) -> None:
         for data in self._checkpoint.deltas(SCORES, 0):
@@ -493,39 +453,10 @@ class ServerState:
                 self._recent.add(rows)
                 self._recent.archive([rows], 2 * self.settings.roll_rows)
         for data in self._checkpoint.deltas(_ANSWERS, 0):
-            if data[:1].upper() in (_AMENDED, _EARLIER_AMENDED):
+            if is_amended(data):
                 self._unarchived.pop()
-            self._unarchived.append(_answers_of(data))
+            self._unarchived.append(answers_of(data))
         for answered in self._unarchived:
             self._recent.add(answered)
             rows = batch_of(answered)
             self.forward(FLAGGED, rows.filter(rows.column("flagged")))
-
-
-def _delta(kind: bytes, answered: Rows) -> bytes:
-    if isinstance(answered, AnsweredRows):
-        return _GROUP_OF_VALUES + _ENCODER.encode(answered.values)
-    if len(answered) < LARGE:
-        return kind + bytes(answered.serialize())
-    # The disk takes longer for a large group than its compression.
-    return kind.lower() + rows_to_bytes(answered)
-
-
-def _answers_of(delta: bytes) -> Rows:
-    kind = delta[:1]
-    if kind == _GROUP_OF_VALUES:
-        return AnsweredRows(msgspec.msgpack.decode(delta[1:]))
-    if kind == _EARLIER_OF_VALUES:
-        place = ANSWERED.get_field_index(LATER_COLUMNS[0])
-        later = [None] * len(LATER_COLUMNS)
-        rows: list[list[Any]] = msgspec.msgpack.decode(delta[1:])
-        return AnsweredRows([row[:place] + later + row[place:] for row in rows])
-    if kind.islower():
-        return completed(rows_from_bytes(delta[1:]), ANSWERED)
-    schema = _EARLIER if kind in (_EARLIER_GROUP, _EARLIER_AMENDED) else ANSWERED
-    return completed(pa.ipc.read_record_batch(pa.py_buffer(delta[1:]), schema), ANSWERED)
-
-
-def scored_of(answered: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows of `ANSWERED`, of this or an earlier version, as those of `stages.SCORED`."""
-    return completed(answered.drop_columns(_OWN), SCORED)

@@ -240,9 +240,9 @@ def test_a_model_that_changed_a_bit_is_not_used() -> None:
     predict = Predictor.of(other, LATER.matrix[:100])
     assert not predict.own
     tree.value[:] = np.roll(tree.value, 1, axis=2)
-    reason = Predictor.of(other, LATER.matrix[:100]).reason
-    assert "RandomForestClassifier" in reason
-    assert "differ" in reason
+    changed = Predictor.of(other, LATER.matrix[:100])
+    assert changed.differs
+    assert "RandomForestClassifier" in changed.reason
 
 
 def test_the_threads_of_other_code_stay_as_they_are() -> None:
@@ -259,6 +259,7 @@ def test_an_unknown_model_predicts_by_itself() -> None:
     model = DummyClassifier(strategy="prior").fit(LATER.matrix, LATER.labels)
     predict = Predictor.of(model, LATER.matrix[:10])
     assert predict.own
+    assert not predict.differs
     assert "DummyClassifier" in predict.reason
     assert same(predict, model, LATER.matrix[:3])
 

@@ -36,14 +36,20 @@ class Running:
     deliveries: dict[str, Deliver] = field(default_factory=dict)
     degraded: Callable[[], str | None] = lambda: None
     counted: Counter[str] = field(default_factory=Counter)
+    rule_limit: float = 1.0
 
     @property
     def scores(self) -> Path:
         return self.directory / "scores"
 
-    def engine(self) -> Engine:
-        """Restore the state, and return an engine."""
-        bundle = open_bundle(self.served.bundle)
+    def engine(self, directory: Path | None = None, over: ServerState | None = None) -> Engine:
+        """Return an engine.
+
+        Args:
+          directory: bundle of the model; None for the one that is served.
+          over: the state; None to restore it.
+        """
+        bundle = open_bundle(self.served.bundle if directory is None else directory)
         schema = bundle.schema
         rules = None
         if self.served.rules:
@@ -51,9 +57,9 @@ class Running:
             rules = load_rules(self.served.rules, known)
         features = bundle.features_in(schema, () if rules is None else rules.columns)
         settings = self._settings(bundle, features)
-        state = ServerState(replace(settings, rules=rules, rule_limit=1.0), self._count)
+        settings = replace(settings, rules=rules, rule_limit=self.rule_limit)
         return Engine(
-            state,
+            over or ServerState(settings, self._count),
             Scorer(bundle, features, rules, 5),
             Fallback.parse("approve<100,else=review"),
             self._count,

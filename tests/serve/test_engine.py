@@ -18,14 +18,22 @@ import beam_fraud as bf
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import LATER_COLUMNS, SCORED
 from beam_fraud.serve import state as serve_state
-from beam_fraud.serve.answered_rows import ANSWERED, AnsweredRows, Rows, answers_json, batch_of
+from beam_fraud.serve.answered_rows import (
+    ANSWERED,
+    AnsweredRows,
+    Rows,
+    answers_json,
+    batch_of,
+    scored_of,
+)
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.archive import find_answers
-from beam_fraud.serve.engine import TIMEOUT, Engine, marked
+from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.freshness import STALE
+from beam_fraud.serve.group import TIMEOUT, marked
 from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.recent_answers import LARGE
-from beam_fraud.serve.state import DEAD, FLAGGED, scored_of
+from beam_fraud.serve.state import DEAD, FLAGGED
 from beam_fraud.state.shard import rows_to_bytes
 from tests.earlier import earlier, make_earlier
 from tests.fn_runner import until
@@ -159,7 +167,7 @@ def test_a_state_and_files_of_an_earlier_version_go_on(
     """A state without the columns of rules: as values, as columns, and compressed."""
     given: list[dict[str, object]] = []
 
-    def old_delta(kind: bytes, rows: Rows) -> bytes:
+    def old_delta(rows: Rows, *, amended: bool = False) -> bytes:
         old = earlier(batch_of(rows))
         if isinstance(rows, AnsweredRows):
             place = ANSWERED.get_field_index(LATER_COLUMNS[0])
@@ -169,7 +177,7 @@ def test_a_state_and_files_of_an_earlier_version_go_on(
             return b"G" + bytes(old.serialize())
         return b"g" + rows_to_bytes(old)
 
-    monkeypatch.setattr(serve_state, "_delta", old_delta)
+    monkeypatch.setattr(serve_state, "delta_of", old_delta)
     engine = running.engine()
     given += answer(engine, *served.records[:size])
     # As if the process was killed.

@@ -18,8 +18,9 @@ from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.schema.presets import HANDBOOK, ULB
 from beam_fraud.schema.schema import FeatureColumn, Schema
-from beam_fraud.serve.engine import TIMEOUT, Engine
+from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.feature_records import FeatureRecords
+from beam_fraud.serve.group import TIMEOUT
 from beam_fraud.serve.http.json_schema import Typical
 from beam_fraud.serve.http.limits import Limits
 from beam_fraud.serve.http.openapi import Api, document

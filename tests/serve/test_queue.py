@@ -13,15 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.models.bundle import load_bundle
 from beam_fraud.serve.answers import Answered
-from beam_fraud.serve.engine import Engine, Group
+from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.group import Group
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call, Overloaded, Unready
-from beam_fraud.serve.queue import Block, Pace, PredictionQueue
+from beam_fraud.serve.queue import Block, Change, Pace, PredictionQueue
 from beam_fraud.serve.state import ServerState
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.journal_file import JournalFile
 from tests.fn_runner import until
+from tests.models.registering import other
 from tests.serve.conftest import Served
 from tests.serve.running import Running
 
@@ -68,6 +71,7 @@ def served_by(
     use: Callable[[PredictionQueue, Engine], Awaitable[None]],
     pace: Pace | None = None,
     metrics: Metrics | None = None,
+    renewed: Callable[[], Change | None] = lambda: None,
 ) -> Metrics:
     """Answer calls by a queue while `use` runs, then drain it."""
     metrics = metrics or Metrics()
@@ -75,7 +79,7 @@ def served_by(
     engine = running.engine()
 
     async def run() -> None:
-        queue.start(engine)
+        queue.start(engine, renewed=renewed)
         try:
             await use(queue, engine)
         finally:
@@ -287,6 +291,45 @@ def test_an_engine_that_has_ended_refuses_calls_and_says_so(
 
     served_by(running, use)
     assert "the engine has ended" in caplog.text
+
+
+def test_another_engine_answers_from_the_next_group_on(
+    running: Running, served: Served, tmp_path: Path
+) -> None:
+    running.rule_limit = 0.5
+    stricter = other(Path(served.bundle), tmp_path / "stricter", 0.0)
+    got: list[dict[str, object]] = []
+    changes = list[Change]()
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        taken = list[int]()
+        change = Change(running.engine(stricter, engine.state), {"model_id": "other"}, taken.append)
+        with pytest.MonkeyPatch.context() as patch:
+            slow = Slow(engine, patch)
+            slow.during("record")
+            computed = asyncio.ensure_future(queue.predict(Call(served.records[:1])))
+            await asyncio.to_thread(slow.entered.wait, 20)
+            waits = asyncio.ensure_future(queue.predict(Call(served.records[1:2])))
+            await asyncio.sleep(0)
+            changes.append(change)
+            slow.go.set()
+            await asyncio.gather(computed, waits)
+            later = await queue.predict(Call(served.records[2:4]))
+        got.extend(answer(one) for one in (await computed, await waits))
+        got.extend(json.loads(later.json(array=True)))
+        got.append(answer(await queue.predict(Call(served.records[:1]))))
+        assert queue.readiness().model_id == "other"
+        assert len(taken) == 1
+
+    served_by(running, use, renewed=lambda: changes.pop() if changes else None)
+    first, second = load_bundle(served.bundle).model_id, load_bundle(str(stricter)).model_id
+    assert [row["model_id"] for row in got] == [first, second, second, second, first]
+    assert got[4] == got[0]
+    assert all(row["flagged"] for row in got[1:4])
+    rows = archived(running)
+    assert [rows[str(row["transaction_id"])]["model_id"] for row in got[:4]] == [
+        row["model_id"] for row in got[:4]
+    ]
 
 
 def test_an_answer_from_the_archive(running: Running, served: Served) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import sys
 import threading
 import time
@@ -14,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -22,25 +21,21 @@ from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands import serve_workers
+from beam_fraud.cli.commands.serve_model import Engines, about, api_of, build_of, watch_of
 from beam_fraud.cli.commands.serve_plan import ServePlan, plan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
-from beam_fraud.models.bundle import Bundle, read_reference, shared_model
-from beam_fraud.models.reference import usual_values
-from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
 from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED, ROWS_SCORED
-from beam_fraud.pipeline.frames.scoring import Scorer
 from beam_fraud.serve.deliveries import PATIENCE, Deliveries, Places
 from beam_fraud.serve.engine import Engine
-from beam_fraud.serve.feature_records import FeatureRecords, FeatureScoring
 from beam_fraud.serve.follower import BLOCK_MESSAGES, Follower
 from beam_fraud.serve.freshness import Freshness
-from beam_fraud.serve.http.json_schema import Typical, transaction_schema
+from beam_fraud.serve.http.json_schema import transaction_schema
 from beam_fraud.serve.http.openapi import Api
 from beam_fraud.serve.http.tokens import TokenSource
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.queue import PredictionQueue
-from beam_fraud.serve.state import ServerState
+from beam_fraud.serve.state import Count, ServerState
 from beam_fraud.state.rule_share import MutedRule
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.checkpoint import LocalCheckpoint
@@ -79,10 +74,11 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
     started = time.monotonic()
     serve_workers.refuse_split(Path(options.state))
     planned = plan(options)
-    metrics, counted = Metrics(), Counter[str]()
-    predictions = PredictionQueue(planned.pace, metrics, _about(planned))
+    metrics, counted = Metrics(build=build_of(planned.scored)), Counter[str]()
+    predictions = PredictionQueue(planned.pace, metrics, about(planned.scored))
+    api = api_of(planned.scored)
     # Before anything is written: tokens may be missing, and the port may be taken.
-    server = _server(planned, predictions, metrics)
+    server = _server(planned, predictions, api, metrics)
     with ExitStack() as stack:
         planned.outputs.begin()
         stack.callback(planned.outputs.release)
@@ -92,7 +88,17 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         dispatcher = _dispatcher(planned)
         if dispatcher is not None:
             stack.enter_context(dispatcher.running())
-        follower = _start(planned, predictions, deliveries, metrics, counted)
+        parts = _parts(planned, predictions, api, deliveries, partial(_count, counted, metrics))
+        # The example is no row of anybody.
+        counted.clear()
+        metrics.outcomes.clear()
+        watch = watch_of(planned, parts.engines, server, deliveries, metrics)
+        renewed = (lambda: None) if watch is None else watch.take
+        predictions.start(parts.engine, parts.freshness.refused, renewed)
+        if watch is not None:
+            watch.start()
+            stack.callback(watch.stop)
+        follower = parts.follower
         stack.enter_context(drained_by_signals(server.stop))
         if follower is not None:
             follower.start()
@@ -115,7 +121,7 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         "degraded": dict(metrics.degraded),
         "shed": sum(metrics.shed.values()),
         "seconds": round(time.monotonic() - started, 1),
-        "model_id": planned.scored.scoring.bundle.model_id,
+        "model_id": predictions.about()["model_id"],
         "state": str(planned.outputs.directory),
     }
 
@@ -142,14 +148,16 @@ def _claim(planned: ServePlan) -> None:
         checkpoint.close()
 
 
-def _server(planned: ServePlan, predictions: PredictionQueue, metrics: Metrics) -> HttpServer:
+def _server(
+    planned: ServePlan, predictions: PredictionQueue, api: Api, metrics: Metrics
+) -> HttpServer:
     """Read the tokens and bind the port."""
     # What it imports is an extra, which the plan has found.
     from beam_fraud.serve.http.server import HttpServer
 
     return HttpServer(
         predictions,
-        _api(planned),
+        api,
         planned.listen,
         limits=planned.limits,
         tokens=TokenSource.of_environment(),
@@ -158,17 +166,26 @@ def _server(planned: ServePlan, predictions: PredictionQueue, metrics: Metrics) 
     )
 
 
-def _start(
+class _Parts(NamedTuple):
+    """What is behind the queue of a server."""
+
+    engine: Engine
+    #: Builds the engines of other models.
+    engines: Engines
+    follower: Follower | None
+    freshness: Freshness
+
+
+def _parts(
     planned: ServePlan,
     predictions: PredictionQueue,
+    api: Api,
     deliveries: Deliveries,
-    metrics: Metrics,
-    counted: Counter[str],
-) -> Follower | None:
-    """Restore the state, load the model and start the engine; return the follower of topics."""
-    counting = partial(_count, counted, metrics)
+    counting: Count,
+) -> _Parts:
+    """Restore the state, load the model, and score an example."""
     state = ServerState(replace(planned.settings, deliveries=deliveries.by_backlog), counting)
-    scoring, features = planned.scored.scoring, planned.scored.features
+    features = planned.scored.features
     follows = planned.topics is not None
     # Without windows nothing can be stale.
     limit = planned.staleness if features.velocity else None
@@ -176,20 +193,19 @@ def _start(
     follower = None
     if planned.topics is not None:
         follower = _follower(planned, state, predictions, freshness)
-    predictor = _predictor(scoring.bundle)
-    scorer = Scorer(scoring.bundle, features, scoring.rules, scoring.reasons, predictor)
-    engine = Engine(
-        state,
-        scorer,
-        planned.fallback,
-        counting,
-        feature_scoring=FeatureScoring.of(
-            scoring.bundle, features, scoring.rules, scoring.reasons, predictor
-        ),
-        registry=None if planned.topics is None else planned.topics.registry,
-        degraded=freshness.degraded,
-        muted=partial(_notify_of_muted, planned.settings.rule_limit, deliveries.notify),
+    engines = Engines(
+        lambda scorer, feature_scoring: Engine(
+            state,
+            scorer,
+            planned.fallback,
+            counting,
+            feature_scoring=feature_scoring,
+            registry=None if planned.topics is None else planned.topics.registry,
+            degraded=freshness.degraded,
+            muted=partial(_notify_of_muted, planned.settings.rule_limit, deliveries.notify),
+        )
     )
+    engine = engines.engine(planned.scored, api)
     if planned.warning is not None:
         _LOG.warning("%s", planned.warning)
     elif features.velocity and freshness.age > _GAP_SECONDS and not follows:
@@ -199,11 +215,8 @@ def _start(
             planned.outputs.directory,
             _span(freshness.age),
         )
-    _warm(engine, _api(planned))
-    counted.clear()
-    metrics.outcomes.clear()
-    predictions.start(engine, freshness.refused)
-    return follower
+    _warm(engine, api)
+    return _Parts(engine, engines, follower, freshness)
 
 
 #: Seconds without a server that are worth a warning.
@@ -215,22 +228,10 @@ _EXAMPLES = 20
 
 
 def _warm(engine: Engine, api: Api) -> None:
-    """Score the example of the API, so that no request pays for what is made at first use."""
+    """Score the example of the API by the state, so that no request pays for its first use."""
     (example,) = transaction_schema(api.schema, api.labels, api.typical)["examples"]
     for _ in range(_EXAMPLES):
         engine.peek([msgspec.json.encode(example)])
-
-
-def _predictor(bundle: Bundle) -> Predictor:
-    """Return what predicts single rows fast, checked against the model."""
-    reference = read_reference(bundle)
-    predictor = Predictor.of(shared_model(bundle), probing_rows(reference, bundle.features))
-    if predictor.own:
-        _LOG.info(
-            "model %s: single rows take as long as its library takes for them (%s)",
-            *(bundle.model_id, predictor.reason),
-        )
-    return predictor
 
 
 def _span(seconds: float) -> str:
@@ -311,33 +312,3 @@ def _notify_of_muted(
         _LOG.warning("%s", notice.text)
     # In a thread: a database that is away must not delay answers.
     threading.Thread(target=notify, args=(notices,), daemon=True).start()
-
-
-def _api(planned: ServePlan) -> Api:
-    bundle, features = planned.scored.scoring.bundle, planned.scored.features
-    usual = usual_values(read_reference(bundle), bundle.features)
-    numbers = {
-        name: value
-        for name, value in zip(bundle.features.names, usual.tolist(), strict=True)
-        if math.isfinite(value)
-    }
-    typical = Typical(numbers, dict(bundle.features.categories))
-    records = FeatureRecords.of(features, planned.scored.scoring.rules)
-    schema, labels = features.schema, features.labels
-    return Api(schema, labels, bundle.model_id, features.names, typical, records)
-
-
-def _about(planned: ServePlan) -> dict[str, object]:
-    """Return what `/model` shows."""
-    bundle = planned.scored.scoring.bundle
-    rules = planned.scored.scoring.rules
-    thresholds = bundle.thresholds
-    return {
-        "model_id": bundle.model_id,
-        "name": bundle.manifest.name,
-        "created": bundle.manifest.created,
-        "thresholds": {"review": thresholds.review, "decline": thresholds.decline},
-        "features": list(planned.scored.features.names),
-        "schema": planned.scored.features.schema.name,
-        "rules": [] if rules is None else list(rules.names),
-    }

@@ -19,11 +19,16 @@ from beam_fraud.cli.commands.scoring import (
     refuse_no_outbox,
     sink_of,
 )
-from beam_fraud.cli.commands.stream_plan import identity_of_windows, windows_warning
+from beam_fraud.cli.commands.stream_plan import (
+    identity_of_windows,
+    refuse_unused_limit,
+    windows_warning,
+)
 from beam_fraud.cli.commands.times import parse_duration, parse_seconds
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal import log
 from beam_fraud.errors import Code, UsageError, need_extras
+from beam_fraud.models.registry.choice import Choice
 from beam_fraud.records.time_settlement import refuse_contested
 from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.freshness import Staleness
@@ -73,6 +78,10 @@ class ServePlan:
     going_on: bool
     #: Warning about windows that are not full, or None.
     warning: str | None
+    #: Where it is written what decides; None if nothing may change.
+    choice: Choice | None
+    #: Maximum of microseconds per row of a new champion's prediction, or None.
+    max_microseconds: float | None
 
 
 def plan(options: ServeOptions) -> ServePlan:
@@ -83,6 +92,7 @@ def plan(options: ServeOptions) -> ServePlan:
       FraudError: the broker, the bundle, a sink or a channel cannot be used.
     """
     need_extras(("uvicorn", "httptools", "uvloop"), "serve")
+    refuse_unused_limit(options)
     model = ChosenModel.of(options)
     places = RunPlaces.of(history=options.history, out=options.state)
     if places.out.local is None:
@@ -156,6 +166,8 @@ def plan(options: ServeOptions) -> ServePlan:
         run_id=new_run_id(),
         going_on=going_on,
         warning=None if going_on else windows_warning(features, history),
+        choice=model.choice(options, here=True),
+        max_microseconds=options.max_microseconds,
     )
 
 

@@ -91,7 +91,11 @@ def run(options: ServeOptions, one: Run) -> dict[str, object]:
         "urls": [_url(server) for server in servers],
         "restarts": sum(server.restarts for server in servers),
         "seconds": round(time.monotonic() - begun, 1),
-        "model_id": first.scored.scoring.bundle.model_id,
+        # Each takes up another champion by itself, all within seconds.
+        "model_id": next(
+            (result["model_id"] for result in results if result),
+            first.scored.scoring.bundle.model_id,
+        ),
         "state": options.state,
     }
 

@@ -24,7 +24,7 @@ from beam_fraud.cli.commands.scoring import (
     sink_of,
 )
 from beam_fraud.cli.commands.times import parse_duration
-from beam_fraud.cli.options import StreamOptions
+from beam_fraud.cli.options import ServeOptions, StreamOptions
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.reach import WindowReach, look_back
@@ -102,10 +102,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         raise UsageError(
             f"--rule-limit {options.rule_limit:g}: must be from 0 to 1", Code.OPTION_VALUE
         )
-    if options.max_microseconds is not None and options.registry is None:
-        raise UsageError(
-            "--max-microseconds: needs --registry, whose champions it limits", Code.OPTION_CONFLICT
-        )
+    refuse_unused_limit(options)
     submission = Submission.of(options.beam_args, workers=1, streaming=True)
     beam_options = submission.options
     outputs = _outputs(places.out, beam_options)
@@ -266,6 +263,18 @@ def windows_warning(features: FeatureSet, history: Sequence[InputFile]) -> str |
     # What follows continues where the history ends.
     begin, end = (None, None) if span is None else span
     return WindowReach(horizon, bool(history), begin, end).warning()
+
+
+def refuse_unused_limit(options: StreamOptions | ServeOptions) -> None:
+    """Refuse a limit of champions without a registry.
+
+    Raises:
+      UsageError: `--max-microseconds` is given without `--registry`.
+    """
+    if options.max_microseconds is not None and options.registry is None:
+        raise UsageError(
+            "--max-microseconds: needs --registry, whose champions it limits", Code.OPTION_CONFLICT
+        )
 
 
 def _until_idle(options: StreamOptions) -> float | None:

@@ -272,6 +272,16 @@ class ContinuousOptions:
     ] = "1d"
     roll_rows: Annotated[int, ROLL_ROWS] = 1_000_000
     roll_seconds: Annotated[float, ROLL_SECONDS] = 300.0
+    max_microseconds: Annotated[
+        float | None,
+        Option(
+            "--max-microseconds",
+            metavar="N",
+            min=0.0,
+            help="Refuse a new champion of --registry that takes more per row.",
+            template=False,
+        ),
+    ] = None
 
 
 @options

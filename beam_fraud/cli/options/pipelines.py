@@ -203,16 +203,6 @@ class StreamOptions(
             template=False,
         ),
     ] = None
-    max_microseconds: Annotated[
-        float | None,
-        Option(
-            "--max-microseconds",
-            metavar="N",
-            min=0.0,
-            help="Refuse a new champion of --registry that takes more per row.",
-            template=False,
-        ),
-    ] = None
     until_idle: Annotated[
         float | None,
         Option(

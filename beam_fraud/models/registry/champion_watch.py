@@ -21,7 +21,7 @@ from beam_fraud.decisions.decider import Decider, Pair, shown
 from beam_fraud.errors import Code, FraudError, line_of
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import check_packages, shared_model
-from beam_fraud.models.predict import libraries_loaded, microseconds_per_row
+from beam_fraud.models.predict import microseconds_per_row, noting_libraries
 from beam_fraud.models.registry.choice import Choice, Chosen
 
 _LOG = logging.getLogger(__name__)
@@ -163,8 +163,8 @@ class ChampionWatch(Generic[_Prepared]):
         check_packages(bundle)
         self._windows.refuse_others(decider)
         if self._limit is not None and bundle.model_id != known.bundle.model_id:
-            model = shared_model(bundle)
-            libraries_loaded()
+            with noting_libraries():
+                model = shared_model(bundle)
             rows = np.random.default_rng(0).normal(size=(_TIMED_ROWS, len(decider.features.names)))
             cost = microseconds_per_row(model, rows)
             if cost > self._limit:

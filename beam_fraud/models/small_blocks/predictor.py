@@ -92,7 +92,13 @@ class Predictor:
     """The scores of a model, exact for any rows and fast for few."""
 
     def __init__(
-        self, model: Any, features: int, form: _Form | None, reason: str, absent: bool
+        self,
+        model: Any,
+        features: int,
+        form: _Form | None,
+        reason: str,
+        absent: bool,
+        differs: bool = False,
     ) -> None:
         self._model = model
         self._features = features
@@ -100,6 +106,8 @@ class Predictor:
         self._absent = absent
         #: Why the model predicts by itself; "" if it has a fast form.
         self.reason = reason
+        #: Whether that is because its fast form gives other scores.
+        self.differs = differs
 
     @classmethod
     def of(cls, model: Any, probe: Floats) -> Predictor:
@@ -121,11 +129,18 @@ class Predictor:
             extreme = [row for row in _extreme_rows(features) if _takes(model, row)]
             rows = np.concatenate([probe, *extreme, edge_rows(form.thresholds, probe)])
             rows = rows if absent else rows[~np.isnan(rows).any(axis=1)]
+            differs = False
             try:
-                reason = _difference(model, form.scores, rows)
+                rows = np.concatenate(
+                    [rows[:0], *(row[None, :] for row in rows if _within(form.scores, row))]
+                )
+                reason = f"{type(model).__name__}: no probing row has a fast score"
+                if len(rows):
+                    reason = _difference(model, form.scores, rows)
+                    differs = bool(reason)
             except Exception as error:
                 reason = reason_of(error)
-        return cls(model, features, None if reason else form, reason, absent)
+        return cls(model, features, None if reason else form, reason, absent, differs)
 
     @property
     def own(self) -> bool:
@@ -223,10 +238,7 @@ def _within(fast: Scores, row: Floats) -> bool:
 
 
 def _difference(model: Any, fast: Scores, rows: Floats) -> str:
-    """Return how two forms of a model differ in a bit; "" if they do not."""
-    rows = np.concatenate([rows[:0], *(row[None, :] for row in rows if _within(fast, row))])
-    if not len(rows):
-        return f"{type(model).__name__}: no probing row has a fast score"
+    """Return how two forms of a model differ in a bit on rows; "" if they do not."""
     blocks = [rows, rows[:MOST_ROWS], rows[: MOST_ROWS // 2 + 1], rows[:7], rows[:2]]
     blocks += [row[None, :] for row in rows[:: max(1, len(rows) // _SINGLE_ROWS)]]
     for block in map(np.ascontiguousarray, blocks):

@@ -31,6 +31,7 @@ from beam_fraud.features.matrix import (
 )
 from beam_fraud.features.velocity.columns import with_columns
 from beam_fraud.models.bundle import Bundle, shared_model
+from beam_fraud.models.manifest import Thresholds
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.pipeline.frames.rows import (
     Checked,
@@ -91,7 +92,10 @@ class Scorer:
           FraudError: a file of the bundle is missing or changed, or the model cannot be opened.
         """
         self._bundle = bundle
-        self._features = features
+        #: The model's features in the schema of the transactions.
+        self.features = features
+        #: The rules, or None.
+        self.rules = rules
         self._predict = predict or partial(predict_scores, shared_model(bundle))
         self._row_features = RowFeatures(features)
         self._program = None if rules is None else Program(rules, features)
@@ -104,6 +108,11 @@ class Scorer:
     def model_id(self) -> str:
         """Id of the model."""
         return self._bundle.model_id
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Thresholds of the model."""
+        return self._bundle.thresholds
 
     def decide(
         self,
@@ -120,7 +129,7 @@ class Scorer:
           n rows of `stages.SCORED` without reasons, in the same order; and the model's input,
           float64[n, features].
         """
-        block = feature_matrix(transactions, self._features, computed)
+        block = feature_matrix(transactions, self.features, computed)
         return self.rule(transactions, block, self._predict(block), computed), block
 
     def rule(

@@ -65,12 +65,21 @@ _PAGE_HEADERS = (
 
 @dataclass(frozen=True)
 class Documents:
-    """What the server says about itself, built once."""
+    """What the server says about itself."""
 
     #: The OpenAPI document as JSON.
     openapi: bytes
     #: The same as a page of HTML.
     docs: bytes
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is shown and read of an API, built once for each model."""
+
+    documents: Documents
+    #: What is read of Arrow bodies.
+    columns: Columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +115,7 @@ class App:
     def __init__(
         self,
         predictions: Predictions,
-        columns: Columns,
-        documents: Documents,
+        description: Description,
         limits: Limits,
         tokens: Tokens | None,
         metrics: Metrics,
@@ -117,14 +125,13 @@ class App:
 
         Args:
           predictions: answers the transactions.
-          columns: what is read of Arrow bodies.
-          documents: the pages about the API.
+          description: the pages about the API, and what is read of Arrow bodies.
           limits: of the requests.
           tokens: who may send requests; None for anyone on this machine.
           metrics: figures, which `/metrics` shows.
           log: log of the requests.
         """
-        self._predictions, self._documents, self._columns = predictions, documents, columns
+        self._predictions, self._description = predictions, description
         self._limits, self._tokens = limits, tokens
         self._metrics, self._log = metrics, log
         self._running = 0
@@ -140,6 +147,10 @@ class App:
             "/openapi.json": ("GET", self._openapi),
             "/docs": ("GET", self._docs),
         }
+
+    def describe(self, description: Description) -> None:
+        """Show and read this from the next request on, in any thread."""
+        self._description = description
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request of ASGI."""
@@ -248,7 +259,7 @@ class App:
             else:
                 array = True
                 call = arrow_call(
-                    body, limits.rows, self._columns, record=record, features=features
+                    body, limits.rows, self._description.columns, record=record, features=features
                 )
             return await self._answers(call, wanted, array=array)
         finally:
@@ -326,7 +337,13 @@ class App:
 
     async def _readyz(self, request: _Request, receive: Receive) -> _Answer:
         readiness = self._predictions.readiness()
-        body = msgspec.json.encode({"ready": readiness.ready, "reasons": readiness.reasons})
+        body = msgspec.json.encode(
+            {
+                "ready": readiness.ready,
+                "reasons": readiness.reasons,
+                "model_id": readiness.model_id,
+            }
+        )
         if readiness.ready:
             return _Answer(200, JSON, body)
         return _Answer(503, JSON, body, ((b"retry-after", b"1"),))
@@ -338,10 +355,12 @@ class App:
         return _Answer(200, JSON, msgspec.json.encode(self._predictions.about()))
 
     async def _openapi(self, request: _Request, receive: Receive) -> _Answer:
-        return _Answer(200, JSON, self._documents.openapi)
+        return _Answer(200, JSON, self._description.documents.openapi)
 
     async def _docs(self, request: _Request, receive: Receive) -> _Answer:
-        return _Answer(200, b"text/html; charset=utf-8", self._documents.docs, _PAGE_HEADERS)
+        return _Answer(
+            200, b"text/html; charset=utf-8", self._description.documents.docs, _PAGE_HEADERS
+        )
 
     def _request_id(self, headers: Mapping[bytes, bytes]) -> str:
         given = headers.get(b"x-request-id")

@@ -120,6 +120,9 @@ class Columns:
     schema: Schema
     #: Treatment of labels.
     labels: Labels
+    #: A wider schema, whose columns are kept where they are there: a model that reads more of them
+    #: may come into force before the rows are scored. None for the same.
+    widest: Schema | None = None
 
     def of(self, table: pa.RecordBatch) -> pa.RecordBatch:
         """Return the columns and paths that the schema reads, as of a file.
@@ -133,7 +136,8 @@ class Columns:
             column = _COLUMN.search(str(error))
             fix = "send the columns and types that /openapi.json names"
             raise Refused(Problem(422, error.code, str(error), fix, column and column[1])) from None
-        return selected(table, columns_read(table.schema, self.schema, labels=self.labels))
+        kept = self.widest or self.schema
+        return selected(table, columns_read(table.schema, kept, labels=self.labels))
 
 
 def arrow_call(body: bytes, most: int, columns: Columns, *, record: bool, features: bool) -> Call:

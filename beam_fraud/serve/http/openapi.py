@@ -147,8 +147,9 @@ def _paths(secured: bool) -> Part:
         "properties": {
             "ready": {"type": "boolean"},
             "reasons": {"type": "array", "items": {"type": "string"}},
+            "model_id": {"type": "string"},
         },
-        "required": ["ready", "reasons"],
+        "required": ["ready", "reasons", "model_id"],
     }
     alive: Part = {
         "type": "object",

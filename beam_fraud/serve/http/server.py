@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import msgspec
 import uvicorn
@@ -14,7 +15,7 @@ import uvloop
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.serve.http.access_log import AccessLog, AccessLogSettings
-from beam_fraud.serve.http.app import App, Documents
+from beam_fraud.serve.http.app import App, Description, Documents
 from beam_fraud.serve.http.bodies import Columns
 from beam_fraud.serve.http.connection import Connection, Connections
 from beam_fraud.serve.http.limits import Limits
@@ -84,11 +85,10 @@ class HttpServer:
         self.port: int = self._socket.getsockname()[1]
         #: URL of the server.
         self.url = f"{scheme}://{host}:{self.port}"
-        described = document(api, limits, secured=tokens.given)
-        documents = Documents(msgspec.json.encode(described), page(described, self.url).encode())
         self._log = AccessLog(log, lambda: _lost(metrics))
-        columns = Columns(api.schema, api.labels)
-        self._app = App(predictions, columns, documents, limits, self._tokens, metrics, self._log)
+        self._columns = Columns(api.schema, api.labels, api.schema)
+        described = self.described(api)
+        self._app = App(predictions, described, limits, self._tokens, metrics, self._log)
         self._connections = Connections(limits, self._app.note_refusal)
         metrics.connections = lambda: len(self._connections.open)
         self._server: _Uvicorn | None = None
@@ -102,6 +102,16 @@ class HttpServer:
         """
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(on_started))
+
+    def described(self, api: Api) -> Description:
+        """Return what is shown, and what is read, of an API."""
+        whole = document(api, self._limits, secured=self._tokens is not None)
+        documents = Documents(msgspec.json.encode(whole), page(whole, self.url).encode())
+        return Description(documents, replace(self._columns, schema=api.schema))
+
+    def describe(self, description: Description) -> None:
+        """Show and read this from the next request on, in any thread."""
+        self._app.describe(description)
 
     def stop(self) -> None:
         """End `run`; for other threads and handlers of signals."""

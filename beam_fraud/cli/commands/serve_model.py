@@ -1,0 +1,169 @@
+"""What a server answers by: a model and rules, prepared before the first request meets them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from beam_fraud import __version__
+from beam_fraud.alerts.queue import Notice
+from beam_fraud.cli.commands.scoring import ScoringPlan
+from beam_fraud.cli.commands.serve_plan import ServePlan
+from beam_fraud.decisions.decider import Decider
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.models.bundle import Bundle, read_reference, shared_model
+from beam_fraud.models.predict import noting_libraries
+from beam_fraud.models.reference import usual_values
+from beam_fraud.models.registry.champion_watch import ChampionWatch, Windows
+from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
+from beam_fraud.pipeline.frames.scoring import Scorer
+from beam_fraud.serve.deliveries import Deliveries
+from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.feature_records import FeatureRecords, FeatureScoring
+from beam_fraud.serve.http.json_schema import Typical, transaction_schema
+from beam_fraud.serve.http.openapi import Api
+from beam_fraud.serve.metrics import Metrics, count
+from beam_fraud.serve.queue import Change
+
+if TYPE_CHECKING:
+    from beam_fraud.serve.http.server import HttpServer
+
+_LOG = logging.getLogger(__name__)
+#: Type: makes an engine over the state of the server.
+MakeEngine: TypeAlias = Callable[[Scorer, FeatureScoring | None], Engine]
+
+
+def api_of(scored: ScoringPlan) -> Api:
+    """Return what the OpenAPI document describes."""
+    bundle, features = scored.scoring.bundle, scored.features
+    usual = usual_values(read_reference(bundle), bundle.features)
+    numbers = {
+        name: value
+        for name, value in zip(bundle.features.names, usual.tolist(), strict=True)
+        if math.isfinite(value)
+    }
+    typical = Typical(numbers, dict(bundle.features.categories))
+    records = FeatureRecords.of(features, scored.scoring.rules)
+    schema, labels = features.schema, features.labels
+    return Api(schema, labels, bundle.model_id, features.names, typical, records)
+
+
+def about(scored: ScoringPlan) -> dict[str, object]:
+    """Return what `/model` shows."""
+    bundle, rules = scored.scoring.bundle, scored.scoring.rules
+    thresholds = bundle.thresholds
+    return {
+        "model_id": bundle.model_id,
+        "name": bundle.manifest.name,
+        "created": bundle.manifest.created,
+        "thresholds": {"review": thresholds.review, "decline": thresholds.decline},
+        "features": list(scored.features.names),
+        "schema": scored.features.schema.name,
+        "rules": [] if rules is None else list(rules.names),
+        "rules_id": None if rules is None else rules.id,
+    }
+
+
+def build_of(scored: ScoringPlan) -> dict[str, str]:
+    """Return the labels of `beam_fraud_build_info`."""
+    return {"version": __version__, "model_id": scored.scoring.bundle.model_id}
+
+
+class Engines:
+    """Builds the engines of a server, each with everything made that its first request needs.
+
+    Args:
+      make: makes an engine over the state.
+    """
+
+    def __init__(self, make: MakeEngine) -> None:
+        self._make = make
+        #: Id of the last model, and what predicts by it.
+        self._known: tuple[str, Predictor] | None = None
+
+    def engine(self, scored: ScoringPlan, api: Api, *, exact: bool = False) -> Engine:
+        """Return an engine.
+
+        Args:
+          scored: the model and the rules.
+          api: its example is scored here.
+          exact: whether to refuse a model whose fast form for single rows gives other scores;
+            otherwise its library predicts them.
+
+        Raises:
+          FraudError: a file of the bundle is missing or changed, or single rows get other scores.
+        """
+        scoring, features = scored.scoring, scored.features
+        bundle = scoring.bundle
+        predictor = self._predictor(bundle)
+        if exact and predictor.differs:
+            raise FraudError(
+                f"{bundle.model_id}: its fast form for single rows gives other scores "
+                f"({predictor.reason}); start the server again to predict them by its library",
+                Code.MODEL_UNSUITED,
+            )
+        parts = bundle, features, scoring.rules, scoring.reasons, predictor
+        engine = self._make(Scorer(*parts), FeatureScoring.of(*parts))
+        (example,) = transaction_schema(api.schema, api.labels, api.typical)["examples"]
+        engine.rehearse(msgspec.json.encode(example), api.typical.numbers)
+        self._known = bundle.model_id, predictor
+        return engine
+
+    def _predictor(self, bundle: Bundle) -> Predictor:
+        """Return what predicts single rows fast, checked against the model."""
+        if self._known is not None and self._known[0] == bundle.model_id:
+            return self._known[1]
+        reference = read_reference(bundle)
+        predictor = Predictor.of(shared_model(bundle), probing_rows(reference, bundle.features))
+        if predictor.own:
+            _LOG.info(
+                "model %s: single rows take as long as its library takes for them (%s)",
+                *(bundle.model_id, predictor.reason),
+            )
+        return predictor
+
+
+def watch_of(
+    planned: ServePlan,
+    engines: Engines,
+    server: HttpServer,
+    deliveries: Deliveries,
+    metrics: Metrics,
+) -> ChampionWatch[Change] | None:
+    """Return what follows the choice of a server and prepares its changes; None without one."""
+    if planned.choice is None:
+        return None
+    scoring, features = planned.scored.scoring, planned.scored.features
+
+    def prepare(decider: Decider) -> Change:
+        changed = replace(scoring, bundle=decider.bundle, rules=decider.rules)
+        scored = replace(planned.scored, scoring=changed, features=decider.features)
+        api = api_of(scored)
+        description, build = server.described(api), build_of(scored)
+
+        def taken(since: int) -> None:
+            deliveries.decide_by(decider.context, since)
+            server.describe(description)
+            metrics.build = build
+            count(metrics.swaps, "taken_up")
+
+        with noting_libraries():
+            return Change(engines.engine(scored, api, exact=True), about(scored), taken)
+
+    def refused(notice: Notice) -> None:
+        count(metrics.swaps, "refused")
+        deliveries.notify([notice])
+
+    return ChampionWatch(
+        planned.choice,
+        Decider(scoring.bundle, features, scoring.rules),
+        Windows(features, "server", "one with another --state and --history"),
+        planned.max_microseconds,
+        prepare,
+        refused,
+    )
