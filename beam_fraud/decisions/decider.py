@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.decisions.decision import decide
+from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.decisions.rules.program import Program
 from beam_fraud.decisions.rules.rule import Fired, RuleSet
@@ -45,6 +46,13 @@ class Decider:
     features: FeatureSet
     #: Rules that may overrule the model, or None.
     rules: RuleSet | None = None
+    #: Whether rows keep the inputs of their decisions.
+    keep_features: bool = False
+
+    @property
+    def kept(self) -> DecisionInputs | None:
+        """What rows keep of the inputs of their decisions, or None."""
+        return DecisionInputs.of(self.features, self.rules) if self.keep_features else None
 
     @property
     def pair(self) -> Pair:
@@ -70,6 +78,7 @@ class OpenDecider:
     def __init__(self, decider: Decider, reasons: int) -> None:
         self.decider = decider
         self.context = decider.context
+        self._kept = decider.kept
         self._most = reasons
         self._model: Any = None
         self._program: Program | None = None
@@ -126,17 +135,25 @@ class OpenDecider:
           scores: float64[n].
 
         Returns:
-          n rows of `stages.SCORED` without reasons, in the same order; and the rules that hold.
+          n rows of `stages.SCORED` without reasons, in the same order, with the inputs of their
+          decisions if they keep them; and the rules that hold.
         """
         fired, program, bundle = None, self.program, self.decider.bundle
         if program is not None:
             with self._ruling:
                 fired = program.fired(transactions, block, scores)
-        return decide(transactions, scores, bundle.thresholds, bundle.model_id, fired), fired
+        decided = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
+        if self._kept is not None:
+            decided = self._kept.with_rule_inputs(decided, transactions, fired)
+        return decided, fired
 
     def explain(self, scored: pa.RecordBatch, block: _Floats) -> pa.RecordBatch:
-        """Add reasons to flagged rows of `stages.SCORED`, by the model's input."""
-        if self.reasons is None:
-            return scored
-        use_one_thread()
-        return self.reasons.add(scored, block)
+        """Add reasons to flagged rows of `stages.SCORED`, by the model's input.
+
+        Rows that keep the inputs of their decisions get the features, too.
+        """
+        explained = scored
+        if self.reasons is not None:
+            use_one_thread()
+            explained = self.reasons.add(scored, block)
+        return explained if self._kept is None else self._kept.with_features(explained, block)

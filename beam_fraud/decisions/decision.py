@@ -52,7 +52,7 @@ def decide(
         "score": pa.array(scores),
         **_same(rows, model_id, None if fired is None else fired.rules_id),
         **decided_columns(scores, thresholds, fired),
-        "shadow_rules": _names_of_rules(rows, fired, shadow=True),
+        "shadow_rules": names_of_rules(rows, fired, shadow=True),
     }
     metadata = transactions.schema.metadata
     schema = SCORED if metadata is None else SCORED.with_metadata(metadata)
@@ -87,7 +87,7 @@ def decided_columns(
     return {
         "flagged": pa.array(codes > 0),
         "decision": _DECISIONS.take(pa.array(codes)),
-        "rules": _names_of_rules(len(scores), fired, shadow=False),
+        "rules": names_of_rules(len(scores), fired, shadow=False),
     }
 
 
@@ -151,7 +151,7 @@ def _highest_priority(
     return highest
 
 
-def _names_of_rules(rows: int, fired: Fired | None, *, shadow: bool) -> pa.ListArray:
+def names_of_rules(rows: int, fired: Fired | None, *, shadow: bool) -> pa.ListArray:
     """Return the names of the rules that hold for each row, in the order of the rules.
 
     Args:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
+import pyarrow as pa
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.alerts.alert import AlertContext
@@ -25,6 +26,7 @@ from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.monitoring.counters import EARLIEST_HISTORY_ROW
 from beam_fraud.schema.schema import Labels
+from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.segment import InputFile, Segment
@@ -97,6 +99,8 @@ class Scoring:
     rules: RuleSet | None = None
     #: Maximum of reasons per flagged row; 0 for none.
     reasons: int = 5
+    #: Whether the archive keeps the inputs of each decision.
+    keep_features: bool = False
 
     @property
     def alerts_database(self) -> str | None:
@@ -107,7 +111,12 @@ class Scoring:
 
     def decider(self, features: FeatureSet) -> Decider:
         """Return what decides on transactions with these features."""
-        return Decider(self.bundle, features, self.rules)
+        return Decider(self.bundle, features, self.rules, self.keep_features)
+
+    def archived(self, features: FeatureSet) -> pa.Schema:
+        """Return the schema of the archive."""
+        kept = self.decider(features).kept
+        return SCORED if kept is None else kept.after(SCORED)
 
     def alert_context(self, features: FeatureSet) -> AlertContext:
         """Return the settings that alerts need beside their rows."""

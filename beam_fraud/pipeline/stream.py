@@ -147,7 +147,7 @@ def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
     """Return the steps that write Parquet, and the factories of their shards."""
     outputs = stream.outputs
     steps = {
-        SCORES: stream.archive(SCORED, outputs.archive(SCORES)),
+        SCORES: stream.archive(scoring.archived(stream.features), outputs.archive(SCORES)),
         DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.archive(DEAD_LETTERS)),
     }
     if scoring.sink is not None and scoring.sink.archive is not None:

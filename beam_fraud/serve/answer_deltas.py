@@ -18,6 +18,8 @@ _GROUP, _AMENDED, _GROUP_OF_VALUES = b"H", b"B", b"W"
 #: The same of earlier versions, whose rows are of `_EARLIER`.
 _EARLIER_GROUP, _EARLIER_AMENDED, _EARLIER_OF_VALUES = b"G", b"A", b"V"
 _EARLIER = pa.schema([field for field in ANSWERED if field.name not in LATER_COLUMNS])
+#: First byte of the change after a group's: the kept inputs of its decisions.
+_INPUTS = b"I"
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -57,3 +59,13 @@ def answers_of(delta: bytes) -> Rows:
         return completed(rows_from_bytes(delta[1:]), ANSWERED)
     schema = _EARLIER if kind in (_EARLIER_GROUP, _EARLIER_AMENDED) else ANSWERED
     return completed(pa.ipc.read_record_batch(pa.py_buffer(delta[1:]), schema), ANSWERED)
+
+
+def inputs_delta(inputs: pa.RecordBatch) -> bytes:
+    """Return the kept inputs of a group's decisions as bytes, for the change after the group's."""
+    return _INPUTS + rows_to_bytes(inputs)
+
+
+def inputs_of(delta: bytes) -> pa.RecordBatch | None:
+    """Return the inputs of `inputs_delta`; None for a group."""
+    return rows_from_bytes(delta[1:]) if delta[:1] == _INPUTS else None

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.decisions.decision import APPROVE, DecidedRow
+from beam_fraud.decisions.inputs import without_inputs
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.manifest import Thresholds
@@ -227,7 +228,7 @@ class Engine:
         rows, block = self._nothing
         if alone:
             computed = {name: np.concatenate([one[name] for one in alone]) for name in alone[0]}
-            rows, block = self._scored(new, computed, limited=False)
+            rows, block, _ = self._scored(new, computed, limited=False)
         return self._group(
             len(records), checked, 0, rows, places[~known], block, known, features=features
         )
@@ -248,7 +249,7 @@ class Engine:
         rows, block = self._nothing
         if len(checked.transactions):
             scorer = self._feature_scoring.scorer
-            rows, block = self._scored(checked.transactions, {}, scorer, limited=False)
+            rows, block, _ = self._scored(checked.transactions, {}, scorer, limited=False)
         inputs = Features(self._features.names, block) if features else None
         of_features = without_ids(checked, rows, len(divided.features), inputs)
         return replace(
@@ -276,8 +277,8 @@ class Engine:
             dead = checked.dead
             new = self.state.deduplicated(checked.transactions)
             if len(new):
-                rows, _ = self._scored(new, self.state.observe(new))
-                self.state.answer(rows)
+                rows, _, inputs = self._scored(new, self.state.observe(new))
+                self.state.answer(rows, inputs)
         self.state.bury(dead)
         return Followed(rows, dead, labels)
 
@@ -362,11 +363,12 @@ class Engine:
         new = self.state.deduplicated(transactions) if self._identified else transactions
         places = every if len(new) == len(every) else np.asarray(new.column(POSITION)) - base
         rows, block = self._nothing
+        inputs = None
         if len(new):
-            rows, block = self._scored(new, self.state.observe(new))
+            rows, block, inputs = self._scored(new, self.state.observe(new))
         if late is not None and late[places].any():
             rows = self.defaulted(rows, late[places], TIMEOUT)
-        self.state.answer(rows)
+        self.state.answer(rows, inputs)
         self.state.bury(checked.dead)
         known = _NOT_ONE if len(new) == len(every) else np.isin(every, places, invert=True)
         return self._group(records, checked, base, rows, places, block, known, features=features)
@@ -469,14 +471,17 @@ class Engine:
         scorer: Scorer | None = None,
         *,
         limited: bool = True,
-    ) -> tuple[pa.RecordBatch, Block]:
-        """Score transactions; return rows of `ANSWERED` and the model's input.
+    ) -> tuple[pa.RecordBatch, Block, pa.RecordBatch | None]:
+        """Score transactions.
 
         Args:
           transactions: n rows.
           computed: their velocity features, float64[n] each.
           scorer: scorer of another schema than the server's, or None.
           limited: whether the rows count for the share from which rules are muted.
+
+        Returns:
+          Rows of `ANSWERED`; the model's input; and, if they are kept, the inputs of the decisions.
         """
         use_one_thread()
         scorer = scorer or self._scorer
@@ -497,8 +502,11 @@ class Engine:
         self._count(ROWS_FLAGGED, scored.column("flagged").true_count)
         rows = len(scored)
         marks = _unmarked(rows) if why is None else pa.repeat(why, rows)
-        arrays = [*scored.columns, _now(rows), marks]
-        return pa.RecordBatch.from_arrays(arrays, schema=ANSWERED), block
+        plain = without_inputs(scored)
+        arrays = [*plain.columns, _now(rows), marks]
+        answered = pa.RecordBatch.from_arrays(arrays, schema=ANSWERED)
+        kept = None if scorer.kept is None else scored.drop_columns(plain.schema.names)
+        return answered, block, kept
 
     def _raw(self, records: Sequence[bytes], first: int) -> pa.RecordBatch:
         rows = len(records)

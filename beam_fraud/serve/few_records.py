@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from beam_fraud.decisions.decision import APPROVE
 from beam_fraud.features.matrix import Values
 from beam_fraud.models.predict import use_one_thread
@@ -92,14 +95,26 @@ class FewRecords:
         if degraded is not None:
             computed = [dict.fromkeys(features, math.nan) for features in computed]
         scored = self._scorer.score_rows(rows, computed)
-        answered = self._answered(rows, scored, degraded)
-        self._state.answer(answered)
+        silenced = self._silenced(rows, scored)
+        answered = self._answered(rows, scored, silenced, degraded)
+        kept, inputs = self._scorer.kept, None
+        if kept is not None:
+            inputs = kept.of_rows(rows, computed, scored.block, scored.fired, silenced)
+        self._state.answer(answered, inputs)
         return Recorded(answered, scored.block)
 
     def _answered(
-        self, rows: Sequence[Values], scored: ScoredRows, degraded: str | None
+        self,
+        rows: Sequence[Values],
+        scored: ScoredRows,
+        silenced: npt.NDArray[np.bool_] | None,
+        degraded: str | None,
     ) -> AnsweredRows:
-        decided = self._scorer.decide_rows(self._limited(rows, scored))
+        effective = scored
+        if scored.fired is not None and silenced is not None:
+            holds = scored.fired.holds & ~silenced
+            effective = scored._replace(fired=replace(scored.fired, holds=holds))
+        decided = self._scorer.decide_rows(effective)
         flagged = [place for place, one in enumerate(decided) if one.decision != APPROVE]
         reasons = dict[int, list[dict[str, Any]]]()
         if flagged and (explained := self._scorer.explain_rows(scored.block[flagged])) is not None:
@@ -120,14 +135,12 @@ class FewRecords:
             ]
         )
 
-    def _limited(self, rows: Sequence[Values], scored: ScoredRows) -> ScoredRows:
-        """Return the scored rows without muted rules."""
+    def _silenced(self, rows: Sequence[Values], scored: ScoredRows) -> npt.NDArray[np.bool_] | None:
+        """Return for which rows each rule is muted, bool[rules, n]; None if for none."""
         if scored.fired is None:
-            return scored
+            return None
         silenced, muted = self._state.rules.mute([row["event_time"] for row in rows], scored.fired)
         if muted:
             self._count(RULES_MUTED, len(muted))
             self._muted(muted)
-        if not silenced.any():
-            return scored
-        return scored._replace(fired=replace(scored.fired, holds=scored.fired.holds & ~silenced))
+        return silenced if silenced.any() else None

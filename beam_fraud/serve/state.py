@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +25,13 @@ from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED, completed
-from beam_fraud.serve.answer_deltas import answers_of, delta_of, is_amended
+from beam_fraud.serve.answer_deltas import (
+    answers_of,
+    delta_of,
+    inputs_delta,
+    inputs_of,
+    is_amended,
+)
 from beam_fraud.serve.answered_rows import ANSWERED, Rows, batch_of, scored_of
 from beam_fraud.serve.backlog import Backlog, Deliver
 from beam_fraud.serve.recent_answers import RecentAnswers
@@ -149,6 +156,8 @@ class ServerState:
         }
         #: Answered rows that are in no step of the archive, by group.
         self._unarchived: list[Rows] = []
+        #: The kept inputs of their decisions, or None, for each group.
+        self._inputs: list[pa.RecordBatch | None] = []
         #: How many of them are committed.
         self._committed = 0
         #: The last group, while its callers have no answer.
@@ -267,12 +276,20 @@ class ServerState:
         assert isinstance(shard, VelocityShard)
         return shard
 
-    def answer(self, answered: Rows) -> None:
-        """Keep answers."""
+    def answer(self, answered: Rows, inputs: pa.RecordBatch | None = None) -> None:
+        """Keep answers.
+
+        Args:
+          answered: n answers.
+          inputs: n rows with the kept inputs of their decisions (`decisions.inputs`), or None.
+        """
         if not len(answered):
             return
         self._keep_answers(answered)
+        if inputs is not None:
+            self._checkpoint.keep(_ANSWERS, 0, [(inputs_delta(inputs), FOREVER)])
         self._unarchived.append(answered)
+        self._inputs.append(inputs)
         self._unsent = answered
         self._recent.add(answered)
 
@@ -338,6 +355,7 @@ class ServerState:
         for answered in self._unarchived[self._committed :]:
             self._recent.remove(answered)
         del self._unarchived[self._committed :]
+        del self._inputs[self._committed :]
 
     def forward(self, name: str, rows: pa.RecordBatch) -> None:
         """Deliver committed rows in the background, if they have a place to go to."""
@@ -430,14 +448,19 @@ class ServerState:
         if not count:
             return
         archived = self._unarchived[:count]
-        rows = batch_of(*archived)
-        self._scores.take(0, rows)
-        flagged = rows.filter(rows.column("flagged"))
-        if self._flagged is not None and len(flagged):
-            self._flagged.take(0, scored_of(flagged))
+        for rows in _with_inputs(archived, self._inputs[:count]):
+            self._scores.take(0, rows)
+            flagged = rows.filter(rows.column("flagged"))
+            if self._flagged is not None and len(flagged):
+                self._flagged.take(0, scored_of(flagged))
         self._unarchived = self._unarchived[count:]
+        self._inputs = self._inputs[count:]
         self._committed = 0
-        left = [(delta_of(answered), FOREVER) for answered in self._unarchived]
+        left = list[tuple[bytes, int]]()
+        for answered, inputs in zip(self._unarchived, self._inputs, strict=True):
+            left.append((delta_of(answered), FOREVER))
+            if inputs is not None:
+                left.append((inputs_delta(inputs), FOREVER))
         self._checkpoint.keep(_ANSWERS, 0, left, replaces=True)
         # Older ones are in finished parts of the archive.
         self._recent.archive(archived, 2 * self.settings.roll_rows)
@@ -449,14 +472,35 @@ class ServerState:
         for data in self._checkpoint.deltas(SCORES, 0):
             # Rows of a part that is not finished; the archive checks the form.
             if data[:1] == b"R":
+                # Without the inputs of decisions, if they are kept.
                 rows = completed(rows_from_bytes(data[9:]), ANSWERED)
                 self._recent.add(rows)
                 self._recent.archive([rows], 2 * self.settings.roll_rows)
         for data in self._checkpoint.deltas(_ANSWERS, 0):
-            if is_amended(data):
-                self._unarchived.pop()
-            self._unarchived.append(answers_of(data))
+            if (inputs := inputs_of(data)) is not None:
+                self._inputs[-1] = inputs
+            elif is_amended(data):
+                self._unarchived[-1] = answers_of(data)
+            else:
+                self._unarchived.append(answers_of(data))
+                self._inputs.append(None)
         for answered in self._unarchived:
             self._recent.add(answered)
             rows = batch_of(answered)
             self.forward(FLAGGED, rows.filter(rows.column("flagged")))
+
+
+def _with_inputs(
+    answered: Sequence[Rows], inputs: Sequence[pa.RecordBatch | None]
+) -> Iterator[pa.RecordBatch]:
+    """Yield groups of answers as few batches, with the kept inputs of their decisions."""
+    groups = zip(answered, inputs, strict=True)
+    for schema, alike in groupby(groups, lambda one: one[1] and one[1].schema):
+        of_rows, kept = zip(*alike, strict=True)
+        rows = batch_of(*of_rows)
+        if schema is None:
+            yield rows
+            continue
+        described = pa.schema([*rows.schema, *schema])
+        columns = [*rows.columns, *pa.concat_batches(kept).columns]
+        yield pa.RecordBatch.from_arrays(columns, schema=described)

@@ -7,11 +7,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
+from beam_fraud.decisions.inputs import KEPT
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.stages import completed
@@ -135,7 +137,8 @@ class ArchiveShard(Unaged):
 
     Args:
       directory: directory or URL of the parts; `restore` creates it.
-      schema: schema of the batches.
+      schema: schema of the batches; those that keep other inputs of decisions, as before a new
+        model or option, are in parts of their own.
       shard: number of this shard.
       rows: rows at which a part is finished; it may exceed them by less than a batch.
       seconds: age of its oldest row at which a part is finished.
@@ -159,6 +162,8 @@ class ArchiveShard(Unaged):
         self._directory = directory
         self._folder = ArchiveFolder(directory)
         self._schema = schema
+        #: Schema of the open part.
+        self._open = schema
         self._prefix = f"part-{shard:03d}-"
         self._most_rows = rows
         self._most_seconds = seconds
@@ -206,13 +211,19 @@ class ArchiveShard(Unaged):
         """Commit the rows, and finish a part if it is full."""
         if not batch.num_rows:
             return Effects()
+        rolled = Effects()
+        if not batch.schema.equals(self._open):
+            rolled = self.finish()
+            self._open = batch.schema.remove_metadata()
         now = self._clock()
         with self._one_line_errors():
             self._unfinished().write(batch)
         self._count(batch.num_rows, now)
         if self._rows >= self._most_rows:
-            return self._roll()
-        return Effects(deltas=[Delta(_ROWS_FORM.pack(_ROWS, now) + rows_to_bytes(batch))])
+            full = self._roll()
+            return replace(full, afterwards=[*rolled.afterwards, *full.afterwards])
+        delta = Delta(_ROWS_FORM.pack(_ROWS, now) + rows_to_bytes(batch))
+        return replace(rolled, deltas=[*rolled.deltas, delta])
 
     def tick(self, now: float) -> Effects:
         """Finish the part if its oldest row is old enough."""
@@ -232,9 +243,13 @@ class ArchiveShard(Unaged):
 
     def _checked(self, rows: bytes) -> int:
         """Add committed rows to those to write again; return their number."""
+        batch = rows_from_bytes(rows)
+        described = [field for field in self._schema if field.name not in KEPT]
+        kept = [field for field in batch.schema if field.name in KEPT]
+        self._open = pa.schema([*described, *kept])
         try:
             # Rows of earlier versions lack some columns.
-            batch = completed(rows_from_bytes(rows), self._schema)
+            completed(batch, self._open)
         except (KeyError, pa.ArrowException):
             raise FraudError(
                 f"{self._directory}: the stream's state has rows of another version; {_ANEW}",
@@ -245,9 +260,9 @@ class ArchiveShard(Unaged):
 
     def _unfinished(self) -> UnfinishedPart:
         if self._part is None:
-            self._part = self._folder.begin(self._prefix, self._schema, beside=self._beside)
+            self._part = self._folder.begin(self._prefix, self._open, beside=self._beside)
             for rows in self._unwritten:
-                self._part.write(completed(rows_from_bytes(rows), self._schema))
+                self._part.write(completed(rows_from_bytes(rows), self._open))
             self._unwritten = []
         return self._part
 

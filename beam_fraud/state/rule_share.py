@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.decisions.decision import decided_columns
+from beam_fraud.decisions.inputs import with_muted_rules
 from beam_fraud.decisions.rules.rule import FEWEST_ROWS, Fired, RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.event_clock import NEVER, ClockState, EventClock
@@ -254,7 +255,7 @@ class RuleShareShard:
         for name, column in decided_columns(scores, self._thresholds, fired).items():
             place = batch.schema.get_field_index(name)
             batch = batch.set_column(place, batch.schema.field(place), column)
-        return batch
+        return with_muted_rules(batch, Fired(self._rules, holds), silenced)
 
     def _forget(self) -> None:
         oldest = self.needed_from

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
+from beam_fraud.decisions.inputs import without_inputs
 from beam_fraud.features.matrix import append_block
 from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_SCORED, rule_counter
 from beam_fraud.transforms.counters import count
@@ -32,7 +33,7 @@ class Decide(beam.PTransform):
 
 @dataclass
 class Flagged(beam.PTransform):
-    """Keep the flagged rows."""
+    """Keep the flagged rows, without their inputs."""
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step; blocks without any go no further."""
@@ -63,4 +64,4 @@ def _flagged(scored: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     flagged = scored.filter(scored.column("flagged"))
     if len(flagged):
         count(ROWS_FLAGGED, len(flagged))
-        yield flagged
+        yield without_inputs(flagged)

@@ -14,9 +14,9 @@ from beam_fraud.transforms.deciders import Deciders
 
 @dataclass
 class Explain(beam.PTransform):
-    """Add reasons to scored rows (`stages.SCORED`) and drop their features.
+    """Add reasons to scored rows (`stages.SCORED`), and drop their features or keep them.
 
-    Blocks without a flagged row only lose their features (`features.block`).
+    Blocks without a flagged row get no reasons.
     """
 
     #: What decides.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.features.matrix import FeatureSet
@@ -36,6 +37,8 @@ class Running:
     deliveries: dict[str, Deliver] = field(default_factory=dict)
     degraded: Callable[[], str | None] = lambda: None
     counted: Counter[str] = field(default_factory=Counter)
+    #: Whether rows keep the inputs of their decisions.
+    keep_features: bool = False
     rule_limit: float = 1.0
 
     @property
@@ -58,9 +61,10 @@ class Running:
         features = bundle.features_in(schema, () if rules is None else rules.columns)
         settings = self._settings(bundle, features)
         settings = replace(settings, rules=rules, rule_limit=self.rule_limit)
+        kept = DecisionInputs.of(features, rules) if self.keep_features else None
         return Engine(
             over or ServerState(settings, self._count),
-            Scorer(bundle, features, rules, 5),
+            Scorer(bundle, features, rules, 5, kept=kept),
             Fallback.parse("approve<100,else=review"),
             self._count,
             feature_scoring=FeatureScoring.of(bundle, features, rules, 5),

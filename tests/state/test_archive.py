@@ -238,3 +238,29 @@ def test_rows_of_another_form_are_refused(tmp_path: Path) -> None:
     rows = rows_to_bytes(flagged_batch().drop_columns(["model_id"]))
     with fails(Code.STATE_UNREADABLE, "another version"):
         shard.restore([struct.pack("<cd", b"R", 1_000.0) + rows])
+
+
+def kept(start: int, rows: int) -> pa.RecordBatch:
+    """Return rows that keep the model's input."""
+    features = pa.array([{"amount": float(row)} for row in range(rows)])
+    return batch(start, rows).append_column("features", features)
+
+
+def test_rows_that_keep_other_inputs_are_in_parts_of_their_own(tmp_path: Path) -> None:
+    host = archive(tmp_path, rows=10)
+    for rows in (batch(0, 4), kept(4, 3), batch(7, 5), kept(12, 12)):
+        host.bundle([Event(1_000.0, rows)])
+    host.finish()
+    assert seen(tmp_path) == list(range(24))
+    columns = ["features" in pq.read_schema(tmp_path / name).names for name in parts(tmp_path)]
+    assert columns == [False, True, False, True]
+
+
+def test_a_stream_that_keeps_inputs_from_now_on_restores_the_rows_before(tmp_path: Path) -> None:
+    host = archive(tmp_path, rows=10)
+    host.bundle([Event(1_000.0, kept(0, 4))])
+    host.restore()
+    host.bundle([Event(1_001.0, batch(4, 4))])
+    host.restore()
+    host.finish()
+    assert seen(tmp_path) == list(range(8))

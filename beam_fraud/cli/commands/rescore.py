@@ -217,9 +217,14 @@ def _score(call: RescorePlan) -> tuple[Plan, dict[str, PartitionRecord], set[str
 def _scored_here(
     call: RescorePlan, plan: Plan, others: Mapping[str, PartitionRecord]
 ) -> dict[str, PartitionRecord]:
-    scorers = Scorers(call.sides, call.settings.reasons)
+    scorers = _scorers(call)
     manifest = _Manifest(call, others)
     return Run(plan, call.outputs, call.settings, scorers, manifest.note)()
+
+
+def _scorers(call: RescorePlan) -> Scorers:
+    settings = call.settings
+    return Scorers(call.sides, settings.reasons, keep_features=settings.keep_features)
 
 
 def _scored_elsewhere(call: RescorePlan, plan: Plan) -> dict[str, PartitionRecord]:
@@ -249,7 +254,7 @@ def _earlier(outputs: RescoreOutputs) -> dict[str, PartitionRecord]:
 
 def _dry_run(call: RescorePlan) -> dict[str, object]:
     plan = _plan(call, _earlier(call.outputs))
-    expected = estimate(plan, Scorers(call.sides, call.settings.reasons), call.settings.workers)
+    expected = estimate(plan, _scorers(call), call.settings.workers)
     return {
         "dry_run": True,
         "partitions": {

@@ -58,6 +58,8 @@ class RescorePlan:
         """Options that change the rows of a partition."""
         options = self.options
         changing: dict[str, Any] = {"reasons": options.reasons, "dedupe": options.dedupe}
+        if options.keep_features:
+            changing["keep_features"] = True
         if self.sides.segments:
             changing["segments"] = list(self.sides.segments)
         return changing
@@ -88,6 +90,7 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
     settings = Settings(
         options.reasons,
         options.dedupe == "run",
+        options.keep_features,
         options.max_dead,
         options.block_rows,
         options.workers,

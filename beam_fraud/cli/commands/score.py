@@ -182,6 +182,9 @@ def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
         streaming=False,
     )
     scoring, channels = planned.scoring, planned.channels
+    outputs = replace(
+        outputs, branches={**outputs.branches, SCORES: scoring.archived(planned.features)}
+    )
     inputs = batch.find(how, planned.features, outputs)
     read = (*inputs.files, *inputs.history)
     refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.place)

@@ -265,7 +265,7 @@ def plan_scoring(
         assert outputs.outbox is not None, "such a call is refused before"
         outbox = Outbox(sqlite_url(outputs.outbox))
     names = tuple(channel.name for channel in channels)
-    scoring = Scoring(bundle, sink, names, outbox, rules, options.reasons)
+    scoring = Scoring(bundle, sink, names, outbox, rules, options.reasons, options.keep_features)
     return ScoringPlan(scoring, features, channels, beam_options)
 
 

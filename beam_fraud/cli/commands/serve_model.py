@@ -108,7 +108,8 @@ class Engines:
                 Code.MODEL_UNSUITED,
             )
         parts = bundle, features, scoring.rules, scoring.reasons, predictor
-        engine = self._make(Scorer(*parts), FeatureScoring.of(*parts))
+        kept = scoring.decider(features).kept
+        engine = self._make(Scorer(*parts, kept), FeatureScoring.of(*parts))
         (example,) = transaction_schema(api.schema, api.labels, api.typical)["examples"]
         engine.rehearse(msgspec.json.encode(example), api.typical.numbers)
         self._known = bundle.model_id, predictor

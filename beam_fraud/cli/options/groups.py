@@ -429,8 +429,28 @@ class RuleOptions:
 
 
 @options
+class KeptInputOptions:
+    """What an archive keeps of the inputs of decisions."""
+
+    keep_features: Annotated[
+        bool,
+        Option(
+            "--keep-features",
+            help="Keep beside each score what the model and the rules saw, so that audit can "
+            "compute the decision again.",
+        ),
+    ] = False
+
+
+@options
 class DecisionOptions(
-    HistoryOptions, BundleSchemaOptions, SinkOptions, AlertOptions, RuleOptions, LiveListOptions
+    HistoryOptions,
+    BundleSchemaOptions,
+    SinkOptions,
+    AlertOptions,
+    RuleOptions,
+    LiveListOptions,
+    KeptInputOptions,
 ):
     """How transactions are scored and decided beside the model, and where flagged ones go."""
 

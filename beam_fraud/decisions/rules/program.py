@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from hashlib import blake2b
 from typing import Any as Anything
 from typing import Protocol
@@ -34,7 +35,7 @@ from beam_fraud.decisions.rules.condition import (
     Text,
     Value,
 )
-from beam_fraud.decisions.rules.rule import Fired, RuleSet
+from beam_fraud.decisions.rules.rule import Fired, RuleSet, listing_of
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import (
     FeatureSet,
@@ -199,21 +200,36 @@ class _Rows:
 _Step = Callable[[list[Anything], _Batch], Anything]
 
 
+class LookUp(Protocol):
+    """A list that a column is looked up in."""
+
+    def of(self, column: pa.StringArray, times: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return bool[n] for string[n] and event times in microseconds, int64[n]."""
+
+
 class Program:
     """Compiled rules; created once per worker.
 
     Args:
       rules: rules whose names `features` and its schema provide.
       features: features of the blocks.
+      look_up: makes the list of a look-up; None follows the files of the rules' lists.
 
     Raises:
       FraudError: the file of a list that a rule names as `@name` cannot be read.
     """
 
-    def __init__(self, rules: RuleSet, features: FeatureSet) -> None:
+    def __init__(
+        self,
+        rules: RuleSet,
+        features: FeatureSet,
+        look_up: Callable[[Listed], LookUp] | None = None,
+    ) -> None:
         self._rules = rules.rules
         self._id = rules.id
-        self._lists = rules.lists
+        self._look_up = look_up or partial(_live_list, rules)
+        #: Name of a look-up of a list to the slot of its result.
+        self._listed_at: dict[str, int] = {}
         self._features = features
         self._numbers = dict[str, NumberOf]()
         self._steps: list[_Step] = []
@@ -259,7 +275,8 @@ class Program:
         holds = np.empty((len(self._rules), len(batch)), dtype=bool)
         for row, slot in enumerate(self._results):
             holds[row] = values[slot]
-        return Fired(self._rules, holds, self._id)
+        listed = {name: values[slot] for name, slot in self._listed_at.items()}
+        return Fired(self._rules, holds, self._id, listed)
 
     def _slot(self, part: Condition | Value) -> int:
         """Return the slot of a part's value; equal parts share a slot."""
@@ -296,8 +313,8 @@ class Program:
                 return lambda values, batch: _among(values[at], members, negated)
             case Sampled(column, name, percent):
                 return self._sampled(column, name, percent)
-            case Listed(column, name, negated):
-                return self._listed(column, name, negated)
+            case Listed():
+                return self._listed(part)
             case Missing(operand, negated):
                 return self._missing(operand, negated)
             case All(parts):
@@ -349,18 +366,17 @@ class Program:
             return lambda values, batch: values[codes] == code
         return lambda values, batch: members[values[codes]]
 
-    def _listed(self, column: Column, name: str, negated: bool) -> _Step:
-        assert self._lists is not None, "a condition is refused without its lists"
-        live, at = LiveList(self._lists, name), self._slot(column)
-
-        def listed(values: list[Anything], batch: _Batch) -> Anything:
-            texts = values[at]
-            among = live.of(texts, batch.times())
-            if not negated:
-                return among
-            return ~among & texts.is_valid().to_numpy(zero_copy_only=False)
-
-        return listed
+    def _listed(self, part: Listed) -> _Step:
+        at = self._slot(part.column)
+        if part.negated:
+            among = self._slot(replace(part, negated=False))
+            return lambda values, batch: (
+                ~values[among] & values[at].is_valid().to_numpy(zero_copy_only=False)
+            )
+        listed = self._look_up(part)
+        # This step comes next.
+        self._listed_at[listing_of(part)] = len(self._steps)
+        return lambda values, batch: listed.of(values[at], batch.times())
 
     def _sampled(self, column: Column, name: str, percent: float) -> _Step:
         at, hashing = self._slot(column), IdHash(_sampling_key(name))
@@ -404,6 +420,11 @@ class Program:
             return together
 
         return joined
+
+
+def _live_list(rules: RuleSet, part: Listed) -> LiveList:
+    assert rules.lists is not None, "a condition is refused without its lists"
+    return LiveList(rules.lists, part.name)
 
 
 def _text_codes(conditions: Iterable[Condition]) -> dict[str, TextCodes]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.alerts.alert import RuleTerms
-from beam_fraud.decisions.rules.condition import Condition, columns_of
+from beam_fraud.decisions.rules.condition import (
+    All,
+    Any,
+    Condition,
+    Listed,
+    Not,
+    columns_of,
+)
 
 #: Decision of a rule: `review` and `decline` raise, `approve` lets pass.
 Verdict = Literal["review", "decline", "approve"]
@@ -106,6 +113,8 @@ class Fired:
     holds: npt.NDArray[np.bool_]
     #: Id of the rule set.
     rules_id: str | None = None
+    #: `listing_of` each look-up of a list to its result, bool[n].
+    listed: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     @cached_property
     def places(self) -> Sequence[npt.NDArray[np.int64]]:
@@ -116,6 +125,34 @@ class Fired:
     def counts(self) -> Sequence[int]:
         """Number of rows that each rule holds for."""
         return [len(places) for places in self.places]
+
+
+def listing_of(part: Listed) -> str:
+    """Return the name of a look-up of a list.
+
+    Example:
+      >>> from beam_fraud.decisions.rules.condition import Column
+      >>> listing_of(Listed(Column("account_id", "text"), "blocked", negated=True))
+      'account_id in @blocked'
+    """
+    return f"{part.column.name} in @{part.name}"
+
+
+def listings_of(rules: RuleSet) -> tuple[str, ...]:
+    """Return the distinct look-ups of lists of all rules."""
+    parts = (part for rule in rules.rules for part in _listed_in(rule.condition))
+    return tuple(dict.fromkeys(map(listing_of, parts)))
+
+
+def _listed_in(condition: Condition) -> Iterator[Listed]:
+    match condition:
+        case Listed():
+            yield condition
+        case All(parts) | Any(parts):
+            for part in parts:
+                yield from _listed_in(part)
+        case Not(inner):
+            yield from _listed_in(inner)
 
 
 #: Share of rows above which a stream mutes a rule, and other commands warn.

@@ -143,6 +143,7 @@ def rules_from_toml(
     where: str = "rules",
     files: Mapping[str, bytes] = MappingProxyType({}),
     live: Path | None = None,
+    looked_up: Collection[str] | None = None,
     rules_id: str | None = None,
 ) -> RuleSet:
     """Parse the TOML form of rules.
@@ -153,6 +154,8 @@ def rules_from_toml(
       where: the file's name, for messages.
       files: contents of the files of lists by name.
       live: directory of the lists that conditions name as `@name`, or None.
+      looked_up: names of such lists without a directory, where the results of look-ups are known;
+        or None.
       rules_id: id of the rule set, which scored rows carry.
 
     Raises:
@@ -169,7 +172,7 @@ def rules_from_toml(
     """
     document = read_toml(text, _Document, where)
     lists = _read_lists(document.lists, where, files)
-    known = None if live is None else list_names(live)
+    known = looked_up if live is None else list_names(live)
     tables = document.rules
     if not tables:
         raise UsageError(

@@ -155,7 +155,7 @@ class Chosen:
         schema = self.choice.schema or bundle.schema
         rules = known.rules if self.choice.keeps_rules else self._rules(bundle, schema)
         features = bundle.features_in(schema, () if rules is None else rules.columns)
-        return Decider(bundle, features, rules)
+        return Decider(bundle, features, rules, known.keep_features)
 
     def _rules(self, bundle: Bundle, schema: Schema) -> RuleSet | None:
         choice = self.choice

@@ -15,6 +15,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from beam_fraud.decisions.decision import DecidedRow, decide, decided_rows
+from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.program import Program
@@ -78,6 +79,7 @@ class Scorer:
         rules: RuleSet | None,
         reasons: int,
         predict: Predict | None = None,
+        kept: DecisionInputs | None = None,
     ) -> None:
         """Load the model.
 
@@ -87,6 +89,7 @@ class Scorer:
           rules: rules that may overrule the model, or None.
           reasons: maximum of reasons per flagged row; 0 for none.
           predict: predicts as the bundle's model does; None for the model itself.
+          kept: what rows keep of the inputs of their decisions, or None.
 
         Raises:
           FraudError: a file of the bundle is missing or changed, or the model cannot be opened.
@@ -103,6 +106,8 @@ class Scorer:
         self.rules_id = None if rules is None else rules.id
         self._ruled = () if rules is None else tuple(rules.columns)
         self._reasons = Reasons.of(bundle, reasons) if reasons else None
+        #: What rows keep of the inputs of their decisions, or None.
+        self.kept = kept
 
     @property
     def model_id(self) -> str:
@@ -146,7 +151,10 @@ class Scorer:
             transactions = with_columns(transactions, also) if also else transactions
             fired = self._program.fired(transactions, block, scores)
         bundle = self._bundle
-        return decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
+        decided = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
+        if self.kept is None:
+            return decided
+        return self.kept.with_rule_inputs(decided, transactions, fired)
 
     def score_rows(
         self, rows: Sequence[Values], computed: Sequence[Mapping[str, float]]
@@ -173,8 +181,9 @@ class Scorer:
         return None if self._reasons is None else self._reasons.of_rows(block)
 
     def explain(self, decided: pa.RecordBatch, block: Block) -> pa.RecordBatch:
-        """Add the reasons of flagged rows to the results of `decide`."""
-        return decided if self._reasons is None else self._reasons.add(decided, block)
+        """Add the reasons of flagged rows to the results of `decide`, and features to kept rows."""
+        rows = decided if self._reasons is None else self._reasons.add(decided, block)
+        return rows if self.kept is None else self.kept.with_features(rows, block)
 
 
 @overload

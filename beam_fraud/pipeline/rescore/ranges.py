@@ -65,7 +65,8 @@ class ScoreRanges(beam.PTransform):
 
 def score_range(plan: Plan, outputs: RescoreOutputs, settings: Settings) -> None:
     """Score the partitions of a plan."""
-    records = Run(plan, outputs, settings, Scorers(plan.sides, settings.reasons))()
+    scorers = Scorers(plan.sides, settings.reasons, keep_features=settings.keep_features)
+    records = Run(plan, outputs, settings, scorers)()
     for record in records.values():
         if record.state == "failed":
             outputs.note_failure(record.name, record.to_bytes())

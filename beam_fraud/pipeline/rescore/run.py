@@ -37,12 +37,14 @@ class LateRowsError(Exception):
 
 @dataclass
 class Settings:
-    """How a run works; none of it changes a score but `reasons` and `dedupe_across`."""
+    """How a run works; none of it changes a row but the first three."""
 
     #: Maximum of reasons per flagged row.
     reasons: int = 5
     #: Whether an id must be unique over all partitions, or within each file.
     dedupe_across: bool = False
+    #: Whether rows keep the inputs of their decisions.
+    keep_features: bool = False
     #: Maximum share of dead letters of a partition; None for any.
     max_dead: float | None = None
     #: Rows of a block.

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_fraud.decisions.inputs import DecisionInputs, without_inputs
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.bundle import read_reference, shared_model
 from beam_fraud.models.predict import use_one_thread
@@ -51,14 +52,23 @@ class _Models:
 class Scorers:
     """The models and rules of all sides; one prediction serves all sides of a model."""
 
-    def __init__(self, sides: Sides, reasons: int) -> None:
+    def __init__(self, sides: Sides, reasons: int, *, keep_features: bool = False) -> None:
         """Load the models.
+
+        Args:
+          sides: the models and rules.
+          reasons: maximum of reasons per flagged row.
+          keep_features: whether rows keep the inputs of their decisions.
 
         Raises:
           FraudError: a model cannot be opened.
         """
         self.sides = sides
-        self._written = sides.written
+        self._kept = {
+            side.key: DecisionInputs.of(side.features, side.rules) if keep_features else None
+            for side in sides.all
+        }
+        self._beside = sides.beside
         alike: list[dict[str, list[Side]]] = []
         for side in sides.all:
             of_side = side.features
@@ -67,13 +77,18 @@ class Scorers:
                 models = {}
                 alike.append(models)
             models.setdefault(side.bundle.model_id, []).append(side)
-        self._models = [_models(list(models.values()), reasons) for models in alike]
+        self._models = [_models(list(models.values()), reasons, self._kept) for models in alike]
+
+    def written(self, side: Side) -> pa.Schema:
+        """Return the columns of a side's rows."""
+        kept, written = self._kept[side.key], self.sides.written
+        return written if kept is None else kept.after(written)
 
     def score(self, transactions: pa.RecordBatch) -> Iterator[Scored]:
         """Score n transactions with velocity features.
 
         Yields:
-          n rows of `Sides.written` for each side, in the order of the transactions.
+          n rows of `written` for each side, in the order of the transactions.
         """
         use_one_thread()
         beside = self._columns_beside(transactions)
@@ -95,11 +110,11 @@ class Scorers:
         there = set(transactions.schema.names)
         rows = len(transactions)
         columns = []
-        for name in self._written.names[self._written.get_field_index("label") :]:
-            if name in there:
-                columns.append(transactions.column(name))
+        for described in self._beside:
+            if described.name in there:
+                columns.append(transactions.column(described.name))
             else:
-                columns.append(pa.nulls(rows, self._written.field(name).type))
+                columns.append(pa.nulls(rows, described.type))
         return columns
 
     def _with_beside(
@@ -107,15 +122,22 @@ class Scorers:
     ) -> pa.RecordBatch:
         rows = len(decided)
         own = [pa.repeat(side.shadow, rows), pa.repeat(side.rule_set, rows)]
-        return pa.RecordBatch.from_arrays([*decided.columns, *own, *beside], schema=self._written)
+        plain = without_inputs(decided)
+        kept = decided.columns[len(plain.columns) :]
+        return pa.RecordBatch.from_arrays(
+            [*plain.columns, *own, *beside, *kept], schema=self.written(side)
+        )
 
 
-def _models(models: Sequence[Sequence[Side]], reasons: int) -> _Models:
+def _models(
+    models: Sequence[Sequence[Side]], reasons: int, kept: Mapping[str, DecisionInputs | None]
+) -> _Models:
     """Load models of the same features.
 
     Args:
       models: the sides of each model.
       reasons: maximum of reasons per flagged row.
+      kept: what the rows of each side, by its key, keep of the inputs of their decisions.
     """
     bundles = [sides[0].bundle for sides in models]
     loaded = [shared_model(bundle) for bundle in bundles]
@@ -126,13 +148,14 @@ def _models(models: Sequence[Sequence[Side]], reasons: int) -> _Models:
         models[0][0].features,
         joined or (lambda block: [predictor(block) for predictor in predictors]),
         tuple(
-            tuple(
-                (side, Scorer(side.bundle, side.features, side.rules, reasons, predictor))
-                for side in sides
-            )
+            tuple((side, _scorer(side, reasons, predictor, kept[side.key])) for side in sides)
             for sides, predictor in zip(models, predictors, strict=True)
         ),
     )
+
+
+def _scorer(side: Side, reasons: int, predictor: Predictor, kept: DecisionInputs | None) -> Scorer:
+    return Scorer(side.bundle, side.features, side.rules, reasons, predictor, kept)
 
 
 def _features(models: Mapping[str, Sequence[Side]]) -> FeatureSet:
@@ -214,7 +237,7 @@ class PartitionWriter:
           OSError: the disk is full or unavailable.
         """
         for side in self._scorers.sides.all:
-            self._writer(SCORES, side.key, self._scorers.sides.written)
+            self._writer(SCORES, side.key, self._scorers.written(side))
         for key, writer in self._writers.items():
             start = time.thread_time()
             writer.close()

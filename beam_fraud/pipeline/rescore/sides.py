@@ -79,15 +79,18 @@ class Sides:
     @property
     def written(self) -> pa.Schema:
         """Columns of the scored rows."""
-        described = self.schema.transactions(labels=self.labels)
-        fields = [
-            *SCORED,
+        own = [
             pa.field("shadow", pa.bool_(), nullable=False),
             pa.field("rule_set", pa.string(), nullable=False),
-            pa.field("label", pa.int8()),
-            pa.field("labelled_at", EVENT_TIME),
         ]
-        return pa.schema([*fields, *(described.field(name) for name in self.segments)])
+        return pa.schema([*SCORED, *own, *self.beside])
+
+    @property
+    def beside(self) -> list[pa.Field]:
+        """Columns of the transactions that are written beside every score."""
+        described = self.schema.transactions(labels=self.labels)
+        labels = [pa.field("label", pa.int8()), pa.field("labelled_at", EVENT_TIME)]
+        return [*labels, *(described.field(name) for name in self.segments)]
 
 
 def sides_of(
