@@ -66,6 +66,7 @@ class Code(StrEnum):
     PLACE_SHARED = "BF224"
     PLACE_EMPTY = "BF225"
     PARTITIONS_FAILED = "BF226"
+    TRANSACTION_UNKNOWN = "BF227"
 
     # 3xx: schemas and columns
     SCHEMA_UNREADABLE = "BF301"

@@ -99,6 +99,7 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("serve", "ServeOptions", "serve"),
             ("doctor", "DoctorOptions", "doctor"),
             ("workers", "WorkersOptions", "workers"),
+            ("audit", "AuditOptions", "audit"),
             ("erase", "EraseOptions", "erase"),
             ("schema infer", "InferSchemaOptions", "schemas:infer"),
             ("schema check", "CheckSchemaOptions", "schemas:check"),

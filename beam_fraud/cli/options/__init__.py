@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.pipelines import StreamOptions as StreamOptions
     from beam_fraud.cli.options.pipelines import WorkersOptions as WorkersOptions
     from beam_fraud.cli.options.records import AlertTestOptions as AlertTestOptions
+    from beam_fraud.cli.options.records import AuditOptions as AuditOptions
     from beam_fraud.cli.options.records import EraseOptions as EraseOptions
     from beam_fraud.cli.options.records import ListAlertsOptions as ListAlertsOptions
     from beam_fraud.cli.options.records import ResendAlertsOptions as ResendAlertsOptions
@@ -85,6 +86,7 @@ _MODULES = {
     "StreamOptions": "pipelines",
     "WorkersOptions": "pipelines",
     "AlertTestOptions": "records",
+    "AuditOptions": "records",
     "EraseOptions": "records",
     "ListAlertsOptions": "records",
     "ResendAlertsOptions": "records",

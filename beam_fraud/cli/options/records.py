@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from beam_fraud.cli.options.declaration import Option, options
-from beam_fraud.cli.options.groups import DryRunOptions
+from beam_fraud.cli.options.groups import DryRunOptions, LiveListOptions
 
 
 @options
@@ -98,6 +98,42 @@ class AlertTestOptions:
         bool,
         Option("--pseudonymise", help="Keyed hashes for ids, by BEAM_FRAUD_PSEUDONYM_KEY."),
     ] = False
+
+
+@options
+class AuditOptions(LiveListOptions):
+    """Show a decision as it was recorded, and compute it again.
+
+    The exit code is 0 if everything agrees bit for bit, else 1.
+    """
+
+    transaction_id: Annotated[
+        str, Option("TRANSACTION_ID", help="The transaction, or the pseudonym of an alert.")
+    ]
+    out: Annotated[
+        str,
+        Option(
+            "--out", metavar="DIR", help="--out of score, stream or rescore, or --state of serve."
+        ),
+    ]
+    registry: Annotated[
+        str | None,
+        Option(
+            "--registry", metavar="DIR", help="Registry with the models and rules that decided."
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        Option("--model", metavar="BUNDLE", help="The model that decided, instead of --registry."),
+    ] = None
+    rules: Annotated[
+        str | None,
+        Option(
+            "--rules",
+            metavar="FILE",
+            help="The rules that decided; default: those in --out or --registry.",
+        ),
+    ] = None
 
 
 @options
