@@ -90,12 +90,14 @@ class Infer(beam.PTransform):
         """Run RunInference, and convert its results to columns before any shuffle."""
         return (
             featured
-            | RunInference(_ByBatch(self.deciders, self.max_blocks)).with_output_types(_Predicted)
+            | RunInference(DecidersHandler(self.deciders, self.max_blocks)).with_output_types(
+                _Predicted
+            )
             | "Scores" >> beam.Map(_scores).with_output_types(Scored)
         )
 
 
-class _ByBatch(KeyedModelHandler):
+class DecidersHandler(KeyedModelHandler):
     """Predict each block by the model of its batch; blocks of one model share a prediction."""
 
     def __init__(self, deciders: Deciders, max_blocks: int) -> None:

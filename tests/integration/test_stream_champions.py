@@ -1,13 +1,13 @@
-"""Promotions while a topic is scored: nothing is lost, repeated or mixed."""
+"""Promotions while a topic is scored: nothing is lost, repeated or mixed, and nobody waits."""
 
 from __future__ import annotations
 
-import json
-import sys
+import itertools
+import os
 import threading
 import time
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,116 +16,213 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
+from sklearn.ensemble import HistGradientBoostingClassifier
 
-from beam_fraud.models.bundle import load_bundle
+from beam_fraud.cli.commands.train import run as train
+from beam_fraud.cli.options import TrainOptions
+from beam_fraud.features.dataset import load_dataset
+from beam_fraud.features.matrix import FeatureSet, feature_matrix
+from beam_fraud.models.bundle import load_bundle, read_reference, write_bundle
+from beam_fraud.models.manifest import Thresholds
 from beam_fraud.models.registry.registry import add_model, open_registry, promote
+from beam_fraud.monitoring.latency import LatencyHistogram
+from beam_fraud.monitoring.recorder import read_board
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.simulate.messages import handbook_messages
+from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.storage.urls import Place
 from deploy.kafka.broker import Broker
-from tests.integration.kafka import read_all
 from tests.models.registering import ANN, other
-from tests.stream_process import Stream
+from tests.requirements import need_kafka
+from tests.stream_process import Stream, stream_command, wait_until
 
-#: Messages a second, promotions, and seconds before each.
-RATE, PROMOTIONS, PAUSE = 1_000, 20, 1.0
+#: Messages a second, fewer on a machine that cannot score so many.
+RATE = int(os.environ.get("PROMOTIONS_RATE", "10000"))
+#: Promotions, and each kind of trouble among them.
+PROMOTIONS, TROUBLES = 20, 5
+#: Seconds without promotions, for comparison; between two promotions; without a broker.
+QUIET, PAUSE, ABSENCE = 60.0, 1.0, 4.0
+#: Bound of a prediction, microseconds a row; the slow model takes several times as long.
+LIMIT = 40.0
+THRESHOLDS = {"one": 0.2, "two": 0.5, "fewer": 0.35}
 
 
-def rows_of(month: pa.Table, times: int) -> list[dict[str, object]]:
-    """Return the rows of a month several times, one after another, with ids of their own."""
-    rows = month.drop_columns(["TX_FRAUD"]).to_pylist()
-    return [
-        {
-            **row,
-            "TRANSACTION_ID": f"{number}-{row['TRANSACTION_ID']}",
-            "TX_DATETIME": row["TX_DATETIME"] + timedelta(days=30 * number),
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    need_kafka()
+    with Broker(tmp_path / "kafka") as broker:
+        yield broker
+
+
+class Models:
+    """A registry of models that may decide, and of some that may not."""
+
+    def __init__(self, month: Path, slow: Path, directory: Path) -> None:
+        self.place, self._directory = Place.at(directory / "registry"), directory
+        light = directory / "light"
+        train(
+            TrainOptions(
+                files=(str(month),),
+                schema="handbook",
+                model="hist_gradient_boosting",
+                out=str(light),
+            )
+        )
+        self.ids = {
+            name: self._added(other(light, directory / name, THRESHOLDS[name]))
+            for name in ("one", "two")
         }
-        for number in range(times)
-        for row in rows
-    ]
+        self.ids["fewer"] = self._added(self._fewer_features(month, light))
+        self.ids["slow"] = self._added(slow)
+        self.ids["broken"] = self._added(other(light, directory / "broken", 0.99))
+
+    def promote(self, name: str) -> None:
+        promote(open_registry(self.place), self.ids[name], ANN)
+
+    def promote_and_break(self) -> None:
+        """Promote a bundle and damage it before anybody has opened it."""
+        model = Path(str(self.place)) / "bundles" / self.ids["broken"] / "model.joblib"
+        model.write_bytes((self._directory / "broken" / "model.joblib").read_bytes())
+        self.promote("broken")
+        model.write_bytes(b"evil")
+
+    def _added(self, bundle: Path) -> str:
+        model = load_bundle(bundle)
+        add_model(self.place, model, ANN)
+        return model.model_id
+
+    def _fewer_features(self, month: Path, light: Path) -> Path:
+        """Write a model without some columns, which needs the same windows."""
+        bundle = load_bundle(light)
+        names = tuple(name for name in bundle.manifest.features if not name.startswith("is_"))
+        rows = load_dataset([Place.of(month)], HANDBOOK)
+        matrix = feature_matrix(rows.transactions, FeatureSet(HANDBOOK, order=names))
+        labels = pq.read_table(month, columns=["TX_FRAUD"])["TX_FRAUD"].to_numpy()
+        model = HistGradientBoostingClassifier(max_iter=50).fit(matrix, labels)
+        manifest = replace(
+            bundle.manifest,
+            name="fewer",
+            features=names,
+            thresholds=Thresholds(THRESHOLDS["fewer"]),
+        )
+        target = self._directory / "fewer"
+        write_bundle(target, model, manifest, read_reference(bundle), "# card")
+        return target
 
 
-def send(broker: Broker, topic: str, rows: list[dict[str, object]], end: threading.Event) -> None:
-    """Send messages at an even rate until `end`, then no more."""
-    producer = Producer({**broker.client, "linger.ms": 2})
-    start = time.monotonic()
-    for number, row in enumerate(rows):
-        while number > (time.monotonic() - start) * RATE:
-            if end.wait(0.005):
+class Load(threading.Thread):
+    """Sends transactions at an even rate until `end`, also while the broker is away."""
+
+    def __init__(self, broker: Broker, topic: str, transactions: pa.Table) -> None:
+        super().__init__()
+        self._broker, self._topic, self._transactions = broker, topic, transactions
+        self.end = threading.Event()
+        self.sent = 0
+
+    def run(self) -> None:
+        settings = {"linger.ms": 5, "message.timeout.ms": 0, "enable.idempotence": True}
+        more = {"queue.buffering.max.messages": 0, "reconnect.backoff.max.ms": 500, "log_level": 0}
+        producer = Producer({**self._broker.client, **settings, **more})
+        start = time.monotonic()
+        for block in handbook_messages(self._transactions, RATE // 100):
+            for value, key in zip(block.values, block.keys, strict=True):
+                producer.produce(self._topic, value, key)
+            self.sent += len(block.values)
+            producer.poll(0)
+            if self.end.wait(max(0.0, self.sent / RATE - (time.monotonic() - start))):
                 break
-        if end.is_set():
-            break
-        producer.produce(topic, json.dumps(row, default=str))
-        producer.poll(0)
-    assert producer.flush(60) == 0
+        assert producer.flush(120) == 0
 
 
-def said(stream: Stream, words: str, times: int) -> None:
-    """Wait until the stream has said something that often."""
-    limit = time.monotonic() + 60
-    while stream.log.read_text("utf-8", errors="replace").count(words) < times:
-        assert time.monotonic() < limit, stream.said()
-        time.sleep(0.05)
+class Observed:
+    """Latencies of a stream since the last call, from the broker to the score."""
+
+    def __init__(self, out: Path) -> None:
+        self._live = out / "stream" / "live"
+        self._before = LatencyHistogram()
+
+    def since(self, what: str) -> None:
+        now = read_board(self._live).latency
+        span, self._before = now.since(self._before), now
+        quantiles = [span.quantile(q) or 0.0 for q in (0.5, 0.99, 0.999, 1.0)]
+        print(f"{what}: {span.rows:,} rows, p50 p99 p99.9 max", [round(q, 3) for q in quantiles])
 
 
 @pytest.mark.soak
 def test_promotions_under_load_lose_and_mix_nothing(
-    broker: Broker, topic: Callable[..., str], month: pa.Table, bundle: Path, tmp_path: Path
+    own_broker: Broker, month: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
-    place = Place.at(tmp_path / "registry")
-    thresholds, ids = (0.2, 0.5, 0.8), []
-    for number, threshold in enumerate(thresholds):
-        model = load_bundle(other(bundle, tmp_path / f"m{number}", threshold))
-        add_model(place, model, ANN)
-        ids.append(model.model_id)
-    promote(open_registry(place), ids[0], ANN)
-    stamped = {"message.timestamp.type": "LogAppendTime"}
-    into, out = topic(2, stamped), topic(1, stamped)
-    command = [sys.executable, "-m", "beam_fraud", "stream"]
-    command += ["--kafka", broker.bootstrap, "--topic", into, "--registry", str(place)]
-    command += ["--out", str(tmp_path / "out"), "--start", "earliest", "--out-topic", out]
-    stream = Stream([*command, "--until-idle", "4", "--lateness", "30d"], tmp_path / "out")
-    rows, end = rows_of(month, 10), threading.Event()
-    sender = threading.Thread(target=send, args=(broker, into, rows, end))
-    sender.start()
-    stream.start()
-    try:
-        said(stream, "reading topic", 1)
-        for number in range(PROMOTIONS):
-            time.sleep(PAUSE)
-            promote(open_registry(place), ids[(number + 1) % 2], ANN)
-            said(stream, "from here on", number + 1)
-        # Damaged after its promotion: what decided before goes on.
-        promote(open_registry(place), ids[2], ANN)
-        (tmp_path / "registry" / "bundles" / ids[2] / "model.joblib").write_bytes(b"evil")
-        said(stream, "cannot be taken up", 1)
+    models = Models(bundle.parent / "month.parquet", bundle, tmp_path)
+    models.promote("one")
+    own_broker.create_topic("transactions", 2, {"message.timestamp.type": "LogAppendTime"})
+    out = tmp_path / "out"
+    command = stream_command(own_broker, "transactions", bundle, out, "--lateness", "30d")
+    place = command.index("--model")
+    command[place : place + 2] = ["--registry", str(models.place)]
+    stream = Stream([*command, f"--max-microseconds={LIMIT}", "--alert", "console:"], out)
+    load = Load(own_broker, "transactions", simulate(Simulation(40, 60_000, 20_000, seed=5)))
+    observed = Observed(out)
+    taken, refused = itertools.count(1), itertools.count(1)
+
+    def said(words: str, times: int) -> None:
+        assert stream.wait_until(
+            lambda: stream.log.read_text("utf-8", errors="replace").count(words) >= times
+        ), stream.said()
+
+    def swap(name: str) -> None:
         time.sleep(PAUSE)
+        models.promote(name)
+        said("from here on", next(taken))
+
+    stream.start()
+    load.start()
+    try:
+        said("reading topic", 1)
+        assert stream.wait_until(lambda: read_board(out / "stream" / "live").lag < RATE)
+        time.sleep(10)
+        observed.since("start")
+        time.sleep(QUIET)
+        observed.since("without promotions")
+        for number in range(PROMOTIONS):
+            # The champion is now `one`, then `two`.
+            swap("two" if number % 2 == 0 else "one")
+        observed.since(f"{PROMOTIONS} promotions")
+        for _ in range(TROUBLES):
+            swap("fewer")
+            swap("one")
+        observed.since(f"{TROUBLES} models of other features, and back")
+        for _ in range(TROUBLES):
+            models.promote_and_break()
+            said("cannot be taken up", next(refused))
+            # Not the one that goes on, which would not be a change.
+            swap("two")
+            models.promote("slow")
+            said("cannot be taken up", next(refused))
+            swap("one")
+        observed.since(f"{TROUBLES} broken and {TROUBLES} slow ones, and others after them")
+        for number in range(TROUBLES):
+            own_broker.stop()
+            swap("two" if number % 2 == 0 else "one")
+            time.sleep(ABSENCE)
+            own_broker.start()
+            assert stream.wait_until(lambda: read_board(out / "stream" / "live").lag < RATE)
+        observed.since(f"{TROUBLES} without a broker")
     finally:
-        end.set()
-        sender.join()
+        load.end.set()
+        load.join()
+        if stream.runs:
+            assert wait_until(
+                lambda: read_board(out / "stream" / "live").done >= load.sent or not stream.runs
+            )
+            stream.stop()
         stream.wait_for_end()
-    sent = read_all(broker, into)
-    scored = pq.read_table(tmp_path / "out" / "scores")
-    assert sorted(scored.column("transaction_id").to_pylist()) == sorted(
-        str(json.loads(message.value())["TRANSACTION_ID"]) for message in sent
+    scored = pq.read_table(
+        out / "scores", columns=["transaction_id", "model_id", "score", "flagged"]
     )
-    assert set(scored.column("model_id").to_pylist()) == {ids[0], ids[1]}
-    for number in (0, 1):
-        own = scored.filter(pc.equal(scored.column("model_id"), ids[number]))
-        flagged = own.column("score").to_numpy() >= thresholds[number]
-        assert (own.column("flagged").to_numpy() == flagged).all()
-    arrived = {
-        str(json.loads(message.value())["TRANSACTION_ID"]): message.timestamp()[1]
-        for message in sent
-    }
-    answered = [
-        (json.loads(m.value())["transaction_id"], m.timestamp()[1]) for m in read_all(broker, out)
-    ]
-    latencies = np.array([at - arrived[row] for row, at in answered])
-    late = np.array([arrived[row] for row, _ in answered])
-    # The first seconds are those of the start.
-    warm = latencies[late > late.min() + 20_000]
-    print(len(answered), "rows", np.percentile(warm, [50, 99, 100]), "ms")
-    # The longest of every four seconds: one or two peaks for each promotion.
-    periods = (late - late.min()) // 4_000
-    print("peaks", [int(latencies[periods == one].max()) for one in np.unique(periods)])
-    assert len(answered) == len(sent)
-    assert warm.max() < 20_000
+    assert scored.num_rows == load.sent > RATE * QUIET
+    assert pc.count_distinct(scored["transaction_id"]).as_py() == load.sent
+    assert set(scored["model_id"].unique().to_pylist()) == {models.ids[name] for name in THRESHOLDS}
+    for name, threshold in THRESHOLDS.items():
+        own = scored.filter(pc.equal(scored["model_id"], models.ids[name]))
+        assert own.num_rows > RATE
+        assert np.array_equal(own["score"].to_numpy() >= threshold, own["flagged"].to_numpy())
