@@ -309,3 +309,43 @@ def test_an_interrupted_stream_resumes_with_the_option_that_it_prints(
 
     score_in_two_parts(scored, "interrupted", first, stop, then)
     assert_each_once(scored.outcome("interrupted"), scored.traffic)
+
+
+@pytest.mark.soak
+def test_five_promotions_and_a_killed_worker_mix_and_lose_nothing(
+    broker: Broker, cluster: FlinkCluster, bundle: Path, tmp_path: Path
+) -> None:
+    thresholds = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    bundles = [other(bundle, tmp_path / f"m{threshold}", threshold) for threshold in thresholds]
+    place, ids = registry_of(tmp_path, *bundles)
+    scored = Scored(broker, bundle, tmp_path, make_traffic(6, accounts=5_000, bad=100))
+    registry = ("--registry", str(place))
+    stream, seconds = scored.stream("swapped", *on_flink(cluster, 2), *registry), []
+    try:
+        stream.start()
+        scored.feed.send(1_000)
+        assert stream.wait_until(lambda: ids[0] in models_of(scored.out("swapped")))
+        for number, model in enumerate(ids[1:]):
+            if number == 2:
+                kill_a_worker(cluster)
+            seconds.append(promote_under_load(scored, "swapped", stream, place, model))
+        scored.feed.finish()
+        out = scored.out("swapped")
+        assert stream.wait_until(lambda: archived(out) >= scored.rows()), stream.said()
+        stream.stop()
+        stream.wait_for_end()
+    finally:
+        stream.kill()
+    print("seconds from a promotion to visible rows", [round(each, 1) for each in seconds])
+    assert max(seconds) < 30
+    result, reference = scored.outcome("swapped"), scored.reference()
+    assert_each_once(result, scored.traffic)
+    columns = ["transaction_id", "score"]
+    assert result.scores.select(columns).equals(reference.scores.select(columns))
+    assert set(result.scores["model_id"].to_pylist()) == set(ids)
+    for model, threshold in zip(ids, thresholds, strict=True):
+        own = result.scores.filter(pc.equal(result.scores["model_id"], model))
+        flagged = pc.greater_equal(own["score"], threshold)
+        assert own["flagged"].equals(flagged)
+        # Reasons are there exactly where this model flags.
+        assert pc.is_valid(own["reasons"]).equals(flagged)
