@@ -58,12 +58,12 @@ class Command:
         """
         self.arguments = list(arguments)
         self.log = log
-        self._look = look
+        self.look = look
         self._process: ForkServerProcess | None = None
 
     def start(self) -> None:
         """Start the process."""
-        arguments = self.arguments, str(self.log), self._look
+        arguments = self.arguments, str(self.log), self.look
         self._process = _FORKS.Process(target=_command, args=arguments)
         self._process.start()
 

@@ -1,0 +1,254 @@
+"""Promotions while requests arrive at a rate: none is lost, late without need, or mixed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from beam_fraud.models.bundle import Bundle, load_bundle, shared_model, write_bundle
+from beam_fraud.models.predict import microseconds_per_row
+from beam_fraud.models.reference import Reference
+from beam_fraud.models.registry.registry import (
+    RULES_FILE,
+    add_model,
+    add_rules,
+    open_registry,
+    promote,
+)
+from beam_fraud.storage.urls import Place
+from tests.models.registering import ANN, other
+from tests.serving import Serve
+from tests.stream_process import wait_until
+
+#: The figure of scored rows.
+SCORED = 'beam_fraud_serve_transactions_total{outcome="scored"}'
+#: Amounts from which each rule set declines.
+LIMITS = {"strict": 150.0, "lax": 190.0}
+RULE = '[[rule]]\nname = "large"\nwhen = "amount > {}"\ndecision = "decline"\n'
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is changed, under how much load."""
+
+    #: Requests a second, and seconds between two looks of the server; None as in the field.
+    rate: float
+    look: float | None
+    #: Promotions; and how often a champion is broken, slow, and of other features.
+    promotions: int
+    others: int
+    #: Changes of rules, and seconds between two.
+    rules: int
+    pause: float
+    #: Seconds without any change at the start.
+    calm: float
+
+
+SMALL = Plan(100, 0.15, promotions=2, others=1, rules=2, pause=0.5, calm=1)
+FULL = Plan(500, None, promotions=20, others=5, rules=15, pause=6, calm=60)
+
+
+def forest(like: Bundle, directory: Path, names: tuple[str, ...], trees: int) -> Bundle:
+    """A forest over some of a model's features, with its schema and windows; as deep as can be."""
+    draw = np.random.default_rng(1)
+    rows = draw.uniform(0, 200, size=(1_500, len(names)))
+    model = RandomForestClassifier(trees, random_state=1).fit(rows, draw.random(1_500) < 0.3)
+    manifest = replace(like.manifest, name=directory.name, features=names)
+    return write_bundle(directory, model, manifest, Reference(), "# card")
+
+
+class Models:
+    """A registry of two usual models, and of a broken, a slow and a different one."""
+
+    def __init__(self, bundle: Path, directory: Path) -> None:
+        self.place = Place.at(directory / "registry")
+        first, second, broken = (
+            load_bundle(other(bundle, directory / name, threshold))
+            for name, threshold in (("first", 0.2), ("second", 0.5), ("broken", 0.8))
+        )
+        names = first.manifest.features
+        fewer = tuple(n for n in names if n not in ("is_night", "account_mean_1d"))
+        assert len(fewer) == len(names) - 2
+        slow = forest(first, directory / "slow", names, trees=400)
+        different = forest(first, directory / "different", fewer, trees=10)
+        self.usual = first, second
+        self.broken, self.slow, self.different = broken, slow, different
+        draw = np.random.default_rng(0)
+        costs = [
+            microseconds_per_row(shared_model(m), draw.normal(size=(5_000, len(names))))
+            for m in (first, slow)
+        ]
+        #: Maximum of microseconds a row, between the two.
+        self.limit = float(np.sqrt(costs[0] * costs[1]))
+        for model in (*self.usual, broken, slow, different):
+            add_model(self.place, model, ANN)
+        for name, limit in LIMITS.items():
+            add_rules(self.place, name, {RULES_FILE: RULE.format(limit).encode()}, ANN)
+        registry = open_registry(self.place)
+        self.rules = [registry.find(name).id for name in LIMITS]
+        self.decides(first.model_id)
+
+    def decides(self, member: str) -> None:
+        """Promote a model or a rule set."""
+        promote(open_registry(self.place), member, ANN)
+
+    @contextmanager
+    def damaged(self) -> Iterator[None]:
+        """Promote the broken model while it is whole, and damage it during the body."""
+        file = Path(str(self.place)) / "bundles" / self.broken.model_id / "model.joblib"
+        whole = file.read_bytes()
+        self.decides(self.broken.model_id)
+        file.write_bytes(b"evil")
+        try:
+            yield
+        finally:
+            file.write_bytes(whole)
+
+
+@dataclass
+class Changes:
+    """Changes what decides, one after the other, and waits until the server says so."""
+
+    models: Models
+    server: Serve
+    taken: int = 0
+    refused: int = 0
+
+    def to(self, member: str) -> None:
+        """Promote what is taken up."""
+        self.taken += 1
+        self.models.decides(member)
+        self._said("decides from here on", self.taken)
+
+    def back(self, member: str) -> None:
+        """Promote what decides in the server, after it has refused something."""
+        self.refused += 1
+        self._said("cannot be taken up", self.refused)
+        self.models.decides(member)
+        # Until the server has seen it, the refused one would be the same as before.
+        time.sleep(1.2 * (self.server.look or 3.0))
+
+    def _said(self, words: str, times: int) -> None:
+        end = time.monotonic() + 30
+        while self.server.log.read_text("utf-8", errors="replace").count(words) < times:
+            assert time.monotonic() < end, self.server.said()
+            time.sleep(0.02)
+
+
+@contextmanager
+def loaded(server: Serve, rate: float, answers: Path) -> Iterator[None]:
+    """Send requests at a rate from another process during the body."""
+    end = answers.with_suffix(".end")
+    arguments = [str(server.port), str(rate), str(answers), str(end)]
+    command = [sys.executable, "-m", "tests.open_load", *arguments]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    try:
+        wait_until(lambda: server.figure(SCORED) > 0)
+        yield
+    finally:
+        end.touch()
+        assert process.wait(120) == 0
+
+
+def changed(plan: Plan, models: Models, server: Serve) -> None:
+    """Change models and rules as planned."""
+    changes, usual = Changes(models, server), [model.model_id for model in models.usual]
+    for number in range(plan.promotions):
+        changes.to(usual[(number + 1) % 2])
+    current = usual[plan.promotions % 2]
+    for _ in range(plan.others):
+        with models.damaged():
+            changes.back(current)
+        models.decides(models.slow.model_id)
+        changes.back(current)
+        changes.to(models.different.model_id)
+        changes.to(current)
+    for number in range(plan.rules):
+        changes.to(models.rules[number % 2])
+        time.sleep(plan.pause)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", [SMALL, pytest.param(FULL, marks=pytest.mark.soak)])
+def test_promotions_under_load_lose_and_mix_nothing(
+    bundle: Path, tmp_path: Path, plan: Plan
+) -> None:
+    models = Models(bundle, tmp_path)
+    options = ("--max-microseconds", str(models.limit), "--rule-limit", "1")
+    state, answers = tmp_path / "state", tmp_path / "answers.tsv"
+    server = Serve(Path(str(models.place)), state, *options, by="--registry", look=plan.look)
+    with server:
+        memory = [resident(server)]
+        with loaded(server, plan.rate, answers):
+            time.sleep(plan.calm)
+            memory.append(resident(server))
+            changed(plan, models, server)
+            memory.append(resident(server))
+        server.stop()
+    sent = [line.split("\t", 3) for line in answers.read_text().splitlines()]
+    given = [json.loads(answer) for *_, answer in sent]
+    assert all("decision" in answer for answer in given), "a request was not answered"
+    archived = {row["transaction_id"]: row for row in pq.read_table(state / "scores").to_pylist()}
+    assert len(archived) == len(sent) == pq.read_table(state / "scores").num_rows
+    refuse_mixed(models, given, archived)
+    assert len({answer["model_id"] for answer in given}) == 3
+    assert len({answer["rules_id"] for answer in given}) == (3 if plan.rules > 1 else 1)
+    due, seconds = (np.array([float(line[place]) for line in sent]) for place in (1, 2))
+    report(plan, due, seconds, [(answer["model_id"], answer["rules_id"]) for answer in given])
+    print("resident MB", memory)
+
+
+def refuse_mixed(
+    models: Models,
+    given: list[dict[str, object]],
+    archived: dict[str, dict[str, object]],
+) -> None:
+    """Assert that each row is decided by the threshold of its model and by its own rules."""
+    usual = (*models.usual, models.different)
+    thresholds = {model.model_id: model.manifest.thresholds.review for model in usual}
+    limits = dict(zip(models.rules, LIMITS.values(), strict=True))
+    for answer in given:
+        row = archived[str(answer["transaction_id"])]
+        for name in ("score", "decision", "model_id", "rules_id", "rules"):
+            assert answer[name] == row[name]
+        flagged = row["score"] >= thresholds[str(row["model_id"])]  # type: ignore[operator]
+        large = row["amount"] > limits.get(str(row["rules_id"]), np.inf)  # type: ignore[operator]
+        assert row["decision"] == ("decline" if large else "review" if flagged else "approve")
+
+
+def report(
+    plan: Plan, due: np.ndarray, seconds: np.ndarray, decided_by: list[tuple[str, str]]
+) -> None:
+    """Print the latencies without changes, during them, and in the second around each."""
+    order = np.argsort(due)
+    due, seconds = due[order] - due.min(), seconds[order] * 1000
+    ordered = [decided_by[place] for place in order]
+    swaps = [due[at + 1] for at, (a, b) in enumerate(pairwise(ordered)) if a != b]
+    near = np.zeros(len(due), dtype=bool)
+    for swap in swaps:
+        near |= abs(due - swap) < 0.5
+    print(len(due), "requests,", round(len(due) / due.max()), "a second,", len(swaps), "changes")
+    for name, rows in (
+        ("calm", due < plan.calm),
+        ("while changing", due >= plan.calm),
+        ("within 0.5 s of a change", near),
+    ):
+        figures = np.percentile(seconds[rows], [50, 99, 99.9, 100]).round(1)
+        print(f"{name}: p50, p99, p99.9, max ms", *figures)
+
+
+def resident(server: Serve) -> int:
+    """Return the memory of the server, MB."""
+    return round(server.figure("process_resident_memory_bytes") / 1e6)
