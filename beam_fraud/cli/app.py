@@ -121,6 +121,7 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("lists show", "ListShowOptions", "lists:show"),
             ("lists import", "ListImportOptions", "lists:import"),
             ("rules check", "CheckRulesOptions", "check_rules"),
+            ("rules diff", "DiffRulesOptions", "diff_rules"),
             ("dead-letters list", "ListDeadLettersOptions", "dead_letters:list"),
             ("dead-letters export", "ExportDeadLettersOptions", "dead_letters:export"),
             ("dead-letters replay", "ReplayOptions", "replay"),

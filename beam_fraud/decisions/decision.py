@@ -15,12 +15,13 @@ from beam_fraud.models.manifest import Thresholds
 from beam_fraud.schema.stages import SCORED
 
 APPROVE, REVIEW, DECLINE = "approve", "review", "decline"
-_BY_CODE = (APPROVE, REVIEW, DECLINE)
-_DECISIONS = pa.array(_BY_CODE)
+#: Decisions by their codes: higher is more severe.
+DECISIONS = (APPROVE, REVIEW, DECLINE)
+_NAMED = pa.array(DECISIONS)
 _RULES = SCORED.field("rules").type
 #: int8: ranks of decisions, higher is more severe.
 _Codes = npt.NDArray[np.int8]
-_CODE = {decision: code for code, decision in enumerate(_BY_CODE)}
+_CODE = {decision: code for code, decision in enumerate(DECISIONS)}
 _NAMES, _REASONS = SCORED.names, SCORED.field("reasons").type
 #: Columns of the transactions.
 _OWN = _NAMES[:5]
@@ -83,10 +84,10 @@ def decided_columns(
       thresholds: the scores from which a transaction is reviewed or declined.
       fired: the rules that hold.
     """
-    codes = _codes(scores, thresholds, fired)
+    codes = decision_codes(scores, thresholds, fired)
     return {
         "flagged": pa.array(codes > 0),
-        "decision": _DECISIONS.take(pa.array(codes)),
+        "decision": _NAMED.take(pa.array(codes)),
         "rules": names_of_rules(len(scores), fired, shadow=False),
     }
 
@@ -105,8 +106,8 @@ def decided_rows(
     scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None
 ) -> list[DecidedRow]:
     """Return the decisions on few rows, those of `decided_columns`."""
-    codes = _codes(scores, thresholds, fired).tolist()
-    decided = [DecidedRow(_BY_CODE[code], [], []) for code in codes]
+    codes = decision_codes(scores, thresholds, fired).tolist()
+    decided = [DecidedRow(DECISIONS[code], [], []) for code in codes]
     if fired is not None and fired.holds.any():
         for rule, places in zip(fired.rules, fired.places, strict=True):
             for place in places.tolist():
@@ -115,7 +116,10 @@ def decided_rows(
     return decided
 
 
-def _codes(scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None) -> _Codes:
+def decision_codes(
+    scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None
+) -> _Codes:
+    """Return the decisions of `decided_columns` as places in `DECISIONS`, int8[n]."""
     codes = (scores >= thresholds.review).astype(np.int8)
     if thresholds.decline is not None:
         codes[scores >= thresholds.decline] = _CODE[DECLINE]

@@ -16,6 +16,7 @@ from beam_fraud.cli.commands.figures import (
     render_models,
 )
 from beam_fraud.cli.commands.inputs import input_places
+from beam_fraud.cli.commands.reports import report_files, write_report
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import EvaluateOptions
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -30,13 +31,10 @@ from beam_fraud.models.metrics import measure
 from beam_fraud.models.threshold import LeastCost
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.event_time import event_micros, moment_of
-from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.lock import sole_writer
 from beam_fraud.storage.urls import Place
 
 _log = logging.getLogger(__name__)
-#: Endings of reports.
-_ENDINGS = (".html", ".json", ".md")
 
 
 def run(options: EvaluateOptions) -> dict[str, object]:
@@ -54,7 +52,7 @@ def _evaluate(options: EvaluateOptions, reports: Sequence[Place]) -> dict[str, o
     threshold = options.threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: must be from 0 to 1", Code.OPTION_VALUE)
-    files, png = _report_files(reports, _ENDINGS), _png_directory(options.png)
+    files, png = report_files(reports), _png_directory(options.png)
     prices = parse_cost(options.cost)
     read, history = input_places(options.files), input_places(options.history)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
@@ -189,7 +187,7 @@ def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]
     drawn = png is not None or any(path.suffix.lower() != ".json" for path in files)
     sections = sections_of(report) if drawn else ()
     for path in files:
-        _write_whole(path, report_bytes(report, sections, path.suffix.lower()))
+        write_report(path, report_bytes(report, sections, path.suffix.lower()))
     try:
         plots = [] if png is None else save_plots(sections, png)
     except OSError as error:
@@ -197,32 +195,6 @@ def _write(report: Report, files: Sequence[Path], png: Path | None) -> list[str]
             f"--png {png}: cannot be written: {error.strerror or error}", Code.OUTPUT_UNWRITABLE
         ) from None
     return [str(path) for path in (*files, *plots)]
-
-
-def _report_files(places: Sequence[Place], endings: Sequence[str]) -> tuple[Path, ...]:
-    """Return the files of reports.
-
-    Args:
-      places: values of `--out`.
-      endings: endings of reports.
-
-    Raises:
-      UsageError: an unknown ending, a repeated file, or an impossible path.
-    """
-    files: list[Path] = []
-    known = f"{', '.join(endings[:-1])} or {endings[-1]}"
-    for place in places:
-        name, path = place.shown, place.local or Path(place.name)
-        if path.suffix.lower() not in endings:
-            raise UsageError(f"--out {name}: must end in {known}", Code.OUTPUT_NAME)
-        if place.local is None or path.is_dir() or not path.parent.is_dir():
-            raise UsageError(
-                f"--out {name}: give a file in a directory that is there", Code.OUTPUT_NAME
-            )
-        if path.absolute() in (other.absolute() for other in files):
-            raise UsageError(f"--out {name}: is given twice; give it once", Code.OPTION_TWICE)
-        files.append(path)
-    return tuple(files)
 
 
 def _png_directory(value: str | None) -> Path | None:
@@ -237,17 +209,3 @@ def _png_directory(value: str | None) -> Path | None:
     if path is None or (path.exists() and not path.is_dir()):
         raise UsageError(f"--png {value}: give a local directory", Code.OUTPUT_NAME)
     return path
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write or replace a file atomically.
-
-    Raises:
-      FraudError: the file system reports an error.
-    """
-    try:
-        write_file(path, data)
-    except OSError as error:
-        raise FraudError(
-            f"{path}: cannot be written: {error.strerror or error}", Code.OUTPUT_UNWRITABLE
-        ) from None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.modelling import CheckSchemaOptions as CheckSchemaOptions
     from beam_fraud.cli.options.modelling import CompareModelsOptions as CompareModelsOptions
     from beam_fraud.cli.options.modelling import DemoOptions as DemoOptions
+    from beam_fraud.cli.options.modelling import DiffRulesOptions as DiffRulesOptions
     from beam_fraud.cli.options.modelling import EvaluateOptions as EvaluateOptions
     from beam_fraud.cli.options.modelling import ExploreOptions as ExploreOptions
     from beam_fraud.cli.options.modelling import ExportModelOptions as ExportModelOptions
@@ -66,6 +67,7 @@ _MODULES = {
     "CheckSchemaOptions": "modelling",
     "CompareModelsOptions": "modelling",
     "DemoOptions": "modelling",
+    "DiffRulesOptions": "modelling",
     "EvaluateOptions": "modelling",
     "ExploreOptions": "modelling",
     "ExportModelOptions": "modelling",

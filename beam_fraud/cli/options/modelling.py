@@ -286,6 +286,55 @@ class CheckRulesOptions(SpanOptions, LiveListOptions):
 
 
 @options
+class DiffRulesOptions(SpanOptions, LiveListOptions):
+    """Show which transactions two rule sets decide otherwise.
+
+    With the rules that differ, and what each change does alone.
+    """
+
+    old: Annotated[
+        str,
+        Option("OLD", help="Rules: a TOML file, a rule set of --registry by name or id, or none."),
+    ]
+    new: Annotated[str, Option("NEW", help="The same: the rules that shall decide next.")]
+    on: Annotated[
+        tuple[str, ...],
+        Option(
+            "--on",
+            metavar="DATA",
+            help="Transactions to compare them on, with or without labels: files, directories or "
+            "globs; repeatable.",
+        ),
+    ]
+    schema: Annotated[
+        str | None,
+        Option(
+            "--schema",
+            metavar="S",
+            help="A preset or a TOML file; the model's own if absent.",
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        Option("--model", metavar="BUNDLE", help="The model beside the rules."),
+    ] = None
+    registry: Annotated[
+        str | None,
+        Option(
+            "--registry",
+            metavar="DIR",
+            help="Registry with the rule sets; its champion is the model without --model.",
+        ),
+    ] = None
+    out: Annotated[
+        tuple[str, ...],
+        Option(
+            "--out", metavar="FILE", help="Report file ending in .html, .json or .md; repeatable."
+        ),
+    ] = ()
+
+
+@options
 class InferSchemaOptions(FileOptions):
     """Draft a schema by the first rows of files.
 

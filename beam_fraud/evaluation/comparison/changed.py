@@ -104,7 +104,7 @@ class ChangedRows:
         )
         before = self._sampled or [table.slice(0, 0), table.slice(0, 0)]
         self._sampled = [
-            _lowest(pa.concat_tables([kept, table.take(pa.array(np.flatnonzero(flags)))]))
+            lowest(pa.concat_tables([kept, table.take(pa.array(np.flatnonzero(flags)))]))
             for kept, flags in zip(before, (new & ~old, old & ~new), strict=True)
         ]
 
@@ -120,7 +120,8 @@ def changed_schema(sides: Sequence[Side], segments: Sequence[str]) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _lowest(table: pa.Table) -> pa.Table:
+def lowest(table: pa.Table) -> pa.Table:
+    """Return the rows with the lowest hashes of `transaction_id`: the same ones in every run."""
     if table.num_rows <= _SAMPLED:
         return table
     hashes = UNKEYED.of(table.column("transaction_id").combine_chunks())

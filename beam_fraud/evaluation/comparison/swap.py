@@ -26,6 +26,16 @@ class SwapCell:
     #: Rows with the label genuine; the others have no label that counts.
     genuine: int
 
+    def __add__(self, other: SwapCell) -> SwapCell:
+        """Return the sums of both."""
+        return SwapCell(
+            self.rows + other.rows,
+            self.amount + other.amount,
+            self.frauds + other.frauds,
+            self.fraud_amount + other.fraud_amount,
+            self.genuine + other.genuine,
+        )
+
 
 @dataclass(frozen=True)
 class SwapSet:
@@ -45,6 +55,14 @@ class SwapSet:
         either = swapped + self.both.rows
         return swapped / either if either else None
 
+    def __add__(self, other: SwapSet) -> SwapSet:
+        """Return the sums of both."""
+        return SwapSet(
+            self.both + other.both,
+            self.only_first + other.only_first,
+            self.only_second + other.only_second,
+        )
+
 
 def swap_set(
     first: _Flags, second: _Flags, labels: Labels, amounts: Floats | None = None
@@ -58,15 +76,26 @@ def swap_set(
       amounts: float64[n]; None counts rows alone.
     """
     money = np.zeros(len(labels)) if amounts is None else amounts
+    return SwapSet(
+        swap_cell(first & second, labels, money),
+        swap_cell(first & ~second, labels, money),
+        swap_cell(second & ~first, labels, money),
+    )
 
-    def cell(rows: _Flags) -> SwapCell:
-        frauds = rows & (labels == 1)
-        return SwapCell(
-            rows=int(rows.sum()),
-            amount=float(money[rows].sum()),
-            frauds=int(frauds.sum()),
-            fraud_amount=float(np.maximum(money[frauds], 0).sum()),
-            genuine=int((rows & (labels == 0)).sum()),
-        )
 
-    return SwapSet(cell(first & second), cell(first & ~second), cell(second & ~first))
+def swap_cell(rows: _Flags, labels: Labels, amounts: Floats) -> SwapCell:
+    """Sum some of n rows.
+
+    Args:
+      rows: bool[n].
+      labels: int8[n], 1 is fraud, 0 genuine, anything else unknown.
+      amounts: float64[n].
+    """
+    frauds = rows & (labels == 1)
+    return SwapCell(
+        rows=int(rows.sum()),
+        amount=float(amounts[rows].sum()),
+        frauds=int(frauds.sum()),
+        fraud_amount=float(np.maximum(amounts[frauds], 0).sum()),
+        genuine=int((rows & (labels == 0)).sum()),
+    )

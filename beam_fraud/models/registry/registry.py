@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from beam_fraud.decisions.rules.condition import vocabulary
+from beam_fraud.decisions.rules import condition
 from beam_fraud.decisions.rules.files import RULES_FILE, RuleFiles
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.decisions.rules.toml import rules_from_toml
@@ -147,8 +147,14 @@ class Registry:
           UsageError: it uses what the model and the schema lack.
           FraudError: a file is missing or was changed.
         """
+        names = condition.vocabulary(schema, bundle.velocity_names(), scored=True)
+        return self.rules_by(rule_set, names, lists)
+
+    def rules_by(
+        self, rule_set: str, names: Mapping[str, condition.Kind], lists: Path | None = None
+    ) -> RuleSet:
+        """Return the same by the names that conditions may use (`condition.vocabulary`)."""
         files = self.rule_files(rule_set)
-        names = vocabulary(schema, bundle.velocity_names(), scored=True)
         text = files[RULES_FILE].decode("utf-8-sig")
         live = lists or self.lists
         return rules_from_toml(
