@@ -89,6 +89,7 @@ class Code(StrEnum):
     MODEL_SETTING = "BF411"
     MODEL_UNSUITED = "BF412"
     ONNX_IMPOSSIBLE = "BF413"
+    MLFLOW_FAILED = "BF414"
     CLASSES_MISSING = "BF420"
     DIVISION_IMPOSSIBLE = "BF421"
     THRESHOLD_UNREACHABLE = "BF422"
@@ -207,6 +208,7 @@ EXTRAS = {
     "jax": "keras",
     "keras": "keras",
     "lightgbm": "boosting",
+    "mlflow": "mlflow",
     "onnx": "onnx",
     "onnxmltools": "onnx",
     "onnxruntime": "onnx",

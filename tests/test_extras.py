@@ -130,6 +130,8 @@ def _without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
         ("evaluate absent.parquet --model forest --model xgboost", "boosting"),
         ("models compare forest xgboost --on absent.parquet", "boosting"),
         ("models export forest --onnx m.onnx", "onnx"),
+        ("models export forest --mlflow m", "mlflow"),
+        ("models export forest --mlflow http://localhost:1 --name m", "mlflow"),
         ("score absent.parquet --model xgboost --out o", "boosting"),
         ("score absent.parquet --model xgboost --out o --dry-run", "boosting"),
         ("score data.parquet --model forest --out o --sink postgresql://u@localhost/d", "postgres"),
@@ -143,6 +145,8 @@ def _without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"models import m.json {IMPORT}", "boosting"),
         (f"models import m.onnx {IMPORT}", "onnx"),
         (f"models import m.skops {IMPORT}", "skops"),
+        (f"models import models:/m/1 {IMPORT}", "mlflow"),
+        (f"models import runs:/m/model {IMPORT}", "mlflow"),
     ],
 )
 def test_a_missing_extra_is_reported_before_anything_is_read(

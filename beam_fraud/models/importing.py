@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,7 @@ def open_saved(
             opened = open_file(saved, confirmed.trust)
         with _refused(saved, "can't be used", caught):
             scoring = scoring_of(opened, confirmed.positive)
-            columns = columns_of(opened)
+            columns = _described(columns_of(opened), saved.columns, confirmed.features)
             columns, order = _order(opened, columns, schema, confirmed.features)
             categories = _categories(columns, order, schema, rows)
             features = FeatureSet(schema, categories, order)
@@ -159,6 +159,34 @@ def _refused(
 
     with in_words(saved.path, line):
         yield
+
+
+def _described(
+    columns: ModelColumns, described: tuple[str, ...], chosen: Sequence[str]
+) -> ModelColumns:
+    """Return the columns with the names of a description beside the file if they have none.
+
+    Raises:
+      FraudError: the description is of other columns than the model's, and the user chooses none.
+    """
+    if not described:
+        return columns
+    own, count = columns.names, columns.count
+    # LightGBM writes blanks as underscores.
+    spelt = tuple(name.replace(" ", "_") for name in described)
+    if own and own not in (described, spelt) and not chosen:
+        raise FraudError(
+            f"its signature has the columns {', '.join(described)}, and the model itself "
+            f"{', '.join(own)}; name its features by --features",
+            Code.MODEL_UNSUITED,
+        )
+    if not own and count not in (None, len(described)):
+        raise FraudError(
+            f"its signature has {len(described)} columns, and the model takes {count}; log it "
+            "again with the signature of its rows",
+            Code.MODEL_UNSUITED,
+        )
+    return columns if own else replace(columns, count=len(described), names=described)
 
 
 def _order(

@@ -79,7 +79,7 @@ def _refuse_foreign(target: Path, last: str) -> None:
     replaces = target.is_dir() and any(target.iterdir())
     if target.exists() and (not target.is_dir() or (replaces and not (target / last).is_file())):
         raise FraudError(
-            f"{target}: exists and is no model bundle; give another --out",
+            f"{target}: exists and holds no {last}; give another directory",
             Code.OUTPUT_OCCUPIED,
         )
 

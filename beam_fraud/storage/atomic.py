@@ -110,7 +110,7 @@ def write_directory(target: Path, files: Mapping[str, bytes]) -> None:
 
     Args:
       target: absolute path.
-      files: name to contents.
+      files: name to contents; a name may be a path below the directory.
 
     Raises:
       OSError: the file system reports an error; `target` is unchanged.
@@ -121,6 +121,7 @@ def write_directory(target: Path, files: Mapping[str, bytes]) -> None:
     try:
         new.mkdir()
         for name, data in files.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
             with open(new / name, "wb") as file:
                 file.write(data)
                 sync(file)

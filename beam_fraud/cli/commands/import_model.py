@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,18 @@ import pyarrow as pa
 
 from beam_fraud.cli.commands.inputs import input_places
 from beam_fraud.cli.options import ImportModelOptions
-from beam_fraud.errors import Code, UsageError, need_extras
+from beam_fraud.errors import Code, FraudError, UsageError, need_extras
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix
-from beam_fraud.models.bundle import MANIFEST_FILE, write_bundle
+from beam_fraud.models.bundle import MANIFEST_FILE, MODEL_FILE, write_bundle
 from beam_fraud.models.card import imported_card
 from beam_fraud.models.foreign import in_words
 from beam_fraud.models.importing import Confirmed, ImportedModel, open_saved
 from beam_fraud.models.manifest import Manifest, Thresholds, model_name, schema_fields
 from beam_fraud.models.metrics import measure, one_class_warning
-from beam_fraud.models.model_files.saved import MODULES, read_model_file
+from beam_fraud.models.mlflow.directory import MlflowModel
+from beam_fraud.models.mlflow.library import is_model_uri, mlflow_model
+from beam_fraud.models.model_files.saved import MODULES, SavedModel, read_model_file
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
 from beam_fraud.models.storage import check_directory
@@ -46,6 +49,65 @@ def run(options: ImportModelOptions) -> dict[str, object]:
 
 
 def _import(options: ImportModelOptions, out: Place) -> dict[str, object]:
+    check_directory(out, MANIFEST_FILE)
+    with mlflow_model(options.file) as found:
+        if found is not None and found.holds_bundle:
+            return _import_bundle(options, found, out)
+        saved = read_model_file(options.file) if found is None else found.saved()
+    return _import_foreign(options, saved, out)
+
+
+#: Options that say what an exported bundle says itself.
+_OF_FOREIGN = ("schema", "name", "features", "positive", "check", "threshold", "decline")
+
+
+def _import_bundle(
+    options: ImportModelOptions, found: MlflowModel, out: Place
+) -> dict[str, object]:
+    """Copy an exported bundle, which stays the same in every bit.
+
+    Raises:
+      UsageError: an option contradicts the bundle.
+      FraudError: it is damaged, or not trusted.
+    """
+    defaults = {field.name: field.default for field in fields(options)}
+    for name in _OF_FOREIGN:
+        if getattr(options, name) != defaults[name]:
+            raise UsageError(
+                f"--{name}: {options.file} is an exported bundle, which has its own and stays the "
+                "same; leave it out",
+                Code.OPTION_CONFLICT,
+            )
+    bundle = found.bundle()
+    digest = bundle.manifest.files[MODEL_FILE]
+    if not options.trust:
+        raise FraudError(
+            f"{options.file}: holds {bundle.model_id}, whose {MODEL_FILE} has the sha256 {digest}; "
+            "scoring by it runs its code, so compare the digest with the author's, then repeat "
+            "with --trust",
+            Code.CONSENT_MISSING,
+        )
+    saved = bundle.save(out)
+    return {
+        "model_id": saved.model_id,
+        "out": saved.path,
+        "sha256": digest,
+        "kind": saved.manifest.kind,
+        "features": list(saved.manifest.features),
+        "threshold": saved.thresholds.review,
+        "decline": saved.thresholds.decline,
+        "microseconds_per_row": saved.manifest.microseconds_per_row,
+    }
+
+
+def _import_foreign(
+    options: ImportModelOptions, saved: SavedModel, out: Place
+) -> dict[str, object]:
+    if options.schema is None:
+        raise UsageError(
+            "--schema S is missing: a preset or a TOML file with the model's columns",
+            Code.OPTION_MISSING,
+        )
     if not 0 <= options.threshold <= 1:
         raise UsageError(
             f"--threshold {options.threshold:g}: must be from 0 to 1", Code.OPTION_VALUE
@@ -59,8 +121,6 @@ def _import(options: ImportModelOptions, out: Place) -> dict[str, object]:
     thresholds = Thresholds(options.threshold, options.decline)
     name = model_name(options.name, options.out)
     schema = load_schema(options.schema)
-    check_directory(out, MANIFEST_FILE)
-    saved = read_model_file(options.file)
     if saved.format in MODULES:
         need_extras([MODULES[saved.format]], options.file)
     confirmed = Confirmed(_listed(options.features), options.positive, options.trust)
@@ -83,7 +143,7 @@ def _import(options: ImportModelOptions, out: Place) -> dict[str, object]:
         thresholds=thresholds,
         microseconds_per_row=imported.microseconds_per_row,
     )
-    source = Path(options.file).name
+    source = options.file if is_model_uri(options.file) else Path(options.file).name
     card = imported_card(name, imported, source, saved.sha256, thresholds)
     by = imported.saved_by
     bundle = write_bundle(out, imported.model, manifest, Reference(), card)
@@ -139,6 +199,11 @@ def _check(
 
 def render(result: dict[str, Any]) -> str:
     """Return the result as text for a terminal."""
+    if "kind" in result:
+        return (
+            f"{result['model_id']} is in {result['out']}, the bundle that was exported; its model "
+            f"has the sha256 {result['sha256']}"
+        )
     declines = "" if result["decline"] is None else f", declines from {result['decline']:g}"
     features, names = result["features"], result["names"]
     pairs = [n if n == own else f"{n} ({own})" for n, own in zip(features, names, strict=False)]

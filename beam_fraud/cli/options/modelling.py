@@ -389,7 +389,7 @@ class CompareModelsOptions(BundleSchemaOptions, SpanOptions):
 
 
 @options
-class ImportModelOptions(SchemaOptions, NewBundleOptions):
+class ImportModelOptions(NewBundleOptions):
     """Create a bundle from a model saved elsewhere."""
 
     file: Annotated[
@@ -397,9 +397,19 @@ class ImportModelOptions(SchemaOptions, NewBundleOptions):
         Option(
             "FILE",
             help="A model of joblib, pickle or skops, a native file of XGBoost, LightGBM or "
-            "CatBoost, or ONNX.",
+            "CatBoost, or ONNX; the directory of an MLflow model, or models:/NAME/VERSION, "
+            "models:/NAME@ALIAS or runs:/ID/PATH at MLFLOW_TRACKING_URI.",
         ),
     ]
+    schema: Annotated[
+        str | None,
+        Option(
+            "--schema",
+            metavar="S",
+            help="A preset, such as handbook, or a TOML file; needed unless MLflow's model is an "
+            "exported bundle, which has its own.",
+        ),
+    ] = None
     trust: Annotated[
         bool,
         Option(
@@ -444,7 +454,38 @@ class ImportModelOptions(SchemaOptions, NewBundleOptions):
 
 @options
 class ExportModelOptions:
-    """Write a bundle's model as ONNX, if its scores stay the same."""
+    """Write a bundle's model as ONNX, or as an MLflow model.
 
-    model: Annotated[str, Option("BUNDLE", help="Directory of the model.")]
-    onnx: Annotated[str, Option("--onnx", metavar="FILE", help="File to write.")]
+    An ONNX file is written only if its scores stay the same.
+    """
+
+    model: Annotated[
+        str, Option("BUNDLE", help="Directory of the model; with --registry, its name or id there.")
+    ]
+    onnx: Annotated[str | None, Option("--onnx", metavar="FILE", help="ONNX file to write.")] = None
+    mlflow: Annotated[
+        str | None,
+        Option(
+            "--mlflow",
+            metavar="DIR_OR_URI",
+            help="Directory to write an MLflow model to, or the address of a tracking server or "
+            "store (http:, sqlite:, file:) to log it to.",
+        ),
+    ] = None
+    name: Annotated[
+        str | None,
+        Option(
+            "--name",
+            metavar="NAME",
+            help="Register a version of this name in MLflow's model registry.",
+        ),
+    ] = None
+    registry: Annotated[
+        str | None,
+        Option(
+            "--registry",
+            metavar="DIR",
+            help="Registry that holds the model; a registered version gets the alias champion or "
+            "challenger by its state there.",
+        ),
+    ] = None

@@ -84,10 +84,12 @@ class SavedBy:
 class SavedModel:
     """The bytes of a model file, not opened yet."""
 
-    #: Path of the file.
+    #: The file as the user names it.
     path: str
     #: Contents of the file.
     data: bytes
+    #: Names of the model's columns by a description beside the file; () without one.
+    columns: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:

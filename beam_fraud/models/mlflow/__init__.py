@@ -1,0 +1,1 @@
+"""MLflow models: read those of others, and export bundles as such."""
