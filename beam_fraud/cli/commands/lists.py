@@ -27,9 +27,9 @@ from beam_fraud.decisions.lists.changes import (
     list_file,
     list_names,
     missing_list,
-    read_history,
-    read_tail,
+    refuse_declared,
 )
+from beam_fraud.decisions.lists.declaration import Declared
 from beam_fraud.decisions.lists.membership import Membership
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.registry.registry import Author
@@ -51,7 +51,7 @@ class _Call:
     @classmethod
     def of(cls, options: ChangeListOptions) -> _Call:
         directory = _directory(options)
-        list_file(directory, options.name)
+        refuse_declared(directory, options.name)
         author = Author.of(options.who, options.reason)
         return cls(directory, options.name, author.who, datetime.now(UTC), author.why)
 
@@ -128,16 +128,22 @@ def run_show(options: ListShowOptions) -> dict[str, object]:
     if options.name is None:
         names = list_names(directory)
         return {"lists": [{"list": name, "entries": _count(directory, name)} for name in names]}
-    if not list_file(directory, options.name).exists():
+    # Its name is checked, too.
+    list_file(directory, options.name)
+    if options.name not in list_names(directory):
         raise missing_list(directory, options.name)
+    declared = Declared.read(directory, options.name)
+    source = declared.source()
+    history = source.history()
+    entries = _in_force(history)
     if options.value is not None:
-        history = read_history(directory, options.name)
         shown = [change for change in history if change.value == options.value]
     else:
-        shown = list(_entries(directory, options.name).values())[::-1][: options.limit]
+        shown = list(entries.values())[::-1][: options.limit]
     return {
         "list": options.name,
-        "entries": _count(directory, options.name),
+        **({} if declared.text is None else {"source": source.describe()}),
+        "entries": len(entries),
         "shown": msgspec.to_builtins(shown),
     }
 
@@ -150,10 +156,11 @@ def render_show(result: dict[str, object]) -> str:
         return "\n".join(table(counts, right={1}))
     rows: list[tuple[str, ...]] = [("value", "change", "time", "who", "until", "reason")]
     for one in cast(list[dict[str, Any]], result["shown"]):
-        values = (one["value"], one["action"], one["at"][:19], one["who"])
+        values = (one["value"], one["action"], (one["at"] or "-")[:19], one["who"] or "-")
         ends = (one.get("until") or "-")[:19]
         rows.append(tuple(map(printable, (*values, ends, one.get("reason") or "-"))))
-    return "\n".join([f"{result['list']}: {result['entries']:,} entries", "", *table(rows)])
+    source = f", from {result['source']}" if "source" in result else ""
+    return "\n".join([f"{result['list']}: {result['entries']:,} entries{source}", "", *table(rows)])
 
 
 def render_change(result: dict[str, object]) -> str:
@@ -179,9 +186,13 @@ def _until(options: ExpiryOptions, now: datetime) -> datetime | None:
 
 
 def _entries(directory: Path, name: str) -> dict[str, Change]:
-    """Return the entries in force now, by value, the newest last."""
+    """Return the entries of a list in force now, by value, the newest last."""
+    return _in_force(Declared.read(directory, name).source().history())
+
+
+def _in_force(history: Iterable[Change]) -> dict[str, Change]:
     entries: dict[str, Change] = {}
-    for change in read_history(directory, name):
+    for change in history:
         entries.pop(change.value, None)
         if change.action == "add":
             entries[change.value] = change
@@ -194,8 +205,9 @@ def _entries(directory: Path, name: str) -> dict[str, Change]:
 
 
 def _count(directory: Path, name: str) -> int:
-    members = Membership()
-    members.apply(read_tail(directory, name).changes)
+    members, source = Membership(), Declared.read(directory, name).source()
+    members.reload(source.read_all().changes)
+    source.close()
     return members.count(micros_of(datetime.now(UTC)))
 
 

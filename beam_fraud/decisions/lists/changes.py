@@ -1,6 +1,7 @@
 """The changes of a list, a file of JSON lines that only grows: who added or removed what, and why.
 
 DIR/blocked.jsonl    the list that rules name as @blocked
+DIR/blocked.toml     in its place: the table or topic that the list comes from (`declaration.py`)
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from beam_fraud.platform.wording import did_you_mean, own_call, reason_of
 from beam_fraud.storage.atomic import append_lines, make_directory
 from beam_fraud.storage.lock import lock_current
 
-ENDING = ".jsonl"
+ENDING, DECLARED = ".jsonl", ".toml"
 #: Pattern of the name of a list, which is a word of conditions.
 _NAME = re.compile(r"[^\W\d]\w{0,79}")
 #: Maximum of characters of a value, and of a reason.
 MAX_LENGTH = 1_000
-#: What a reader takes from a line.
-_READ = pa.schema(
+#: Columns of the changes that a list is made of.
+CHANGES = pa.schema(
     [("value", pa.string()), ("action", pa.string()), ("until", pa.timestamp("us", "UTC"))]
 )
 
@@ -40,8 +41,8 @@ class Change(msgspec.Struct, omit_defaults=True, frozen=True):
 
     value: str
     action: Literal["add", "remove"]
-    #: Time of the change.
-    at: datetime
+    #: Time of the change; None if a table does not tell.
+    at: datetime | None
     who: str
     #: Event time from which on the entry has no effect; None for never.
     until: datetime | None = None
@@ -52,7 +53,7 @@ class Change(msgspec.Struct, omit_defaults=True, frozen=True):
 class Tail:
     """The complete lines of a file from a position on."""
 
-    #: `_READ`, in the order of the file.
+    #: `CHANGES`, in the order of the file.
     changes: pa.Table
     #: Position after them.
     end: int
@@ -78,9 +79,17 @@ def list_file(directory: Path, name: str) -> Path:
 
 def list_names(directory: Path) -> list[str]:
     """Return the names of the lists in a directory, sorted."""
-    return sorted(
-        path.stem for path in directory.glob(f"*{ENDING}") if _NAME.fullmatch(path.stem) is not None
-    )
+    files = (path for ending in (ENDING, DECLARED) for path in directory.glob(f"*{ending}"))
+    return sorted({path.stem for path in files if _NAME.fullmatch(path.stem) is not None})
+
+
+def declaration_file(directory: Path, name: str) -> Path:
+    """Return the file that says which table or topic a list comes from.
+
+    Raises:
+      UsageError: it is no name of a list.
+    """
+    return list_file(directory, name).with_suffix(DECLARED)
 
 
 def missing_list(directory: Path, name: str) -> FraudError:
@@ -97,8 +106,9 @@ def append_changes(directory: Path, name: str, changes: Iterable[Change]) -> int
 
     Raises:
       UsageError: it is no name of a list, or a value cannot be an entry.
-      FraudError: the file cannot be written.
+      FraudError: the list comes from a table or topic, or its file cannot be written.
     """
+    refuse_declared(directory, name)
     path, encoder = list_file(directory, name), msgspec.json.Encoder()
     lines, count = io.BytesIO(), 0
     for change in changes:
@@ -118,6 +128,20 @@ def append_changes(directory: Path, name: str, changes: Iterable[Change]) -> int
             f"{path}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
         ) from None
     return count
+
+
+def refuse_declared(directory: Path, name: str) -> None:
+    """Refuse to change a list that comes from a table or topic.
+
+    Raises:
+      UsageError: it is no name of a list.
+      FraudError: the list comes from elsewhere.
+    """
+    declared = declaration_file(directory, name)
+    if declared.exists():
+        raise FraudError(
+            f"list {name}: comes from what {declared} names; change it there", Code.LIST_INVALID
+        )
 
 
 def _check(name: str, change: Change) -> None:
@@ -152,8 +176,8 @@ def read_tail(directory: Path, name: str, begin: int = 0) -> Tail:
     data = _bytes(directory, name, begin)
     whole = data.rfind(b"\n") + 1
     if not whole:
-        return Tail(_READ.empty_table(), begin)
-    options = arrow_json.ParseOptions(explicit_schema=_READ, unexpected_field_behavior="ignore")
+        return Tail(CHANGES.empty_table(), begin)
+    options = arrow_json.ParseOptions(explicit_schema=CHANGES, unexpected_field_behavior="ignore")
     try:
         read = arrow_json.read_json(io.BytesIO(data[:whole]), parse_options=options)
         known = pc.is_in(read.column("action"), value_set=pa.array(["add", "remove"]))

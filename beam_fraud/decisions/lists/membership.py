@@ -1,74 +1,153 @@
-"""Look values up in a list at their event times, and follow changes of the list."""
+"""Look values up in a list at their event times."""
 
 from __future__ import annotations
 
-import logging
-import time
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.decisions.lists.changes import Tail, list_file, read_tail
-from beam_fraud.errors import FraudError
 from beam_fraud.features.hashing import Hashes, IdHash
 
 Times = npt.NDArray[np.int64]
-_LOG = logging.getLogger(__name__)
-#: Seconds between two looks at the file.
-_LOOK_SECONDS = 1.0
+Flags = npt.NDArray[np.bool_]
 #: Bits of a filter above those of the number of values: one look-up in 16 passes it in vain.
 _SPARE_BITS = 4
 _FOREVER, _NEVER = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Turnover:
+    """What changes did to a list."""
+
+    #: Numbers of values that are in it now and were not, that were and are not, and that end at
+    #: another time.
+    came: int = 0
+    went: int = 0
+    moved: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.came or self.went or self.moved)
+
+    def __add__(self, later: Turnover) -> Turnover:
+        return Turnover(self.came + later.came, self.went + later.went, self.moved + later.moved)
+
+
+@dataclass(frozen=True)
+class _Filter:
+    """A byte for the first bits of hashes: whether a value begins with them."""
+
+    marks: Flags
+    #: Bits of a hash behind them.
+    shift: np.uint64
+
+    @classmethod
+    def of(cls, hashes: Hashes) -> _Filter:
+        # Twice the room that is needed now: a growing list seldom fills it again.
+        bits = max(len(hashes), 1 << 8).bit_length() + _SPARE_BITS
+        made = cls(np.zeros(1 << bits, dtype=bool), np.uint64(64 - bits))
+        made.mark(hashes)
+        return made
+
+    def mark(self, hashes: Hashes) -> None:
+        self.marks[(hashes >> self.shift).astype(np.int64)] = True
+
+    def passes(self, hashes: Hashes) -> npt.NDArray[np.int64]:
+        """Return the places of hashes that may be of values."""
+        return np.flatnonzero(self.marks[(hashes >> self.shift).astype(np.int64)])
+
+    def has_room(self, count: int) -> bool:
+        return count << _SPARE_BITS <= len(self.marks)
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """Values by their hashes, sorted, and the event times until which they are in the list."""
+
+    hashes: Hashes
+    until: Times
+    filter: _Filter
+
+    @classmethod
+    def of(cls, hashes: Hashes, until: Times) -> _Entries:
+        return cls(hashes, until, _Filter.of(hashes))
+
+    def until_of(self, hashes: Hashes) -> Times:
+        """Return the time of each hash; `_NEVER` for one that is no value."""
+        if not len(self.hashes):
+            return np.full(len(hashes), _NEVER)
+        places = np.searchsorted(self.hashes, hashes)
+        places[places == len(self.hashes)] = 0
+        return np.where(self.hashes[places] == hashes, self.until[places], _NEVER)
 
 
 class Membership:
     """The values of a list by their hashes.
 
     64-bit hashes under a random key stand for the values: that a value is taken for one of a
-    million others has a probability of 5e-14.
+    million others has a probability of 5e-14. One thread may apply changes while others look
+    values up: they see all changes of a call, or none.
     """
 
     def __init__(self) -> None:
         self._hash = IdHash.random()
-        self._hashes: Hashes = np.zeros(0, dtype=np.uint64)
-        #: Event time in microseconds until which each value is in the list.
-        self._until: Times = np.zeros(0, dtype=np.int64)
-        self._rebuild_filter()
+        self._entries = _Entries.of(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64))
 
-    def apply(self, changes: pa.Table) -> None:
-        """Apply changes, `Tail.changes`, in their order."""
+    def __len__(self) -> int:
+        """Return the number of values, also of those that have ended."""
+        return int(np.count_nonzero(self._entries.until > _NEVER))
+
+    def apply(self, changes: pa.Table) -> Turnover:
+        """Apply changes (`changes.CHANGES`) in their order: the last one of a value counts."""
         if not changes.num_rows:
-            return
+            return Turnover()
+        known = self._entries
+        hashes, until = self._last(changes)
+        turnover = _turnover(known.until_of(hashes), until)
+        places = np.searchsorted(known.hashes, hashes)
+        inside = np.minimum(places, max(len(known.hashes) - 1, 0))
+        old = known.hashes[inside] == hashes if len(known.hashes) else np.zeros(len(hashes), bool)
+        ends = known.until.copy()
+        ends[places[old]] = until[old]
+        new = ~old
+        all_hashes = np.insert(known.hashes, places[new], hashes[new])
+        ends = np.insert(ends, places[new], until[new])
+        if known.filter.has_room(len(all_hashes)):
+            # A look-up in the old entries that passes in vain finds nothing there.
+            known.filter.mark(hashes[new])
+            self._entries = _Entries(all_hashes, ends, known.filter)
+        else:
+            self._entries = _Entries.of(all_hashes, ends)
+        return turnover
+
+    def reload(self, changes: pa.Table) -> Turnover:
+        """Replace all values by those of changes."""
+        hashes, until = self._last(changes)
+        there = until > _NEVER
+        hashes, until = hashes[there], until[there]
+        known, new = self._entries, _Entries.of(hashes, until)
+        turnover = _turnover(known.until_of(hashes), until)
+        gone = (known.until > _NEVER) & (new.until_of(known.hashes) == _NEVER)
+        turnover = Turnover(turnover.came, int(np.count_nonzero(gone)), turnover.moved)
+        if turnover:
+            self._entries = new
+        return turnover
+
+    def _last(self, changes: pa.Table) -> tuple[Hashes, Times]:
+        """Return the distinct hashes of values, sorted, and the time until which each is there."""
+        if not changes.num_rows:
+            return self._entries.hashes[:0], self._entries.until[:0]
         hashes = self._hash.of(changes.column("value").combine_chunks())
         added = pc.equal(changes.column("action"), "add").to_numpy()
         until = changes.column("until").cast(pa.int64()).fill_null(_FOREVER).to_numpy()
         until = np.where(added, until, _NEVER)
         # The last change of each value: the first of each run in reverse order.
         distinct, last = np.unique(hashes[::-1], return_index=True)
-        until = until[::-1][last]
-        places = np.searchsorted(self._hashes, distinct)
-        inside = np.minimum(places, max(len(self._hashes) - 1, 0))
-        known = self._hashes[inside] == distinct if len(self._hashes) else np.zeros(len(last), bool)
-        self._until[places[known]] = until[known]
-        new = ~known
-        self._hashes = np.insert(self._hashes, places[new], distinct[new])
-        self._until = np.insert(self._until, places[new], until[new])
-        if len(self._hashes) << _SPARE_BITS > len(self._filter):
-            self._rebuild_filter()
-        else:
-            self._filter[(distinct[new] >> self._shift).astype(np.int64)] = True
+        return distinct, until[::-1][last]
 
-    def _rebuild_filter(self) -> None:
-        # Twice the room that is needed now: a growing list seldom fills it again.
-        bits = max(len(self._hashes), 1 << 8).bit_length() + _SPARE_BITS
-        self._shift = np.uint64(64 - bits)
-        self._filter = np.zeros(1 << bits, dtype=bool)
-        self._filter[(self._hashes >> self._shift).astype(np.int64)] = True
-
-    def of(self, column: pa.StringArray, times: Times) -> npt.NDArray[np.bool_]:
+    def of(self, column: pa.StringArray, times: Times) -> Flags:
         """Return whether each value is in the list.
 
         Args:
@@ -79,69 +158,24 @@ class Membership:
           bool[n].
         """
         result = np.zeros(len(column), dtype=bool)
-        if not len(self._hashes):
+        entries = self._entries
+        if not len(entries.hashes):
             return result
         hashes = self._hash.of(column)
         # Most values are in no list: one byte of the filter tells, without a search.
-        rows = np.flatnonzero(self._filter[(hashes >> self._shift).astype(np.int64)])
-        places = np.searchsorted(self._hashes, hashes[rows])
-        places[places == len(self._hashes)] = 0
-        same = self._hashes[places] == hashes[rows]
-        result[rows] = same & (self._until[places] > times[rows])
+        rows = entries.filter.passes(hashes)
+        result[rows] = entries.until_of(hashes[rows]) > times[rows]
         if column.null_count:
             result &= column.is_valid().to_numpy(zero_copy_only=False)
         return result
 
     def count(self, time: int) -> int:
         """Return the number of values that are in the list at a time in microseconds."""
-        return int(np.count_nonzero(self._until > time))
+        return int(np.count_nonzero(self._entries.until > time))
 
 
-class LiveList:
-    """A list that follows its file.
-
-    Args:
-      directory: the directory of the lists.
-      name: of the list.
-
-    Raises:
-      FraudError: there is no such list, or its file cannot be read.
-    """
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._directory, self._name = directory, name
-        self._path = list_file(directory, name)
-        self._next = 0.0
-        self._refused: str | None = None
-        self._start()
-
-    def _start(self) -> None:
-        members, tail = Membership(), read_tail(self._directory, self._name)
-        members.apply(tail.changes)
-        self._members, self._end = members, tail.end
-        self._file = self._path.stat().st_ino
-
-    def of(self, column: pa.StringArray, times: Times) -> npt.NDArray[np.bool_]:
-        """Return bool[n] as `Membership.of`, by the file as it was a second ago at most."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _LOOK_SECONDS
-            self._follow()
-        return self._members.of(column, times)
-
-    def _follow(self) -> None:
-        """Take up changes; keep what is known while the file cannot be read."""
-        try:
-            now = self._path.stat()
-            if now.st_ino != self._file or now.st_size < self._end:
-                # Somebody put another file in its place.
-                self._start()
-            elif now.st_size > self._end:
-                tail: Tail = read_tail(self._directory, self._name, self._end)
-                self._members.apply(tail.changes)
-                self._end = tail.end
-            self._refused = None
-        except (OSError, FraudError) as error:
-            if str(error) != self._refused:
-                self._refused = str(error)
-                _LOG.error("list %s stays as it was: %s", self._name, error)
+def _turnover(before: Times, after: Times) -> Turnover:
+    """Return what became of values, by the times until which they were and are in the list."""
+    was, is_ = before > _NEVER, after > _NEVER
+    moved = was & is_ & (before != after)
+    return Turnover(*(int(np.count_nonzero(some)) for some in (is_ & ~was, was & ~is_, moved)))

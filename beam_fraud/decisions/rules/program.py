@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.decisions.lists.membership import LiveList
+from beam_fraud.decisions.lists.live_list import LiveList
 from beam_fraud.decisions.rules.condition import (
     All,
     Always,

@@ -3,7 +3,7 @@
 DIR/bundles/<model_id>/     a bundle
 DIR/rules/<digest>/         rules.toml, and the files of its lists
 DIR/reports/<digest>/       comparison reports of promotions
-DIR/lists/<name>.jsonl      lists that rules name as @name (`decisions/lists/`)
+DIR/lists/<name>.jsonl      lists that rules name as @name, or <name>.toml (`decisions/lists/`)
 DIR/log.jsonl               every change; the standing is what its entries result in
 DIR/state.json              the standing, for other programs, and the head of the log
 """

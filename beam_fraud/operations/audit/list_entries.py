@@ -12,7 +12,7 @@ from beam_fraud.decisions.lists.changes import Change, list_file, read_history
 from beam_fraud.operations.audit.archive import ArchivedRow
 from beam_fraud.operations.audit.recomputation import Check, KeptInputs
 
-#: Time within which a process takes up a change (`decisions.lists.membership`), with a margin.
+#: Time within which a process takes up a change (`decisions.lists.file_list`), with a margin.
 _DELAY = timedelta(seconds=3)
 
 
@@ -52,7 +52,7 @@ def look_ups(archived: ArchivedRow, inputs: KeptInputs, lists: Path | None) -> l
         if lists is not None and list_file(lists, of_list).exists():
             changes = [one for one in read_history(lists, of_list) if one.value == value]
             decided_at, event = archived.value(DECIDED_AT), archived.value("event_time")
-            before = [one for one in changes if one.at <= decided_at]
+            before = [one for one in changes if one.at is not None and one.at <= decided_at]
             change = before[-1] if before else None
             agrees = listed in _possible(changes, decided_at, event)
         found.append(LookUp(of_list, column, value, listed, change, agrees))
@@ -73,7 +73,7 @@ def _possible(changes: Sequence[Change], decided_at: datetime, event: datetime) 
     """Yield what a process may have known, which took up recent changes or not yet."""
     last: Change | None = None
     for change in changes:
-        if change.at > decided_at:
+        if change.at is None or change.at > decided_at:
             break
         if change.at > decided_at - _DELAY:
             yield _holds(last, event)

@@ -102,6 +102,35 @@ class Feed:
             self._skip_to_ends()
         return chunk
 
+    def next_messages(self, wait: float) -> list[Message]:
+        """Return the next messages as they are, in place of `next`.
+
+        Args:
+          wait: seconds to wait for the first.
+
+        Raises:
+          FraudError: reading fails permanently.
+        """
+        failed: list[Message] = []
+        messages = [message for block in self._received(wait, failed) for message in block]
+        for message in messages:
+            partition = (message.topic() or "?", message.partition() or 0)
+            self._assignment.positions[partition] = (message.offset() or 0) + 1
+        for message in failed:
+            self._take_error(message)
+        self._skip_to_ends()
+        return messages
+
+    @property
+    def at_ends(self) -> bool:
+        """Whether the end of every partition was reached, at least once."""
+        return self._assignment.positions.keys() <= self._ends.keys()
+
+    @property
+    def away(self) -> bool:
+        """Whether no broker answers."""
+        return self._outage.lasts
+
     def at_rest(self) -> bool:
         """Return whether every known message was returned."""
         if self._ahead or self._outage.lasts:
@@ -153,19 +182,26 @@ class Feed:
             closing.join(_CLOSE_SECONDS)
 
     def _read(self, wait: float) -> None:
+        failed: list[Message] = []
+        chunks = chunks_of(self._received(wait, failed), self._contents)
+        self._ahead.extend(joined(chunks) if self.reading.together else chunks)
+        for message in failed:
+            self._take_error(message)
+
+    def _received(self, wait: float, failed: list[Message]) -> Iterator[Sequence[Message]]:
+        """Yield the available messages in blocks; collect errors in `failed`."""
         self._assignment.discover()
         self._assignment.replace_gone()
         first = self._poll(wait)
         if first is None:
             self._look()
             return
-        failed: list[Message] = []
-        chunks = chunks_of(self._blocks(first, failed), self._contents)
-        self._ahead.extend(joined(chunks) if self.reading.together else chunks)
-        if self._ahead:
+        received = False
+        for block in self._blocks(first, failed):
+            received = received or bool(block)
+            yield block
+        if received:
             self._outage.over()
-        for message in failed:
-            self._take_error(message)
 
     def _connect(self) -> Consumer:
         reading = self.reading
