@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -38,6 +40,7 @@ from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.urls import Place
 from tests.failing import fails
 from tests.models.registering import ANN
+from tests.object_store import KeptObjects
 
 KINDS = {"hist_gradient_boosting": ("trees=10",), "forest": ("trees=5",), "logistic": ()}
 #: Windows of the account alone, so that a stream's are those of a file.
@@ -457,6 +460,22 @@ def test_the_pseudonym_of_an_alert_is_found_by_its_key(
     assert_agrees(result)
 
 
+def test_an_archive_at_a_url_answers(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "objects").mkdir()
+    monkeypatch.setattr(KeptObjects, "root", tmp_path / "objects", raising=False)
+    options = shop.options(tmp_path)
+    score.run(replace(options, out="kept://bucket/out"))
+    for name in HOSTILE[:2]:
+        result = audit.run(
+            AuditOptions(
+                transaction_id=name, out="kept://bucket/out", model=options.model, rules=shop.rules
+            )
+        )
+        assert_agrees(result)
+
+
 def test_an_erased_account_leaves_no_inputs(shop: Shop, tmp_path: Path) -> None:
     score.run(shop.options(tmp_path / "out"))
     table = pq.read_table(tmp_path / "out" / "scores")
@@ -469,6 +488,17 @@ def test_an_erased_account_leaves_no_inputs(shop: Shop, tmp_path: Path) -> None:
     with fails(Code.TRANSACTION_UNKNOWN):
         shop.audited(gone[0], tmp_path / "out")
     assert_agrees(shop.audited(left["transaction_id"][0].as_py(), tmp_path / "out"))
+
+
+def test_an_id_may_look_like_an_option(shop: Shop, out: Path) -> None:
+    call = [sys.executable, "-m", "beam_fraud", "audit", "--out", str(out), "--json"]
+    call += ["--model", shop.model("hist_gradient_boosting"), "--rules", shop.rules]
+    done = subprocess.run([*call, "--", "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["transaction_id"] == "--json"
+    done = subprocess.run([*call, "--", "--jso"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert Code.TRANSACTION_UNKNOWN in done.stderr
 
 
 def test_a_replay_of_dead_letters_keeps_features_too() -> None:
