@@ -399,6 +399,18 @@ def test_what_is_missing_is_named(shop: Shop, out: Path, tmp_path: Path) -> None
         assert pc.match_substring_regex(pa.array([why]), named)[0].as_py(), why
 
 
+def test_the_archive_may_have_the_rules(shop: Shop, out: Path, tmp_path: Path) -> None:
+    [name, *_] = interesting(out)
+    copy = changed(out, tmp_path / "copy", name, lambda row: None)
+    (copy / "rules").mkdir()
+    kept = copy / "rules" / f"{read_rule_files(shop.rules).id}.toml"
+    kept.write_text(RULES)
+    assert_agrees(shop.audited(name, copy, rules=None))
+    kept.write_text(RULES + "# changed")
+    [row] = shop.audited(name, copy, rules=None)["rows"]
+    assert "was changed" in row["missing"][0]
+
+
 def test_without_kept_features_the_record_is_shown(shop: Shop, tmp_path: Path) -> None:
     score.run(replace(shop.options(tmp_path / "out"), keep_features=False))
     table = pq.read_table(tmp_path / "out" / "scores")
