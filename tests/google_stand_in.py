@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import RLock, Thread
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import uuid4
 
 import google_crc32c
 from cryptography.hazmat.primitives import serialization
@@ -36,6 +37,10 @@ class GoogleStandIn:
 
     buckets: set[str] = field(default_factory=lambda: {"bucket"})
     objects: dict[str, bytes] = field(default_factory=dict)
+    #: Objects that are being uploaded, by the ids of their uploads.
+    uploads: dict[str, tuple[str, bytearray]] = field(default_factory=dict)
+    #: The checksum of each object when it was last described, and how often it has changed.
+    versions: dict[str, tuple[str, int]] = field(default_factory=dict)
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     #: Refused requests: a pattern of `METHOD path`, the status and how many more times.
     refusals: list[list[Any]] = field(default_factory=list)
@@ -104,19 +109,28 @@ class GoogleStandIn:
     def _metadata(self, key: str) -> dict[str, Any]:
         bucket, _, name = key.partition("/")
         data = self.objects[key]
+        checksum = b64encode(google_crc32c.Checksum(data).digest()).decode()
+        known, version = self.versions.get(key, (checksum, 0))
+        version += known != checksum
+        self.versions[key] = checksum, version
         return {
             "bucket": bucket,
             "name": name,
             "size": str(len(data)),
-            "updated": "2024-01-01T00:00:00Z",
+            "updated": f"2024-01-01T{version // 60:02}:{version % 60:02}:00Z",
             # Clients compare it with what they sent.
-            "crc32c": b64encode(google_crc32c.Checksum(data).digest()).decode(),
+            "crc32c": checksum,
         }
 
-    def upload(self, key: str, body: bytes, content_range: str) -> bool:
-        """Store a piece of an object; return whether it was the last."""
-        self.objects[key] = self.objects.get(key, b"") + body
-        return not content_range.endswith("/*")
+    def upload(self, upload: str, body: bytes, content_range: str) -> str | None:
+        """Keep a piece of an object, which appears with the last; return its key then."""
+        key, data = self.uploads[upload]
+        data += body
+        if content_range.endswith("/*"):
+            return None
+        self.objects[key] = bytes(data)
+        del self.uploads[upload]
+        return key
 
 
 Held = TypeVar("Held", bound=GoogleStandIn)
@@ -166,14 +180,15 @@ def running(directory: Path, stand_in: Held) -> Iterator[tuple[Held, dict[str, s
             bucket = path.removeprefix("/upload/storage/v1/b/").removesuffix("/o")
             if self.command == "POST":
                 key = f"{bucket}/{json.loads(body)['name']}"
-                stand_in.objects.pop(key, None)
-                location = f"{stand_in.url}/upload/storage/v1/b/{bucket}/o?upload_id={key}"
+                upload = uuid4().hex
+                stand_in.uploads[upload] = key, bytearray()
+                location = f"{stand_in.url}/upload/storage/v1/b/{bucket}/o?upload_id={upload}"
                 return self.reply(200, {}, Location=location)
-            key = query["upload_id"]
-            content_range = self.headers["Content-Range"]
-            if stand_in.upload(key, body, content_range):
-                return self.reply(200, stand_in._metadata(key))
-            self.reply(308, {}, Range=f"bytes=0-{len(stand_in.objects[key]) - 1}")
+            upload = query["upload_id"]
+            whole = stand_in.upload(upload, body, self.headers["Content-Range"])
+            if whole is not None:
+                return self.reply(200, stand_in._metadata(whole))
+            self.reply(308, {}, Range=f"bytes=0-{len(stand_in.uploads[upload][1]) - 1}")
 
         def batch(self, body: str) -> None:
             done = []

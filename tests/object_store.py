@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 from apache_beam.io.filesystem import FileMetadata, FileSystem
 
@@ -40,7 +42,8 @@ class KeptObjects(FileSystem):
     def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
         for entry in os.scandir(self.root):
             if unquote(entry.name).startswith(dir_or_prefix):
-                yield FileMetadata(unquote(entry.name), entry.stat().st_size)
+                found = entry.stat()
+                yield FileMetadata(unquote(entry.name), found.st_size, found.st_mtime)
 
     def create(self, path: str, *options: Any, **named: Any) -> io.BytesIO:
         store = self
@@ -77,7 +80,7 @@ class KeptObjects(FileSystem):
         return self._file(path).stat().st_mtime
 
     def checksum(self, path: str) -> str:
-        return str(hash(self._file(path).read_bytes()))
+        return hashlib.md5(self._file(path).read_bytes()).hexdigest()
 
     def metadata(self, path: str) -> FileMetadata:
         return FileMetadata(path, self.size(path), self.last_updated(path))
@@ -90,7 +93,7 @@ class KeptObjects(FileSystem):
     def _put(self, change: str, path: str, data: bytes) -> None:
         self.before(change)
         # One call, as far as any other process can tell.
-        hidden = self.root.parent / f"{os.getpid()}.put"
+        hidden = self.root.parent / f"{uuid4().hex}.put"
         with open(hidden, "wb") as file:
             file.write(data)
         hidden.replace(self._file(path))

@@ -41,7 +41,7 @@ class Call:
     workers: int = 1
     #: Whether the stream ends when idle.
     until_idle: bool = False
-    #: Options of the call that need the command when the job ends.
+    #: Options of the call, or parts of it, that need the command when the job ends.
     attended: Sequence[str] = ()
     #: Whether to check what a launch leaves to the runner, too.
     thorough: bool = False

@@ -92,6 +92,13 @@ class Submission:
         return Place.parse(str(given)) if given else None
 
     @property
+    def workers(self) -> int | None:
+        """Number of workers that the runner's options name, or None."""
+        chosen = self.options.get_all_options(drop_default=True)
+        names = ("max_num_workers", "num_workers") if self.runner.dataflow else ("parallelism",)
+        return next((int(chosen[name]) for name in names if chosen.get(name)), None)
+
+    @property
     def takes_checkpoints(self) -> bool:
         """Whether the runner takes checkpoints and notifies its workers."""
         beam_options = self.options.get_all_options(drop_default=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -118,7 +118,7 @@ def archive_partitions(
     cut: Cut | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-    remembered: Mapping[str, tuple[str, ...]] | None = None,
+    remembered: Callable[[ArchiveFile], tuple[str, ...] | None] = lambda file: None,
 ) -> list[ArchivePartition]:
     """Return the partitions of files, directories and globs with event times in `[since, until)`.
 
@@ -135,7 +135,7 @@ def archive_partitions(
       cut: length of partitions, also where directories are shorter; None for the directories.
       since: first event time, aware; None for the first of all.
       until: event time before which rows are read, aware; None for the last of all.
-      remembered: `ArchiveFile.periods` of unchanged files, by path.
+      remembered: returns `ArchiveFile.periods` of an unchanged file; None of others.
 
     Returns:
       The partitions by time, then name.
@@ -153,7 +153,7 @@ def archive_partitions(
     if laid_out:
         partitions = _by_directories(dated)
     else:
-        partitions = _by_times(dated, schema, cut or "day", wanted, remembered or {})
+        partitions = _by_times(dated, schema, cut or "day", wanted, remembered)
     if not partitions:
         shown = " ".join(place.shown for place in places)
         raise FraudError(f"{shown}: no rows from --from until --until", Code.INPUT_EMPTY)
@@ -248,11 +248,11 @@ def _by_times(
     schema: Schema,
     cut: Cut,
     wanted: _Span,
-    remembered: Mapping[str, tuple[str, ...]],
+    remembered: Callable[[ArchiveFile], tuple[str, ...] | None],
 ) -> list[ArchivePartition]:
     files: dict[str, list[ArchiveFile]] = {}
     for file, said in dated:
-        periods = remembered.get(file.path)
+        periods = remembered(file)
         if periods is None:
             periods = _periods(file, said, schema, cut)
         for period in periods or (UNDATED,):

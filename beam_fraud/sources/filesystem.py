@@ -7,6 +7,7 @@ and evaluation on local files need not pay.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import logging
 import re
 import zlib
@@ -25,12 +26,15 @@ from beam_fraud.platform.wording import first_line, reason_of
 from beam_fraud.schema.notation import UTF_8
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.json_array import ArrayLines
+from beam_fraud.storage import objects
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
 _WILDCARD = re.compile(r"[*?\[]")
 _SKIP_BYTES = 1 << 20
+#: Bytes that are read at once for a digest.
+_DIGEST_BYTES = 4 << 20
 #: Directory of the log of a Delta table.
 DELTA_LOG = "_delta_log"
 #: Errors of damaged compressed data, or of an encrypted archive.
@@ -71,6 +75,37 @@ def open_file(place: Place) -> pa.NativeFile:
         raise FraudError(
             f"{place}: cannot be opened: {reason_of(error)}", Code.INPUT_UNREADABLE
         ) from None
+
+
+def sha256_of(place: Place) -> str:
+    """Return the SHA-256 of a file as stored, in hex digits.
+
+    Raises:
+      FraudError: the file cannot be opened.
+      OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open_file(place) as file:
+        while chunk := file.read(_DIGEST_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def size_and_time(place: Place) -> tuple[int, float | None]:
+    """Return the size of a file in bytes, and when it changed, seconds of the epoch, if known.
+
+    Raises:
+      FraudError: it cannot be read.
+    """
+    try:
+        if place.local is None:
+            return objects.size_and_time(place.name)
+        described = place.local.stat()
+    except OSError as error:
+        raise FraudError(
+            f"{place}: cannot be read: {reason_of(error)}", Code.INPUT_UNREADABLE
+        ) from None
+    return described.st_size, described.st_mtime
 
 
 def list_files(place: Place) -> list[FoundFile]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from beam_fraud.errors import Code, UsageError, install, is_installed
 from beam_fraud.platform.wording import first_line
 
+_CHUNK = 8 << 20
 #: Scheme to the package of its file system, and its extra.
 _EXTRAS = {
     "gs": ("google.cloud.storage", "gcp"),
@@ -111,6 +114,37 @@ def write(url: str, data: bytes) -> None:
         except BaseException:
             give_up(file)
             raise
+
+
+def upload(path: Path, url: str) -> None:
+    """Copy a file of this disk to a URL, where it appears at its end."""
+    with path.open("rb") as source, as_os_errors():
+        file = create(url)
+        try:
+            shutil.copyfileobj(source, file, _CHUNK)
+            file.close()
+        except BaseException:
+            give_up(file)
+            raise
+
+
+def checksum(url: str) -> str | None:
+    """Return what the store keeps of the content of a file; None if it keeps nothing.
+
+    It is a CRC-32C at Cloud Storage and an entity tag at others; equal ones mean equal content
+    only of files of the same size.
+    """
+    try:
+        return str(file_systems().checksum(url) or "") or None
+    except Exception:  # each file system raises its own kinds; reading tells what is wrong
+        return None
+
+
+def size_and_time(url: str) -> tuple[int, float | None]:
+    """Return the size of a file in bytes, and when it changed, seconds of the epoch, if known."""
+    with as_os_errors():
+        described = file_systems().get_filesystem(url).metadata(url)
+        return int(described.size_in_bytes), described.last_updated_in_seconds or None
 
 
 def give_up(file: BinaryIO) -> None:

@@ -25,6 +25,7 @@ from beam_fraud.evaluation.comparison.scored_rows import Partition, Side
 from beam_fraud.evaluation.comparison.swap import SwapCell
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import REASON
+from beam_fraud.storage.urls import Place
 from tests.earlier import earlier
 from tests.failing import fails
 from tests.pages import too_wide
@@ -129,7 +130,7 @@ def archive(directory: Path, *, rows: int = 12_000, days: int = 50, seed: int = 
             joined = pa.concat_tables(parts)
             pq.write_table(joined, files[0], row_group_size=500)
             files = files[:1]
-        partitions.append(Partition(place.name, tuple(files)))
+        partitions.append(Partition(place.name, tuple(map(Place.at, files))))
     wide = frame.assign(tried=(frame["amount"] > 120) & (week % 3 != 0))
     for side, table in zip((NEW, OLD, THIRD), tables, strict=True):
         own = table.select(["score", "flagged", "decision", "rules"]).to_pandas()
@@ -440,12 +441,14 @@ def test_a_damaged_partition_is_named_and_the_earlier_file_of_changes_stays(
     scored: Scored, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.parquet"
-    bad.write_bytes(scored.partitions[0].files[0].read_bytes()[:-2000])
+    bad.write_bytes(Path(scored.partitions[0].files[0].name).read_bytes()[:-2000])
     changed = tmp_path / "changed.parquet"
     compare(scored.partitions[:1], NEW, [OLD], SETTINGS, changed)
     before = changed.read_bytes()
     with fails(Code.INPUT_DAMAGED, "bad.parquet"):
-        compare([*scored.partitions, Partition("bad", (bad,))], NEW, [OLD], SETTINGS, changed)
+        compare(
+            [*scored.partitions, Partition("bad", (Place.at(bad),))], NEW, [OLD], SETTINGS, changed
+        )
     assert changed.read_bytes() == before
 
 
@@ -453,7 +456,7 @@ def rewritten(scored: Scored, directory: Path, **columns: Any) -> tuple[Partitio
     """The first partition with other columns: a value, or None for nulls of its type."""
     files = []
     for number, file in enumerate(scored.partitions[0].files):
-        table = pq.read_table(file)
+        table = pq.read_table(file.name)
         for name, value in columns.items():
             type = table.schema.field(name).type
             place = table.schema.get_field_index(name)
@@ -461,7 +464,7 @@ def rewritten(scored: Scored, directory: Path, **columns: Any) -> tuple[Partitio
             table = table.set_column(place, name, values)
         files.append(directory / f"{number}.parquet")
         pq.write_table(table, files[-1])
-    return (Partition("one", tuple(files)),)
+    return (Partition("one", tuple(map(Place.at, files))),)
 
 
 @pytest.mark.parametrize(
@@ -507,9 +510,9 @@ def test_no_rows_at_all(tmp_path: Path) -> None:
 
 
 def test_rows_of_some_sides_only_are_left_out_and_counted(scored: Scored, tmp_path: Path) -> None:
-    first, second, third = scored.partitions[0].files
+    first, second, third = (Path(file.name) for file in scored.partitions[0].files)
     pq.write_table(pq.read_table(second).slice(100), tmp_path / "second.parquet")
-    partition = Partition("one", (first, tmp_path / "second.parquet", third))
+    partition = Partition("one", tuple(map(Place.at, (first, tmp_path / "second.parquet", third))))
     found = compare([partition], NEW, [OLD], SETTINGS)
     assert (found.rows, found.left_out) == (pq.read_table(first).num_rows - 100, 100)
     assert any("left out" in text for text in found.warnings)

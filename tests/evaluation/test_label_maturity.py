@@ -18,6 +18,7 @@ from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import REASON
 from beam_fraud.simulate.label_delay import LabelDelay
 from beam_fraud.simulate.simulation import Simulation, simulate
+from beam_fraud.storage.urls import Place
 
 NEW, OLD = Side("new", "new@1", "new@1", "", 0.5), Side("old", "old@1", "old@1", "", 0.5)
 END = pd.Timestamp("2024-01-01", tz="UTC") + pd.Timedelta(120, "D")
@@ -84,7 +85,7 @@ def measured(frame: pd.DataFrame, path: Path, maturity: int | None) -> Compariso
         )
     pq.write_table(pa.concat_tables(parts), path)
     settings = ComparisonSettings(parse_prices("100:1"), maturity=maturity, resamples=40)
-    return compare([Partition("all", (path,))], NEW, [OLD], settings)
+    return compare([Partition("all", (Place.at(path),))], NEW, [OLD], settings)
 
 
 def recall(frame: pd.DataFrame, key: str) -> float:

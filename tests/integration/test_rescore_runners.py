@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,10 +20,13 @@ import pytest
 from beam_fraud.cli.commands import rescore
 from beam_fraud.cli.options import RescoreOptions
 from beam_fraud.errors import Code
+from deploy.ports import free_port
 from tests.failing import fails
 from tests.integration.test_every_runner import options_of
 from tests.pipeline.test_rescore import home as home
 from tests.pipeline.test_rescore import lay_out, transactions
+from tests.requirements import need_module
+from tests.stream_process import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -68,12 +78,86 @@ def test_ranges_of_partitions_have_the_same_rows(
     assert ours == theirs
 
 
-def test_a_runner_whose_workers_share_no_directory_is_refused(home: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """A stand-in for Cloud Storage, which workers reach over the network."""
+    need_module("google.cloud.storage", "gcp")
+    from tests.google_stand_in import GoogleStandIn, running
+
+    with running(tmp_path, GoogleStandIn()) as (held, environment):
+        yield held, environment
+
+
+@pytest.fixture
+def pool(bucket: tuple[Any, dict[str, str]], tmp_path: Path) -> Iterator[str]:
+    """A pool of workers in a place of its own: what it shares with others is in the bucket."""
+    own = tmp_path / "elsewhere"
+    own.mkdir()
+    port = free_port()
+    command = [sys.executable, "-m", "beam_fraud", "workers", "--port", str(port)]
+    environment = {**os.environ, **bucket[1], "TMPDIR": str(own), "HOME": str(own)}
+    with (own / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=own, env=environment, stderr=log, stdout=log)
+        try:
+            assert wait_until(lambda: answers(port)), (own / "log").read_text()
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert [path.name for path in own.glob("beam-fraud-*")] == []
+
+
+def answers(port: int) -> bool:
+    with closing(socket.socket()) as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_workers_that_share_no_disk_leave_the_same_rows_at_a_url(
+    home: Path,
+    tmp_path: Path,
+    bucket: tuple[Any, dict[str, str]],
+    pool: str,
+    prism: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held, environment = bucket
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    archive = lay_out(transactions().slice(0, 1_200), tmp_path / "days")
+    for directory, name in ((archive, "days"), (home / "new", "new"), (home / "old", "old")):
+        for path in directory.rglob("*.*"):
+            held.objects[f"bucket/{name}/{path.relative_to(directory)}"] = path.read_bytes()
     options = RescoreOptions(
-        files=(str(home / "days"),),
+        files=(str(archive),),
         model=str(home / "new"),
-        out=str(tmp_path / "out"),
-        beam_args=("--runner=DataflowRunner",),
+        against=(str(home / "old"),),
+        rules=str(home / "rules.toml"),
+        out=str(tmp_path / "here"),
+        resamples=20,
+        workers=3,
     )
-    with fails(Code.RUNNER_UNUSABLE, "DataflowRunner"):
-        rescore.run(options)
+    expected = rescore.run(options)
+    external = ("--environment_type=EXTERNAL", f"--environment_config={pool}")
+    summary = rescore.run(
+        replace(
+            options,
+            files=("gs://bucket/days",),
+            model="gs://bucket/new",
+            against=("gs://bucket/old",),
+            out="gs://bucket/out",
+            beam_args=(*prism, *external),
+        )
+    )
+    assert summary["rows_scored"] == expected["rows_scored"] == 1_200
+    root, found = tmp_path / "here/partitions", {}
+    for one in json.loads(held.objects["bucket/out/manifest.json"])["partitions"]:
+        for name in one["outputs"]:
+            plain = "-".join(name.removesuffix(".parquet").split("-")[:2])
+            key = f"{one['name']}/{plain}.parquet"
+            found[key] = held.objects[f"bucket/out/partitions/{one['name']}/{name}"]
+    assert found == {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.parquet")}
+    changed = held.objects["bucket/out/changed.parquet"]
+    assert changed == (tmp_path / "here/changed.parquet").read_bytes()
+    names = [key for key in held.objects if key.startswith("bucket/out/")]
+    assert [name for name in names if "/.rescoring-" in name] == []
+    assert len([n for n in names if "/partitions/" in n and n.endswith(".parquet")]) == len(found)

@@ -15,6 +15,8 @@ from beam_fraud.cli.commands.backfill import BackfillPlan, backfill_plan
 from beam_fraud.cli.options.groups import BackfillOptions
 from beam_fraud.errors import Code
 from beam_fraud.pipeline.rescore.backfill import Pace, PartitionScores
+from beam_fraud.storage.rescore_outputs import RescoreDirectory
+from beam_fraud.storage.urls import Place
 from tests.earlier import make_earlier
 from tests.failing import fails
 from tests.flagged import flagged_batch
@@ -35,7 +37,7 @@ class Archive:
         path.parent.mkdir(exist_ok=True)
         beside = {"shadow": False, "rule_set": ""}
         pq.write_table(pa.Table.from_pylist([row | beside for row in rows]), path, row_group_size=2)
-        self.partitions[name] = PartitionScores(name, (path,))
+        self.partitions[name] = PartitionScores(name, (Place.at(path),))
 
     def backfill(self, plan: BackfillPlan) -> dict[str, object]:
         plan.check()
@@ -50,7 +52,8 @@ class Archive:
 
     def plan(self, **options: object) -> BackfillPlan:
         context = AlertContext("UTC", 0.5, None, ())
-        plan = backfill_plan(BackfillOptions(**options), self.directory, context)  # type: ignore[arg-type]
+        outputs = RescoreDirectory(self.directory, "run")
+        plan = backfill_plan(BackfillOptions(**options), outputs, context)  # type: ignore[arg-type]
         assert plan is not None
         return plan
 
@@ -102,7 +105,7 @@ def test_a_database_that_fails_in_between_has_the_rest_later(archive: Archive) -
     database = archive.directory / "flagged.db"
     plan = archive.plan(sink=f"sqlite:///{database}")
     good = archive.partitions["2024-05-02"]
-    archive.partitions["2024-05-02"] = PartitionScores(good.name, (Path("nowhere"),))
+    archive.partitions["2024-05-02"] = PartitionScores(good.name, (Place.at(Path("nowhere")),))
     with pytest.raises(OSError, match="nowhere"):
         archive.backfill(plan)
     assert ids(database) == ["a", "b", "c"]

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -65,6 +66,116 @@ def test_the_graph_that_is_staged_scores_and_publishes(
     (job,) = held.jobs.values()
     known = "Segments Read Parse Validate Deduplicate Features Infer Decide Explain Flagged Scores"
     assert {*known.split(), "DeadLetters", "Publish"} <= steps(staged_graph(held, job))
+
+
+@pytest.fixture
+def rescore(held: Any, tmp_path: Path) -> list[str]:  # noqa: F811
+    """A call over three days in the bucket; the same days are in a directory."""
+    for day in (1, 2, 3):
+        rows = [f"x{day}-{i},2024-01-0{day}T00:{i:02}:00Z,{i}\n" for i in range(20)]
+        name = f"archive/date=2024-01-0{day}/a.csv"
+        data = ("id,t,a\n" + "".join(rows) + f"y{day},no time,1\n").encode()
+        held.objects[f"bucket/{name}"] = data
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(data)
+    command = ["rescore", "gs://bucket/archive", "--model", "gs://bucket/model"]
+    return [*command, "--out", "gs://bucket/rescored", *runner("yearly"), "--max_num_workers", "2"]
+
+
+def partitions(held: Any) -> dict[str, bytes]:  # noqa: F811
+    """Return the files that the records of partitions name, by the names of a directory."""
+    found = {}
+    root = "bucket/rescored/partitions/"
+    for key in [key for key in held.objects if key.endswith("/partition.json")]:
+        folder = key.removesuffix("partition.json")
+        for name in json.loads(held.objects[key])["outputs"]:
+            plain = f"{name.partition('-2')[0]}.parquet"
+            found[f"{folder.removeprefix(root)}{plain}"] = held.objects[f"{folder}{name}"]
+    return found
+
+
+def test_ranges_of_an_archive_are_rescored_at_a_url(
+    held: Any,  # noqa: F811
+    rescore: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from tests.dataflow_job import run_staged, staged_graph, steps
+
+    held.work = lambda job: run_staged(held, job)
+    assert call([*rescore, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["rows_in"], summary["rows_scored"], summary["rows_dead"]) == (63, 60, 3)
+    assert json.loads(held.objects["bucket/rescored/summary.json"]) == summary
+    assert [key for key in held.objects if "/.rescoring-" in key] == []
+    (job,) = held.jobs.values()
+    assert steps(staged_graph(held, job)) == {"Rescore"}
+    (pool,) = job["environment"]["workerPools"]
+    assert pool["autoscalingSettings"]["maxNumWorkers"] == 2
+    here = tmp_path / "rescored"
+    local = ["rescore", str(tmp_path / "archive"), "--model", str(tmp_path / "model")]
+    assert call([*local, "--out", str(here)]) == 0
+    root = here / "partitions"
+    expected = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.parquet")}
+    assert partitions(held) == expected
+    # What is complete is not sent again.
+    capsys.readouterr()
+    assert call([*rescore, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["partitions"]["scored"] == 0
+    assert len(held.jobs) == 1
+
+
+def test_a_job_that_fails_leaves_complete_partitions(
+    held: Any,  # noqa: F811
+    rescore: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from tests.dataflow_job import run_staged
+
+    held.objects["bucket/archive/date=2024-01-02/a.csv"] = b"no,such,columns\n1,2,3\n"
+    held.work = lambda job: run_staged(held, job)
+    held.state = "JOB_STATE_FAILED"
+    held.say("JOB_MESSAGE_ERROR", "Workflow failed. Causes: the zone has no such machines.")
+    assert call(rescore) == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("no such machines. [BF809]")
+    assert {name.partition("/")[0] for name in partitions(held)} == {
+        "date=2024-01-01",
+        "date=2024-01-03",
+    }
+    held.state = "JOB_STATE_DONE"
+    held.messages.clear()
+    assert call([*rescore, "--json"]) == 1
+    assert "date=2024-01-02: " in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--out": "out"}, "--out out: Dataflow's workers do not see this machine's disk"),
+        ({"--model": "m"}, "--model m: Dataflow's workers do not see"),
+        ({"--against": "m"}, "--against m: Dataflow's workers do not see"),
+        ({"rescore": "days"}, "days: Dataflow's workers do not see"),
+        ({"--history": "old"}, "--history old: Dataflow's workers do not see"),
+        ({"--project": None}, "--project: Dataflow needs the id of a project"),
+        ({"--template_location": "gs://bucket/t"}, "the comparison: needs this command to be"),
+        ({"--alert": "console:"}, "--alert: alerts wait in a database"),
+    ],
+)
+def test_an_archive_that_workers_do_not_see_is_refused(
+    rescore: list[str],
+    change: dict[str, str | None],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for option, value in change.items():
+        if option in rescore:
+            at = rescore.index(option)
+            rescore[at : at + 2] = [] if value is None else [option, value]
+        elif value is not None:
+            rescore += [option, value]
+    assert call(rescore) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 def test_the_request_has_all_options_of_the_user(held: Any, score: list[str]) -> None:  # noqa: F811

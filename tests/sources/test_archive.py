@@ -85,7 +85,8 @@ def test_files_without_directories_of_times_are_cut_by_event_time(tmp_path: Path
     assert list(partitions(tmp_path, until=day(2))) == ["2026-01-01"]
     # Periods that are known are not read again.
     known = {str(tmp_path / "country=NG/a.csv"): ("2026-01-05",)}
-    assert list(partitions(tmp_path, remembered=known)) == ["2026-01-02", "2026-01-05"]
+    found = partitions(tmp_path, remembered=lambda file: known.get(file.path))
+    assert list(found) == ["2026-01-02", "2026-01-05"]
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -14,7 +14,7 @@ from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.cli.commands.scoring import channels_of, sink_of
+from beam_fraud.cli.commands.scoring import channels_of, refuse_no_outbox, sink_of
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options.groups import BackfillOptions
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -31,6 +31,7 @@ from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sources.kafka.options import broker_settings
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from beam_fraud.storage.database.connection import sqlite_url
+from beam_fraud.storage.rescore_outputs import RescoreOutputs
 
 #: Name of the file of the state under `--out`.
 STATE = "backfill.json"
@@ -148,13 +149,13 @@ class BackfillPlan:
 
 
 def backfill_plan(
-    options: BackfillOptions, directory: Path, context: AlertContext
+    options: BackfillOptions, outputs: RescoreOutputs, context: AlertContext
 ) -> BackfillPlan | None:
     """Plan the back-fill of a call; None if it names no destination.
 
     Args:
       options: options of the call.
-      directory: `--out`, absolute, which holds the outbox of alerts without a database.
+      outputs: `--out`, which holds the outbox of alerts without a database.
       context: settings that alerts need beside their rows.
 
     Raises:
@@ -170,7 +171,7 @@ def backfill_plan(
     ):
         if value is not None and needed is None:
             raise UsageError(f"{one}: needs {other}", Code.OPTION_MISSING)
-    sink = _database(options, directory)
+    sink = _database(options, outputs.directory)
     if options.out_topic is None and sink is None and not options.alerts:
         if rate is not None:
             raise UsageError(
@@ -181,11 +182,15 @@ def backfill_plan(
         return None
     topic = None if options.out_topic is None else (broker_settings(options), options.out_topic)
     channels = channels_of(options.alerts, sys.stderr, pseudonymise=options.pseudonymise)
-    outbox = Outbox(sqlite_url(directory / "outbox.db")) if channels and sink is None else None
+    outbox = None
+    if channels and sink is None:
+        refuse_no_outbox(sink, options.alerts, outputs)
+        assert outputs.outbox is not None, "such a call is refused before"
+        outbox = Outbox(sqlite_url(outputs.outbox))
     return BackfillPlan(sink, outbox, channels, context, topic, rate)
 
 
-def _database(options: BackfillOptions, directory: Path) -> WriterSink | None:
+def _database(options: BackfillOptions, directory: Path | str) -> WriterSink | None:
     sink = sink_of(options)
     if sink is None:
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from beam_fraud.cli.options.groups import ComparisonOptions
 from beam_fraud.decisions.rules.figure_condition import FigureCondition
@@ -14,9 +13,8 @@ from beam_fraud.evaluation.comparison.comparison import ComparisonSettings, comp
 from beam_fraud.evaluation.comparison.figures import Comparison, figure_names, parse_prices
 from beam_fraud.evaluation.comparison.scored_rows import Partition, Side
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.duration import microseconds
-from beam_fraud.storage.atomic import write_file
+from beam_fraud.storage.rescore_outputs import RescoreOutputs
 from beam_fraud.storage.urls import Place
 
 _log = logging.getLogger(__name__)
@@ -33,11 +31,11 @@ class ComparisonPlan:
     #: Conditions of `--fail-if`.
     conditions: tuple[FigureCondition, ...]
 
-    def run(self, directory: Path, partitions: Sequence[Partition]) -> dict[str, object]:
-        """Compare, write the files into a directory and test the conditions.
+    def run(self, outputs: RescoreOutputs, partitions: Sequence[Partition]) -> dict[str, object]:
+        """Compare, write the files and test the conditions.
 
         Args:
-          directory: receives `comparison.html`, `.json` and `.md`, and `changed.parquet`.
+          outputs: receive `comparison.html`, `.json` and `.md`, and `changed.parquet`.
           partitions: the finished partitions.
 
         Returns:
@@ -51,19 +49,14 @@ class ComparisonPlan:
         from beam_fraud.evaluation.comparison.report import outputs_of
 
         new, *against = self.sides
-        found = compare(partitions, new, against, self.settings, directory / CHANGED)
+        with outputs.growing(CHANGED) as changed:
+            found = compare(partitions, new, against, self.settings, changed)
         for warning in found.warnings:
             _log.warning("%s", warning)
         with doing("drawing the comparison"):
             files = outputs_of(found)
         for name, data in files.items():
-            try:
-                write_file(directory / name, data)
-            except OSError as error:
-                raise FraudError(
-                    f"{directory / name}: cannot be written: {reason_of(error)}",
-                    Code.OUTPUT_UNWRITABLE,
-                ) from None
+            outputs.write(name, data)
         figures = found.figures()
         met: list[str] = []
         undefined: str | None = None
@@ -74,8 +67,8 @@ class ComparisonPlan:
                 undefined = str(error)
         for text in met:
             _log.error("--fail-if %s: holds", text)
-        outputs = [str(directory / name) for name in (*files, CHANGED)]
-        return {**_result(found, outputs), "fail_if": met, "undefined": undefined}
+        places = [outputs.place(name) for name in (*files, CHANGED)]
+        return {**_result(found, places), "fail_if": met, "undefined": undefined}
 
 
 def _result(found: Comparison, outputs: list[str]) -> dict[str, object]:

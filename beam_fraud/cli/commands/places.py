@@ -46,6 +46,8 @@ class RunPlaces:
     model: Place | None
     #: The option that leads to it.
     model_option: str
+    #: Further bundles, of `--against`.
+    against: tuple[Place, ...]
     #: Directory of lists that rules name, or None.
     lists: Place | None
     #: The directory whose new files a stream reads, or None.
@@ -62,6 +64,7 @@ class RunPlaces:
         history: Sequence[str] = (),
         model: Place | None = None,
         model_option: str = "--model",
+        against: Sequence[str] = (),
         lists: str | None = None,
         watch: str | None = None,
     ) -> RunPlaces:
@@ -71,6 +74,7 @@ class RunPlaces:
             history=Place.parse_all(history),
             model=model,
             model_option=model_option,
+            against=Place.parse_all(against),
             lists=None if lists is None else Place.parse(lists),
             watch=None if watch is None else Place.parse(watch),
             out=Place.parse(out),
@@ -92,8 +96,8 @@ class RunPlaces:
         places.append(WorkerPlace("--out", self.out, written=True))
         places += [_read_by_all(option, Place.parse(path)) for option, path in files.items()]
         if self.model is not None:
-            fix = f"put it in a bucket, or in the image under {IN_IMAGE}"
-            places.append(WorkerPlace(self.model_option, self.model, fix=fix))
+            places.append(_bundle(self.model_option, self.model))
+        places += [_bundle("--against", place) for place in self.against]
         if self.lists is not None:
             places.append(_read_by_all("--lists", self.lists))
         if sink is None:
@@ -108,12 +112,29 @@ class RunPlaces:
         ]
 
 
+def _bundle(option: str, place: Place) -> WorkerPlace:
+    fix = f"put it in a bucket, or in the image under {IN_IMAGE}"
+    return WorkerPlace(option, place, fix=fix)
+
+
 def _read_by_all(option: str, place: Place) -> WorkerPlace:
     """Return a file that every worker reads itself, so that no job contains secrets."""
     return WorkerPlace(option, place, fix=f"put it in the image under {IN_IMAGE}")
 
 
-class Outputs(Protocol):
+class AlertOutputs(Protocol):
+    """Outputs under `--out`, with the alerts that wait."""
+
+    @property
+    def shown(self) -> str:
+        """`--out`, for messages."""
+
+    @property
+    def outbox(self) -> Path | None:
+        """Database of pending alerts without a database sink, or None."""
+
+
+class Outputs(AlertOutputs, Protocol):
     """Outputs under `--out`."""
 
     @property
@@ -121,16 +142,8 @@ class Outputs(Protocol):
         """`--out`, absolute, or its URL."""
 
     @property
-    def shown(self) -> str:
-        """`--out`, for messages."""
-
-    @property
     def reserved(self) -> list[Path]:
         """Paths written directly under it."""
-
-    @property
-    def outbox(self) -> Path | None:
-        """Database of pending alerts without a database sink, or None."""
 
 
 def refuse_shared_places(

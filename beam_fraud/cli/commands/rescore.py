@@ -7,10 +7,10 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,7 +33,7 @@ from beam_fraud.pipeline.rescore.manifest import (
     failed_records,
     json_bytes,
 )
-from beam_fraud.pipeline.rescore.plan import Before, Plan, Scope, plan_of
+from beam_fraud.pipeline.rescore.plan import Before, Plan, Scope, Task, plan_of
 from beam_fraud.pipeline.rescore.run import Run, side_microseconds, totals
 from beam_fraud.pipeline.rescore.scoring import Scorers
 from beam_fraud.pipeline.rescore.sides import Sides
@@ -41,7 +41,7 @@ from beam_fraud.records.dead_share import DeadShare
 from beam_fraud.records.doubts import Doubt, warnings_of
 from beam_fraud.records.event_times import EventTimes
 from beam_fraud.schema.event_time import micros_of, moment_of
-from beam_fraud.sources.archive import archive_partitions, division_of
+from beam_fraud.sources.archive import ArchiveFile, archive_partitions, division_of
 from beam_fraud.storage.rescore_outputs import MANIFEST, PARTITIONS, SUMMARY, RescoreOutputs
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 #: Seconds between two writes of the manifest while partitions are scored.
 _MANIFEST_EVERY = 5.0
+#: Ranges on Dataflow, which starts as many workers as it likes if no option limits them.
+_RANGES = 4
 #: Maximum of failed partitions that the error names.
 _NAMED = 3
 
@@ -152,7 +154,7 @@ def _new_scores(
     return [
         PartitionScores(
             task.name,
-            tuple(p for p in call.outputs.scores(task.name) if p.stem == f"part-{key}"),
+            call.outputs.scores(task.name, records[task.name].outputs, key),
         )
         for task in plan.tasks
         if task.name in records and records[task.name].state == "done"
@@ -168,13 +170,15 @@ def _compare(
         return {}
     identity = _identity_of_comparison(call, done)
     known = msgspec.json.decode(before) if before is not None else {}
-    there = all(Path(file).exists() for file in known.get("comparison", {}).get("outputs", ()))
-    if known.get("comparison_of") == identity and there:
+    places = known.get("comparison", {}).get("outputs", ())
+    names = [PurePosixPath(place).name for place in places]
+    if known.get("comparison_of") == identity and all(map(call.outputs.exists, names)):
         return {name: known[name] for name in ("comparison", "comparison_of")}
     partitions = [
-        ComparedPartition(record.name, tuple(call.outputs.scores(record.name))) for record in done
+        ComparedPartition(record.name, call.outputs.scores(record.name, record.outputs))
+        for record in done
     ]
-    result = call.comparison.run(call.outputs.directory, partitions)
+    result = call.comparison.run(call.outputs, partitions)
     return {"comparison": result, "comparison_of": identity}
 
 
@@ -219,7 +223,8 @@ def _scored_here(
 ) -> dict[str, PartitionRecord]:
     scorers = _scorers(call)
     manifest = _Manifest(call, others)
-    return Run(plan, call.outputs, call.settings, scorers, manifest.note)()
+    with call.outputs.attempt() as attempt:
+        return Run(plan, attempt, call.settings, scorers, manifest.note)()
 
 
 def _scorers(call: RescorePlan) -> Scorers:
@@ -235,15 +240,28 @@ def _scored_elsewhere(call: RescorePlan, plan: Plan) -> dict[str, PartitionRecor
     from beam_fraud.pipeline.rescore.ranges import ScoreRanges, ranges_of
     from beam_fraud.runners import launch
 
-    chosen = call.elsewhere.options.get_all_options(drop_default=True).get("parallelism", 1)
-    ranges = ranges_of(plan, max(call.settings.workers, chosen))
+    workers = max(call.settings.workers, call.elsewhere.workers or 1)
+    if call.elsewhere.runner.dataflow and workers == 1 and call.elsewhere.workers is None:
+        workers = _RANGES
+    ranges = ranges_of(plan, workers)
     with doing(f"rescoring on {call.elsewhere.runner.name}"):
         launch.run(
             call.elsewhere,
             lambda root: root | "Rescore" >> ScoreRanges(ranges, call.outputs, call.settings),
         )
     records = decode_records(call.outputs.records()) | decode_records(call.outputs.failures())
-    return {task.name: records[task.name] for task in plan.pending}
+    return {
+        task.name: records.get(task.name) or task.failed(_lost(call, task), unread=False)
+        for task in plan.pending
+    }
+
+
+def _lost(call: RescorePlan, task: Task) -> FraudError:
+    """Return the error of a partition that a worker overwrote after the end of the job."""
+    return FraudError(
+        f"--out {call.outputs.shown}: the files of partition {task.name} are not there",
+        Code.OUTPUT_UNWRITABLE,
+    )
 
 
 def _earlier(outputs: RescoreOutputs) -> dict[str, PartitionRecord]:
@@ -303,7 +321,7 @@ def _plan(call: RescorePlan, records: Mapping[str, PartitionRecord]) -> Plan:
         {name: record for name, record in records.items() if record.state == "failed"},
     )
 
-    def planned(remembered: Mapping[str, tuple[str, ...]]) -> Plan:
+    def planned(remembered: Callable[[ArchiveFile], tuple[str, ...] | None]) -> Plan:
         partitions = archive_partitions(
             call.places,
             call.sides.schema,
@@ -328,7 +346,7 @@ def _plan(call: RescorePlan, records: Mapping[str, PartitionRecord]) -> Plan:
         )
 
     plan = planned(inputs.remembered)
-    plan = planned({}) if inputs.mistaken else plan
+    plan = planned(lambda file: None) if inputs.mistaken else plan
     _refuse_other_division(call.outputs, [task.name for task in plan.tasks], before.complete)
     return plan
 
@@ -345,7 +363,7 @@ def _refuse_other_division(
     other = {division_of(name) for name in complete} - {None} - now
     if now and other:
         raise UsageError(
-            f"--out {outputs.directory}: has partitions by {' and '.join(map(str, other))}, and "
+            f"--out {outputs.shown}: has partitions by {' and '.join(map(str, other))}, and "
             f"this call makes them by {' and '.join(map(str, now))}: rows would be there twice; "
             "give another --out",
             Code.OUTPUT_OCCUPIED,
@@ -455,8 +473,8 @@ def _summary(
         "rows_per_second": round(rows / seconds),
         "run_id": call.outputs.run_id,
         "outputs": {
-            "partitions": str(call.outputs.directory / PARTITIONS),
-            "manifest": str(call.outputs.directory / MANIFEST),
+            "partitions": call.outputs.place(PARTITIONS),
+            "manifest": call.outputs.place(MANIFEST),
         },
     }
 
@@ -465,7 +483,7 @@ def _failure(call: RescorePlan, failed: Sequence[PartitionRecord]) -> FraudError
     shown = "; ".join(f"{record.name}: {record.error}" for record in failed[:_NAMED])
     more = f"; and {len(failed) - _NAMED:,} more" if len(failed) > _NAMED else ""
     return FraudError(
-        f"--out {call.outputs.directory}: {len(failed):,} partitions failed, all others are there; "
+        f"--out {call.outputs.shown}: {len(failed):,} partitions failed, all others are there; "
         f"repeat the call once they can be read: {shown}{more}",
         Code.PARTITIONS_FAILED,
     )

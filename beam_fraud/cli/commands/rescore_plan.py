@@ -6,12 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os.path import realpath
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.comparison import ComparisonPlan, comparison_plan
 from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
-from beam_fraud.cli.commands.scoring import ChosenModel
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import RescoreOptions
 from beam_fraud.errors import Code, UsageError
@@ -23,8 +22,9 @@ from beam_fraud.schema.event_time import micros_of
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources.archive import ArchiveFile, ArchivePartition
 from beam_fraud.sources.source import found_files
-from beam_fraud.storage.batch_outputs import local_directory, new_run_id
-from beam_fraud.storage.rescore_outputs import RescoreOutputs
+from beam_fraud.storage.batch_outputs import new_run_id
+from beam_fraud.storage.rescore_objects import RescoreObjects
+from beam_fraud.storage.rescore_outputs import RescoreDirectory, RescoreOutputs
 from beam_fraud.storage.urls import Place
 
 if TYPE_CHECKING:
@@ -73,14 +73,16 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
       FraudError: a bundle, a rule file or the history cannot be used.
     """
     places = Place.parse_all(options.files)
-    directory = local_directory(Place.parse(options.out))
+    outputs = _outputs(Place.parse(options.out))
     refuse_bundles(places)
-    refuse_own_outputs((*places, *Place.parse_all(options.history)), directory)
+    refuse_own_outputs((*places, *Place.parse_all(options.history)), outputs.directory)
     since = parse_moment("--from", options.since)
     until = parse_moment("--until", options.until)
     if since is not None and until is not None and until <= since:
         raise UsageError("--until: must be after --from", Code.OPTION_CONFLICT)
     model = ChosenModel.of(options)
+    # Before anything is read: a runner's options may say how.
+    elsewhere = _elsewhere(options, model)
     options = replace(options, rules=options.rules or model.rules_file())
     new, *against = _bundles(model, options.against)
     schema = new.schema if options.schema is None else load_schema(options.schema)
@@ -97,7 +99,7 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
     )
     return RescorePlan(
         options,
-        RescoreOutputs(directory, new_run_id()),
+        outputs,
         sides,
         settings,
         places,
@@ -105,12 +107,18 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
         None if since is None else micros_of(since),
         None if until is None else micros_of(until),
         comparison,
-        _backfill(options, directory, sides),
-        _elsewhere(options, model.place),
+        _backfill(options, outputs, sides),
+        elsewhere,
     )
 
 
-def _elsewhere(options: RescoreOptions, model: Place) -> Submission | None:
+def _outputs(out: Place) -> RescoreOutputs:
+    if out.local is None:
+        return RescoreObjects(out.name.rstrip("/"), new_run_id())
+    return RescoreDirectory(out.local, new_run_id())
+
+
+def _elsewhere(options: RescoreOptions, model: ChosenModel) -> Submission | None:
     """Return the runner of a call; None if it runs in this process.
 
     Raises:
@@ -126,24 +134,25 @@ def _elsewhere(options: RescoreOptions, model: Place) -> Submission | None:
     from beam_fraud.runners.submission import Submission
 
     submission = Submission.of(options.beam_args, 1)
-    if submission.runner.dataflow:
-        raise UsageError(
-            f"--runner {submission.runner.name}: its workers share no directory with --out; use "
-            "FlinkRunner with a shared disk, or score here with --workers",
-            Code.RUNNER_UNUSABLE,
-        )
     places = RunPlaces.of(
         files=options.files,
         history=options.history,
-        model=model,
+        model=model.place,
+        model_option=model.option,
+        against=options.against,
         out=options.out,
     ).of_workers(None)
     workers = 1 if not submission.runner.local else options.workers
-    target = enforce(Call(submission, streaming=False, places=places, workers=workers))
+    call = Call(
+        submission, streaming=False, places=places, workers=workers, attended=("the comparison",)
+    )
+    target = enforce(call)
     return None if target.runner.local else submission
 
 
-def _backfill(options: RescoreOptions, directory: Path, sides: Sides) -> BackfillPlan | None:
+def _backfill(
+    options: RescoreOptions, outputs: RescoreOutputs, sides: Sides
+) -> BackfillPlan | None:
     """Plan the back-fill; None if the call names no destination.
 
     Raises:
@@ -159,7 +168,7 @@ def _backfill(options: RescoreOptions, directory: Path, sides: Sides) -> Backfil
     new = sides.all[0]
     thresholds, rules = new.bundle.thresholds, () if new.rules is None else new.rules.terms
     context = AlertContext(sides.schema.timezone, thresholds.review, thresholds.decline, rules)
-    return backfill_plan(options, directory, context)
+    return backfill_plan(options, outputs, context)
 
 
 def _comparison(options: RescoreOptions, sides: Sides) -> ComparisonPlan | None:

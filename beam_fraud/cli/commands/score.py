@@ -14,10 +14,10 @@ from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands import batch
 from beam_fraud.cli.commands.batch import BatchPlan
+from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
 from beam_fraud.cli.commands.rules import rule_counts, warn_of_wide_rules
 from beam_fraud.cli.commands.scoring import (
-    ChosenModel,
     plan_scoring,
     refuse_no_outbox,
     refuse_undelivered,

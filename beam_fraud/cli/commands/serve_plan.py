@@ -10,10 +10,10 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
 from beam_fraud.cli.commands.scoring import (
-    ChosenModel,
     ScoringPlan,
     plan_scoring,
     refuse_no_outbox,

@@ -15,10 +15,10 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
 from beam_fraud.cli.commands.scoring import (
-    ChosenModel,
     plan_scoring,
     refuse_no_outbox,
     sink_of,

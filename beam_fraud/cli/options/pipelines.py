@@ -79,7 +79,7 @@ class RescoreOptions(
     """
 
     out: Annotated[
-        str, Option("--out", metavar="DIR", help="Directory of the partitions and the comparison.")
+        str, Option("--out", metavar="DIR", help="Directory or URL of partitions and comparison.")
     ]
     against: Annotated[
         tuple[str, ...],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,8 @@ import pyarrow.parquet as pq
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.evaluation.rows import Ints
 from beam_fraud.platform.wording import first_line
+from beam_fraud.sources.filesystem import open_file
+from beam_fraud.storage.urls import Place
 
 #: Rows read at once.
 _BLOCK_ROWS = 131_072
@@ -51,7 +52,7 @@ class Partition:
     #: Name of its directory.
     name: str
     #: Its Parquet files of scored rows, in order.
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _block(
     return Block(tables[0].select(there), tuple(answers))
 
 
-def _in_turn(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _in_turn(files: Sequence[Place], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Read a batch of each file in turn: sides may have files of their own."""
     reading = [_batches(file, columns) for file in files]
     while reading:
@@ -160,17 +161,18 @@ def _in_turn(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Recor
                 yield batch
 
 
-def _batches(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _batches(file: Place, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     try:
-        there = [name for name in columns if name in pq.read_schema(file).names]
-        encoded = [name for name in _IDENTITY if name in there]
-        with pq.ParquetFile(file, read_dictionary=encoded) as opened:
+        with open_file(file) as source:
+            there = [name for name in columns if name in pq.read_schema(source).names]
+            encoded = [name for name in _IDENTITY if name in there]
+            opened = pq.ParquetFile(source, read_dictionary=encoded)
             yield from opened.iter_batches(_BLOCK_ROWS, columns=there)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file, error) from None
 
 
-def _damaged(file: Path, error: Exception) -> FraudError:
+def _damaged(file: Place, error: Exception) -> FraudError:
     return FraudError(
         f"{file}: cannot be read ({first_line(error)}); remove its partition and run again",
         Code.INPUT_DAMAGED,
@@ -241,9 +243,9 @@ def _keys(codes: Ints) -> Ints:
     return keys
 
 
-def _bounds(file: Path, column: str) -> list[tuple[int, int]]:
+def _bounds(file: Place, column: str) -> list[tuple[int, int]]:
     try:
-        with pq.ParquetFile(file) as opened:
+        with open_file(file) as source, pq.ParquetFile(source) as opened:
             if column not in opened.schema_arrow.names:
                 return []
             at = opened.schema_arrow.names.index(column)

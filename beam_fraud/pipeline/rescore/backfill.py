@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -22,7 +22,9 @@ from beam_fraud.records.messages import scored_json
 from beam_fraud.schema.stages import SCORED, completed
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sinks.transactions import TopicTransactions
+from beam_fraud.sources.filesystem import open_file, sha256_of, size_and_time
 from beam_fraud.sources.kafka.settings import KafkaSettings
+from beam_fraud.storage.urls import Place
 
 #: Rows that are read, and written, at once; fewer with a limit on the rate.
 _BLOCK_ROWS = 50_000
@@ -37,7 +39,7 @@ class PartitionScores(NamedTuple):
     #: Name of the partition.
     name: str
     #: Parquet files.
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
 
 
 class Pace:
@@ -109,7 +111,8 @@ class _Digest(msgspec.Struct, frozen=True):
     """The digest of a file of some size and time."""
 
     size: int
-    changed: int
+    #: Time of the change; None at a URL, where no name is used twice.
+    changed: int | None
     digest: str
 
 
@@ -310,20 +313,28 @@ def backfill(
 def _digest(scores: PartitionScores, state: _State) -> str:
     """Return the SHA-256 of files, of those that changed since the last run by reading them."""
     digests = []
-    for path in scores.files:
-        now, name = path.stat(), f"{scores.name}/{path.name}"
+    names = [f"{scores.name}/{PurePosixPath(place.name).name}" for place in scores.files]
+    for gone in {n for n in state.files if n.rpartition("/")[0] == scores.name} - set(names):
+        del state.files[gone]
+    for place, name in zip(scores.files, names, strict=True):
         known = state.files.get(name)
-        if known is None or (known.size, known.changed) != (now.st_size, now.st_mtime_ns):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            known = state.files[name] = _Digest(now.st_size, now.st_mtime_ns, digest)
+        now = _size_and_change(place, known)
+        if known is None or (known.size, known.changed) != now:
+            known = state.files[name] = _Digest(*now, sha256_of(place))
         digests.append(known.digest)
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
+def _size_and_change(place: Place, known: _Digest | None) -> tuple[int, int | None]:
+    if place.local is not None:
+        now = place.local.stat()
+        return now.st_size, now.st_mtime_ns
+    return (size_and_time(place)[0] if known is None else known.size), None
+
+
 def _rows(scores: PartitionScores) -> Iterator[pa.RecordBatch]:
-    for path in scores.files:
-        with pq.ParquetFile(path) as file:
+    for place in scores.files:
+        with open_file(place) as source, pq.ParquetFile(source) as file:
             there = [name for name in SCORED.names if name in file.schema_arrow.names]
             for batch in file.iter_batches(_BLOCK_ROWS, columns=there):
                 yield completed(batch, SCORED)

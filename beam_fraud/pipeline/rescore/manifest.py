@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -15,12 +14,12 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.sources.archive import ArchiveFile, ArchivePartition
-from beam_fraud.sources.filesystem import open_file
+from beam_fraud.sources.filesystem import sha256_of
+from beam_fraud.storage.objects import checksum
 from beam_fraud.storage.urls import Place
 
 #: Changes with what a partition holds.
 FORMAT = 1
-_CHUNK = 4 << 20
 #: Files that are read side by side for their digests.
 _READERS = 4
 
@@ -36,15 +35,24 @@ class FileRecord(msgspec.Struct, frozen=True):
     size: int
     #: Seconds of the epoch; None where it is unknown.
     modified: float | None = None
-    #: None with `--trust-mtime`, unless an earlier run has computed it.
+    #: None with `--trust-mtime`, unless an earlier run has computed it, and with a checksum.
     sha256: str | None = None
+    #: What the store of a URL keeps of the content, so that it need not be read.
+    checksum: str | None = None
     #: Partitions of which it has rows, if the archive is cut by event time.
     periods: tuple[str, ...] = ()
 
     @property
     def content(self) -> str:
         """What stands for the content."""
+        if self.checksum is not None:
+            return f"{self.size} bytes with {self.checksum}"
         return self.sha256 or f"{self.size} bytes of {self.modified}"
+
+    @property
+    def digest(self) -> str | None:
+        """What was computed of the content; None with size and time alone."""
+        return self.sha256 or self.checksum
 
     def unchanged(self, other: FileRecord) -> bool:
         """Return whether size and time are those of another record of the path."""
@@ -63,6 +71,8 @@ class PartitionRecord(msgspec.Struct, frozen=True, kw_only=True):
     #: Whether its rows could not be read, so that windows of other partitions lack them.
     unread: bool = False
     inputs: tuple[FileRecord, ...] = ()
+    #: Names of its files, relative to its directory.
+    outputs: tuple[str, ...] = ()
     model_ids: tuple[str, ...] = ()
     #: Digest of each model's rules; empty for none.
     rules: tuple[str, ...] = ()
@@ -165,22 +175,20 @@ class Inputs:
                 raise self._errors[file.path]
         return tuple(self._records[file.path] for file in partition.files)
 
-    @property
-    def remembered(self) -> dict[str, tuple[str, ...]]:
-        """Periods of files of the same size and time as before, by path."""
-        return {
-            path: known.periods
-            for path, known in self._known.items()
-            if known.periods and _size_and_time(path) == (known.size, known.modified)
-        }
+    def remembered(self, file: ArchiveFile) -> tuple[str, ...] | None:
+        """Return the periods of a file of the same size and time as before; None if unknown."""
+        known = self._known.get(file.path)
+        if known is None or (known.size, known.modified) != (file.size, file.modified):
+            return None
+        return known.periods or None
 
     @property
     def mistaken(self) -> bool:
         """Whether a file has other content, though its size and time are the same."""
         return any(
-            known.unchanged(self._records[path]) and known.sha256 != self._records[path].sha256
+            known.unchanged(self._records[path]) and known.digest != self._records[path].digest
             for path, known in self._known.items()
-            if path in self._records and None not in (known.sha256, self._records[path].sha256)
+            if path in self._records and None not in (known.digest, self._records[path].digest)
         )
 
     def _read(self, file: ArchiveFile) -> None:
@@ -188,9 +196,11 @@ class Inputs:
         known = self._known.get(file.path)
         try:
             if not self._trust or record.modified is None:
-                record = msgspec.structs.replace(record, sha256=_digest(file.place))
+                record = _digested(record, file.place)
             elif known is not None and known.unchanged(record):
-                record = msgspec.structs.replace(record, sha256=known.sha256)
+                record = msgspec.structs.replace(
+                    record, sha256=known.sha256, checksum=known.checksum
+                )
         except FraudError as error:
             self._errors[file.path] = error
         except Exception as error:
@@ -198,9 +208,9 @@ class Inputs:
                 f"{file.path}: cannot be read: {reason_of(error)}", Code.INPUT_UNREADABLE
             )
         deleted = b"" if file.found.data is None else file.found.data.deleted
-        if deleted and record.sha256 is not None:
-            digest = hashlib.sha256(record.sha256.encode() + deleted).hexdigest()
-            record = msgspec.structs.replace(record, sha256=digest)
+        if deleted and record.digest is not None:
+            digest = hashlib.sha256(record.digest.encode() + deleted).hexdigest()
+            record = msgspec.structs.replace(record, sha256=digest, checksum=None)
         self._records[file.path] = record
 
 
@@ -223,17 +233,8 @@ def identity_of(record: PartitionRecord, reached: Sequence[Sequence[FileRecord]]
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 
-def _size_and_time(path: str) -> tuple[int, float] | None:
-    try:
-        described = Path(path).stat()
-    except (OSError, ValueError):
-        return None
-    return described.st_size, described.st_mtime
-
-
-def _digest(place: Place) -> str:
-    digest = hashlib.sha256()
-    with open_file(place) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _digested(record: FileRecord, place: Place) -> FileRecord:
+    """Return the record with the store's checksum, else with the digest of what is read."""
+    if place.local is None and (kept := checksum(place.name)) is not None:
+        return msgspec.structs.replace(record, checksum=kept)
+    return msgspec.structs.replace(record, sha256=sha256_of(place))

@@ -139,6 +139,9 @@ class Partition:
         try:
             work()
         except FraudError as error:
+            if error.code == Code.OUTPUT_IN_USE:
+                # Nothing of this run can be published any more.
+                raise
             self.fail(error)
         except (OSError, pa.ArrowException) as error:
             known = error if isinstance(error, OSError) else OSError(reason_of(error))
@@ -148,6 +151,7 @@ class Partition:
         tally = self._writer.tally
         return msgspec.structs.replace(
             self.task.record(without),
+            outputs=self._desk.outputs.files(self.task.name),
             **{name: rows for name, rows in tally.rows.items() if name in _COUNTED},
             dead_reasons=dict(sorted(tally.dead_reasons.items())),
             doubts={doubt: rows for doubt, rows in tally.doubts.items() if rows},

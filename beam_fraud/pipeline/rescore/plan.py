@@ -25,7 +25,8 @@ from beam_fraud.records.time_settlement import contested, times_alone
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.event_time import event_micros, micros_of, moment_of
 from beam_fraud.schema.schema import Schema
-from beam_fraud.sources.archive import ArchivePartition, Cut
+from beam_fraud.sources.archive import ArchiveFile, ArchivePartition, Cut
+from beam_fraud.sources.filesystem import size_and_time
 from beam_fraud.sources.segment import InputFile
 
 #: Name of the history among what windows reach.
@@ -121,15 +122,8 @@ class Task:
           FraudError: one has changed.
         """
         for file in self.partition.files:
-            if file.place.local is None:
-                continue
-            try:
-                now = file.place.local.stat()
-            except OSError as error:
-                raise FraudError(
-                    f"{file.path}: cannot be read: {error.strerror}", Code.INPUT_UNREADABLE
-                ) from None
-            if now.st_size != file.size or file.modified not in (None, now.st_mtime):
+            size, modified = size_and_time(file.place)
+            if size != file.size or not _same_time(file, modified):
                 raise FraudError(
                     f"{file.path}: has changed while it was read; repeat the call",
                     Code.INPUT_CHANGED,
@@ -332,6 +326,15 @@ def _bounds(
             return partition.begin - DAY, partition.end - 1 + DAY, False
         spans.append(span)
     return min(first for first, _ in spans), max(last for _, last in spans), True
+
+
+def _same_time(file: ArchiveFile, modified: float | None) -> bool:
+    """Return whether a file was changed at the time that was listed, if that is known."""
+    if file.modified is None or modified is None:
+        return True
+    # Stores list some times to the second alone.
+    fine = file.place.local is not None
+    return file.modified == modified if fine else abs(file.modified - modified) < 1
 
 
 def _ends(names: Sequence[str]) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class ScoreRanges(beam.PTransform):
 
     #: Plans of `ranges_of`.
     ranges: Sequence[Plan]
-    #: The outputs, in a directory that all workers share.
+    #: The outputs, in a directory that all workers share, or at a URL.
     outputs: RescoreOutputs
     settings: Settings
 
@@ -66,7 +66,8 @@ class ScoreRanges(beam.PTransform):
 def score_range(plan: Plan, outputs: RescoreOutputs, settings: Settings) -> None:
     """Score the partitions of a plan."""
     scorers = Scorers(plan.sides, settings.reasons, keep_features=settings.keep_features)
-    records = Run(plan, outputs, settings, scorers)()
+    with outputs.attempt() as attempt:
+        records = Run(plan, attempt, settings, scorers)()
     for record in records.values():
         if record.state == "failed":
             outputs.note_failure(record.name, record.to_bytes())

@@ -25,6 +25,7 @@ from beam_fraud.pipeline.rescore.walk import PARTITION, TimeOrder, Windows, by_p
 from beam_fraud.records.duplicates import SeenIds
 from beam_fraud.records.read import ReadBlock, read_transactions
 from beam_fraud.schema.event_time import event_micros
+from beam_fraud.sources.filesystem import open_file
 from beam_fraud.sources.raw import POSITION
 from beam_fraud.storage.rescore_outputs import RescoreOutputs
 
@@ -275,10 +276,13 @@ class _Walk:
         """Pass over a complete partition, of which only the ids matter."""
         if self._seen is None:
             return
-        for file in self._run.outputs.scores(task.name):
-            for batch in pq.ParquetFile(file).iter_batches(columns=["transaction_id", "shadow"]):
-                ids = batch.filter(pc.invert(batch.column("shadow"))).column("transaction_id")
-                self._seen.first_time(ids)
+        known = self._run.plan.before.complete.get(task.name)
+        written = () if known is None else known.outputs
+        for place in self._run.outputs.scores(task.name, written):
+            with open_file(place) as source, pq.ParquetFile(source) as file:
+                for batch in file.iter_batches(columns=["transaction_id", "shadow"]):
+                    ids = batch.filter(pc.invert(batch.column("shadow"))).column("transaction_id")
+                    self._seen.first_time(ids)
 
     def give_up(self) -> None:
         """Write nothing more."""

@@ -33,9 +33,11 @@ _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 def _attended(call: Call) -> Iterable[Finding]:
     """Refuse options that need the command at the job's end: a template's has exited by then."""
     if call.submission.template_location and call.attended:
+        option = call.attended[0].startswith("--")
         raise UsageError(
             f"{call.attended[0]}: needs this command to be there when the job ends, and that of a "
-            "template is not; leave it out, or launch without --template_location",
+            f"template is not; {'leave it out, or ' if option else ''}launch without "
+            "--template_location",
             Code.RUNNER_OPTION,
         )
     return ()
