@@ -29,6 +29,7 @@ from benchmarks.rescore import measure_rescore
 from benchmarks.rules import measure_rules
 from benchmarks.score import measure_score
 from benchmarks.serve import measure_serve
+from benchmarks.shadow import measure_shadow
 from benchmarks.start_up import measure_help
 from benchmarks.stream import measure_stream
 from benchmarks.stream_avro import measure_avro
@@ -58,6 +59,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("reasons", _ULB, measure_reasons),
     ("rules", None, measure_rules),
     ("rescore", None, measure_rescore),
+    ("shadow", None, measure_shadow),
     ("stream", None, measure_stream),
     ("stream-avro", None, measure_avro),
     ("stream-latency", None, measure_latency),

@@ -100,6 +100,18 @@ class Inputs:
             _make(bundle, (BEAM_FRAUD, "train", first, *options))
         return bundle
 
+    def handbook_bundles(self, number: int) -> tuple[Path, ...]:
+        """Return models for the simulated transactions, of the same features."""
+        bundles = []
+        for seed in range(number):
+            bundle = self.work / f"handbook-{self.rows}-{seed}.bundle"
+            bundles.append(bundle)
+            if not bundle.exists():
+                kind = ("--schema", "handbook", "--model", "hist_gradient_boosting")
+                first = str(self.handbook() / "first.parquet")
+                _make(bundle, (BEAM_FRAUD, "train", first, *kind, "--seed", str(seed)))
+        return tuple(bundles)
+
     def stream_bundle(self) -> Path:
         """Return a model of these transactions that flags about one in a hundred."""
         rows = max(self.first_rows, _DAYS_OF_ROWS)

@@ -138,14 +138,19 @@ class OpenDecider:
           n rows of `stages.SCORED` without reasons, in the same order, with the inputs of their
           decisions if they keep them; and the rules that hold.
         """
-        fired, program, bundle = None, self.program, self.decider.bundle
-        if program is not None:
-            with self._ruling:
-                fired = program.fired(transactions, block, scores)
+        fired, bundle = self.fired(transactions, block, scores), self.decider.bundle
         decided = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
         if self._kept is not None:
             decided = self._kept.with_rule_inputs(decided, transactions, fired)
         return decided, fired
+
+    def fired(self, transactions: pa.RecordBatch, block: _Floats, scores: _Floats) -> Fired | None:
+        """Return the rules that hold for n transactions, or None without rules."""
+        program = self.program
+        if program is None:
+            return None
+        with self._ruling:
+            return program.fired(transactions, block, scores)
 
     def explain(self, scored: pa.RecordBatch, block: _Floats) -> pa.RecordBatch:
         """Add reasons to flagged rows of `stages.SCORED`, by the model's input.

@@ -20,7 +20,7 @@ DECISIONS = (APPROVE, REVIEW, DECLINE)
 _NAMED = pa.array(DECISIONS)
 _RULES = SCORED.field("rules").type
 #: int8: ranks of decisions, higher is more severe.
-_Codes = npt.NDArray[np.int8]
+Codes = npt.NDArray[np.int8]
 _CODE = {decision: code for code, decision in enumerate(DECISIONS)}
 _NAMES, _REASONS = SCORED.names, SCORED.field("reasons").type
 #: Columns of the transactions.
@@ -84,11 +84,15 @@ def decided_columns(
       thresholds: the scores from which a transaction is reviewed or declined.
       fired: the rules that hold.
     """
-    codes = decision_codes(scores, thresholds, fired)
+    return columns_of_codes(decision_codes(scores, thresholds, fired), fired)
+
+
+def columns_of_codes(codes: Codes, fired: Fired | None) -> dict[str, pa.Array]:
+    """Return the columns of `decided_columns` by `decision_codes`."""
     return {
         "flagged": pa.array(codes > 0),
         "decision": _NAMED.take(pa.array(codes)),
-        "rules": names_of_rules(len(scores), fired, shadow=False),
+        "rules": names_of_rules(len(codes), fired, shadow=False),
     }
 
 
@@ -118,7 +122,7 @@ def decided_rows(
 
 def decision_codes(
     scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None
-) -> _Codes:
+) -> Codes:
     """Return the decisions of `decided_columns` as places in `DECISIONS`, int8[n]."""
     codes = (scores >= thresholds.review).astype(np.int8)
     if thresholds.decline is not None:
@@ -126,7 +130,7 @@ def decision_codes(
     return codes if fired is None or not fired.holds.any() else _with_rules(codes, fired)
 
 
-def _with_rules(codes: _Codes, fired: Fired) -> _Codes:
+def _with_rules(codes: Codes, fired: Fired) -> Codes:
     firing = [
         (rule, rows)
         for rule, rows in zip(fired.rules, fired.places, strict=True)

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring import counters as names
 from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
+from beam_fraud.monitoring.shadow import ShadowFigures
 from beam_fraud.monitoring.snapshot import ReadAlerts, Snapshot, no_alerts, topic_and_partition
 
 _LOG = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class _Stream(Collector):
         build = self._build | ({"model_id": snapshot.model_id} if snapshot.model_id else {})
         yield InfoMetricFamily("beam_fraud_build", "What runs", build)
         yield from _counts(snapshot)
+        yield from _shadows(snapshot)
         yield _lag(snapshot)
         yield _latency(snapshot.latency)
         yield GaugeMetricFamily(
@@ -151,6 +153,34 @@ def _counts(snapshot: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily("beam_fraud_rules_muted", "Times that a rule was muted", muted)
     labels = snapshot.count(names.LABELS_IN)
     yield CounterMetricFamily("beam_fraud_labels", "Labels that came", labels)
+
+
+#: Metrics of challengers in shadow: name, help, and value.
+_OF_SHADOWS: tuple[tuple[str, str, Callable[[ShadowFigures], float]], ...] = (
+    ("rows", "Rows that a challenger scored in shadow", lambda one: one.rows),
+    ("agreed", "Rows that it decided as the champion", lambda one: one.agreed),
+    ("flagged_by_either", "Rows that it or the champion flagged", lambda one: one.either),
+    ("flagged_by_both", "Rows that both flagged", lambda one: one.both),
+    ("seconds", "Processor time of its scores and decisions", lambda one: one.nanoseconds / 1e9),
+)
+
+
+def _shadows(snapshot: Snapshot) -> Iterator[Metric]:
+    shadows = sorted(snapshot.shadows.items())
+    if not shadows:
+        return
+    label = ["challenger"]
+    for name, what, value in _OF_SHADOWS:
+        metric = CounterMetricFamily(f"beam_fraud_shadow_{name}", what, labels=label)
+        for key, figures in shadows:
+            metric.add_metric([key], value(figures))
+        yield metric
+    dropped = GaugeMetricFamily(
+        "beam_fraud_shadow_dropped", "Whether it failed or was slow, and is dropped", labels=label
+    )
+    for key, figures in shadows:
+        dropped.add_metric([key], float(figures.dropped is not None))
+    yield dropped
 
 
 def _lag(snapshot: Snapshot) -> Metric:

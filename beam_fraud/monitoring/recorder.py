@@ -15,6 +15,7 @@ import msgspec
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.counters import ROWS_IN
 from beam_fraud.monitoring.latency import LatencyHistogram
+from beam_fraud.monitoring.shadow import Dropped
 from beam_fraud.monitoring.snapshot import Position, Snapshot, merge
 from beam_fraud.storage.atomic import write_file
 
@@ -33,6 +34,7 @@ class Recorder:
         self._file = directory / f"{os.getpid()}-{uuid.uuid4().hex[:12]}{ENDING}"
         self._counters: dict[str, int] = {}
         self._positions: dict[str, Position] = {}
+        self._dropped: dict[str, Dropped] = {}
         self._latency = LatencyHistogram()
         self._began = self._scored_at = 0.0
         self._model_id = ""
@@ -48,6 +50,11 @@ class Recorder:
             if name == ROWS_IN and not self._began:
                 self._began = time.time()
             self._counters[name] = self._counters.get(name, 0) + rows
+
+    def note_dropped(self, key: str, dropped: Dropped) -> None:
+        """Record that a challenger in shadow was dropped."""
+        with self._lock:
+            self._dropped.setdefault(key, dropped)
 
     @property
     def done(self) -> int:
@@ -128,6 +135,7 @@ class Recorder:
             self._began,
             self._scored_at,
             self._model_id,
+            self._dropped,
         )
         write_file(self._file, msgspec.json.encode(snapshot), durable=False)
 
@@ -158,6 +166,12 @@ def count_everywhere(name: str, rows: int) -> None:
     """Add rows to a counter in every recorder of this process; only streams have any."""
     for each in tuple(_recorders.values()):
         each.count(name, rows)
+
+
+def note_dropped_everywhere(key: str, dropped: Dropped) -> None:
+    """Record a dropped challenger in every recorder of this process; only streams have any."""
+    for each in tuple(_recorders.values()):
+        each.note_dropped(key, dropped)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from beam_fraud.monitoring.counters import (
     SHADOW_RULE_PREFIX,
 )
 from beam_fraud.monitoring.latency import LatencyHistogram
+from beam_fraud.monitoring.shadow import Dropped, ShadowFigures, shadow_figures
 
 #: Counters of rows by outcome.
 _OUTCOMES = (ROWS_SCORED, ROWS_DEAD, ROWS_DUPLICATE, ROWS_TOMBSTONE, ROWS_CORRECTION)
@@ -60,6 +61,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     scored_at: float = 0.0
     #: Id of the model of the last score; empty for none.
     model_id: str = ""
+    #: Id to the end of challengers in shadow.
+    dropped: dict[str, Dropped] = {}
 
     @property
     def seconds(self) -> float:
@@ -90,6 +93,11 @@ class Snapshot(msgspec.Struct, frozen=True):
         """Return the same by rule in shadow."""
         return self._under(SHADOW_RULE_PREFIX)
 
+    @property
+    def shadows(self) -> dict[str, ShadowFigures]:
+        """Return the figures of challengers in shadow."""
+        return shadow_figures(self.counters, self.dropped)
+
     def _under(self, prefix: str) -> dict[str, int]:
         return {
             name.removeprefix(prefix): rows
@@ -114,6 +122,7 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
     """
     counters: dict[str, int] = {}
     positions: dict[str, Position] = {}
+    dropped: dict[str, Dropped] = {}
     latency, updated, began, scored_at = LatencyHistogram(), 0.0, 0.0, 0.0
     model_id = ""
     for snapshot in snapshots:
@@ -123,12 +132,15 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
             # A source moves to another worker if one dies.
             if source not in positions or positions[source].at < position.at:
                 positions[source] = position
+        for key, end in snapshot.dropped.items():
+            if key not in dropped or end.since < dropped[key].since:
+                dropped[key] = end
         latency = latency.merged(snapshot.latency)
         updated = max(updated, snapshot.updated)
         if snapshot.scored_at >= scored_at:
             scored_at, model_id = snapshot.scored_at, snapshot.model_id or model_id
         began = min(began or snapshot.began, snapshot.began or began)
-    return Snapshot(counters, positions, latency, updated, 0, began, scored_at, model_id)
+    return Snapshot(counters, positions, latency, updated, 0, began, scored_at, model_id, dropped)
 
 
 def topic_and_partition(source: str) -> tuple[str, str]:

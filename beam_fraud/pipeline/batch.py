@@ -22,15 +22,17 @@ from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.decisions.decider import Decider
 from beam_fraud.decisions.rules.rule import RuleSet
+from beam_fraud.decisions.shadow import Challenger
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
+from beam_fraud.models.registry.challengers import ShadowNames
 from beam_fraud.monitoring.counters import EARLIEST_HISTORY_ROW
 from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.segment import InputFile, Segment
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES, SCORES, RunOutputs
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, FEATURES, SCORES, SHADOW, RunOutputs
 from beam_fraud.transforms.accept import Accept, Accepted
 from beam_fraud.transforms.alert import Alert
 from beam_fraud.transforms.decide import Decide, Flagged
@@ -42,6 +44,7 @@ from beam_fraud.transforms.infer import Infer
 from beam_fraud.transforms.order import FromFile, Order
 from beam_fraud.transforms.parse import Parse, Validate
 from beam_fraud.transforms.read import ReadHistory, ReadSegments, SplitFiles
+from beam_fraud.transforms.shadow import Shadow
 from beam_fraud.transforms.velocity import AddVelocity
 from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_parquet import Publish, WriteParquet
@@ -101,6 +104,12 @@ class Scoring:
     reasons: int = 5
     #: Whether the archive keeps the inputs of each decision.
     keep_features: bool = False
+    #: Models and rule sets in shadow.
+    challengers: tuple[Challenger, ...] = ()
+    #: What of them scores beside another champion, which a stream takes up; None for no shadows.
+    shadow_names: ShadowNames | None = None
+    #: Microseconds per row above which one of them is dropped, or None.
+    max_microseconds: float | None = None
 
     @property
     def alerts_database(self) -> str | None:
@@ -118,6 +127,11 @@ class Scoring:
         kept = self.decider(features).kept
         return SCORED if kept is None else kept.after(SCORED)
 
+    def shadow(self, deciders: Deciders) -> Shadow:
+        """Return the step that scores by the challengers."""
+        assert self.shadow_names is not None, "nothing is in shadow"
+        return Shadow(deciders, self.challengers, self.shadow_names, self.max_microseconds)
+
     def alert_context(self, features: FeatureSet) -> AlertContext:
         """Return the settings that alerts need beside their rows."""
         return self.decider(features).context
@@ -128,13 +142,11 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
     parts: dict[str, beam.PCollection[str]] = {}
     transactions, accepted = _transactions(root, inputs, parts, scoring.sink)
     deciders = Deciders(scoring.decider(inputs.features), scoring.reasons)
-    scored = (
-        transactions
-        | "Features" >> Features(deciders)
-        | "Infer" >> Infer(deciders)
-        | "Decide" >> Decide(deciders)
-        | "Explain" >> Explain(deciders)
-    )
+    inferred = transactions | "Features" >> Features(deciders) | "Infer" >> Infer(deciders)
+    if scoring.challengers:
+        shadowed = inferred | "Shadow" >> scoring.shadow(deciders)
+        parts[SHADOW] = shadowed | "Shadows" >> WriteParquet(inputs.outputs, SHADOW)
+    scored = inferred | "Decide" >> Decide(deciders) | "Explain" >> Explain(deciders)
     parts[SCORES] = scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged()
     if accepted is not None and (scoring.sink is not None or scoring.outbox is not None):

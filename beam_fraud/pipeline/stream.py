@@ -31,7 +31,7 @@ from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.records.messages import OutForm
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.schema import Labels
-from beam_fraud.schema.stages import DEAD_LETTER, SCORED
+from beam_fraud.schema.stages import DEAD_LETTER, SCORED, SHADOWED
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.kafka.settings import KafkaSettings
@@ -43,7 +43,7 @@ from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.local_shards import MakeShard
 from beam_fraud.state.reorder import ReorderShard
 from beam_fraud.state.velocity import VelocityShard
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, SHADOW
 from beam_fraud.storage.stream_outputs import StreamOutputs
 from beam_fraud.transforms.alert import Alert, Notices
 from beam_fraud.transforms.counters import ObserveScored, count
@@ -149,6 +149,8 @@ def archives(stream: Stream, scoring: Scoring) -> dict[str, MakeShard]:
     steps = {
         SCORES: stream.archive(scoring.archived(stream.features), outputs.archive(SCORES)),
         DEAD_LETTERS: stream.archive(DEAD_LETTER, outputs.archive(DEAD_LETTERS)),
+        # Also without challengers: an earlier run may have left rows of some in the state.
+        SHADOW: stream.archive(SHADOWED, outputs.archive(SHADOW)),
     }
     if scoring.sink is not None and scoring.sink.archive is not None:
         steps["sink"] = stream.archive(SCORED, scoring.sink.archive)
@@ -170,13 +172,13 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
     if stream.labels_database is not None:
         known | "Labels" >> OnlyLabels() | "LabelTable" >> WriteLabels(stream.labels_database)
     deciders = stream.deciders(scoring)
-    decided = (
+    inferred = (
         _remembered(known, stream)
         | "Transactions" >> OnlyTransactions()
         | "Features" >> Features(deciders)
         | "Infer" >> Infer(deciders, 1 if stream.here else _BLOCKS_TOGETHER)
-        | "Decide" >> Decide(deciders)
     )
+    decided = inferred | "Decide" >> Decide(deciders)
     scored = (
         _limited(decided, stream, scoring, deciders)
         | "Explain" >> Explain(deciders)
@@ -195,6 +197,13 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
     if scoring.outbox is not None:
         flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, deciders)
     _archive(scored, "Scores", SCORES, writers, stream, ("transaction_id",))
+    # A successor of the champion may have challengers where the first has none.
+    if scoring.challengers or (scoring.shadow_names is not None and stream.following is not None):
+        shadow = replace(
+            scoring.shadow(deciders), database=scoring.alerts_database, channels=scoring.channels
+        )
+        shadowed = inferred | "Shadow" >> shadow
+        _archive(shadowed, "Shadows", SHADOW, writers, stream, ("transaction_id",))
 
 
 def _checked(root: beam.Pipeline, stream: Stream) -> beam.pvalue.DoOutputsTuple:

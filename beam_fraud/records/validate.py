@@ -362,6 +362,8 @@ class _Columns:
         return columns
 
     def _feature(self, feature: FeatureColumn) -> pa.Array:
+        if feature.missing == "lenient":
+            return self._readable(feature)
         missing = "allow" if feature.missing == "allow" else "missing_feature"
         if feature.kind == "categorical":
             return self._text(feature.column, missing=missing)
@@ -374,6 +376,15 @@ class _Columns:
         self._faults.add("non_finite_feature", feature.column, np.isinf(numbers.values))
         self._faults.add("too_large", feature.column, np.abs(numbers.values) > _LARGEST)
         return pa.array(numbers.values)
+
+    def _readable(self, feature: FeatureColumn) -> pa.Array:
+        """Return the values of a feature; what would be a fault is absent."""
+        if feature.kind == "categorical":
+            return self._identifiers(feature.column).values
+        numbers = self._numbers(feature.column)
+        with np.errstate(invalid="ignore"):
+            good = (np.abs(numbers.values) <= _LARGEST) & ~numbers.unreadable & ~numbers.foreign
+        return pa.array(np.where(good, numbers.values, np.nan))
 
 
 def _arrival(

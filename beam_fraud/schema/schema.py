@@ -28,6 +28,8 @@ from beam_fraud.schema.velocity import Velocity
 
 Kind = Literal["numeric", "categorical"]
 Missing = Literal["allow", "reject"]
+#: The same of a column that only a shadow reads: what it lacks, and what cannot be read, is absent.
+Lenient = Literal["lenient"]
 #: Treatment of labels: ignored; read where present, as scoring does for features that count known
 #: frauds; or required in every row, as for training.
 Labels = Literal["ignored", "known", "required"]
@@ -97,7 +99,7 @@ class FeatureColumn:
     #: Numbers, or strings coded by the category list in the model bundle.
     kind: Kind = "numeric"
     #: Treatment of an absent value: NaN for the model, or a dead letter.
-    missing: Missing = "reject"
+    missing: Missing | Lenient = "reject"
 
 
 @dataclass(frozen=True)

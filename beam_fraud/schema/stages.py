@@ -42,6 +42,22 @@ SCORED = pa.schema(
 #: Columns that scored rows of earlier versions lack.
 LATER_COLUMNS = ("rules_id", "shadow_rules")
 
+#: A transaction as a challenger would have decided on it.
+SHADOWED = pa.schema(
+    [
+        pa.field("transaction_id", pa.string(), nullable=False),
+        pa.field("event_time", EVENT_TIME, nullable=False),
+        pa.field("account_id", pa.string()),
+        pa.field("model_id", pa.string(), nullable=False),
+        # The rule set beside the model; null for none.
+        pa.field("rules_id", pa.string()),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("flagged", pa.bool_(), nullable=False),
+        pa.field("decision", pa.string(), nullable=False),
+        pa.field("rules", pa.list_(pa.string())),
+    ]
+)
+
 #: An invalid record.
 DEAD_LETTER = pa.schema(
     [

@@ -29,14 +29,18 @@ _LOG = logging.getLogger(__name__)
 SCORES = "scores"
 FEATURES = "features"
 DEAD_LETTERS = "dead_letters"
+#: Rows of challengers, which decide nothing.
+SHADOW = "shadow"
 #: Directory of a stream's state under `--out`.
 STREAM = "stream"
 #: Directory under `--out` of spilled flagged rows; only `dead-letters replay` removes them.
 UNDELIVERED = "undelivered"
 #: Every directory of Parquet files that a command writes under `--out`.
-_BRANCHES = (SCORES, FEATURES, DEAD_LETTERS)
+_BRANCHES = (SCORES, FEATURES, DEAD_LETTERS, SHADOW)
 #: Directories of `score`, with the schema of their files.
 SCORE_BRANCHES = {SCORES: SCORED, DEAD_LETTERS: DEAD_LETTER}
+#: In the staging of a run of `score` without challengers, which removes those of an earlier run.
+_WITHOUT_SHADOW = "without-shadow"
 _SUMMARY = "summary.json"
 _PARTS = "part-*.parquet"
 
@@ -110,6 +114,12 @@ class RunOutputs:
         return [self._local / name for name in names]
 
     @property
+    def _replaced(self) -> tuple[str, ...]:
+        """Directories whose earlier files the run replaces or removes."""
+        stale = (SHADOW,) if SCORES in self.branches and SHADOW not in self.branches else ()
+        return (*self.branches, *stale)
+
+    @property
     def _store(self) -> Store:
         return store_at(self.directory)
 
@@ -162,7 +172,7 @@ class RunOutputs:
                 f"--out {self.shown}: has files of a stream; give another directory",
                 Code.OUTPUT_OCCUPIED,
             )
-        for branch in self.branches:
+        for branch in self._replaced:
             foreign = self._foreign(branch)
             if foreign is not None:
                 raise FraudError(
@@ -212,6 +222,8 @@ class RunOutputs:
             for branch, schema in self.branches.items():
                 if not any((self.staging / branch).glob(_PARTS)):
                     ParquetBlockWriter(self._local / self.part(branch), schema).close()
+            if SHADOW in self._replaced and SHADOW not in self.branches:
+                (self.staging / _WITHOUT_SHADOW).touch()
             self._staging.mark_ready()
             with self._store.locked():
                 self._swap_in(self._staging)
@@ -240,7 +252,7 @@ class RunOutputs:
                     store.move(f"{self._incoming}/{branch}/{name}", f"{branch}/{name}")
                     final.add(f"{branch}/{name}")
             # Only once all exist: a failure leaves too much rather than too little.
-            for branch in self.branches:
+            for branch in self._replaced:
                 store.remove(set(store.list(f"{branch}/{_PARTS}")) - final)
             store.remove(store.list(f"{self._incoming}/**"))
 
@@ -360,6 +372,9 @@ class RunOutputs:
                 if final.exists():
                     move(final, staging.path / f"replaced-{branch}")
                 move(new, final)
+        stale = self._local / SHADOW
+        if (staging.path / _WITHOUT_SHADOW).exists() and stale.exists():
+            move(stale, staging.path / f"replaced-{SHADOW}")
 
 
 def batch_outputs(out: Place, branches: Mapping[str, pa.Schema] = SCORE_BRANCHES) -> RunOutputs:

@@ -15,7 +15,14 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage import lock
 from beam_fraud.storage.atomic import make_directory, remove_unfinished, remove_unfinished_of
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM, UNDELIVERED, new_run_id
+from beam_fraud.storage.batch_outputs import (
+    DEAD_LETTERS,
+    SCORES,
+    SHADOW,
+    STREAM,
+    UNDELIVERED,
+    new_run_id,
+)
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.parquet_writer import is_ours
 from beam_fraud.storage.staging import UNFINISHED_PARTS
@@ -71,11 +78,11 @@ class StreamOutputs:
     @property
     def reserved(self) -> list[Path]:
         """Paths that only streams write directly under `--out` on this machine."""
-        names = () if self.url else (SCORES, DEAD_LETTERS, UNDELIVERED, STREAM, _SUMMARY)
+        names = () if self.url else (SCORES, DEAD_LETTERS, SHADOW, UNDELIVERED, STREAM, _SUMMARY)
         return [self.directory / name for name in names]
 
     def archive(self, name: str) -> Path | str:
-        """Return the path or URL of the Parquet files of `scores` or `dead_letters`."""
+        """Return the path or URL of the Parquet files of `scores`, `dead_letters` or `shadow`."""
         return self._store.place(name) if self.url else self.directory / name
 
     @property
@@ -111,7 +118,7 @@ class StreamOutputs:
                 Code.OUTPUT_NAME,
             )
         self._store.check(self._named)
-        for name in (SCORES, DEAD_LETTERS):
+        for name in (SCORES, DEAD_LETTERS, SHADOW):
             if not self.url:
                 self._check_branch(name, here=here, taken_up=taken_up)
             elif not (self.update or taken_up):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -93,18 +93,50 @@ class Notices(beam.PTransform):
         return batches | beam.ParDo(step).with_output_types(pa.RecordBatch)
 
 
+class WaitingNotices:
+    """Notices that the database has not accepted yet.
+
+    Args:
+      database: URL of the outbox, or None without channels.
+      channels: names of the channels.
+    """
+
+    def __init__(self, database: str | None, channels: tuple[str, ...]) -> None:
+        self._database = database
+        self._channels = channels
+        self._waiting: list[Notice] = []
+
+    def add(self, notices: Sequence[Notice]) -> None:
+        """Add notices for `queue`."""
+        self._waiting += notices
+
+    def queue(self, what: str) -> None:
+        """Queue the notices for every channel, or keep them while the database is away.
+
+        Call it before the state that records their reason is committed: a replay queues the same
+        notices, which changes nothing.
+
+        Args:
+          what: what they are about, for a message.
+        """
+        if self._waiting and self._database is not None:
+            waiting, channels = self._waiting, self._channels
+            try:
+                persistently(self._database, lambda c: queue_notices(c, channels, waiting))
+            except PassingDatabaseError as error:
+                # Scoring continues; each bundle retries.
+                _LOG.warning("no notice was sent yet of %d %s: %s", len(waiting), what, error)
+                return
+        self._waiting = []
+
+
 class _Notices(beam.DoFn):
     def __init__(
         self, database: str | None, channels: tuple[str, ...], limit: float, shards: int
     ) -> None:
-        self._database = database
-        self._channels = channels
+        self._notices = WaitingNotices(database, channels)
         self._limit = limit
         self._shards = shards
-
-    def setup(self) -> None:
-        #: Notices that the database has not accepted yet.
-        self._waiting: list[Notice] = []
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         muted = muted_in(batch)
@@ -115,21 +147,11 @@ class _Notices(beam.DoFn):
         for notice in notices:
             _LOG.warning("%s", notice.text)
         count(RULES_MUTED, len(muted))
-        self._waiting += notices
+        self._notices.add(notices)
         yield without_muted(batch)
 
     def finish_bundle(self) -> None:
-        # Commit before the state that records them: a replay queues the same notices, which changes
-        # nothing.
-        if self._waiting and self._database is not None:
-            waiting, channels = self._waiting, self._channels
-            try:
-                persistently(self._database, lambda c: queue_notices(c, channels, waiting))
-            except PassingDatabaseError as error:
-                # Scoring continues; each bundle retries.
-                _LOG.warning("no notice was sent yet of %d muted rules: %s", len(waiting), error)
-                return
-        self._waiting = []
+        self._notices.queue("muted rules")
 
 
 def notice_of(muted: MutedRule, limit: float, shards: int = 1) -> Notice:

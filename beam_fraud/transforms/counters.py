@@ -13,7 +13,12 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
 from beam_fraud.monitoring.counters import FIRST_EVENT, LAST_EVENT
-from beam_fraud.monitoring.recorder import count_everywhere, recorder
+from beam_fraud.monitoring.recorder import (
+    count_everywhere,
+    note_dropped_everywhere,
+    recorder,
+)
+from beam_fraud.monitoring.shadow import DROPPED_PREFIX, Dropped
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.kafka.position import lags
@@ -27,6 +32,13 @@ def count(name: str, rows: int) -> None:
     if rows:
         Metrics.counter(NAMESPACE, name).inc(rows)
         count_everywhere(name, rows)
+
+
+def note_dropped(key: str, dropped: Dropped) -> None:
+    """Record that a challenger was dropped, in the graph and in the live status of a stream."""
+    name = f"{DROPPED_PREFIX}{key}:{dropped.reason}"
+    Metrics.distribution(NAMESPACE, name).update(int(dropped.since))
+    note_dropped_everywhere(key, dropped)
 
 
 def note_earliest(name: str, transactions: pa.RecordBatch) -> None:

@@ -199,3 +199,33 @@ def test_a_limit_without_a_registry_is_refused(tmp_path: Path, inbox: Path) -> N
     )
     with fails(Code.OPTION_CONFLICT, "--max-microseconds", UsageError):
         stream.run(options)
+
+
+def test_a_promoted_challenger_is_no_shadow_and_the_old_champion_becomes_none(
+    place: Place,  # noqa: F811
+    running: Running,
+    tmp_path: Path,
+) -> None:
+    first, second = put(place, "m2"), open_registry(place).find("m8").id
+    night = open_registry(place).find("night").id
+    running.options = replace(running.options, shadow=("challengers", "m2"))
+    with running.running():
+        until(lambda: first in running.scored().values(), running.deliver)
+        put(place, "m8")
+        until(lambda: second in running.scored().values(), running.deliver)
+    champions = running.scored()
+    shadows: dict[str, set[tuple[str, str | None]]] = {}
+    for file in (Path(running.options.out) / "shadow").glob("part-*.parquet"):
+        for row in pq.read_table(file).to_pylist():
+            pair = (row["model_id"], row["rules_id"])
+            assert pair not in shadows.setdefault(row["transaction_id"], set())
+            shadows[row["transaction_id"]].add(pair)
+    day = open_registry(place).find("day").id
+    for row, model in champions.items():
+        # Rule sets beside whatever decides, and the other model: `m2` is named, so it stays.
+        other = second if model == first else first
+        assert shadows[row] == {(other, None), (model, night), (model, day)}
+    assert set(shadows) == set(champions)
+    figures = running.result["shadows"]
+    assert set(figures) == {first, second, night, day}
+    assert sum(figures[key]["rows"] for key in (first, second)) == running.number

@@ -18,10 +18,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.errors import FraudError
-from beam_fraud.schema.stages import DEAD_LETTER, SCORED
+from beam_fraud.schema.stages import DEAD_LETTER, SCORED, SHADOWED
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.storage import atomic, objects
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, RunOutputs
+from beam_fraud.storage.batch_outputs import (
+    DEAD_LETTERS,
+    SCORE_BRANCHES,
+    SCORES,
+    SHADOW,
+    RunOutputs,
+)
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.store import store_at
 from beam_fraud.storage.stream_outputs import StreamOutputs, object_stream_outputs
@@ -67,8 +73,10 @@ class TestBatch:
 
     @staticmethod
     def run(place: Path | str, run: str, *ids: str) -> None:
-        """Do the work of a run, including its workers."""
-        outputs = RunOutputs(place, run)
+        """Do the work of a run, including its workers; only the first has shadows."""
+        outputs = RunOutputs(
+            place, run, {**SCORE_BRANCHES, **({SHADOW: SHADOWED} if run == "r1" else {})}
+        )
         outputs.begin()
         try:
             part = pickle.loads(pickle.dumps(outputs)).part(SCORES)
@@ -104,6 +112,11 @@ class TestBatch:
         summary = self.summary(place)
         if summary is not None:
             assert seen == (["a"] if b"r1" in summary else ["b", "c"])
+            assert bool(self.shadows(place)) == (b"r1" in summary)
+
+    @staticmethod
+    def shadows(place: Path | str) -> list[str]:
+        return store_at(place).list("shadow/part-*.parquet")
 
     def check_next(self, place: Path | str) -> None:
         """Check the files after the next run has begun, and after it has succeeded."""
@@ -117,6 +130,7 @@ class TestBatch:
             assert [path.name for path in place.iterdir() if path.name[0] == "."] == []
         self.run(place, "r4", "d")
         assert rows(place, "scores/") == ["d"]
+        assert self.shadows(place) == []
         summary = self.summary(place)
         assert summary is not None
         assert b"r4" in summary

@@ -54,6 +54,8 @@ class RunPlaces:
     watch: Place | None
     #: `--out`.
     out: Place
+    #: Bundles of challengers in shadow.
+    shadows: tuple[Place, ...] = ()
 
     @classmethod
     def of(
@@ -98,6 +100,7 @@ class RunPlaces:
         if self.model is not None:
             places.append(_bundle(self.model_option, self.model))
         places += [_bundle("--against", place) for place in self.against]
+        places += [_bundle("--shadow", place) for place in self.shadows]
         if self.lists is not None:
             places.append(_read_by_all("--lists", self.lists))
         if sink is None:

@@ -37,6 +37,7 @@ from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import (
     DEAD_LETTERS,
     SCORES,
+    SHADOW,
     STREAM,
     UNDELIVERED,
     RunOutputs,
@@ -211,9 +212,8 @@ def _left_out(counts: StagedCounts) -> dict[str, object]:
 
 def _refuse_used(out: Path, tables: Mapping[str, FlaggedSink | IcebergRun | None]) -> None:
     """Check that the replay replaces nothing: its outputs are only a part of the run's."""
-    held = [
-        name for name in (SCORES, DEAD_LETTERS, STREAM, "summary.json") if (out / name).exists()
-    ]
+    known = (SCORES, SHADOW, DEAD_LETTERS, STREAM, "summary.json")
+    held = [name for name in known if (out / name).exists()]
     if held:
         raise UsageError(
             f"--out {out}: holds {held[0]} of a run, which would be replaced; give a new directory",

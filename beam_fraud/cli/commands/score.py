@@ -12,6 +12,7 @@ from functools import partial
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.queue import queue_notices
 from beam_fraud.cli.commands import batch
 from beam_fraud.cli.commands.batch import BatchPlan
 from beam_fraud.cli.commands.chosen_model import ChosenModel
@@ -24,18 +25,29 @@ from beam_fraud.cli.commands.scoring import (
     sink_of,
     undelivered_rows,
 )
+from beam_fraud.cli.commands.shadows import shadow_bundles, shadow_counts, with_shadows
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoreOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring import counters
+from beam_fraud.monitoring.shadow import dropped_in
 from beam_fraud.monitoring.waiting import safe_meanwhile
 from beam_fraud.pipeline.batch import Inputs, Scoring, build_score
+from beam_fraud.schema.stages import SHADOWED
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.iceberg.run import IcebergRun
 from beam_fraud.sinks.url import parse_archive
 from beam_fraud.sources.kafka.registry import RegistrySettings
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, RunOutputs, batch_outputs
+from beam_fraud.storage.batch_outputs import (
+    DEAD_LETTERS,
+    SCORES,
+    SHADOW,
+    RunOutputs,
+    batch_outputs,
+)
+from beam_fraud.storage.database.retry import persistently
 from beam_fraud.storage.urls import Place
+from beam_fraud.transforms.shadow import notice_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -131,6 +143,7 @@ def score_files(
     alone = plan.outputs.write_summary(summary)
     if plan.channels:
         try:
+            _note_dropped(plan, counted)
             alerts = _send(plan)
         except FraudError:
             # The database is still down: report the spilled rows instead.
@@ -163,6 +176,7 @@ def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
         lists=options.lists,
         out=options.out,
     )
+    places = replace(places, shadows=shadow_bundles(options, model))
     outputs = batch_outputs(places.out)
     refuse_no_outbox(sink, options.alerts, outputs)
     sink = None if sink is None else sink.for_run(outputs.directory)
@@ -181,10 +195,13 @@ def _plan(options: ScoreOptions, sink: FlaggedSink | None) -> _Plan:
         here=here,
         streaming=False,
     )
+    planned = with_shadows(planned, options, model, here=here, streaming=False)
     scoring, channels = planned.scoring, planned.channels
     outputs = replace(
         outputs, branches={**outputs.branches, SCORES: scoring.archived(planned.features)}
     )
+    if scoring.challengers:
+        outputs = replace(outputs, branches={**outputs.branches, SHADOW: SHADOWED})
     inputs = batch.find(how, planned.features, outputs)
     read = (*inputs.files, *inputs.history)
     refuse_shared_places(outputs, scoring.sink, channels, read, scoring.bundle.place)
@@ -236,6 +253,15 @@ def _send(plan: _Plan) -> dict[str, int]:
     }
 
 
+def _note_dropped(plan: _Plan, counted: dict[str, int]) -> None:
+    """Queue a notice of each challenger that was dropped."""
+    database, channels = plan.scoring.alerts_database, plan.scoring.channels
+    ended = dropped_in(counted, [one.key for one in plan.scoring.challengers])
+    notices = [notice_of(key, one.reason, plan.outputs.run_id) for key, one in ended.items()]
+    if notices and database is not None:
+        persistently(database, lambda c: queue_notices(c, channels, notices))
+
+
 def _refuse_unsent(plan: _Plan, failed: int) -> None:
     if failed:
         raise FraudError(
@@ -253,6 +279,8 @@ def _summary(
         "scores": plan.outputs.place(SCORES),
         "dead_letters": plan.outputs.place(DEAD_LETTERS),
     }
+    if plan.scoring.challengers:
+        outputs["shadow"] = plan.outputs.place(SHADOW)
     if plan.sink is not None:
         outputs["sink"] = plan.sink.describe()
     if plan.archive is not None:
@@ -268,6 +296,7 @@ def _summary(
         **undelivered_rows(plan.sink, counted),
         **batch.row_counts(counted),
         **rule_counts(plan.scoring.rules, counted),
+        **shadow_counts(plan.scoring.challengers, counted, {}),
         "alerts": alerts,
         "seconds": round(seconds, 3),
         "rows_per_second": round(rows_in / seconds),
@@ -285,4 +314,5 @@ def _dry_run(plan: _Plan) -> dict[str, object]:
         "archive": plan.archive.describe() if plan.archive else None,
         "alerts": [channel.describe() for channel in plan.channels],
         "rules": [] if plan.scoring.rules is None else list(plan.scoring.rules.names),
+        "shadows": [one.key for one in plan.scoring.challengers],
     }

@@ -19,6 +19,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
 from beam_fraud.cli.commands.rules import rule_counts
 from beam_fraud.cli.commands.scoring import refuse_undelivered, undelivered_rows
+from beam_fraud.cli.commands.shadows import shadow_counts
 from beam_fraud.cli.commands.stream_plan import StreamPlan, plan
 from beam_fraud.cli.options import StreamOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
@@ -39,7 +40,7 @@ from beam_fraud.runners.flink.job import FlinkJob
 from beam_fraud.runners.launch import Draining
 from beam_fraud.state.identity import checkpoint_hash, remember, taken_up, warn_of_no_key
 from beam_fraud.storage.atomic import make_directory
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, SHADOW
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database
 from beam_fraud.storage.stream_outputs import StreamOutputs, claim_archives
@@ -239,7 +240,7 @@ def _safe(planned: StreamPlan) -> str:
 def _claim_archives(planned: StreamPlan, checkpoint: LocalCheckpoint | None) -> None:
     """Claim the archives before they restore, which removes parts unknown to their state."""
     outputs, sink = planned.stream.outputs, planned.scoring.sink
-    archives = [outputs.archive(SCORES), outputs.archive(DEAD_LETTERS)]
+    archives = [outputs.archive(name) for name in (SCORES, DEAD_LETTERS, SHADOW)]
     directories = [archive for archive in archives if isinstance(archive, Path)]
     if sink is not None and sink.archive is not None:
         directories.append(sink.archive)
@@ -302,6 +303,8 @@ def _summary(
         "scores": str(outputs.archive(SCORES)),
         "dead_letters": str(outputs.archive(DEAD_LETTERS)),
     }
+    if planned.scoring.challengers:
+        places["shadow"] = str(outputs.archive(SHADOW))
     if planned.scoring.sink is not None:
         places["sink"] = planned.scoring.sink.describe()
     if planned.channels:
@@ -320,6 +323,7 @@ def _summary(
         "labels_dead": counted.get(counters.LABELS_DEAD, 0),
         **_rules(rules, counted),
         **_refused(planned, counted),
+        **shadow_counts(planned.scoring.challengers, counted, last.dropped),
         "alerts": alerts,
         "latency_seconds": {
             name: _finite(last.latency.quantile(q)) for name, q in (("p50", 0.5), ("p99", 0.99))

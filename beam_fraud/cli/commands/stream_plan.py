@@ -23,6 +23,7 @@ from beam_fraud.cli.commands.scoring import (
     refuse_no_outbox,
     sink_of,
 )
+from beam_fraud.cli.commands.shadows import shadow_bundles, with_shadows
 from beam_fraud.cli.commands.times import parse_duration
 from beam_fraud.cli.options import ServeOptions, StreamOptions
 from beam_fraud.errors import Code, UsageError
@@ -97,12 +98,14 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         watch=options.watch,
         out=options.out,
     )
+    places = replace(places, shadows=shadow_bundles(options, model))
     declared = _declared(options, places)
     if not 0 <= options.rule_limit <= 1:
         raise UsageError(
             f"--rule-limit {options.rule_limit:g}: must be from 0 to 1", Code.OPTION_VALUE
         )
-    refuse_unused_limit(options)
+    if not options.shadow:
+        refuse_unused_limit(options)
     submission = Submission.of(options.beam_args, workers=1, streaming=True)
     beam_options = submission.options
     outputs = _outputs(places.out, beam_options)
@@ -128,6 +131,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         here=here,
         streaming=True,
     )
+    planned = with_shadows(planned, options, model, here=here, streaming=True)
     features, sink = planned.features, planned.scoring.sink
     labels_database = None
     if options.labels_topic is not None:

@@ -229,7 +229,23 @@ ROLL_SECONDS = Option(
 
 
 @options
-class ContinuousOptions:
+class CostOptions:
+    """What a model may cost that does not decide yet."""
+
+    max_microseconds: Annotated[
+        float | None,
+        Option(
+            "--max-microseconds",
+            metavar="N",
+            min=0.0,
+            help="Refuse a new champion, and drop a challenger in shadow, that takes more per row.",
+            template=False,
+        ),
+    ] = None
+
+
+@options
+class ContinuousOptions(CostOptions):
     """Options of a continuous command: how long it remembers, how large its files are."""
 
     rule_limit: Annotated[
@@ -272,16 +288,6 @@ class ContinuousOptions:
     ] = "1d"
     roll_rows: Annotated[int, ROLL_ROWS] = 1_000_000
     roll_seconds: Annotated[float, ROLL_SECONDS] = 300.0
-    max_microseconds: Annotated[
-        float | None,
-        Option(
-            "--max-microseconds",
-            metavar="N",
-            min=0.0,
-            help="Refuse a new champion of --registry that takes more per row.",
-            template=False,
-        ),
-    ] = None
 
 
 @options
@@ -480,6 +486,22 @@ class ModelOptions:
 
 
 @options
+class ShadowOptions(CostOptions):
+    """What scores beside the champion and never decides."""
+
+    shadow: Annotated[
+        tuple[str, ...],
+        Option(
+            "--shadow",
+            metavar="WHAT",
+            help="Also score by a bundle, a rules file or a NAME of --registry, or by all its "
+            "challengers; their scores go to OUT/shadow and decide nothing; repeatable.",
+            template=False,
+        ),
+    ] = ()
+
+
+@options
 class ScoringOptions(DecisionOptions, ModelOptions):
     """By what transactions are scored and decided, and where flagged ones go."""
 
@@ -512,7 +534,7 @@ class BatchOptions(FileOptions, HistoryOptions, BatchRunOptions):
 
 
 @options
-class FileScoringOptions(DecisionOptions, ModelOptions, BatchRunOptions):
+class FileScoringOptions(DecisionOptions, ModelOptions, ShadowOptions, BatchRunOptions):
     """How files are scored: the options of `score` and of all commands like it."""
 
     archive: Annotated[

@@ -26,6 +26,7 @@ from beam_fraud.cli.options.groups import (
     RunnerOptions,
     SchemaOptions,
     ScoringOptions,
+    ShadowOptions,
     SpanOptions,
     TopicOptions,
 )
@@ -135,6 +136,7 @@ class StreamOptions(
     ScoringOptions,
     TopicOptions,
     ContinuousOptions,
+    ShadowOptions,
     DeadShareOptions,
     RunnerOptions,
 ):

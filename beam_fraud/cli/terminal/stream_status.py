@@ -86,9 +86,25 @@ def _from_long_to_short(
         first, alert_counts = f"{number(rate)} tx/s", _alerts(number, alerts)
         repeated = _unless_zero(number, now.count(ROWS_DUPLICATE), "duplicate")
         lag = _lag(number, now, partitions)
-        yield [first, lag, *rest, repeated, alert_counts]
-    yield [first, lag, *rest, alert_counts]
+        yield [first, lag, *rest, repeated, alert_counts, *_shadows(now)]
+        yield [first, lag, *rest, repeated, alert_counts, _in_shadow(now)]
+    yield [first, lag, *rest, alert_counts, _in_shadow(now)]
     yield [first, _lag(number, now, 0), *rest, alert_counts]
+
+
+def _shadows(now: Snapshot) -> Iterator[str]:
+    for key, figures in sorted(now.shadows.items()):
+        if figures.dropped is not None:
+            yield f"{key} dropped"
+        elif figures.agreement is not None:
+            cost = f"{figures.microseconds:.2g} us a row"
+            yield f"{key} agrees in {figures.agreement:.1%}, {cost}"
+
+
+def _in_shadow(now: Snapshot) -> str:
+    dropped = sum(figures.dropped is not None for figures in now.shadows.values())
+    text = f"{len(now.shadows)} in shadow" + (f" ({dropped} dropped)" if dropped else "")
+    return text if now.shadows else ""
 
 
 def _whole(rows: float) -> str:

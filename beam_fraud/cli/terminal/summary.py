@@ -52,7 +52,7 @@ def _run(result: Mapping[str, Any]) -> str:
         lines.append(fact("history", result["history_rows"], f"({left_out:,} left out)"))
     if result.get("labels_in"):
         lines.append(fact("labels", result["labels_in"], f"({result['labels_dead']:,} unreadable)"))
-    lines += _rules(result)
+    lines += [*_rules(result), *_shadows(result)]
     if result.get("alerts"):
         sent, *others = result["alerts"].items()
         about = ", ".join(
@@ -108,6 +108,26 @@ def _rules(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _shadows(result: Mapping[str, Any]) -> list[str]:
+    shadows: dict[str, dict[str, Any]] = result.get("shadows", {})
+    if not shadows:
+        return []
+    rows = [(key, f"{one['rows']:,}", _of_shadow(one)) for key, one in shadows.items()]
+    return ["in shadow", *table(rows, right={1}, margin=4)]
+
+
+def _of_shadow(figures: Mapping[str, Any]) -> str:
+    parts = list[str]()
+    if figures["rows"]:
+        parts.append(f"agrees in {figures['agreement']:.2%}")
+        if figures["flagged_agreement"] is not None:
+            parts.append(f"of flagged rows {figures['flagged_agreement']:.2%}")
+        parts.append(f"{figures['microseconds_per_row']:.3g} microseconds a row")
+    if dropped := figures["dropped"]:
+        parts.append(f"dropped at {dropped['since']}: {dropped['reason']}")
+    return f"({', '.join(parts)})" if parts else ""
+
+
 def _template(result: Mapping[str, Any]) -> str:
     template = fact("template", result["template"])
     return "\n".join([template, *_outputs(result), "The job was not started."])
@@ -129,5 +149,7 @@ def _dry_run(result: Mapping[str, Any]) -> str:
             lines.append(fact("archive", result["archive"]))
         lines.append(fact("alerts", ", ".join(result["alerts"]) or "none"))
         lines.append(fact("rules", ", ".join(result["rules"]) or "none"))
+        if result.get("shadows"):
+            lines.append(fact("in shadow", ", ".join(result["shadows"])))
     lines.append("Everything is in order; nothing was computed.")
     return "\n".join(lines)

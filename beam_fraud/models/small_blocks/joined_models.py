@@ -39,6 +39,12 @@ class JoinedModels:
             for model, end in zip(models, ends.tolist(), strict=True)
         ]
 
+    @property
+    def shares(self) -> list[float]:
+        """Share of each model in the cost of a prediction, by its number of trees."""
+        trees = [part.stop - part.start for part in self._parts]
+        return [own / sum(trees) for own in trees]
+
     @classmethod
     def of(cls, models: Sequence[Any], probe: Floats) -> JoinedModels | None:
         """Return the models together, if each of them keeps all bits of its scores.

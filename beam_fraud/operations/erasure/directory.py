@@ -20,6 +20,7 @@ from beam_fraud.storage.batch_outputs import (
     DEAD_LETTERS,
     FEATURES,
     SCORES,
+    SHADOW,
     STREAM,
     UNDELIVERED,
     RunOutputs,
@@ -32,7 +33,7 @@ from beam_fraud.storage.stream_outputs import StreamOutputs
 
 
 def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) -> dict[str, int]:
-    """Erase a subject from scores, dead letters, spilled rows, alerts and outbox.
+    """Erase a subject from scores, rows of shadows, dead letters, spilled rows, alerts and outbox.
 
     Other writers are excluded.
 
@@ -48,13 +49,14 @@ def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) 
       FraudError: it is no such directory, a run or a stream uses it, or a file cannot be read or
         written.
     """
-    known = (SCORES, DEAD_LETTERS, FEATURES, UNDELIVERED, STREAM, "outbox.db", "summary.json")
+    branches = (SCORES, SHADOW, DEAD_LETTERS, FEATURES)
+    known = (*branches, UNDELIVERED, STREAM, "outbox.db", "summary.json")
     if not any((out / name).exists() for name in known):
         raise FraudError(f"--out {out}: holds nothing of a run or a stream", Code.PLACE_EMPTY)
     with _held(out):
         if not dry_run:
             _refuse_hidden_rows(out)
-            for name in (SCORES, DEAD_LETTERS, UNDELIVERED):
+            for name in (SCORES, SHADOW, DEAD_LETTERS, UNDELIVERED):
                 remove_unfinished(out / name)
             _remove_uncommitted(out)
         counts = {
@@ -62,6 +64,8 @@ def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) 
             DEAD_LETTERS: erase_from_dead_letters(out / DEAD_LETTERS, subject, dry_run=dry_run),
             UNDELIVERED: erase_from_scored(out / UNDELIVERED, subject, dry_run=dry_run),
         }
+        if (out / SHADOW).exists():
+            counts[SHADOW] = erase_from_scored(out / SHADOW, subject, dry_run=dry_run)
         for file in sorted(out.glob("*.jsonl")):
             if file.name != RECORDS:
                 counts[file.name] = erase_from_lines(file, subject, dry_run=dry_run)
@@ -83,7 +87,7 @@ def _refuse_hidden_rows(out: Path) -> None:
     if keeps_a_state(out):
         # It recreates them from the rows in its state.
         return
-    for name in (SCORES, DEAD_LETTERS):
+    for name in (SCORES, SHADOW, DEAD_LETTERS):
         if any(is_ours(part) for part in (out / name).glob(UNFINISHED_PARTS)):
             raise FraudError(
                 f"--out {out}: a stream has left hidden files in {name}; resume it from its "

@@ -27,7 +27,8 @@ Test = Callable[[pa.RecordBatch], npt.NDArray[np.bool_]]
 
 
 def erase_from_scored(directory: Path, subject: Subject, *, dry_run: bool = False) -> int:
-    """Erase rows from the files `*.parquet` of a directory, all of `stages.SCORED`.
+    """Erase rows from the files `*.parquet` of a directory, all of `stages.SCORED` or
+    `stages.SHADOWED`.
 
     Returns:
       Number of rows erased, or to erase.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,11 +14,10 @@ import pyarrow as pa
 
 from beam_fraud.decisions.inputs import DecisionInputs, without_inputs
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
-from beam_fraud.models.bundle import read_reference, shared_model
+from beam_fraud.models.model_group import ModelGroup, of_one_block
 from beam_fraud.models.predict import use_one_thread
-from beam_fraud.models.small_blocks.joined_models import JoinedModels
-from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
-from beam_fraud.pipeline.frames.scoring import Block, Scorer
+from beam_fraud.models.small_blocks.predictor import Predictor
+from beam_fraud.pipeline.frames.scoring import Scorer
 from beam_fraud.pipeline.rescore.sides import Side, Sides
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.records.read import ReadBlock
@@ -43,8 +42,7 @@ class _Models:
     """Models of the same features."""
 
     features: FeatureSet
-    #: From the features to the scores of each model.
-    predict: Callable[[Block], list[Block]]
+    group: ModelGroup
     #: The sides of each model.
     sides: tuple[tuple[tuple[Side, Scorer], ...], ...]
 
@@ -69,15 +67,8 @@ class Scorers:
             for side in sides.all
         }
         self._beside = sides.beside
-        alike: list[dict[str, list[Side]]] = []
-        for side in sides.all:
-            of_side = side.features
-            models = next((one for one in alike if _features(one).same_block(of_side)), None)
-            if models is None:
-                models = {}
-                alike.append(models)
-            models.setdefault(side.bundle.model_id, []).append(side)
-        self._models = [_models(list(models.values()), reasons, self._kept) for models in alike]
+        alike = of_one_block(sides.all, lambda side: side.features)
+        self._models = [_models(same, reasons, self._kept) for same in alike]
 
     def written(self, side: Side) -> pa.Schema:
         """Return the columns of a side's rows."""
@@ -95,7 +86,7 @@ class Scorers:
         for models in self._models:
             start = time.thread_time()
             block = feature_matrix(transactions, models.features)
-            predicted = models.predict(block)
+            predicted = models.group.predict(block)
             each = (time.thread_time() - start) / len(predicted)
             for scores, sides in zip(predicted, models.sides, strict=True):
                 shared = each
@@ -130,36 +121,31 @@ class Scorers:
 
 
 def _models(
-    models: Sequence[Sequence[Side]], reasons: int, kept: Mapping[str, DecisionInputs | None]
+    alike: Sequence[Side], reasons: int, kept: Mapping[str, DecisionInputs | None]
 ) -> _Models:
-    """Load models of the same features.
+    """Load the models of sides of the same features.
 
     Args:
-      models: the sides of each model.
+      alike: the sides.
       reasons: maximum of reasons per flagged row.
       kept: what the rows of each side, by its key, keep of the inputs of their decisions.
     """
-    bundles = [sides[0].bundle for sides in models]
-    loaded = [shared_model(bundle) for bundle in bundles]
-    probe = probing_rows(read_reference(bundles[0]), bundles[0].features)
-    joined = JoinedModels.of(loaded, probe)
-    predictors = [Predictor.of(model, probe) for model in loaded]
+    models: dict[str, list[Side]] = {}
+    for side in alike:
+        models.setdefault(side.bundle.model_id, []).append(side)
+    group = ModelGroup.of([sides[0].bundle for sides in models.values()])
     return _Models(
-        models[0][0].features,
-        joined or (lambda block: [predictor(block) for predictor in predictors]),
+        alike[0].features,
+        group,
         tuple(
             tuple((side, _scorer(side, reasons, predictor, kept[side.key])) for side in sides)
-            for sides, predictor in zip(models, predictors, strict=True)
+            for sides, predictor in zip(models.values(), group.predictors, strict=True)
         ),
     )
 
 
 def _scorer(side: Side, reasons: int, predictor: Predictor, kept: DecisionInputs | None) -> Scorer:
     return Scorer(side.bundle, side.features, side.rules, reasons, predictor, kept)
-
-
-def _features(models: Mapping[str, Sequence[Side]]) -> FeatureSet:
-    return next(iter(models.values()))[0].features
 
 
 @dataclass

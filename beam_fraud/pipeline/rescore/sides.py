@@ -12,9 +12,10 @@ import pyarrow as pa
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.decisions.rules.toml import load_rules
-from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
+from beam_fraud.models.feature_union import velocity_union, with_columns_of
 from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Labels, Schema
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.schema.velocity import Velocity
@@ -113,7 +114,7 @@ def sides_of(
     """
     read = schema
     for challenge in against:
-        read = _with_columns_of(read, challenge.bundle)
+        read = with_columns_of(read, challenge.bundle)
     read = _with_segments(read, segments)
     sides: list[Side] = []
     for number, challenge in enumerate((new, *against)):
@@ -131,30 +132,10 @@ def sides_of(
                 f"--against {sides[number].bundle.path}: the same model and rules are given twice",
                 Code.OPTION_CONFLICT,
             )
-    velocity = _union(sides)
+    velocity = velocity_union((side.bundle.path, side.features) for side in sides)
     labels: Labels = "ignored" if schema.role("label") is None else "known"
     read = replace(read, velocity=velocity)
     return Sides(tuple(sides), read, labels, velocity, _written_segments(read, segments))
-
-
-def _with_columns_of(schema: Schema, bundle: Bundle) -> Schema:
-    """Return a schema that also reads the columns that a bundle's features need."""
-    own = {feature.column: feature for feature in schema.features}
-    new = []
-    for feature in bundle.schema.features:
-        if feature.column not in bundle.manifest.features:
-            continue
-        known = own.get(feature.column)
-        if known is None:
-            new.append(replace(feature, missing="allow"))
-        elif known.kind != feature.kind:
-            raise FraudError(
-                f"{bundle.path}: reads the column {feature.column!r} as {feature.kind}, and "
-                f"another model as {known.kind}",
-                Code.BUNDLE_SCHEMA,
-            )
-    calendar = schema.calendar or bundle.schema.calendar
-    return replace(schema, features=(*schema.features, *new), calendar=calendar)
 
 
 def _with_segments(schema: Schema, segments: Sequence[str]) -> Schema:
@@ -174,32 +155,6 @@ def _written_segments(schema: Schema, segments: Sequence[str]) -> tuple[str, ...
     roles = {column: role for role, column in schema.roles.items()}
     names = dict.fromkeys(roles.get(name, name) for name in segments)
     return tuple(name for name in names if name not in SCORED.names)
-
-
-def _union(sides: Sequence[Side]) -> tuple[Velocity, ...]:
-    """Return definitions of all velocity features, each once."""
-    union: list[Velocity] = []
-    known: dict[str, Velocity] = {}
-    for side in sides:
-        for definition in side.features.velocity:
-            for name in definition.names:
-                before = known.get(name)
-                if before is not None and not _same(before, definition, name):
-                    raise FraudError(
-                        f"{side.bundle.path}: its feature {name!r} is defined in another way than "
-                        "that of another model; rescore one model at a time",
-                        Code.BUNDLE_SCHEMA,
-                    )
-            union += definition.only([name for name in definition.names if name not in known])
-            known |= dict.fromkeys(definition.names, definition)
-    return tuple(union)
-
-
-def _same(one: Velocity, other: Velocity, name: str) -> bool:
-    """Return whether two definitions define a feature of the same name in the same way."""
-    if name.endswith("_seconds_since_last"):
-        return one.horizon == other.horizon and one.delay == other.delay
-    return bool(one.by_currency) == bool(other.by_currency)
 
 
 def _digest(path: str) -> str:
