@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from beam_fraud.alerts.queue import Notice, queue_notices
 from beam_fraud.decisions.decider import Decider, OpenDecider, Pair
+from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.errors import FraudError
 from beam_fraud.models.registry.champion_watch import ChampionWatch, Windows
 from beam_fraud.models.registry.choice import Choice
@@ -44,6 +46,9 @@ class Following:
     #: Database and channels of notices about what was refused.
     database: str | None = None
     channels: tuple[str, ...] = ()
+    #: Directory of the stream's outputs, where rules are kept as they are taken up; None where the
+    #: workers do not have it.
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class InForce:
                 first,
                 following.windows,
                 following.limit,
-                prepare=lambda decider: _opened(decider, reasons),
+                prepare=lambda decider: _opened(decider, reasons, following.kept),
                 notify=refused.add,
             )
             self._watch.start()
@@ -209,9 +214,12 @@ _CREATING = threading.Lock()
 _IN_FORCE: WeakValueDictionary[str, InForce] = WeakValueDictionary()
 
 
-def _opened(decider: Decider, reasons: int) -> OpenDecider:
+def _opened(decider: Decider, reasons: int, kept: Path | None) -> OpenDecider:
     opened = OpenDecider(decider, reasons)
     opened.open()
+    if kept is not None:
+        # Before any row names them.
+        keep_rules(kept, decider.rules)
     return opened
 
 

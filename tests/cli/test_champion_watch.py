@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -186,6 +187,13 @@ def test_a_changed_rules_file_is_taken_up_and_an_invalid_one_refused(
     assert {row["rules_id"] for row in rows} == set(by_id)
     for row in rows:
         assert row["rules"] == ([by_id[row["rules_id"]]] if row["amount"] > 3 else [])
+    # And an audit has them as they were, the refused ones not.
+    kept = Path(running.options.out) / "rules"
+    assert {file.stem: file.read_bytes() for file in kept.glob("*.toml")} == {
+        rules_id: RULES % name.encode() for rules_id, name in by_id.items()
+    }
+    log = [json.loads(line)["rules_id"] for line in (kept / "log.jsonl").read_text().splitlines()]
+    assert [by_id[rules_id] for rules_id in log] == ["first", "third"]
     assert len(running.scored()) == running.number == running.result["rows_scored"]
     assert caplog.text.count("cannot be taken up") == 1
 

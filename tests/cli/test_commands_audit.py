@@ -264,6 +264,30 @@ def test_a_registry_has_what_decided(shop: Shop, out: Path, tmp_path: Path) -> N
     assert open_registry(registry).standing.champion is None
 
 
+def test_a_run_keeps_its_rules_with_the_files_of_their_lists(shop: Shop, tmp_path: Path) -> None:
+    rules = tmp_path / "desk" / "night shift.toml"
+    rules.parent.mkdir()
+    (rules.parent / "far.txt").write_text("s1\ns2\n")
+    rules.write_text(
+        '[[list]]\nname = "far"\nfile = "far.txt"\n'
+        '[[rule]]\nname = "far"\nwhen = "merchant_id in far"\ndecision = "review"\n'
+    )
+    out = tmp_path / "out"
+    score.run(replace(shop.options(out), rules=str(rules)))
+    # As the desk goes on with other rules.
+    rules.unlink()
+    (rules.parent / "far.txt").write_text("s3\n")
+    [name, *_] = interesting(out)
+    result = shop.audited(name, out, rules=None)
+    (found,) = result["rows"]
+    assert found["rules_id"].startswith("night shift@")
+    assert_agrees(result)
+    kept = out / "rules" / f"{found['rules_id']}.lists.json"
+    kept.write_text(kept.read_text().replace("s2", "s9"))
+    (changed,) = shop.audited(name, out, rules=None)["rows"]
+    assert "was changed" in changed["missing"][0]
+
+
 def test_later_changes_of_a_list_change_no_earlier_decision(
     shop: Shop, out: Path, tmp_path: Path
 ) -> None:
@@ -402,7 +426,7 @@ def test_what_is_missing_is_named(shop: Shop, out: Path, tmp_path: Path) -> None
 def test_the_archive_may_have_the_rules(shop: Shop, out: Path, tmp_path: Path) -> None:
     [name, *_] = interesting(out)
     copy = changed(out, tmp_path / "copy", name, lambda row: None)
-    (copy / "rules").mkdir()
+    (copy / "rules").mkdir(exist_ok=True)
     kept = copy / "rules" / f"{read_rule_files(shop.rules).id}.toml"
     kept.write_text(RULES)
     assert_agrees(shop.audited(name, copy, rules=None))

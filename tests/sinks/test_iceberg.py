@@ -107,7 +107,7 @@ def test_flagged_rows_and_all_scores_go_to_tables_that_the_run_creates(
     assert (ids(), ids("lake.bank.scores")) == (["x3", "x4", "x5"], ["x1", "x2", "x3", "x4", "x5"])
     assert {row["run_output"] for row in rows()} == {str(tmp_path / "out")}
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"scores", "dead_letters", "summary.json"}
+    assert names == {"scores", "dead_letters", "rules", "summary.json"}
 
 
 def test_the_same_run_again_changes_nothing_and_other_runs_keep_their_rows(

@@ -20,6 +20,7 @@ from beam_fraud.cli.options import RescoreOptions
 from beam_fraud.cli.options.groups import ComparisonOptions
 from beam_fraud.cli.terminal.columns import fact
 from beam_fraud.cli.terminal.command import Outcome
+from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.comparison.scored_rows import Partition as ComparedPartition
 from beam_fraud.features.velocity.reach import look_back
@@ -95,6 +96,8 @@ def run(options: RescoreOptions) -> dict[str, object]:
     with call.outputs.writing():
         before = call.outputs.read(SUMMARY)
         plan, records, scored = _score(call)
+        for side in call.sides.all:
+            keep_rules(call.outputs.directory, side.rules)
         _check_rows(plan, records.values())
         summary = _summary(call, plan, records, scored, time.monotonic() - started)
         summary |= _compare(call, records, before)

@@ -28,6 +28,7 @@ from beam_fraud.cli.commands.scoring import (
 from beam_fraud.cli.commands.shadows import shadow_bundles, shadow_counts, with_shadows
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoreOptions
+from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring import counters
 from beam_fraud.monitoring.shadow import dropped_in
@@ -123,6 +124,7 @@ def score_files(
         batch.check_rows(counted, plan.inputs)
         warn_of_wide_rules(plan.scoring.rules, counted)
         plan.outputs.publish()
+        keep_rules(plan.outputs.directory, plan.scoring.rules)
         if plan.sink is not None:
             plan.sink.commit(plan.outputs.run_id)
         if plan.archive is not None:

@@ -25,6 +25,7 @@ from beam_fraud.cli.commands.serve_model import Engines, about, api_of, build_of
 from beam_fraud.cli.commands.serve_plan import ServePlan, plan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
+from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED, ROWS_SCORED
 from beam_fraud.serve.deliveries import PATIENCE, Deliveries, Places
 from beam_fraud.serve.engine import Engine
@@ -82,6 +83,7 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
     with ExitStack() as stack:
         planned.outputs.begin()
         stack.callback(planned.outputs.release)
+        keep_rules(planned.outputs.directory, planned.scored.scoring.rules)
         _claim(planned)
         deliveries = Deliveries(_places(planned))
         stack.callback(deliveries.close)

@@ -15,6 +15,7 @@ from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands.scoring import ScoringPlan
 from beam_fraud.cli.commands.serve_plan import ServePlan
 from beam_fraud.decisions.decider import Decider
+from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import Bundle, read_reference, shared_model
 from beam_fraud.models.predict import noting_libraries
@@ -154,7 +155,10 @@ def watch_of(
             count(metrics.swaps, "taken_up")
 
         with noting_libraries():
-            return Change(engines.engine(scored, api, exact=True), about(scored), taken)
+            change = Change(engines.engine(scored, api, exact=True), about(scored), taken)
+        # Before any row names them.
+        keep_rules(planned.outputs.directory, decider.rules)
+        return change
 
     def refused(notice: Notice) -> None:
         count(metrics.swaps, "refused")

@@ -25,6 +25,7 @@ from beam_fraud.cli.options import StreamOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.cli.terminal.progress import AboveLine
 from beam_fraud.cli.terminal.stream_status import live_line
+from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash
@@ -68,6 +69,7 @@ def run(options: StreamOptions) -> dict[str, object]:
     with ExitStack() as stack:
         outputs.begin()
         stack.callback(outputs.release)
+        keep_rules(outputs.url or outputs.directory, planned.scoring.rules)
         read = stack.enter_context(new_board(outputs.live))
         claimed = _claimed(planned, stack)
         _prepare_places(planned, stack)

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TextIO
 
 from apache_beam.options.pipeline_options import (
@@ -174,7 +175,8 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         rule_limit=options.rule_limit,
     )
     history = find_history(places.history, (), features.schema, labels=stream.labels)
-    following = _following(options, model, features, planned.scoring, here=here)
+    kept = outputs.directory if here else None
+    following = _following(options, model, features, planned.scoring, kept, here=here)
     stream = replace(stream, history=tuple(history), following=following)
     bundle = planned.scoring.bundle.place
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, places.watch)
@@ -199,6 +201,7 @@ def _following(
     model: ChosenModel,
     features: FeatureSet,
     scoring: Scoring,
+    kept: Path | None,
     *,
     here: bool,
 ) -> Following | None:
@@ -212,6 +215,7 @@ def _following(
         options.max_microseconds,
         scoring.alerts_database,
         scoring.channels,
+        kept,
     )
 
 

@@ -77,6 +77,8 @@ class RuleSet:
     lists: Path | None = None
     #: Id of its files (`files.RuleFiles`), which scored rows carry; None for rules of no file.
     id: str | None = None
+    #: The files that it was read from (`files.RuleFiles.contents`).
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -190,7 +190,8 @@ def rules_from_toml(
             raise UsageError(f"{at}: there is one of that name; rename it", Code.RULES_INVALID)
         rules.append(_rule(read, at, names, lists, known))
     # A stable sort keeps the order of equal priorities.
-    return RuleSet(tuple(sorted(rules, key=lambda rule: -rule.priority)), live, rules_id)
+    in_order = tuple(sorted(rules, key=lambda rule: -rule.priority))
+    return RuleSet(in_order, live, rules_id, dict(files))
 
 
 def _read_lists(tables: list[dict[str, Any]], where: str, files: Mapping[str, bytes]) -> Lists:

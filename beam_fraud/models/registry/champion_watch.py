@@ -116,8 +116,12 @@ class ChampionWatch(Generic[_Prepared]):
         if self._ready is None:
             return None
         with self._taking:
-            prepared, self._ready, self._decider = self._ready, None, self._latest
-        _LOG.info("%s decides from here on", shown(self._decider.pair))
+            prepared, self._ready, before = self._ready, None, self._decider
+            self._decider = self._latest
+        _LOG.info(
+            "%s decides from here on, and no longer %s",
+            *(shown(self._decider.pair), shown(before.pair)),
+        )
         return prepared
 
     def look(self) -> None:

@@ -23,6 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_fraud.alerts.pseudonym import Pseudonyms
+from beam_fraud.decisions.rules.files import RuleFiles
+from beam_fraud.decisions.rules.kept import DIRECTORY, kept_rules
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.erasure.subject import token_pattern
 from beam_fraud.platform.wording import first_line, reason_of
@@ -113,18 +115,25 @@ class Archive:
             return []
         return self._in_files(DEAD_LETTERS, partial(_dead_letters_of, transaction_id, column))
 
-    def rules_file(self, rules_id: str) -> bytes | None:
-        """Return the rules file that a run left there; None without it.
+    def rules(self, rules_id: str) -> RuleFiles | None:
+        """Return the rules that a run kept there; None without them.
 
         Args:
-          rules_id: its id, a safe name of a file.
+          rules_id: their id, a safe name of a file.
 
         Raises:
-          FraudError: it cannot be read.
+          FraudError: a file cannot be read.
         """
         with self._one_line_errors():
-            for name in self._listed(f"rules/{glob.escape(rules_id)}.toml"):
-                return self.store.read(name)
+            for name in self._listed(f"{DIRECTORY}/{glob.escape(rules_id)}.toml"):
+                try:
+                    above = name.removesuffix(f"{DIRECTORY}/{rules_id}.toml")
+                    return kept_rules(self.store, above, rules_id)
+                except ValueError as error:
+                    raise FraudError(
+                        f"{self.place.shown}/{name}: the file of its lists is damaged ({error})",
+                        Code.RULES_UNREADABLE,
+                    ) from None
         return None
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from beam_fraud.decisions.rules.condition import Kind
-from beam_fraud.decisions.rules.files import RULES_FILE, RuleFiles
+from beam_fraud.decisions.rules.files import RuleFiles
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.decisions.rules.toml import rules_from_toml
 from beam_fraud.errors import FraudError
@@ -88,12 +88,11 @@ class Versions:
             return Missing(f"rules: {rules_id} decided, and --rules is {self.rules.id}")
         if self.registry is not None and rules_id in self.registry.standing.members:
             return RuleFiles(rules_id, self.registry.rule_files(rules_id))
-        data = self.archive.rules_file(rules_id) if _RULES_ID.fullmatch(rules_id) else None
-        if data is None:
+        files = self.archive.rules(rules_id) if _RULES_ID.fullmatch(rules_id) else None
+        if files is None:
             return Missing(
                 f"rules: neither the archive nor a registry has {rules_id}; give --rules with it"
             )
-        files = RuleFiles(rules_id.rpartition("@")[0], {RULES_FILE: data})
         if files.id != rules_id:
             return Missing(f"rules: the archive's file of {rules_id} was changed, it is {files.id}")
         return files
