@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.neighbors import KNeighborsClassifier
 
 from beam_fraud.models.bundle import Bundle, load_bundle, shared_model, write_bundle
 from beam_fraud.models.predict import microseconds_per_row
@@ -60,11 +62,11 @@ SMALL = Plan(100, 0.15, promotions=2, others=1, rules=2, pause=0.5, calm=1)
 FULL = Plan(500, None, promotions=20, others=5, rules=15, pause=6, calm=60)
 
 
-def forest(like: Bundle, directory: Path, names: tuple[str, ...], trees: int) -> Bundle:
-    """A forest over some of a model's features, with its schema and windows; as deep as can be."""
+def trained(like: Bundle, directory: Path, names: tuple[str, ...], model: Any) -> Bundle:
+    """A model over some of another one's features, with its schema and windows."""
     draw = np.random.default_rng(1)
-    rows = draw.uniform(0, 200, size=(1_500, len(names)))
-    model = RandomForestClassifier(trees, random_state=1).fit(rows, draw.random(1_500) < 0.3)
+    rows = draw.normal(size=(4_000, len(names)))
+    model.fit(rows, draw.random(len(rows)) < 0.3)
     manifest = replace(like.manifest, name=directory.name, features=names)
     return write_bundle(directory, model, manifest, Reference(), "# card")
 
@@ -81,8 +83,10 @@ class Models:
         names = first.manifest.features
         fewer = tuple(n for n in names if n not in ("is_night", "account_mean_1d"))
         assert len(fewer) == len(names) - 2
-        slow = forest(first, directory / "slow", names, trees=400)
-        different = forest(first, directory / "different", fewer, trees=10)
+        neighbours = KNeighborsClassifier(algorithm="kd_tree")
+        slow = trained(first, directory / "slow", names, neighbours)
+        forest = RandomForestClassifier(10, random_state=1)
+        different = trained(first, directory / "different", fewer, forest)
         self.usual = first, second
         self.broken, self.slow, self.different = broken, slow, different
         draw = np.random.default_rng(0)

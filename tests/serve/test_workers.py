@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 import zlib
 from contextlib import closing
 from dataclasses import replace
@@ -19,9 +20,13 @@ import beam_fraud as bf
 from beam_fraud.cli.commands import serve
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.errors import Code
+from beam_fraud.models.bundle import load_bundle
+from beam_fraud.models.registry.registry import add_model, open_registry, promote
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.simulation import Simulation, simulate
+from beam_fraud.storage.urls import Place
 from tests.failing import fails
+from tests.models.registering import ANN, other
 from tests.serve.conftest import Served, record_of
 from tests.serving import Client, Serve
 from tests.stream_process import wait_until
@@ -57,20 +62,37 @@ def server_at(state: Path) -> int:
     return int(line.split()[4])
 
 
+def in_force(port: int) -> str:
+    """Return the model that a server answers by."""
+    with Client(port) as client:
+        return str(json.loads(client.get("/model")[1])["model_id"])
+
+
 def test_accounts_that_are_spread_get_the_scores_of_one_server(
     accounts: Served, tmp_path: Path
 ) -> None:
+    """Also where one server is killed, and where both take up another threshold of the model."""
     expected = bf.score(pq.read_table(accounts.later), accounts.bundle, history=accounts.history)
     assert isinstance(expected, pa.Table)
     state = tmp_path / "state"
     database = f"sqlite:///{tmp_path / 'flagged.db'}"
     options = ("--workers", "2", "--history", accounts.history, "--sink", database)
+    place = Place.at(tmp_path / "registry")
+    models = [
+        load_bundle(accounts.bundle),
+        load_bundle(other(Path(accounts.bundle), tmp_path / "other", 0.9)),
+    ]
+    for model in models:
+        add_model(place, model, ANN)
+    promote(open_registry(place), models[0].model_id, ANN)
     scores = []
-    with Serve(Path(accounts.bundle), state, *options) as server:
+    with Serve(Path(str(place)), state, *options, by="--registry") as server:
         ports = (server.port, server.port + 1)
         wait_until(lambda: "2 servers answer" in server.said() or not server.runs)
         for number, record in enumerate(accounts.records):
             if number == SENT // 2:
+                promote(open_registry(place), models[1].model_id, ANN)
+                promoted = time.monotonic()
                 os.kill(server_at(state / "1"), signal.SIGKILL)
                 wait_until(lambda: "answers again" in server.said() or not server.runs)
             account = str(json.loads(record)["CUSTOMER_ID"]).encode()
@@ -78,6 +100,9 @@ def test_accounts_that_are_spread_get_the_scores_of_one_server(
                 status, answer, _ = client.post(record)
             assert status == 200, answer
             scores.append(json.loads(answer)["score"])
+        for port in ports:
+            wait_until(lambda port=port: in_force(port) == models[1].model_id)
+        assert time.monotonic() - promoted < 30
         # A database has the dead letters of both.
         for port in ports:
             with Client(port) as client:
@@ -88,6 +113,7 @@ def test_accounts_that_are_spread_get_the_scores_of_one_server(
     assert scores == expected.column("score").to_pylist()
     assert summary["workers"] == 2
     assert summary["restarts"] == 1
+    assert summary["model_id"] == models[1].model_id
     archived = [pq.read_table(state / number / "scores") for number in ("0", "1")]
     assert all(len(table) for table in archived)
     names = pa.concat_tables(archived).column("transaction_id").to_pylist()
