@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import requests
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 
 from beam_fraud.alerts.alert import AlertContext, RuleTerms
@@ -25,7 +27,7 @@ from beam_fraud.cli.options import ServeOptions
 from beam_fraud.decisions.lists.changes import Change, append_changes
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import load_bundle, write_bundle
-from beam_fraud.models.manifest import Manifest, Thresholds
+from beam_fraud.models.manifest import Manifest, Thresholds, schema_fields
 from beam_fraud.models.reference import Reference
 from beam_fraud.models.registry.registry import (
     RULES_FILE,
@@ -34,7 +36,7 @@ from beam_fraud.models.registry.registry import (
     open_registry,
     rollback,
 )
-from beam_fraud.schema.schema import EVENT_TIME, Schema
+from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Schema
 from beam_fraud.serve.deliveries import Deliveries, Places
 from beam_fraud.serve.state import FLAGGED
 from beam_fraud.storage.urls import Place
@@ -237,6 +239,64 @@ def test_changed_rules_and_lists_are_taken_up(tmp_path: Path) -> None:
         server.stop()
     assert server.said().count("cannot be taken up") == 1
     assert set(sender.answers) == set(archived(state))
+
+
+def test_a_model_may_read_fewer_columns_than_the_one_at_the_start(
+    place: Place,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    roles = {"transaction_id": "id", "event_time": "t", "amount": "a"}
+    wide = Schema("plain", roles, features=(FeatureColumn("x"),), calendar=False)
+    model = DummyClassifier(strategy="prior").fit(np.zeros((10, 2)), [1] * 4 + [0] * 6)
+    manifest = Manifest(
+        name="wide",
+        kind="imported",
+        created="2024-01-01T00:00:00+00:00",
+        features=("x", "amount"),
+        thresholds=Thresholds(0.5),
+        **schema_fields(wide),
+    )
+    add_model(place, write_bundle(tmp_path / "wide", model, manifest, Reference(), "# card"), ANN)
+    first = put(place, "wide")
+    server = Serve(Path(str(place)), tmp_path / "state", by="--registry", look=LOOK)
+
+    def sent(number: int, *, x: bool) -> list[int]:
+        """Return the statuses of a transaction as JSON and as Arrow."""
+        row = {**json.loads(record(f"{number}")), **({"x": 1.0} if x else {})}
+        sink = pa.BufferOutputStream()
+        table = pa.Table.from_pylist([{**row, "id": f"arrow-{number}"}])
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        bodies = {"json": json.dumps(row), "vnd.apache.arrow.stream": sink.getvalue().to_pybytes()}
+        return [
+            requests.post(
+                f"http://127.0.0.1:{server.port}/predict",
+                data=body,
+                headers={"Content-Type": f"application/{media}"},
+                timeout=30,
+            ).status_code
+            for media, body in bodies.items()
+        ]
+
+    def columns() -> set[str]:
+        described = shown(server, "/openapi.json")["components"]["schemas"]["Transaction"]
+        return set(described["properties"])
+
+    with server:
+        assert (sent(1, x=True), sent(2, x=False)) == ([200, 200], [422, 422])
+        assert "x" in columns()
+        second = put(place, "m8")
+        until(lambda: shown(server, "/model")["model_id"] == second)
+        assert (sent(3, x=True), sent(4, x=False)) == ([200, 200], [200, 200])
+        assert "x" not in columns()
+        put(place, "wide")
+        until(lambda: shown(server, "/model")["model_id"] == first)
+        assert (sent(5, x=True), sent(6, x=False)) == ([200, 200], [422, 422])
+        server.stop()
+    models = {name: row["model_id"] for name, row in archived(tmp_path / "state").items()}
+    assert {name.rpartition("-")[2] for name in models} == {"1", "3", "4", "5"}
+    assert len(models) == 8
+    assert models["arrow-4"] == second
 
 
 def test_alerts_of_rows_that_waited_are_described_by_the_rules_of_then(
