@@ -465,6 +465,15 @@ def test_wrong_calls(shop: Shop, out: Path, tmp_path: Path) -> None:
         shop.audited("x20", out, registry=str(tmp_path), model=shop.model("forest"))
     with fails(Code.PLACE_EMPTY, str(tmp_path)):
         shop.audited("x20", tmp_path)
+    clash = RescoreOptions(
+        files=(shop.file,),
+        model=shop.model("forest"),
+        segments=(FEATURES,),
+        keep_features=True,
+        out=str(tmp_path / "out"),
+    )
+    with fails(Code.OPTION_CONFLICT, f"--segment {FEATURES}", UsageError):
+        rescore.run(clash)
 
 
 def test_a_dead_letter_is_shown_with_its_reason(shop: Shop, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from beam_fraud.cli.commands.comparison import ComparisonPlan, comparison_plan
 from beam_fraud.cli.commands.inputs import refuse_bundles, refuse_own_outputs
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import RescoreOptions
+from beam_fraud.decisions.inputs import KEPT
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.evaluation.comparison.scored_rows import Side as ComparedSide
 from beam_fraud.models.bundle import Bundle, check_packages, open_bundle
@@ -88,6 +89,11 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
     schema = new.schema if options.schema is None else load_schema(options.schema)
     challenges = _challenges(options, new, against)
     sides = sides_of(challenges[0], challenges[1:], schema, options.segments)
+    if options.keep_features and (shared := set(sides.segments).intersection(KEPT)):
+        raise UsageError(
+            f"--segment {min(shared)}: --keep-features writes a column of that name; leave one out",
+            Code.OPTION_CONFLICT,
+        )
     comparison = _comparison(options, sides)
     settings = Settings(
         options.reasons,
