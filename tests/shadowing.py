@@ -49,6 +49,15 @@ class Slow(Share):
         return super().predict_proba(matrix)
 
 
+class Careless(Share):
+    """One that changes its input."""
+
+    def predict_proba(self, matrix: np.ndarray) -> np.ndarray:
+        probabilities = super().predict_proba(matrix)
+        matrix[:] = 0
+        return probabilities
+
+
 class Second(Share):
     """One that scores by a second feature, and 0.9 where it is absent."""
 

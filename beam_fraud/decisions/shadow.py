@@ -194,7 +194,8 @@ class Shadows:
         for contender, predictor in zip(same.contenders, same.group.predictors, strict=True):
             start = time.thread_time()
             try:
-                scores = _checked(predictor(block), len(block))
+                # A foreign model may change its input, which explains the champion's scores.
+                scores = _checked(predictor(block.copy()), len(block))
             except Exception as error:
                 dropped[contender.challenger.key] = self._failed(contender.challenger, error)
             else:
@@ -302,7 +303,7 @@ def _figures(codes: Codes, decided: Codes, seconds: float) -> ShadowFigures:
 def _rows(transactions: pa.RecordBatch, parts: Sequence[dict[str, pa.Array]]) -> pa.RecordBatch:
     """Join the columns of all challengers with those of the transactions."""
     if not parts:
-        return SHADOWED.empty_table().combine_chunks().to_batches()[0]
+        return pa.RecordBatch.from_pylist([], schema=SHADOWED)
     columns = [
         pa.concat_arrays(
             [transactions.column(name)] * len(parts)
