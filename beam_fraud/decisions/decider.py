@@ -73,9 +73,10 @@ class OpenDecider:
     Args:
       decider: what decides.
       reasons: maximum of reasons per flagged row; 0 for none.
+      known: another one, whose model is not opened and explained again if it is the same.
     """
 
-    def __init__(self, decider: Decider, reasons: int) -> None:
+    def __init__(self, decider: Decider, reasons: int, known: OpenDecider | None = None) -> None:
         self.decider = decider
         self.context = decider.context
         self._kept = decider.kept
@@ -83,6 +84,9 @@ class OpenDecider:
         self._model: Any = None
         self._program: Program | None = None
         self._reasons: Reasons | None = None
+        if known is not None and known.decider.bundle == decider.bundle:
+            # Rules change much more often than models, whose explainers take long to make.
+            self._model, self._reasons = known._model, known._reasons
         self._opening = threading.RLock()
         # Lists that rules name follow their files, in one thread at a time.
         self._ruling = threading.Lock()

@@ -87,19 +87,17 @@ class InForce:
         self.current = OpenDecider(first, reasons)
         self._open = OrderedDict({first.pair: self.current})
         self._changing = threading.Lock()
-        self._refused = 0
         self._watch: ChampionWatch[OpenDecider] | None = None
         if following is not None:
-            # Notices do not keep this object alive, whose end is the end of the watch.
-            refused = _Refusals(following)
-            self._refusals = refused
+            # The watch has no reference to this object, whose end is its own end.
+            self._successors = successors = _Successors(following, self.current, reasons)
             self._watch = ChampionWatch(
                 following.choice,
                 first,
                 following.windows,
                 following.limit,
-                prepare=lambda decider: _opened(decider, reasons, following.kept),
-                notify=refused.add,
+                prepare=successors.open,
+                notify=successors.refuse,
             )
             self._watch.start()
 
@@ -147,7 +145,7 @@ class InForce:
 
     def refusals(self) -> int:
         """Return how many promotions this process has refused since the last call."""
-        return 0 if self._watch is None else self._refusals.counted()
+        return 0 if self._watch is None else self._successors.refusals()
 
     def close(self) -> None:
         """Follow no more."""
@@ -186,17 +184,27 @@ class DecidersShare(RuleShareShard):
         return super().take(batch)
 
 
-class _Refusals:
-    """Count refused promotions, and notify of them."""
+class _Successors:
+    """Open what shall decide; count what was refused, and notify of it."""
 
-    def __init__(self, following: Following) -> None:
+    def __init__(self, following: Following, first: OpenDecider, reasons: int) -> None:
         self._database, self._channels = following.database, following.channels
-        self._count = 0
+        self._latest, self._reasons, self._kept = first, reasons, following.kept
+        self._refused = 0
         self._counting = threading.Lock()
 
-    def add(self, notice: Notice) -> None:
+    def open(self, decider: Decider) -> OpenDecider:
+        opened = OpenDecider(decider, self._reasons, self._latest)
+        opened.open()
+        if self._kept is not None:
+            # Before any row names them.
+            keep_rules(self._kept, decider.rules)
+        self._latest = opened
+        return opened
+
+    def refuse(self, notice: Notice) -> None:
         with self._counting:
-            self._count += 1
+            self._refused += 1
         if self._database is None:
             return
         try:
@@ -204,23 +212,14 @@ class _Refusals:
         except FraudError as error:
             _LOG.warning("no notice was sent: %s", error)
 
-    def counted(self) -> int:
+    def refusals(self) -> int:
         with self._counting:
-            count, self._count = self._count, 0
+            count, self._refused = self._refused, 0
         return count
 
 
 _CREATING = threading.Lock()
 _IN_FORCE: WeakValueDictionary[str, InForce] = WeakValueDictionary()
-
-
-def _opened(decider: Decider, reasons: int, kept: Path | None) -> OpenDecider:
-    opened = OpenDecider(decider, reasons)
-    opened.open()
-    if kept is not None:
-        # Before any row names them.
-        keep_rules(kept, decider.rules)
-    return opened
 
 
 def _pair_of(batch: pa.RecordBatch) -> Pair | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +18,23 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 
 from beam_fraud.cli.commands.train import run as train
 from beam_fraud.cli.options import TrainOptions
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
-from beam_fraud.models.bundle import load_bundle, read_reference, write_bundle
+from beam_fraud.models.bundle import (
+    Bundle,
+    load_bundle,
+    read_reference,
+    shared_model,
+    write_bundle,
+)
 from beam_fraud.models.manifest import Thresholds
+from beam_fraud.models.predict import microseconds_per_row
 from beam_fraud.models.registry.registry import add_model, open_registry, promote
 from beam_fraud.monitoring.latency import LatencyHistogram
 from beam_fraud.monitoring.recorder import read_board
@@ -42,8 +53,6 @@ RATE = int(os.environ.get("PROMOTIONS_RATE", "10000"))
 PROMOTIONS, TROUBLES = 20, 5
 #: Seconds without promotions, for comparison; between two promotions; without a broker.
 QUIET, PAUSE, ABSENCE = 60.0, 1.0, 4.0
-#: Bound of a prediction, microseconds a row; the slow model takes several times as long.
-LIMIT = 40.0
 THRESHOLDS = {"one": 0.2, "two": 0.5, "fewer": 0.35}
 
 
@@ -57,24 +66,32 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
 class Models:
     """A registry of models that may decide, and of some that may not."""
 
-    def __init__(self, month: Path, slow: Path, directory: Path) -> None:
+    def __init__(self, month: Path, directory: Path) -> None:
         self.place, self._directory = Place.at(directory / "registry"), directory
-        light = directory / "light"
+        self._month, self._light = month, directory / "light"
         train(
             TrainOptions(
                 files=(str(month),),
                 schema="handbook",
                 model="hist_gradient_boosting",
-                out=str(light),
+                out=str(self._light),
             )
         )
         self.ids = {
-            name: self._added(other(light, directory / name, THRESHOLDS[name]))
+            name: self._added(other(self._light, directory / name, THRESHOLDS[name]))
             for name in ("one", "two")
         }
-        self.ids["fewer"] = self._added(self._fewer_features(month, light))
-        self.ids["slow"] = self._added(slow)
-        self.ids["broken"] = self._added(other(light, directory / "broken", 0.99))
+        features = load_bundle(self._light).manifest.features
+        fewer = tuple(name for name in features if not name.startswith("is_"))
+        light = HistGradientBoostingClassifier(max_iter=50)
+        slow = make_pipeline(SimpleImputer(), KNeighborsClassifier())
+        self.ids["fewer"] = self._added(self._fitted("fewer", light, fewer))
+        self.ids["slow"] = self._added(self._fitted("slow", slow, features))
+        self.ids["broken"] = self._added(other(self._light, directory / "broken", 0.99))
+        costs = [_cost(load_bundle(path)) for path in (self._light, directory / "slow")]
+        assert costs[1] > 4 * costs[0], costs
+        #: Bound of a prediction, microseconds a row, between the light models and the slow one.
+        self.limit = float(np.sqrt(np.prod(costs)))
 
     def promote(self, name: str) -> None:
         promote(open_registry(self.place), self.ids[name], ANN)
@@ -91,23 +108,26 @@ class Models:
         add_model(self.place, model, ANN)
         return model.model_id
 
-    def _fewer_features(self, month: Path, light: Path) -> Path:
-        """Write a model without some columns, which needs the same windows."""
-        bundle = load_bundle(light)
-        names = tuple(name for name in bundle.manifest.features if not name.startswith("is_"))
-        rows = load_dataset([Place.of(month)], HANDBOOK)
-        matrix = feature_matrix(rows.transactions, FeatureSet(HANDBOOK, order=names))
-        labels = pq.read_table(month, columns=["TX_FRAUD"])["TX_FRAUD"].to_numpy()
-        model = HistGradientBoostingClassifier(max_iter=50).fit(matrix, labels)
+    def _fitted(self, name: str, model: Any, features: tuple[str, ...]) -> Path:
+        """Fit a model of some features, which need the windows of all, and write its bundle."""
+        bundle = load_bundle(self._light)
+        rows = load_dataset([Place.of(self._month)], HANDBOOK)
+        matrix = feature_matrix(rows.transactions, FeatureSet(HANDBOOK, order=features))
+        labels = pq.read_table(self._month, columns=["TX_FRAUD"])["TX_FRAUD"].to_numpy()
         manifest = replace(
             bundle.manifest,
-            name="fewer",
-            features=names,
-            thresholds=Thresholds(THRESHOLDS["fewer"]),
+            name=name,
+            features=features,
+            thresholds=Thresholds(THRESHOLDS.get(name, 0.5)),
         )
-        target = self._directory / "fewer"
-        write_bundle(target, model, manifest, read_reference(bundle), "# card")
-        return target
+        model = model.fit(matrix, labels)
+        write_bundle(self._directory / name, model, manifest, read_reference(bundle), "# card")
+        return self._directory / name
+
+
+def _cost(bundle: Bundle) -> float:
+    rows = np.random.default_rng(1).normal(size=(5_000, len(bundle.manifest.features)))
+    return microseconds_per_row(shared_model(bundle), rows)
 
 
 class Load(threading.Thread):
@@ -150,16 +170,17 @@ class Observed:
 
 @pytest.mark.soak
 def test_promotions_under_load_lose_and_mix_nothing(
-    own_broker: Broker, month: pa.Table, bundle: Path, tmp_path: Path
+    own_broker: Broker, month: pa.Table, tmp_path: Path
 ) -> None:
-    models = Models(bundle.parent / "month.parquet", bundle, tmp_path)
+    pq.write_table(month, tmp_path / "month.parquet")
+    models = Models(tmp_path / "month.parquet", tmp_path)
     models.promote("one")
     own_broker.create_topic("transactions", 2, {"message.timestamp.type": "LogAppendTime"})
     out = tmp_path / "out"
-    command = stream_command(own_broker, "transactions", bundle, out, "--lateness", "30d")
+    command = stream_command(own_broker, "transactions", tmp_path, out, "--lateness", "30d")
     place = command.index("--model")
     command[place : place + 2] = ["--registry", str(models.place)]
-    stream = Stream([*command, f"--max-microseconds={LIMIT}", "--alert", "console:"], out)
+    stream = Stream([*command, f"--max-microseconds={models.limit}"], out)
     load = Load(own_broker, "transactions", simulate(Simulation(40, 60_000, 20_000, seed=5)))
     observed = Observed(out)
     taken, refused = itertools.count(1), itertools.count(1)
