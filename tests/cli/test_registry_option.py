@@ -145,6 +145,7 @@ def test_an_archive_is_scored_by_the_champion_and_the_rules_in_force(
     rows = pa.concat_tables([pq.read_table(file) for file in files]).to_pylist()
     new = {row["transaction_id"]: row for row in rows if not row["shadow"]}
     assert {row["model_id"] for row in new.values()} == {open_registry(place).champion_id()}
+    assert {row["rules_id"] for row in rows} == {open_registry(place).standing.rules}
     fired = [name for name, row in new.items() if row["rules"] == ["night"]]
     assert sorted(fired) == ["x4", "x5"]
     directory = Path(str(place)) / "rules" / open_registry(place).standing.rules[-12:]

@@ -84,10 +84,13 @@ def plan_rescore(options: RescoreOptions) -> RescorePlan:
     model = ChosenModel.of(options)
     # Before anything is read: a runner's options may say how.
     elsewhere = _elsewhere(options, model)
+    registered = None
+    if options.rules is None and model.registry is not None:
+        registered = model.registry.standing.rules
     options = replace(options, rules=options.rules or model.rules_file())
     new, *against = _bundles(model, options.against)
     schema = new.schema if options.schema is None else load_schema(options.schema)
-    challenges = _challenges(options, new, against)
+    challenges = _challenges(options, new, against, registered)
     sides = sides_of(challenges[0], challenges[1:], schema, options.segments)
     if options.keep_features and (shared := set(sides.segments).intersection(KEPT)):
         raise UsageError(
@@ -211,11 +214,22 @@ def _bundles(model: ChosenModel, against: Sequence[str]) -> list[Bundle]:
     return bundles
 
 
-def _challenges(options: RescoreOptions, new: Bundle, against: Sequence[Bundle]) -> list[Challenge]:
-    """Return the models and rules; models without rules of their own are decided by the same."""
-    others = options.against_rules or options.rules
-    challenges = [Challenge(new, options.rules)]
-    challenges += [Challenge(bundle, others) for bundle in against]
+def _challenges(
+    options: RescoreOptions, new: Bundle, against: Sequence[Bundle], registered: str | None
+) -> list[Challenge]:
+    """Return the models and rules; models without rules of their own are decided by the same.
+
+    Args:
+      options: options of the call, with the file of the rules.
+      new: the new model.
+      against: the others.
+      registered: id of the rules in the registry that they come from, or None.
+    """
+    others, id_of_others = options.against_rules or options.rules, registered
+    if options.against_rules is not None:
+        id_of_others = None
+    challenges = [Challenge(new, options.rules, registered)]
+    challenges += [Challenge(bundle, others, id_of_others) for bundle in against]
     if options.against_rules is not None and not against:
         challenges.append(Challenge(new, options.against_rules))
     return challenges

@@ -32,6 +32,8 @@ class Challenge:
     bundle: Bundle
     #: A TOML file of rules, or None.
     rules: str | None
+    #: Id of the rules in a registry, which they have under another name than their file.
+    rules_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def sides_of(
         if challenge.rules is not None:
             names = vocabulary(read, bundle.velocity_names(), scored=True)
             rules, rule_set = load_rules(challenge.rules, names), _digest(challenge.rules)
+            rules = replace(rules, id=challenge.rules_id or rules.id)
         features = bundle.features_in(read, () if rules is None else rules.columns)
         key = ("new", "old")[number] if number < 2 else f"old{number}"
         sides.append(Side(key, bundle, features, rules, challenge.rules, rule_set))
