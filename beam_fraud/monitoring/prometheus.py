@@ -151,6 +151,10 @@ def _counts(snapshot: Snapshot) -> Iterator[Metric]:
     yield shadow
     muted = snapshot.count(names.RULES_MUTED)
     yield CounterMetricFamily("beam_fraud_rules_muted", "Times that a rule was muted", muted)
+    refused = snapshot.count(names.PROMOTIONS_REFUSED)
+    yield CounterMetricFamily(
+        "beam_fraud_promotions_refused", "Champions and rule sets that a worker refused", refused
+    )
     labels = snapshot.count(names.LABELS_IN)
     yield CounterMetricFamily("beam_fraud_labels", "Labels that came", labels)
 

@@ -12,7 +12,7 @@ from beam_fraud.alerts.outbox import Counts
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.latency import LatencyHistogram
 from beam_fraud.monitoring.prometheus import serve_metrics
-from beam_fraud.monitoring.snapshot import Position, Snapshot
+from beam_fraud.monitoring.snapshot import Position, Snapshot, merge
 
 BUILD = {"version": "1.2", "model_id": 'forest"@abc'}
 
@@ -76,6 +76,7 @@ def test_every_figure_is_on_the_page() -> None:
         ("beam_fraud_rule_fired_total", ("large_and_fast",)): 6,
         ("beam_fraud_shadow_rule_fired_total", ("tried",)): 8,
         ("beam_fraud_rules_muted_total", ()): 1,
+        ("beam_fraud_promotions_refused_total", ()): 0,
         ("beam_fraud_labels_total", ()): 3,
         ("beam_fraud_lag_messages", ("0", "a:b")): 5,
         ("beam_fraud_lag_messages", ("1", "a:b")): 0,
@@ -95,6 +96,12 @@ def test_every_figure_is_on_the_page() -> None:
     assert latency[f"{name}_bucket", ("750.0",)] == 90
     assert latency[f"{name}_bucket", ("+Inf",)] == latency[f"{name}_count", ()] == 100
     assert latency[f"{name}_sum", ()] == 90 * 0.5 + 10 * 5_000
+
+
+def test_the_model_of_the_last_score_is_on_the_page() -> None:
+    read = merge([Snapshot(scored_at=2.0, model_id="new@1"), Snapshot(scored_at=1.0, model_id="o")])
+    with serve_metrics(0, lambda: read, BUILD) as url:
+        assert ("beam_fraud_build_info", ("new@1", "1.2")) in samples(url)
 
 
 def test_a_stream_that_has_not_begun_shows_zeros() -> None:
