@@ -88,15 +88,13 @@ class OpenDecider:
             # Rules change much more often than models, whose explainers take long to make.
             self._model, self._reasons = known._model, known._reasons
         self._opening = threading.RLock()
-        # Lists that rules name follow their files, in one thread at a time.
-        self._ruling = threading.Lock()
 
     def open(self) -> None:
         """Open every part, so that no transaction waits for it.
 
         Raises:
-          FraudError: a file of the bundle is missing or changed, the model cannot be opened, or the
-            file of a list cannot be read.
+          FraudError: a file of the bundle is missing or changed, the model cannot be opened, or a
+            list cannot be read.
         """
         _ = self.model, self.program, self.reasons
 
@@ -151,10 +149,7 @@ class OpenDecider:
     def fired(self, transactions: pa.RecordBatch, block: _Floats, scores: _Floats) -> Fired | None:
         """Return the rules that hold for n transactions, or None without rules."""
         program = self.program
-        if program is None:
-            return None
-        with self._ruling:
-            return program.fired(transactions, block, scores)
+        return None if program is None else program.fired(transactions, block, scores)
 
     def explain(self, scored: pa.RecordBatch, block: _Floats) -> pa.RecordBatch:
         """Add reasons to flagged rows of `stages.SCORED`, by the model's input.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,17 @@ def test_a_run_looks_its_accounts_up(desk: Desk, tmp_path: Path) -> None:
     result = score.run(options)
     assert result["rules"] == {"trusted": {"fired": 1, "share": 0.5}}
     assert result["rows_flagged"] == 1
+    # The same entries from a table.
+    (desk.place / "trusted.jsonl").unlink()
+    with closing(sqlite3.connect(desk.place / "shop.db")) as database:
+        database.execute("CREATE TABLE trusted (id TEXT, ends TEXT)")
+        database.executemany(
+            "INSERT INTO trusted VALUES (?, '2024-01-01T12:00:00Z')", [("ann",), ("bob",)]
+        )
+        database.commit()
+    declaration = "[table]\ndatabase = 'sqlite:///shop.db'\nname = 'trusted'\nvalue = 'id'\n"
+    (desk.place / "trusted.toml").write_text(f"{declaration}until = 'ends'\n")
+    assert score.run(options)["rules"] == result["rules"]
     with fails(Code.RULE_CONDITION, "--lists", UsageError):
         score.run(replace(options, lists=None))
     with fails(Code.URL_UNUSABLE, "--lists gs://b", UsageError):

@@ -126,27 +126,35 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     look_often(monkeypatch)
 
 
+@pytest.mark.parametrize("same", [1, "2026-01-01 00:00:00"])
 def test_only_changed_rows_are_read(
-    often: None, table: TableOrigin, monkeypatch: pytest.MonkeyPatch
+    often: None, table: TableOrigin, monkeypatch: pytest.MonkeyPatch, same: object
 ) -> None:
-    monkeypatch.setattr(table_list, "_SETTLED_SECONDS", 0.0)
     table.fill([f"v{n}" for n in range(1_000)])
+    table.execute("UPDATE blocked_cards SET changed_at = :same", same=same)
     live = LiveList(table.directory, "blocked")
     read: list[int] = []
     texts = table_list._texts
 
-    def counted(*given: object) -> object:
+    def counted_texts(*given: object) -> object:
         rows = texts(*given)  # type: ignore[arg-type]
         read.append(rows.num_rows)
         return rows
 
-    table.count = 10
-    table.add("new")
+    monkeypatch.setattr(table_list, "_texts", counted_texts)
+    insert = "INSERT INTO blocked_cards (card, changed_at) VALUES ('new', :at)"
+    table.execute(insert, at=2 if same == 1 else "2026-01-01 00:00:01")
     soon(lambda: among(live, "new") == [True])
-    monkeypatch.setattr(table_list, "_texts", counted)
-    table.add("newer")
-    soon(lambda: among(live, "newer") == [True])
-    assert max(read) <= 2
+    assert max(read) == 1
+
+
+def test_more_may_change_on_the_same_day(often: None, table: TableOrigin) -> None:
+    insert = "INSERT INTO blocked_cards (card, changed_at) VALUES (:card, '2026-01-01')"
+    table.execute(insert, card="a")
+    live = LiveList(table.directory, "blocked")
+    assert among(live, "a") == [True]
+    table.execute("UPDATE blocked_cards SET expires_at = '2020-01-01', changed_at = '2026-01-01'")
+    soon(lambda: among(live, "a") == [False])
 
 
 def test_rows_that_changed_without_their_time_are_found_by_comparison(

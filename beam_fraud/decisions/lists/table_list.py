@@ -21,6 +21,7 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    literal,
     or_,
     select,
     table,
@@ -106,23 +107,23 @@ class TableList(ListSource):
         file_digest = self._file_digest()
         with self._reading() as connection:
             digest = self._server_digest(connection) if self._file is None else file_digest
-            newest = self._newest_change(connection)
+            _, newest = self._count_and_newest(connection)
             changes = self._changes(connection, None)
         repeated = pc.count_distinct(changes.column("value")).as_py() < changes.num_rows
         if repeated:
             # Of several rows of a value, the one that ends last counts.
             changes = changes.sort_by([("until", "ascending")])
         self._by_change = self._changed is not None and not repeated
-        self._newest.clear()
-        if newest is not None:
-            self._newest.append((monotonic(), newest))
-        self._digest, self._compare_next = digest, monotonic() + _COMPARE_SECONDS
+        first, self._digest = self._digest is None, digest
+        self._note(newest)
+        # Transactions that were open at the first read are compared for soon.
+        self._compare_next = monotonic() + (_SETTLED_SECONDS if first else _COMPARE_SECONDS)
         return Update(changes, whole=True)
 
     def read_new(self) -> Update | None:
         """Return the rows that changed, or all."""
         file_digest = self._file_digest()
-        if self._file is not None and file_digest is not None and file_digest == self._digest:
+        if file_digest is not None and file_digest == self._digest:
             return None
         if not self._by_change:
             return self.read_all() if self._is_other() else None
@@ -132,13 +133,9 @@ class TableList(ListSource):
             if self._is_other():
                 return self.read_all()
         with self._reading() as connection:
-            total = connection.scalar(
-                select(func.count()).select_from(self._table).where(self._there)
-            )
-            newest = self._newest_change(connection)
+            total, newest = self._count_and_newest(connection)
             changes = self._changes(connection, self._settled())
-        if newest is not None:
-            self._newest.append((monotonic(), newest))
+        self._note(newest)
         if self._file is not None:
             self._digest = file_digest
         return Update(changes, total=total)
@@ -172,10 +169,15 @@ class TableList(ListSource):
         """Return the table and its database."""
         return f"table {self._keys.name} of {masked(self._url)}"
 
-    def _newest_change(self, connection: Connection) -> Any:
-        if self._changed is None:
-            return None
-        return connection.scalar(select(func.max(self._changed)).where(self._there))
+    def _count_and_newest(self, connection: Connection) -> tuple[int, Any]:
+        """Return the number of rows, and the newest of their changes."""
+        newest = literal(None) if self._changed is None else func.max(self._changed)
+        query = select(func.count(), newest).select_from(self._table).where(self._there)
+        return connection.execute(query).one()._tuple()
+
+    def _note(self, newest: Any) -> None:
+        if newest is not None:
+            self._newest.append((monotonic(), newest))
 
     def _settled(self) -> Any:
         """Return a change up to which all rows were read; None if there is none yet."""
@@ -227,7 +229,10 @@ class TableList(ListSource):
         wanted = [self._value] if self._until is None else [self._value, self._until]
         query = select(*wanted).where(self._there)
         if settled is not None and self._changed is not None:
-            query = query.where(or_(self._changed >= settled, self._changed.is_(None)))
+            # More may change on a day that was read.
+            day = len(str(settled)) <= len("2026-01-01") and not isinstance(settled, int)
+            later = self._changed >= settled if day else self._changed > settled
+            query = query.where(or_(later, self._changed.is_(None)))
         rows = _texts(connection, query, len(wanted))
         until = pa.nulls(rows.num_rows, CHANGES.field("until").type)
         if len(wanted) > 1:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from operator import methodcaller
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_fraud.decisions.lists.changes import CHANGES, Change
 from beam_fraud.decisions.lists.keys import TopicKeys
@@ -30,7 +32,7 @@ _TOGETHER = 20_000
 _DISCOVER_SECONDS = 10.0
 
 
-class _Entry(msgspec.Struct):
+class _Entry(msgspec.Struct, gc=False):
     """The message of an entry."""
 
     #: Event time from which on it has no effect.
@@ -40,6 +42,7 @@ class _Entry(msgspec.Struct):
 
 
 _ENTRY = msgspec.json.Decoder(_Entry)
+_VALUE, _KEY = methodcaller("value"), methodcaller("key")
 
 
 class TopicList(ListSource):
@@ -112,27 +115,23 @@ class TopicList(ListSource):
         return Update(self._changes(messages)) if messages else None
 
     def _changes(self, messages: list[Message]) -> pa.Table:
-        entries = self._entries(messages)
-        actions = ["remove" if entry is None else "add" for _, entry in entries]
-        ends = [None if entry is None else entry.until for _, entry in entries]
-        columns = [[value for value, _ in entries], actions, ends]
-        arrays = [pa.array(c, field.type) for c, field in zip(columns, CHANGES, strict=True)]
-        return pa.table(arrays, schema=CHANGES)
-
-    def _entries(self, messages: list[Message]) -> list[tuple[str, _Entry | None]]:
-        """Return the value and entry of each message; report those that cannot be read."""
+        keys, values = [*map(_KEY, messages)], [*map(_VALUE, messages)]
         decode = _ENTRY.decode
-        entries: list[tuple[str, _Entry | None]] = []
-        refused: list[Message] = []
-        for message in messages:
-            key, value = message.key(), message.value()
-            try:
-                if key is None:
-                    raise ValueError("no key")
-                text = key.decode() if isinstance(key, bytes) else key
-                entries.append((text, None if value is None else decode(value)))
-            except (ValueError, msgspec.DecodeError):
-                refused.append(message)
+        try:
+            ends = [None if value is None else decode(value).until for value in values]
+            texts = pa.array(keys, pa.binary()).cast(pa.string())
+        except (msgspec.DecodeError, pa.ArrowInvalid):
+            return self._changes(self._readable(messages))
+        if texts.null_count:
+            return self._changes(self._readable(messages))
+        removed = pa.array(value is None for value in values)
+        until = pa.array(ends, CHANGES.field("until").type)
+        actions = pc.if_else(removed, "remove", "add")
+        return pa.table([texts, actions, until], schema=CHANGES)
+
+    def _readable(self, messages: list[Message]) -> list[Message]:
+        """Return the messages that can be read; report the others."""
+        refused = [message for message in messages if not _is_readable(message)]
         if refused:
             first = refused[0]
             _LOG.error(
@@ -141,21 +140,22 @@ class TopicList(ListSource):
                 *(self._name, f"{len(refused):,}", first.topic(), first.partition()),
                 first.offset(),
             )
-        return entries
+        return [message for message in messages if _is_readable(message)]
 
     def history(self) -> list[Change]:
         """Return the messages that the topic still has."""
         changes: list[tuple[datetime, Change]] = []
         for messages in self._whole():
-            for message in messages:
+            for message in self._readable(messages):
                 at = datetime.fromtimestamp(max(message.timestamp()[1], 0) / 1000, UTC)
-                for value, entry in self._entries([message]):
-                    if entry is None:
-                        changes.append((at, Change(value, "remove", at, "")))
-                    else:
-                        who, until = entry.who or "", _in_utc(entry.until)
-                        change = Change(value, "add", at, who, until, entry.reason)
-                        changes.append((at, change))
+                key, value = message.key(), message.value()
+                text = key.decode() if isinstance(key, bytes) else str(key)
+                if value is None:
+                    changes.append((at, Change(text, "remove", at, "")))
+                else:
+                    entry = _ENTRY.decode(value)
+                    end, who = _in_utc(entry.until), entry.who or ""
+                    changes.append((at, Change(text, "add", at, who, end, entry.reason)))
         self.close()
         # Messages of one value are in one partition, and stay in their order.
         return [change for _, change in sorted(changes, key=lambda pair: pair[0])]
@@ -175,6 +175,18 @@ class TopicList(ListSource):
         text = str(error).replace("--kafka-config", "config").replace("--kafka", "kafka")
         text = text.replace("a secret on the command line", "a secret in this file")
         return error.with_message(f"list {self._name}: {text}")
+
+
+def _is_readable(message: Message) -> bool:
+    key, value = message.key(), message.value()
+    try:
+        if isinstance(key, bytes):
+            key.decode()
+        if value is not None:
+            _ENTRY.decode(value)
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        return False
+    return key is not None
 
 
 def _went_back(before: Mapping[str, int], now: Mapping[str, int]) -> bool:

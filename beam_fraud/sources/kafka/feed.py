@@ -113,9 +113,10 @@ class Feed:
         """
         failed: list[Message] = []
         messages = [message for block in self._received(wait, failed) for message in block]
-        for message in messages:
-            partition = (message.topic() or "?", message.partition() or 0)
-            self._assignment.positions[partition] = (message.offset() or 0) + 1
+        # The last one of a partition counts.
+        self._assignment.positions |= {
+            (one.topic() or "?", one.partition() or 0): (one.offset() or 0) + 1 for one in messages
+        }
         for message in failed:
             self._take_error(message)
         self._skip_to_ends()
