@@ -19,8 +19,8 @@ import uvloop
 
 from tests.serving import payments
 
-#: Transactions at most, and connections.
-_MOST, _CONNECTIONS = 400_000, 32
+#: Seconds at most, and connections.
+_SECONDS, _CONNECTIONS = 900, 32
 
 
 async def _exchanged(
@@ -39,7 +39,6 @@ async def load(port: int, rate: float, answers: Path, end: Path) -> None:
     free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     for _ in range(_CONNECTIONS):
         free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
-    begun = time.time() + 0.5
 
     async def one(number: int, record: bytes, due: float) -> None:
         connection = await free.get()
@@ -51,7 +50,7 @@ async def load(port: int, rate: float, answers: Path, end: Path) -> None:
         free.put_nowait(connection)
         lines.append(f"{number}\t{due}\t{time.time() - due}\t{answer.decode()}\n")
 
-    sent = payments(_MOST if rate > 200 else 20_000, accounts=2_000, seed=3)
+    sent = payments(round(rate * _SECONDS), accounts=2_000, seed=3)
     begun, running = time.time() + 0.5, set[asyncio.Task[None]]()
     for number, payment in enumerate(sent):
         due = begun + number / rate

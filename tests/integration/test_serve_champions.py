@@ -31,7 +31,7 @@ from beam_fraud.models.registry.registry import (
 )
 from beam_fraud.storage.urls import Place
 from tests.models.registering import ANN, other
-from tests.serving import Serve
+from tests.serving import Client, Serve
 from tests.stream_process import wait_until
 
 #: The figure of scored rows.
@@ -58,8 +58,8 @@ class Plan:
     calm: float
 
 
-SMALL = Plan(100, 0.15, promotions=2, others=1, rules=2, pause=0.5, calm=1)
-FULL = Plan(500, None, promotions=20, others=5, rules=15, pause=6, calm=60)
+SMALL = Plan(100, 0.15, promotions=2, others=1, rules=2, pause=1, calm=1)
+FULL = Plan(500, None, promotions=20, others=5, rules=30, pause=6, calm=60)
 
 
 def trained(like: Bundle, directory: Path, names: tuple[str, ...], model: Any) -> Bundle:
@@ -180,8 +180,18 @@ def changed(plan: Plan, models: Models, server: Serve) -> None:
         changes.to(models.different.model_id)
         changes.to(current)
     for number in range(plan.rules):
-        changes.to(models.rules[number % 2])
+        models.decides(models.rules[number % 2])
         time.sleep(plan.pause)
+    last = models.rules[(plan.rules - 1) % 2]
+    wait_until(lambda: in_force(server) == last)
+    scored = server.figure(SCORED)
+    wait_until(lambda: server.figure(SCORED) > scored)
+
+
+def in_force(server: Serve) -> object:
+    """Return the rule set that a server answers by."""
+    with Client(server.port) as client:
+        return json.loads(client.get("/model")[1])["rules_id"]
 
 
 @pytest.mark.slow
@@ -208,7 +218,8 @@ def test_promotions_under_load_lose_and_mix_nothing(
     assert len(archived) == len(sent) == pq.read_table(state / "scores").num_rows
     refuse_mixed(models, given, archived)
     assert len({answer["model_id"] for answer in given}) == 3
-    assert len({answer["rules_id"] for answer in given}) == (3 if plan.rules > 1 else 1)
+    # A rule set of a second may never be in force on a busy machine; the last one is.
+    assert models.rules[(plan.rules - 1) % 2] in {answer["rules_id"] for answer in given}
     due, seconds = (np.array([float(line[place]) for line in sent]) for place in (1, 2))
     report(plan, due, seconds, [(answer["model_id"], answer["rules_id"]) for answer in given])
     print("resident MB", memory)
