@@ -35,9 +35,10 @@ def stream_command(broker: Broker, topic: str, bundle: Path, out: Path, *options
 class Stream:
     """A stream as a process that tests kill and start again."""
 
-    def __init__(self, command: Sequence[str], out: Path) -> None:
+    def __init__(self, command: Sequence[str], out: Path, directory: Path = ROOT) -> None:
         self._command = command
         self._out = out
+        self._directory = directory
         self.log = out.with_name(f"{out.name}.log")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -46,7 +47,7 @@ class Stream:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self._command, *options],
-                cwd=ROOT,
+                cwd=self._directory,
                 env={**os.environ, "PYTHONFAULTHANDLER": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
