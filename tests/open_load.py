@@ -37,8 +37,6 @@ async def load(port: int, rate: float, answers: Path, end: Path) -> None:
     """Send until the file `end` is there."""
     lines = list[str]()
     free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-    for _ in range(_CONNECTIONS):
-        free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
 
     async def one(number: int, record: bytes, due: float) -> None:
         connection = await free.get()
@@ -46,11 +44,18 @@ async def load(port: int, rate: float, answers: Path, end: Path) -> None:
             b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\n\r\n%s" % (len(record), record)
         )
-        answer = await _exchanged(*connection, request)
+        try:
+            answer = await _exchanged(*connection, request)
+        except (OSError, EOFError) as error:
+            answer = json.dumps({"error": repr(error)}).encode()
+            connection = await asyncio.open_connection("127.0.0.1", port)
         free.put_nowait(connection)
         lines.append(f"{number}\t{due}\t{time.time() - due}\t{answer.decode()}\n")
 
     sent = payments(round(rate * _SECONDS), accounts=2_000, seed=3)
+    # Not before: a server closes a connection that sends nothing.
+    for _ in range(_CONNECTIONS):
+        free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
     begun, running = time.time() + 0.5, set[asyncio.Task[None]]()
     for number, payment in enumerate(sent):
         due = begun + number / rate
