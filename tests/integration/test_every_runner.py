@@ -35,8 +35,12 @@ pytestmark = pytest.mark.slow
 
 #: Runners beside the one in this process.
 OTHERS = ("processes", "prism", "embedded", "cluster")
-#: What differs from run to run: times, names, and ids that the name of a channel is part of.
-OWN = ("seconds", "rows_per_second", "run_id", "outputs", "latency_seconds")
+#: What differs from run to run: times, names, ids that the name of a channel is part of, and what
+#: only this machine counts, where a stream follows its rules file.
+OWN = (
+    *("seconds", "rows_per_second", "run_id", "outputs", "latency_seconds"),
+    "promotions_refused",
+)
 OWN_COLUMNS = ("alert_id", "channel", "sent_at", "delivery_id", "dead_at", "replayed_at")
 RULES = """
 [[rule]]
@@ -66,6 +70,13 @@ when = "amount > 30"
 decision = "review"
 rollout = 7.5
 """
+#: Rules that decide nothing, beside those.
+SHADOW = """
+[[rule]]
+name = "stricter"
+when = "account_count_1d >= 3 and amount > 50"
+decision = "review"
+"""
 #: Messages of the stream: transactions, of which each tenth comes twice, and what is none.
 ROWS, BAD = 2_000, 20
 
@@ -74,6 +85,7 @@ ROWS, BAD = 2_000, 20
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rules") / "rules.toml"
     path.write_text(RULES)
+    path.with_name("shadow.toml").write_text(SHADOW)
     return path
 
 
@@ -120,6 +132,8 @@ def left(out: Path) -> Left:
         if any(path.glob("part-*.parquet"))
     }
     summary = json.loads((out / "summary.json").read_text("utf-8"))
+    for figures in summary.get("shadows", {}).values():
+        del figures["microseconds_per_row"]
     alerts = out.with_name(f"{out.name}.jsonl")
     lines = alerts.read_text("utf-8").splitlines() if alerts.exists() else []
     sent = {json.dumps({**json.loads(line), "alert_id": "", "channel": ""}) for line in lines}
@@ -193,6 +207,7 @@ def _parts_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
 def score_command(files: Files, bundle: Path, rules: Path, out: Path) -> list[str]:
     command = ["score", str(files.directory), "--history", str(files.before)]
     command += ["--model", str(bundle), "--rules", str(rules), "--out", str(out)]
+    command += ["--shadow", str(rules.with_name("shadow.toml"))]
     return [*command, "--alert", f"file:{out}.jsonl"]
 
 
@@ -246,6 +261,9 @@ def test_this_process_scores_every_row(scored_to_database: Left, month: pa.Table
     assert result.summary["history_rows"] == 6_000
     fired = result.summary["rules"]
     assert all(rule["fired"] for rule in fired.values())
+    (figures,) = result.summary["shadows"].values()
+    assert figures["rows"] == result.tables["shadow"].num_rows == rows
+    assert 0 < figures["flagged_agreement"] < figures["agreement"] < 1
     in_shadow = [names for names in result.tables["scores"]["shadow_rules"].to_pylist() if names]
     assert in_shadow == [["tried"]] * fired["tried"]["fired"]
     assert 0 < fired["staged"]["share"] < 0.2 < fired["tried"]["share"]
@@ -345,7 +363,8 @@ def make_stream(broker: Broker, published: str, bundle: Path, rules: Path) -> It
     def make(out: Path, *options: str) -> Stream:
         places = ("--sink", f"sqlite:///{out}.db", "--alert", f"file:{out}.jsonl")
         # What is spread over shards reaches those of the next key out of order.
-        own = (*places, "--rules", str(rules), "--roll-seconds=1", "--lateness=30d")
+        beside = ("--rules", str(rules), "--shadow", str(rules.with_name("shadow.toml")))
+        own = (*places, *beside, "--roll-seconds=1", "--lateness=30d")
         created.append(Stream(stream_command(broker, published, bundle, out, *own, *options), out))
         created[-1].start()
         return created[-1]
@@ -370,6 +389,7 @@ def test_this_process_scores_every_message(streamed: Left) -> None:
     assert summary["rows_scored"] == streamed.tables["scores"].num_rows == once
     assert summary["rows_dead"] == streamed.tables["dead_letters"].num_rows == BAD
     assert summary["rows_duplicate"] == ROWS // 10
+    assert streamed.tables["shadow"].num_rows == once
     flagged = streamed.database["flagged_transactions"]
     assert summary["rows_flagged"] == len(flagged) == len(streamed.alerts) > 10
     assert streamed.tables["scores"]["flagged"].to_pylist().count(True) == len(flagged)
