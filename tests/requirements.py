@@ -8,7 +8,6 @@ so while it installs. It runs in a Python without any package.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import importlib.util
 import os
 import re
@@ -90,38 +89,6 @@ def need_prism() -> Path:
     if not binary.exists():
         _need_fetched("go", _build_prism, binary, need("go"))
     return binary
-
-
-def need_mlflow() -> Path:
-    """Return a directory with MLflow's packages, which are installed once on a machine.
-
-    They are kept apart from the others, whose exact versions they contradict.
-    """
-    wanted = ROOT / "tests/mlflow.txt"
-    digest = hashlib.sha256(wanted.read_bytes()).hexdigest()[:12]
-    packages = _cache_directory() / f"mlflow-{digest}"
-    if not packages.exists():
-        _need_fetched("pip", _install, packages, wanted)
-    return packages
-
-
-def _install(packages: Path, wanted: Path) -> None:
-    if packages.exists():
-        return
-    # Beside its place and moved there whole, as a built program is.
-    with tempfile.TemporaryDirectory(dir=packages.parent) as temporary:
-        target = Path(temporary) / "packages"
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-        done = subprocess.run(
-            [*pip, "--no-deps", "--no-compile", "--target", target, "-r", wanted],
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            last = done.stderr.strip().rpartition("\n")[2]
-            raise FraudError(f"pip install -r {wanted}: {last}", Code.PROGRAM_MISSING)
-        target.rename(packages)
 
 
 def _need_fetched(by: str, fetch: Callable[..., object], *arguments: object) -> None:
