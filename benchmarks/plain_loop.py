@@ -45,6 +45,8 @@ _SCORES = pa.schema(
         pa.field("rules", pa.list_(pa.string())),
         pa.field("reasons", pa.list_(_REASONS)),
         pa.field("model_id", pa.string(), nullable=False),
+        pa.field("rules_id", pa.string()),
+        pa.field("shadow_rules", pa.list_(pa.string())),
     ]
 )
 
@@ -86,6 +88,9 @@ def _scored(
     batch: pa.RecordBatch, name: str, positions: pa.Array, scores: Any, threshold: float, model: str
 ) -> pa.RecordBatch:
     rows = len(batch)
+    no_rules = pa.ListArray.from_arrays(
+        pa.array(np.zeros(rows + 1, np.int32)), pa.array([], pa.string())
+    )
     flagged = scores >= threshold
     times = _START + np.rint(batch.column("Time").to_numpy() * 1e6).astype("timedelta64[us]")
     columns = [
@@ -97,9 +102,11 @@ def _scored(
         pa.array(scores),
         pa.array(flagged),
         pc.if_else(pa.array(flagged), "review", "approve"),
-        pa.ListArray.from_arrays(pa.array(np.zeros(rows + 1, np.int32)), pa.array([], pa.string())),
+        no_rules,
         pa.nulls(rows, pa.list_(_REASONS)),
         pa.repeat(model, rows),
+        pa.nulls(rows, pa.string()),
+        no_rules,
     ]
     return pa.RecordBatch.from_arrays(columns, schema=_SCORES)
 

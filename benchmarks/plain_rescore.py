@@ -134,6 +134,8 @@ def _scored(
         "decision": pc.if_else(flagged, "review", "approve"),
         "rules": no_rules,
         "model_id": pa.repeat(model, n),
+        "rules_id": pa.nulls(n, pa.string()),
+        "shadow_rules": no_rules,
         "shadow": pa.repeat(False, n),
         "rule_set": pa.repeat("", n),
         "label": rows["label"],

@@ -1,7 +1,7 @@
 """Score ULB transactions as Beam's own examples do: an element a row, without tuning.
 
 The key of RunInference is the row's id, which the benchmark's files have in the column `row`. A
-result has three columns where the pipeline's has eleven. It runs in this process, as the pipeline.
+result has three columns, fewer than the pipeline's. It runs in this process, as the pipeline.
 
     python -m benchmarks.row_by_row DIRECTORY --model BUNDLE --out DIR
 """

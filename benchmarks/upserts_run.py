@@ -54,6 +54,8 @@ def flagged_rows(rows: int) -> pa.RecordBatch:
         pa.ListArray.from_arrays(np.arange(rows + 1, dtype=np.int32) * 2, rules),
         pa.ListArray.from_arrays(np.arange(rows + 1, dtype=np.int32) * 4, reasons),
         pa.array(["cards@0123456789ab"] * rows),
+        pa.array(["rules@0123456789ab"] * rows),
+        pa.array([[]] * rows, pa.list_(pa.string())),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCORED)
 
