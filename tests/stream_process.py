@@ -82,6 +82,11 @@ class Stream:
             self._abort()
         assert self.process.returncode == 0, self.said()
 
+    def wait_for_failure(self) -> int:
+        """Wait until the process ends by itself; return its exit code."""
+        assert self.process is not None
+        return self.process.wait(_PATIENCE)
+
     def wait_for_progress(self, since: dict[str, str]) -> bool:
         """Wait until the stream has committed more than `since`; return False if it ended."""
         return self.wait_until(lambda: self.positions() != since)

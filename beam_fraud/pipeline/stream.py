@@ -126,6 +126,17 @@ class Stream:
         """Treatment of labels: only features that count known frauds read them."""
         return "known" if any(v.needs_labels for v in self.features.velocity) else "ignored"
 
+    def limits_rules(self, scoring: Scoring) -> bool:
+        """Return whether a step mutes rules that fire too often."""
+        raising = scoring.rules is not None and bool(scoring.rules.raising)
+        # Rules may come into force later.
+        return self.rule_limit < 1 and (raising or self.following is not None)
+
+    def shadows(self, scoring: Scoring) -> bool:
+        """Return whether a step scores by challengers."""
+        later = scoring.shadow_names is not None and self.following is not None
+        return bool(scoring.challengers) or later
+
     def deciders(self, scoring: Scoring) -> Deciders:
         """Return what decides in the graph, of this run in every process."""
         first = scoring.decider(self.features)
@@ -198,7 +209,7 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, deciders)
     _archive(scored, "Scores", SCORES, writers, stream, ("transaction_id",))
     # A successor of the champion may have challengers where the first has none.
-    if scoring.challengers or (scoring.shadow_names is not None and stream.following is not None):
+    if stream.shadows(scoring):
         shadow = replace(
             scoring.shadow(deciders), database=scoring.alerts_database, channels=scoring.channels
         )
@@ -286,9 +297,7 @@ def _limited(
     deciders: Deciders,
 ) -> beam.PCollection[pa.RecordBatch]:
     """Mute rules that fire too often, and notify people."""
-    raising = scoring.rules is not None and bool(scoring.rules.raising)
-    # Rules may come into force later.
-    if stream.rule_limit >= 1 or not (raising or deciders.following):
+    if not stream.limits_rules(scoring):
         return decided
     make = partial(
         DecidersShare,

@@ -255,7 +255,7 @@ def test_a_savepoint_resumes_with_more_workers_and_a_registry_that_promotes(
     place, ids = registry_of(tmp_path, bundle, other_bundle, damaged)
     cluster = flink_cluster
     scored = Scored(broker, bundle, tmp_path, make_traffic(3, accounts=1_000, bad=100))
-    first = scored.stream("moved", *on_flink(cluster, 1))
+    first = scored.stream("moved", *on_flink(cluster, 1), "--registry", str(place))
 
     def stop() -> str:
         (job,) = cluster.jobs("RUNNING")
@@ -265,6 +265,11 @@ def test_a_savepoint_resumes_with_more_workers_and_a_registry_that_promotes(
 
     def then(savepoint: str) -> Stream:
         options = (*on_flink(cluster, 2), f"--savepoint_path={savepoint}")
+        # The timers in the savepoint name steps by numbers that a registry changes.
+        fixed = scored.stream("moved", *options)
+        fixed.start()
+        assert fixed.wait_for_failure() == 1
+        assert "another set of steps (rules, registry, now neither" in fixed.said()
         return scored.stream("moved", *options, "--registry", str(place))
 
     def promotions(stream: Stream) -> None:

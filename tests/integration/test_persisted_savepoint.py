@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.schema.stages import LATER_COLUMNS
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.persisted.savepoint import (
@@ -31,8 +32,11 @@ RESULTS = {"scores": "transaction_id", "dead_letters": "position"}
 
 def flagged(database: Path) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(database)) as connection:
-        query = "SELECT * FROM flagged_transactions ORDER BY transaction_id"
-        return connection.execute(query).fetchall()
+        rows = connection.execute("SELECT * FROM flagged_transactions ORDER BY transaction_id")
+        # The expected rows are of a version that had no others.
+        names = [column[0] for column in rows.description]
+        kept = [at for at, name in enumerate(names) if name not in LATER_COLUMNS]
+        return [tuple(row[at] for at in kept) for row in rows]
 
 
 @pytest.mark.slow

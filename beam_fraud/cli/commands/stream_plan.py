@@ -190,7 +190,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         channels=planned.channels,
         submission=submission,
         what=declared.shown,
-        about=declared.identity() | _about(stream),
+        about=declared.identity() | _about(stream) | _steps(stream, planned.scoring, runner),
         runner=runner,
         warning=None if goes_on else windows_warning(features, stream.history),
     )
@@ -298,6 +298,23 @@ def _about(stream: Stream) -> dict[str, str]:
         "number of shards": str(stream.shards),
         "order": "by event time" if stream.reorder is not None else "of arrival",
     }
+
+
+def _steps(stream: Stream, scoring: Scoring, runner: Runner) -> dict[str, str]:
+    """Return the steps of a graph that options add, where a savepoint needs the same ones.
+
+    Beam numbers the steps, and a timer in a savepoint of Flink names the number of its step.
+    """
+    if stream.here or runner.dataflow:
+        return {}
+    added = []
+    if stream.limits_rules(scoring):
+        added.append("rules")
+    if stream.following is not None:
+        added.append("registry")
+    if stream.shadows(scoring):
+        added.append("shadow")
+    return {"set of steps": ", ".join(added) or "neither rules, registry nor shadow"}
 
 
 def identity_of_windows(features: FeatureSet, lateness: int) -> dict[str, str]:
