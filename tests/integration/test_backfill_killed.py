@@ -107,6 +107,7 @@ def test_a_database_has_each_flagged_row_once_after_kills(
         assert connection.execute("SELECT COUNT(*) FROM alerts").fetchone() == (0,)
 
 
+@pytest.mark.soak
 def test_a_topic_has_each_scored_row_once_after_kills(
     rescored: Rescored, broker: Broker, topic: Callable[..., str]
 ) -> None:
