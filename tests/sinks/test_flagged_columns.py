@@ -33,7 +33,8 @@ LISTS = [
 def batch() -> pa.RecordBatch:
     rows = flagged_batch([f"t{number}" for number in range(len(LISTS))]).to_pylist()
     for row, (rules, reasons) in zip(rows, LISTS, strict=True):
-        row |= {"rules": rules, "reasons": reasons, "merchant_id": "m" if reasons else None}
+        row |= {"rules": rules, "shadow_rules": rules, "reasons": reasons}
+        row |= {"merchant_id": "m" if reasons else None}
     return pa.RecordBatch.from_pylist(rows, schema=SCORED)
 
 
@@ -44,7 +45,7 @@ def test_a_slice_has_the_columns_of_its_own_rows(
 ) -> None:
     part = batch.slice(start, length)
     columns = flagged_columns(part)
-    for name in ("rules", "reasons"):
+    for name in ("rules", "shadow_rules", "reasons"):
         expected = [row[name] or [] for row in part.to_pylist()]
         assert [json.loads(text) for text in columns.pop(name).to_pylist()] == expected
     for name, values in columns.items():
