@@ -191,7 +191,7 @@ def test_without_the_transactions_the_rest_is_measured(tmp_path: Path) -> None:
     assert f"workers: no {tmp_path}/nowhere/creditcard.parquet, left out" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_memory_of_few_rows_is_measured(source: Path, tmp_path: Path) -> None:
     """Measure rows without ids; those with ids are in the soak."""
     inputs = Inputs(source / "creditcard.parquet", Path(), tmp_path, 900)

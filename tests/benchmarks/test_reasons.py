@@ -14,7 +14,7 @@ from benchmarks.measure import ROOT
 from benchmarks.reasons import ratios
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_part_measures_every_kind(tmp_path: Path) -> None:
     rng, rows = np.random.default_rng(1), 2_000
     frauds = np.arange(rows) % 20 == 7

@@ -31,6 +31,7 @@ def test_every_engine_does_the_same_work(name: str, tmp_path: Path) -> None:
     assert max(values.max() for name, values in expected.items() if "risk" in name) > 0
 
 
+@pytest.mark.soak
 def test_the_part_measures_both_engines(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--only", "velocity", "--rows", "2000"]
     command += ["--repeat", "1", "--work", str(tmp_path), "--json"]

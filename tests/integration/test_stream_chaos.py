@@ -38,8 +38,10 @@ def seed() -> int:
     return chosen
 
 
-# PostgreSQL in the soak only: `test_operations_chaos.py` kills a stream that writes there.
-@pytest.fixture(params=["sqlite", "parquet", pytest.param("postgresql", marks=pytest.mark.soak)])
+# Parquet, and PostgreSQL, in the soak only: `test_operations_chaos.py` kills a stream that writes there.
+@pytest.fixture(
+    params=["sqlite", *(pytest.param(s, marks=pytest.mark.soak) for s in ("parquet", "postgresql"))]
+)
 def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
     """Return the URL of a new sink of one kind for a name."""
     if request.param == "postgresql":
