@@ -38,7 +38,7 @@ def seed() -> int:
     return chosen
 
 
-# Parquet, and PostgreSQL, in the soak only: `test_operations_chaos.py` kills a stream that writes there.
+# Others in the soak only: `test_operations_chaos.py` kills a stream that writes to PostgreSQL.
 @pytest.fixture(
     params=["sqlite", *(pytest.param(s, marks=pytest.mark.soak) for s in ("parquet", "postgresql"))]
 )
