@@ -51,7 +51,7 @@ class Decider:
 
     @property
     def kept(self) -> DecisionInputs | None:
-        """What rows keep of the inputs of their decisions, or None."""
+        """The inputs of decisions that rows keep, or None."""
         return DecisionInputs.of(self.features, self.rules) if self.keep_features else None
 
     @property
@@ -118,7 +118,7 @@ class OpenDecider:
 
     @property
     def reasons(self) -> Reasons | None:
-        """What explains the scores, or None without reasons."""
+        """The explainer of the scores, or None without reasons."""
         if self._reasons is None and self._most:
             with self._opening:
                 if self._reasons is None:

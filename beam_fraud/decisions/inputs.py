@@ -40,7 +40,7 @@ _RULES = SCORED.field("rules").type
 
 @dataclass(frozen=True)
 class DecisionInputs:
-    """What is kept of the decisions of one model and rule set."""
+    """The kept inputs of the decisions of one model and rule set."""
 
     #: The model's features, in its order.
     features: FeatureSet

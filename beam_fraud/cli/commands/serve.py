@@ -169,7 +169,7 @@ def _server(
 
 
 class _Parts(NamedTuple):
-    """What is behind the queue of a server."""
+    """The parts behind the queue of a server."""
 
     engine: Engine
     #: Builds the engines of other models.

@@ -230,7 +230,7 @@ ROLL_SECONDS = Option(
 
 @options
 class CostOptions:
-    """What a model may cost that does not decide yet."""
+    """Limit the cost of a model that does not decide yet."""
 
     max_microseconds: Annotated[
         float | None,
@@ -436,7 +436,7 @@ class RuleOptions:
 
 @options
 class KeptInputOptions:
-    """What an archive keeps of the inputs of decisions."""
+    """Choose whether an archive keeps the inputs of decisions."""
 
     keep_features: Annotated[
         bool,
@@ -487,7 +487,7 @@ class ModelOptions:
 
 @options
 class ShadowOptions(CostOptions):
-    """What scores beside the champion and never decides."""
+    """Name the challengers that score beside the champion and never decide."""
 
     shadow: Annotated[
         tuple[str, ...],

@@ -29,7 +29,7 @@ class _Document(Keys):
 
 @dataclass(frozen=True)
 class Declared:
-    """What says where a list comes from."""
+    """The declaration of the source of a list."""
 
     directory: Path
     name: str

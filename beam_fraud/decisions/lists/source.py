@@ -12,7 +12,7 @@ from beam_fraud.decisions.lists.changes import Change
 
 @dataclass(frozen=True)
 class Update:
-    """What a source has found since its last read."""
+    """The changes that a source has found since its last read."""
 
     #: `changes.CHANGES`, in their order.
     changes: pa.Table

@@ -45,7 +45,7 @@ class Check:
 
 @dataclass(frozen=True)
 class KeptInputs:
-    """What the model and the rules saw of one row."""
+    """The inputs of the model and the rules for one row."""
 
     #: The model's input, by feature.
     features: Mapping[str, float]

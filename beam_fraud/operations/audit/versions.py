@@ -28,7 +28,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Versions:
-    """What is at hand to compute decisions again."""
+    """The bundles and rules at hand to compute decisions again."""
 
     #: The archive, which has the rules of its runs.
     archive: Archive
