@@ -258,7 +258,21 @@ class EvaluateOptions(FileOptions, BundleSchemaOptions, SpanOptions, SeedOptions
 
 
 @options
-class CheckRulesOptions(SpanOptions, LiveListOptions):
+class TriedRowsOptions(SpanOptions, LiveListOptions):
+    """Read transactions to try rules on."""
+
+    schema: Annotated[
+        str | None,
+        Option(
+            "--schema",
+            metavar="S",
+            help="A preset or a TOML file; the model's own if absent.",
+        ),
+    ] = None
+
+
+@options
+class CheckRulesOptions(TriedRowsOptions):
     """Try rules on transactions: what each fires on and catches."""
 
     file: Annotated[str, Option("FILE", help="Rules, a TOML file.")]
@@ -271,14 +285,6 @@ class CheckRulesOptions(SpanOptions, LiveListOptions):
             "globs; repeatable.",
         ),
     ]
-    schema: Annotated[
-        str | None,
-        Option(
-            "--schema",
-            metavar="S",
-            help="A preset or a TOML file; the model's own if absent.",
-        ),
-    ] = None
     model: Annotated[
         str | None,
         Option("--model", metavar="BUNDLE", help="Show what the rules add to this model."),
@@ -286,7 +292,7 @@ class CheckRulesOptions(SpanOptions, LiveListOptions):
 
 
 @options
-class DiffRulesOptions(SpanOptions, LiveListOptions):
+class DiffRulesOptions(TriedRowsOptions):
     """Show which transactions two rule sets decide otherwise.
 
     With the rules that differ, and what each change does alone.
@@ -306,14 +312,6 @@ class DiffRulesOptions(SpanOptions, LiveListOptions):
             "globs; repeatable.",
         ),
     ]
-    schema: Annotated[
-        str | None,
-        Option(
-            "--schema",
-            metavar="S",
-            help="A preset or a TOML file; the model's own if absent.",
-        ),
-    ] = None
     model: Annotated[
         str | None,
         Option("--model", metavar="BUNDLE", help="The model beside the rules."),
