@@ -26,7 +26,7 @@ jars prism:
 # Servers of Java live for seconds in tests: compiling their code well costs more than it saves.
 jars test: export JDK_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 
-# In the order of tests/conftest.py, which has the long tests of whole runners first: left to the end,
+# In the order of tests/conftest.py, which has the long tests of whole runners early: left to the end,
 # they would keep one core busy alone.
 test: $(VENV)/.installed-dev ## Run all tests, on up to four cores.
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
