@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database.connection import prepare_database, transaction, writing
 from beam_fraud.storage.database.tables import (
     ALERTS,
+    AUDITED,
     DEAD_LETTERS,
     DELIVERIES,
     LABELS,
@@ -86,6 +87,20 @@ def filled(url: str) -> None:
                     labels | {"transaction_id": f"other{n}", "account_id": account},
                 ],
             )
+            audited = {
+                "transaction_id": f"unflagged{n}",
+                "model_id": "m@1",
+                "event_time": NOW - timedelta(days=1),
+                "account_id": account,
+                "merchant_id": "m",
+                "amount": 1.0,
+                "score": 0.1,
+                "decision": "approve",
+                "rules": "[]",
+                "reasons": "[]",
+                "probability": 0.002,
+            }
+            upsert(connection, AUDITED, [audited])
             snooze = {"kind": "account", "value": account, "until": NOW, "created_at": NOW}
             upsert(connection, SNOOZES, [snooze])
             letter = {

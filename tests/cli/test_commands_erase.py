@@ -196,6 +196,7 @@ def test_old_rows_are_erased_and_younger_ones_stay(tmp_path: Path) -> None:
         "alerts": 11,
         "snoozes": 0,
         "flagged_transactions": 100,
+        "audited_transactions": 0,
         "dead_letters": 600,
         "runs": 0,
     }

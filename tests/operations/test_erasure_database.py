@@ -29,6 +29,7 @@ def test_an_account_is_erased_from_every_table(
         "alerts": 50,
         "snoozes": 1,
         "flagged_transactions": 50,
+        "audited_transactions": 1,
         "dead_letters": 600,
     }
     after = rows_of(url)

@@ -27,6 +27,7 @@ from beam_fraud.storage.database.tables import (
     ALERTS,
     DELIVERIES,
     FLAGGED,
+    LABELS,
     METADATA,
     VERSION,
     VERSION_TABLE,
@@ -109,6 +110,14 @@ def test_an_earlier_version_comes_to_the_same_tables(url: str) -> None:
     with transaction(url) as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         assert compare_metadata(context, METADATA) == []
+
+
+def test_the_view_of_labels_has_the_columns_of_this_version(url: str) -> None:
+    make_first_version(url)
+    prepare_database(url)
+    with transaction(url) as connection:
+        columns = connection.execute(text("SELECT * FROM latest_labels")).keys()
+    assert list(columns) == [column.name for column in LABELS.columns]
 
 
 def test_preparing_again_changes_nothing(url: str) -> None:

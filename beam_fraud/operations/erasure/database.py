@@ -24,6 +24,7 @@ from beam_fraud.storage.database.engines import engine
 from beam_fraud.storage.database.errors import one_line_errors
 from beam_fraud.storage.database.tables import (
     ALERTS,
+    AUDITED,
     DEAD_LETTERS,
     DELIVERIES,
     FLAGGED,
@@ -85,6 +86,7 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
         return _before(subject)
     ids = subject.ids
     of_flagged = select(FLAGGED.c.transaction_id).where(FLAGGED.c.account_id.in_(ids))
+    of_audited = select(AUDITED.c.transaction_id).where(AUDITED.c.account_id.in_(ids))
     of_alerts = select(ALERTS.c.transaction_id).where(ALERTS.c.account_id.in_(ids))
     in_delivery = and_(ALERTS.c.delivery_id == DELIVERIES.c.delivery_id)
     others = or_(ALERTS.c.account_id.is_(None), ALERTS.c.account_id.not_in(ids))
@@ -95,6 +97,7 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
             or_(
                 LABELS.c.account_id.in_(ids),
                 LABELS.c.transaction_id.in_(of_flagged),
+                LABELS.c.transaction_id.in_(of_audited),
                 LABELS.c.transaction_id.in_(of_alerts),
             ),
         ),
@@ -111,6 +114,7 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
         (ALERTS, ALERTS.c.account_id.in_(ids)),
         (SNOOZES, and_(SNOOZES.c.kind == "account", SNOOZES.c.value.in_(ids))),
         (FLAGGED, FLAGGED.c.account_id.in_(ids)),
+        (AUDITED, AUDITED.c.account_id.in_(ids)),
     ]
 
 
@@ -125,6 +129,7 @@ def _before(subject: Before) -> list[tuple[Table, ColumnElement[bool]]]:
         (ALERTS, ALERTS.c.event_time < moment),
         (SNOOZES, SNOOZES.c.until < moment),
         (FLAGGED, FLAGGED.c.event_time < moment),
+        (AUDITED, AUDITED.c.event_time < moment),
         (DEAD_LETTERS, DEAD_LETTERS.c.dead_at < moment),
         (RUNS, RUNS.c.started_at < moment),
     ]
@@ -145,7 +150,7 @@ def _delete(url: str, connection: Connection, table: Table, condition: ColumnEle
 
 def _note_known(url: str, subject: Accounts) -> None:
     """Record the accounts that occur in the database."""
-    accounts = [table.c.account_id for table in (LABELS, DELIVERIES, ALERTS, FLAGGED)]
+    accounts = [table.c.account_id for table in (LABELS, DELIVERIES, ALERTS, FLAGGED, AUDITED)]
     queries = [select(column).where(column.in_(subject.ids)) for column in accounts]
     queries.append(
         select(SNOOZES.c.value).where(SNOOZES.c.kind == "account", SNOOZES.c.value.in_(subject.ids))

@@ -94,6 +94,31 @@ FLAGGED = Table(
     Index("flagged_transactions_score", "score"),
 )
 
+#: One row per audited transaction and model: a random share of the unflagged ones, for people to
+#: label, so that figures of all traffic can be estimated.
+AUDITED = Table(
+    "audited_transactions",
+    METADATA,
+    Column("transaction_id", Text, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    *_scored_columns(),
+    Column("rules_id", Text),
+    Column("shadow_rules", Text),
+    # Share of the unflagged transactions of which it is one: above 0, at most 1.
+    Column("probability", Float(53), nullable=False),
+    # The case that people work on; null until one takes the row.
+    Column("case_id", Text),
+    Index("audited_transactions_event_time", "event_time"),
+    Index("audited_transactions_account", "account_id", "event_time"),
+    Index("audited_transactions_merchant", "merchant_id", "event_time"),
+    Index(
+        "audited_transactions_waiting",
+        "case_id",
+        sqlite_where=text("case_id IS NULL"),
+        postgresql_where=text("case_id IS NULL"),
+    ),
+)
+
 #: The outbox: one row per flagged transaction and channel. A row takes the newest scoring until it
 #: is in a delivery, and stays unchanged from then on; `sent_at` is null until the delivery.
 ALERTS = Table(
@@ -201,6 +226,12 @@ LABELS = Table(
     Column("event_time", UtcDateTime, nullable=False),
     # 1 is fraud, 0 genuine.
     Column("label", SmallInteger, nullable=False),
+    # A reason code or a few words; null for none.
+    Column("reason", Text, info={"since": "0005"}),
+    # With which probability people saw the transaction: 1 if it was flagged, that of the audit if
+    # it was audited; null if it was neither, or nobody knows.
+    Column("probability", Float(53), info={"since": "0005"}),
+    Index("labels_labelled_at", "labelled_at"),
 )
 
 # The view `latest_labels` has the newest label of each transaction; of two at one time, that of the
@@ -219,7 +250,7 @@ RUNS = Table(
 
 
 #: Version of the tables in `tables.py`: the last of `migrations/versions`.
-VERSION = "0004"
+VERSION = "0005"
 #: Not Alembic's default name, which another program may use in the same database.
 VERSION_TABLE = "beam_fraud_version"
 _VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), nullable=False))
