@@ -41,18 +41,11 @@ from beam_fraud.storage.urls import Place
 from tests.failing import fails
 from tests.models.registering import ANN
 from tests.object_store import KeptObjects
+from tests.shop import SHOP
 
 KINDS = {"hist_gradient_boosting": ("trees=10",), "forest": ("trees=5",), "logistic": ()}
 #: Windows of the account alone, so that a stream's are those of a file.
-SCHEMA = """
-name = "shop"
-[roles]
-transaction_id = "id"
-event_time = "t"
-account_id = "card"
-merchant_id = "shop"
-amount = "price"
-label = "fraud"
+SCHEMA = f"""{SHOP}
 [[feature]]
 column = "mcc"
 kind = "categorical"

@@ -32,23 +32,18 @@ from beam_fraud.schema.toml import load_schema
 from tests.failing import fails
 from tests.pages import too_wide
 from tests.requirements import need
+from tests.shop import SHOP
 
 #: What a bank may have named a merchant: markup in HTML, in Markdown and to Matplotlib.
 HOSTILE = '</td><script>alert("x")</script>|**b**$\\frac{$'
-SCHEMA = """
-name = "shop"
-[roles]
-transaction_id = "id"
-event_time = "t"
-account_id = "card"
-merchant_id = "shop"
-label = "fraud"
-amount = "price"
-[[feature]]
+SCHEMA = (
+    SHOP
+    + """[[feature]]
 column = "$h_1^{"
 kind = "categorical"
 missing = "allow"
 """
+)
 ROWS = 1500
 #: The first moment of the later rows.
 LATER = "2024-01-15"
@@ -305,7 +300,6 @@ def test_rows_of_one_class_make_reports_with_undefined_figures(
         models=(shop.options.models[0], shop.models[1]),
         since=None,
         out=out,
-        png=str(tmp_path / "png"),
     )
     result: dict[str, Any] = evaluate.run(options)
     assert any(message in warning for warning in result["warnings"])
@@ -316,9 +310,7 @@ def test_rows_of_one_class_make_reports_with_undefined_figures(
         text = Path(page).read_text("utf-8")
         assert why in text
         assert message in text
-    assert why in evaluate.render(
-        evaluate.run(replace(options, models=options.models[:1], out=(), png=None))
-    )
+    assert why in evaluate.render(evaluate.run(replace(options, models=options.models[:1], out=())))
     on = (str(tmp_path / "one.parquet"),)
     compared = compare_models.run(CompareModelsOptions(bundles=tuple(shop.models), on=on))
     assert compare_models.render(compared)

@@ -36,18 +36,11 @@ from beam_fraud.schema.stages import SCORED
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from tests.earlier import make_earlier
 from tests.failing import fails
+from tests.shop import SHOP
 
 DAYS, START = 10, np.datetime64("2024-01-01T00:00:00", "us")
 #: Windows reach back three days.
-SCHEMA = """
-name = "shop"
-[roles]
-transaction_id = "id"
-event_time = "t"
-account_id = "card"
-merchant_id = "shop"
-amount = "price"
-label = "fraud"
+SCHEMA = f"""{SHOP}
 [[velocity]]
 key = "account_id"
 windows = ["1d", "2d"]
