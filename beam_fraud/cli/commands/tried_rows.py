@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from beam_fraud.cli.commands.inputs import input_places
 from beam_fraud.cli.commands.times import parse_moment
+from beam_fraud.cli.options.modelling import TriedRowsOptions
 from beam_fraud.decisions.rules.condition import Kind, vocabulary
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.candidate import overlap_warning
@@ -31,19 +31,6 @@ _LOG = logging.getLogger(__name__)
 _BLOCK_ROWS = 50_000
 #: Label of a row without one.
 _UNKNOWN = -1
-
-
-class _Read(Protocol):
-    """Options of what is read."""
-
-    @property
-    def on(self) -> tuple[str, ...]: ...
-    @property
-    def history(self) -> tuple[str, ...]: ...
-    @property
-    def since(self) -> str | None: ...
-    @property
-    def until(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,11 @@ class TriedRows:
 
     @classmethod
     def read(
-        cls, options: _Read, schema: Schema, bundle: Bundle | None, columns: Sequence[str]
+        cls,
+        options: TriedRowsOptions,
+        schema: Schema,
+        bundle: Bundle | None,
+        columns: Sequence[str],
     ) -> TriedRows:
         """Read the rows of a call, and warn of what makes figures on them mislead.
 

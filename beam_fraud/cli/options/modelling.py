@@ -261,6 +261,19 @@ class EvaluateOptions(FileOptions, BundleSchemaOptions, SpanOptions, SeedOptions
 class TriedRowsOptions(SpanOptions, LiveListOptions):
     """Read transactions to try rules on."""
 
+    on: Annotated[
+        tuple[str, ...],
+        Option(
+            "--on",
+            metavar="DATA",
+            help="Transactions to try the rules on, with or without labels: files, directories or "
+            "globs; repeatable.",
+        ),
+    ]
+    model: Annotated[
+        str | None,
+        Option("--model", metavar="BUNDLE", help="The model that decides beside the rules."),
+    ] = None
     schema: Annotated[
         str | None,
         Option(
@@ -276,19 +289,6 @@ class CheckRulesOptions(TriedRowsOptions):
     """Try rules on transactions: what each fires on and catches."""
 
     file: Annotated[str, Option("FILE", help="Rules, a TOML file.")]
-    on: Annotated[
-        tuple[str, ...],
-        Option(
-            "--on",
-            metavar="DATA",
-            help="Transactions to try them on, with or without labels: files, directories or "
-            "globs; repeatable.",
-        ),
-    ]
-    model: Annotated[
-        str | None,
-        Option("--model", metavar="BUNDLE", help="Show what the rules add to this model."),
-    ] = None
 
 
 @options
@@ -303,19 +303,6 @@ class DiffRulesOptions(TriedRowsOptions):
         Option("OLD", help="Rules: a TOML file, a rule set of --registry by name or id, or none."),
     ]
     new: Annotated[str, Option("NEW", help="The same: the rules that shall decide next.")]
-    on: Annotated[
-        tuple[str, ...],
-        Option(
-            "--on",
-            metavar="DATA",
-            help="Transactions to compare them on, with or without labels: files, directories or "
-            "globs; repeatable.",
-        ),
-    ]
-    model: Annotated[
-        str | None,
-        Option("--model", metavar="BUNDLE", help="The model beside the rules."),
-    ] = None
     registry: Annotated[
         str | None,
         Option(
