@@ -51,9 +51,7 @@ def _onnx(options: ExportModelOptions, path: str) -> dict[str, object]:
         with doing(f"converting {bundle.model_id} and comparing its scores"):
             exported = export_onnx(bundle, path)
     return {
-        "model_id": bundle.model_id,
-        "out": exported.path,
-        "kind": bundle.manifest.kind,
+        **_exported(bundle, exported.path),
         "bytes": exported.size,
         "rows_compared": exported.rows_compared,
         "largest_difference": exported.largest_difference,
@@ -77,12 +75,7 @@ def _directory(options: ExportModelOptions, place: Place) -> dict[str, object]:
         bundle, _ = _opened(options)
         with doing(f"writing {bundle.model_id} as an MLflow model"):
             size = export_directory(bundle, place)
-    return {
-        "model_id": bundle.model_id,
-        "out": place.name,
-        "kind": bundle.manifest.kind,
-        "bytes": size,
-    }
+    return {**_exported(bundle, place.name), "bytes": size}
 
 
 def _store(options: ExportModelOptions, uri: str) -> dict[str, object]:
@@ -96,15 +89,18 @@ def _store(options: ExportModelOptions, uri: str) -> dict[str, object]:
     with doing(f"logging {bundle.model_id} to {masked(uri)}"):
         logged = export_to_store(bundle, uri, options.name, alias, history)
     return {
-        "model_id": bundle.model_id,
-        "out": masked(uri),
-        "kind": bundle.manifest.kind,
+        **_exported(bundle, masked(uri)),
         "run_id": logged.run_id,
         "uri": logged.uri,
         "name": options.name,
         "version": logged.version,
         "alias": alias,
     }
+
+
+def _exported(bundle: Bundle, out: str) -> dict[str, object]:
+    """Return what the result of every form begins with."""
+    return {"model_id": bundle.model_id, "out": out, "kind": bundle.manifest.kind}
 
 
 def _history(registry: Registry, model_id: str) -> dict[str, str]:
