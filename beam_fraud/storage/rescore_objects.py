@@ -8,7 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -23,6 +23,7 @@ from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.lease import Lease, holds_lease, leases
 from beam_fraud.storage.rescore_outputs import PARTITIONS, RECORD, RescoreOutputs
 from beam_fraud.storage.store import ObjectStore
+from beam_fraud.storage.temporary import temporary_directory
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
@@ -86,12 +87,10 @@ class RescoreObjects(RescoreOutputs):
     @contextmanager
     def attempt(self) -> Iterator[Self]:
         """Yield outputs whose files have names of their own."""
-        with self._one_line_errors():
-            own = Path(tempfile.mkdtemp(prefix=f"beam-fraud-{self.run_id}-"))
-        try:
+        with ExitStack() as stack:
+            with self._one_line_errors():
+                own = stack.enter_context(temporary_directory())
             yield replace(self, own=own, ending=f"-{self.run_id}-{uuid.uuid4().hex[:8]}")
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
 
     def note_failure(self, partition: str, record: bytes) -> None:
         """Write the record beside the lease."""
@@ -144,8 +143,8 @@ class RescoreObjects(RescoreOutputs):
     @contextmanager
     def growing(self, name: str) -> Iterator[Path]:
         """Yield a path in a temporary directory, and upload the file."""
-        with tempfile.TemporaryDirectory(prefix="beam-fraud-") as directory:
-            path = Path(directory) / name
+        with temporary_directory() as directory:
+            path = directory / name
             yield path
             self._refuse_without_lease()
             if path.exists():

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 
 import apache_beam as beam
 import numpy as np
@@ -33,6 +33,7 @@ from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_history
+from beam_fraud.storage.temporary import temporary_directory
 from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.counters import count, note_earliest
 from beam_fraud.transforms.order import ORDER, FromFile, Order, file_of, order_of
@@ -262,16 +263,16 @@ class _OfBatches(_OfFiles):
     def process(self, part: tuple[int, Iterable[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         with (
             _spilling_to(Path(gettempdir())),
-            TemporaryDirectory(prefix="beam-fraud-") as directory,
+            temporary_directory() as directory,
         ):
-            writer = SpillWriter(Path(directory), "part")
+            writer = SpillWriter(directory, "part")
             for batch in part[1]:
                 writer.write(part[0], batch)
             yield from self._counted(
                 velocity_of_part(
                     writer.close(),
                     self._definitions,
-                    scratch=Path(directory),
+                    scratch=directory,
                     block_rows=self._block_rows,
                 )
             )

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -238,7 +239,12 @@ def test_a_killed_run_goes_on_and_leaves_no_object_behind(
     home: Path,  # noqa: F811
     tmp_path: Path,
     kept: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     call = [sys.executable, "-c", PROGRAM, str(kept), "rescore", *options.files]
     call += ["--model", options.model, "--out", OUT, "--block-rows", "100"]
     with subprocess.Popen(call, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as running:
@@ -248,8 +254,10 @@ def test_a_killed_run_goes_on_and_leaves_no_object_behind(
             assert running.poll() is None
         running.send_signal(signal.SIGKILL)
     assert any(name.startswith(".rescoring-") for name in listed())
+    assert any(temporary.iterdir())
     summary = rescore.run(options)
     assert scored(summary) <= DAYS - 3
     assert [name for name in listed() if name.startswith(".")] == []
+    assert list(temporary.iterdir()) == []
     assert left() == here(options, home / "days", tmp_path)
     assert parts() == len(left())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +44,7 @@ from beam_fraud.storage.batch_outputs import (
     new_run_id,
 )
 from beam_fraud.storage.staging import REPLAYING, Staging
+from beam_fraud.storage.temporary import temporary_directory
 from beam_fraud.storage.urls import Place, absolute
 
 
@@ -140,8 +140,8 @@ def run_to_topic(options: ReplayOptions) -> dict[str, object]:
 
     settings = broker_settings(options)
     topic_partitions(settings, options.topic)
-    with tempfile.TemporaryDirectory(prefix="beam-fraud-") as directory:
-        staged, counts = stage(options, letters, Path(directory))
+    with temporary_directory() as directory:
+        staged, counts = stage(options, letters, directory)
         for source in staged.sources():
             if is_csv_source(source):
                 raise UsageError(
