@@ -19,10 +19,12 @@ import pyarrow as pa
 from beam_fraud.errors import Code, FraudError, UsageError, fix_of
 from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
+from beam_fraud.storage import lock
 from beam_fraud.storage.atomic import move, remove_unfinished
+from beam_fraud.storage.lease import Lease
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import Staging, abandoned, at_work, foreign_entry
-from beam_fraud.storage.store import Store, store_at
+from beam_fraud.storage.store import ObjectStore, Store, store_at
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
@@ -69,8 +71,9 @@ class RunOutputs:
     method raises FraudError, one line, if the file system fails.
 
     In a directory the launcher publishes by one rename, and a lock excludes other runs. At a URL
-    neither is possible: the graph publishes as its last step (`publish_parts`). In both, an
-    existing `summary.json` always describes the files beside it.
+    neither is possible: the graph publishes as its last step (`publish_parts`), and a `Lease` of
+    the launcher excludes other runs. In both, an existing `summary.json` always describes the files
+    beside it.
     """
 
     #: `--out`, absolute, or a URL without a trailing slash.
@@ -134,6 +137,11 @@ class RunOutputs:
         return f".incoming-{self.run_id}"
 
     @property
+    def _leased(self) -> str:
+        """Key of the lease on a URL."""
+        return self._store.place(self._incoming)
+
+    @property
     def _staging(self) -> Staging:
         return Staging(self._local, self.run_id)
 
@@ -185,8 +193,12 @@ class RunOutputs:
                 f"--out {self.shown}: {_SUMMARY} is a directory; move it away", Code.OUTPUT_OCCUPIED
             )
 
-    def begin(self) -> None:
+    def begin(self, *, attended: bool = True) -> None:
         """Create the staging, after finishing or removing that of killed runs.
+
+        Args:
+          attended: whether the launcher waits for the run: only then a lease keeps others from a
+            URL.
 
         Raises:
           FraudError: another run uses the directory, or the file system reports an error.
@@ -195,7 +207,7 @@ class RunOutputs:
         self._store.make()
         with self._one_line_errors():
             if self.at_url:
-                self._store.write(f"{self._incoming}/started", b"")
+                self._begin_at_url(attended)
                 return
             with self._store.locked():
                 self._finish_abandoned()
@@ -216,6 +228,7 @@ class RunOutputs:
         """
         if self.at_url:
             shutil.rmtree(self.scratch, ignore_errors=True)
+            lock.release(self._leased)
             return
         self.check()
         try:
@@ -263,6 +276,7 @@ class RunOutputs:
                 self._staging.remove()
             return
         shutil.rmtree(self.scratch, ignore_errors=True)
+        lock.release(self._leased)
         try:
             self._store.remove(self._store.list(f"{self._incoming}/**"))
         except OSError as error:
@@ -314,6 +328,15 @@ class RunOutputs:
             raise FraudError(
                 f"--out {self.shown}: cannot be {done} ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
             ) from None
+
+    def _begin_at_url(self, attended: bool) -> None:
+        store = ObjectStore(self.shown)
+        if not attended:
+            store.write(f"{self._incoming}/started", b"")
+            return
+        lease = Lease(store, self._incoming, f"--out {self.shown}")
+        lease.acquire()
+        lock.hold(self._leased, lease)
 
     def _list(self, pattern: str) -> list[str]:
         with self._one_line_errors("listed"):

@@ -10,13 +10,22 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.atomic import remove_unfinished_of
 from beam_fraud.storage.urls import Place
 
-#: Locks of this process until `release`, by key.
-_held: dict[Path, FileLock] = {}
+
+class Releasable(Protocol):
+    """A lock of any kind."""
+
+    def release(self) -> None:
+        """Let others have it."""
+
+
+#: Locks of this process until `release`, by key: a path, or a URL.
+_held: dict[Path | str, Releasable] = {}
 
 
 class FileLock:
@@ -94,7 +103,7 @@ def locked_directory(directory: Path) -> Iterator[None]:
             held.release()
 
 
-def hold(key: Path, lock: FileLock) -> None:
+def hold(key: Path | str, lock: Releasable) -> None:
     """Hold a lock until `release` or the end of this process."""
     _held[key] = lock
 
@@ -104,7 +113,7 @@ def holds(key: Path) -> bool:
     return key in _held
 
 
-def release(key: Path) -> None:
+def release(key: Path | str) -> None:
     """Release the lock of a key, if any."""
     held = _held.pop(key, None)
     if held is not None:

@@ -14,7 +14,7 @@ import pytest
 
 from beam_fraud.cli.commands import features, score
 from beam_fraud.cli.options import FeaturesOptions, ScoreOptions
-from beam_fraud.errors import FraudError, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.hashing import UNKEYED, IdHash
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.state.archive import ArchiveShard
@@ -23,6 +23,7 @@ from beam_fraud.storage import objects
 from beam_fraud.storage.batch_outputs import RunOutputs
 from beam_fraud.storage.stream_outputs import object_stream_outputs
 from tests.cli.test_commands_score import bundle
+from tests.failing import fails
 from tests.flagged import flagged_batch
 from tests.requirements import need_module
 
@@ -120,6 +121,23 @@ def test_publishing_again_changes_nothing(held: Any) -> None:
     for _ in range(2):
         outputs.publish_parts({"scores": [stored.rpartition("/")[2]]})
     assert names(held) == ["dead_letters/part-r1-empty.parquet", f"scores/{Path(stored).name}"]
+
+
+def test_a_second_run_at_once_is_refused(held: Any) -> None:
+    first, second = RunOutputs(OUT, "r1"), RunOutputs(OUT, "r2")
+    first.begin()
+    with fails(Code.OUTPUT_IN_USE, "--out gs://bucket/out"):
+        second.begin()
+    assert names(held) == [".incoming-r1/lease.json"]
+    first.publish_parts({})
+    first.publish()
+    second.begin()
+    second.abandon()
+    # A template is only written: nobody waits for its jobs.
+    RunOutputs(OUT, "r3").begin(attended=False)
+    first.begin()
+    first.abandon()
+    assert names(held)[0] == ".incoming-r3/started"
 
 
 def test_a_run_does_not_replace_a_later_publication(held: Any) -> None:

@@ -36,7 +36,7 @@ def run(options: FeaturesOptions) -> dict[str, object]:
     batch.warn_of_windows(inputs)
     if options.dry_run:
         return batch.dry_run(inputs)
-    outputs.begin()
+    outputs.begin(attended=plan.template is None)
     if plan.template is not None:
         return batch.leave_template(plan, inputs, build_features)
     try:

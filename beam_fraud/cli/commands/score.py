@@ -108,7 +108,7 @@ def score_files(
     plan = replace(plan, inputs=replace(plan.inputs, registry=registry))
     if options.dry_run:
         return _dry_run(plan)
-    plan.outputs.begin()
+    plan.outputs.begin(attended=plan.batch.template is None)
     build = partial(build_score, scoring=plan.scoring)
     if plan.batch.template is not None:
         return batch.leave_template(plan.batch, plan.inputs, build)
