@@ -54,7 +54,7 @@ def count(text: str) -> int:
 
 
 def listens(endpoint: str) -> bool:
-    """Whether something accepts connections at "HOST:PORT"."""
+    """Return whether something accepts connections at "HOST:PORT"."""
     host, _, port = endpoint.rpartition(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0

@@ -1,4 +1,4 @@
-"""What decides on transactions: a model, its thresholds and features, and the rules beside it."""
+"""The decider of transactions: a model, its thresholds and features, and the rules beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scores do at every threshold, what that costs, and whether scores are probabilities."""
+"""Figures of scores at every threshold, their costs, and calibration."""
 
 from __future__ import annotations
 

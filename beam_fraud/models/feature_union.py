@@ -1,4 +1,4 @@
-"""What several models need of the same transactions: each column and velocity feature once."""
+"""The columns and velocity features that several models need, each once."""
 
 from __future__ import annotations
 

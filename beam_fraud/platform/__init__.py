@@ -1,1 +1,1 @@
-"""What all rooms stand on: Beam's private parts, and the words of messages."""
+"""The ground of all rooms: Beam's private parts, and the words of messages."""

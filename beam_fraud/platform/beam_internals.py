@@ -1,4 +1,4 @@
-"""What the package uses of Beam beyond its public API; no other module does.
+"""Parts of Beam beyond its public API; no other module uses any.
 
 A release of Beam may change any of it without notice. Before `READ_AGAINST` is set to another
 version, read these places of that version's source, in the order of this file:
@@ -103,7 +103,7 @@ def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
 
 
 def worker_harness(worker_id: str, environment: Mapping[str, str]) -> tuple[Any, Any]:
-    """What sends the log of this process to its runner, and what does the runner's work.
+    """Return the sender of this process's log to its runner, and the harness of the work.
 
     Args:
       worker_id: the name that the runner gave the worker.
@@ -168,6 +168,6 @@ def drain_dataflow_job(result: PipelineResult) -> None:
 
 
 def file_systems_have_options() -> bool:
-    """Whether a pipeline, or the runner of this worker, has given `FileSystems` its options."""
+    """Return whether `FileSystems` has options, of a pipeline or of the runner of this worker."""
     options_of = (FileSystems._pipeline_options, RuntimeValueProvider.runtime_options)
     return any(options is not None for options in options_of)

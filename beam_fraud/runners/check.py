@@ -12,7 +12,7 @@ from beam_fraud.runners.call import Call
 
 @dataclass(frozen=True)
 class Caution:
-    """What may affect a pipeline, and the fix."""
+    """A circumstance that may affect a pipeline, and the fix."""
 
     #: One line.
     found: str

@@ -50,7 +50,7 @@ class SinkWriter(Protocol):
 
 @dataclass(frozen=True)
 class ErasedRows:
-    """What an erasure has deleted, or would delete, from the tables of a sink."""
+    """Rows that an erasure has deleted, or would delete, from the tables of a sink."""
 
     #: Table to rows.
     rows: dict[str, int]
@@ -102,7 +102,7 @@ class FlaggedSink(ABC):
         return {}
 
     def exists(self) -> bool:
-        """Whether the place is there, as far as this machine's disk tells."""
+        """Return whether the place is there, as far as this machine's disk tells."""
         return True
 
     def holds_rows(self) -> bool:

@@ -219,7 +219,7 @@ class DatabaseSink(WriterSink):
         }
 
     def exists(self) -> bool:
-        """Whether the file of SQLite is there; a server is asked when it is used."""
+        """Return whether the file of SQLite is there; a server is asked when it is used."""
         return self.disk is None or self.disk.is_file()
 
     def waiting(self, seconds: float, spill: Path | None) -> DatabaseSink:

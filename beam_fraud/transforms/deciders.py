@@ -1,4 +1,4 @@
-"""What decides in a graph: the same for its life, or what its workers find in a registry.
+"""The deciders of a graph: one for its life, or those that workers find in a registry.
 
 `Features` takes what is in force at the start of a bundle, and every block carries its ids in the
 metadata. So the steps up to `Explain`, and the alerts, decide each block by one model and its own
@@ -53,7 +53,7 @@ class Following:
 
 @dataclass(frozen=True)
 class Deciders:
-    """What decides in a graph; all steps of the graph have the same object."""
+    """The deciders of a graph; all its steps have the same object."""
 
     #: What decides at the start.
     first: Decider
@@ -74,7 +74,7 @@ class Deciders:
 
 
 class InForce:
-    """What decides in this process, for all steps and threads.
+    """The decider in force in this process, for all steps and threads.
 
     Args:
       first: what decides at the start.

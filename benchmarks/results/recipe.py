@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class BundleRecipe:
-    """What `train` is told."""
+    """The options of `train`."""
 
     #: What the table calls it.
     title: str

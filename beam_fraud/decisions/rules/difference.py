@@ -1,4 +1,4 @@
-"""What differs between two rule sets, whatever their files look like."""
+"""The differences between two rule sets, whatever their files look like."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class AccountFigures:
-    """What a side does for accounts, on rows whose labels count."""
+    """The figures of a side by accounts, on rows whose labels count."""
 
     #: Accounts with a flagged row, with a fraud, and with a flagged fraud.
     flagged: int
@@ -120,7 +120,7 @@ class AccountFigures:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the k highest scores a day catch, by the score alone and without rules."""
+    """The catch of the k highest scores a day, by the score alone and without rules."""
 
     #: float64[points]: alerts per day, rising.
     alerts_per_day: Floats
@@ -132,7 +132,7 @@ class Capacity:
 
 @dataclass(frozen=True)
 class RuleEffect:
-    """What a rule does."""
+    """The effect of a rule."""
 
     #: Its name.
     name: str
@@ -242,7 +242,7 @@ class ChangedRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the new side would have changed against each of the others."""
+    """The changes of the new side against each of the others."""
 
     #: The finding in one sentence.
     sentence: str

@@ -1,4 +1,4 @@
-"""What a comparison found, in one sentence, and what its reader must know before."""
+"""The finding of a comparison in one sentence, and the cautions to read before it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Transition:
 
 @dataclass(frozen=True)
 class ChangeEffect:
-    """What the change of one rule does alone: to the old rules with this change and no other."""
+    """The effect of one rule's change on the old rules, without the other changes."""
 
     #: Name of the rule; `added`, `removed` or `changed`; changed field to its old and new value.
     rule: str

@@ -121,7 +121,7 @@ def arrays_of(block: Block, cut: Cut, accounts: IdHash) -> Arrays:
 
 @dataclass
 class RuleTally:
-    """What a rule does."""
+    """The counts of a rule."""
 
     #: Whether it is in shadow: then it fires without effect.
     shadow: bool = False

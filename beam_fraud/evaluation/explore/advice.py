@@ -1,4 +1,4 @@
-"""What follows from the data for training: split, metric, threshold."""
+"""Advice on training that follows from the data: split, metric, threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each feature alone is like, and how well it tells fraud from genuine."""
+"""Each feature alone: its values, and how well it tells fraud from genuine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scores in shadow: names of a registry, bundles and rules files."""
+"""Challengers in shadow: names of a registry, bundles and rules files."""
 
 from __future__ import annotations
 

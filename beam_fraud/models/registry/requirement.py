@@ -1,4 +1,4 @@
-"""What a promotion requires of a model's figures: `ap >= champion.ap - 0.01`."""
+"""A promotion's requirements of a model's figures: `ap >= champion.ap - 0.01`."""
 
 from __future__ import annotations
 

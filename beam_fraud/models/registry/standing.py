@@ -1,4 +1,4 @@
-"""What decides, what challenges it, and what a rollback goes back to: the result of a log."""
+"""The standing of a registry after its log: champion, challengers, target of a rollback."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _ROWS, _BLOCK = 100_000, 50_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would do."""
+    """The partitions, bytes and seconds of a run to come."""
 
     #: Partitions to score, those that are complete, and those that only fill windows.
     pending: int

@@ -1,4 +1,4 @@
-"""What each partition was made of, and which partitions must be scored again."""
+"""The inputs of each partition, and the partitions that must be scored again."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Desk:
-    """What all partitions of a run share."""
+    """The outputs, scorers and bounds that all partitions of a run share."""
 
     outputs: RescoreOutputs
     scorers: Scorers

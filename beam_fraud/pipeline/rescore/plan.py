@@ -132,7 +132,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Before:
-    """What earlier runs left."""
+    """The outputs of earlier runs."""
 
     #: Records of complete partitions, and of failed ones, by name.
     complete: Mapping[str, PartitionRecord]
@@ -141,7 +141,7 @@ class Before:
 
 @dataclass(frozen=True)
 class Scope:
-    """What of an archive is scored, and how."""
+    """The part of an archive to score, and how."""
 
     #: Options that change results.
     options: Mapping[str, Any]
