@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.storage.chain import digest_of, follows, line_of
 
 Action = Literal["add", "promote", "rollback", "retire"]
 #: What a registry holds.
@@ -62,8 +62,9 @@ class Log:
 
     def with_entry(self, entry: Entry) -> Log:
         """Append an entry, whose `previous` is the head."""
-        line = msgspec.json.encode(entry, order="deterministic")
-        return Log(self.data + line + b"\n", (*self.entries, entry), (*self.digests, _sha256(line)))
+        line = line_of(entry)
+        digests = (*self.digests, digest_of(line))
+        return Log(self.data + line + b"\n", (*self.entries, entry), digests)
 
 
 #: A log without entries.
@@ -93,10 +94,10 @@ def read_log(data: bytes, where: str) -> Log:
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise damaged(where, f"line {number} is no entry ({error})") from None
         previous = digests[-1] if digests else ""
-        if entry.previous != previous or entry.number != number:
+        if not follows(entry, number - 1, previous):
             raise damaged(where, f"line {number} does not follow the line before it")
         entries.append(entry)
-        digests.append(_sha256(line))
+        digests.append(digest_of(line))
     return Log(data, tuple(entries), tuple(digests))
 
 
@@ -106,7 +107,3 @@ def damaged(where: str, reason: str) -> FraudError:
         f"{where}: {reason}: it was changed or damaged; restore the registry from a copy",
         Code.REGISTRY_DAMAGED,
     )
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
