@@ -164,6 +164,13 @@ class Code(StrEnum):
     ALERTS_UNSENT = "BF907"
     ALERT_UNKNOWN = "BF908"
 
+    # Cases of the review
+    CASE_CONFLICT = "BF941"
+    CASE_UNKNOWN = "BF942"
+    REVIEW_VALUE = "BF943"
+    REVIEW_SETTINGS = "BF944"
+    AUDIT_LOG_BROKEN = "BF945"
+
 
 class FraudError(Exception):
     """A failure that the command reports as one line; exit code 1."""

@@ -26,6 +26,7 @@ from benchmarks.operations import measure_operations
 from benchmarks.plan import Plan, Results
 from benchmarks.reasons import measure_reasons
 from benchmarks.rescore import measure_rescore
+from benchmarks.review import measure_review
 from benchmarks.rules import measure_rules
 from benchmarks.score import measure_score
 from benchmarks.serve import measure_serve
@@ -70,6 +71,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("flink-stream", None, measure_flink_stream),
     ("flink-latency", None, measure_flink_latency),
     ("upserts", None, measure_upserts),
+    ("review", None, measure_review),
     ("help", None, measure_help),
 )
 _NAMES = tuple(dict.fromkeys(name for name, _, _ in _PARTS))

@@ -12,6 +12,11 @@ import pyarrow.parquet as pq
 from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.cli.commands import erase
 from beam_fraud.cli.options import EraseOptions
+from beam_fraud.review.list_requests import ListEntry, ask
+from beam_fraud.review.opening import open_cases
+from beam_fraud.review.queue import Filters, queue_page
+from beam_fraud.review.settings import ReviewSettings
+from beam_fraud.review.teamwork import add_note
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database.connection import prepare_database, transaction, writing
 from beam_fraud.storage.database.tables import (
@@ -115,6 +120,31 @@ def filled(url: str) -> None:
                 DEAD_LETTERS,
                 [letter | {"position": n * 1000 + i, "payload": payload} for i in range(600)],
             )
+    _review(url)
+
+
+def _review(url: str) -> None:
+    """Open a case of each account, with a note and a list request."""
+    settings = ReviewSettings()
+    open_cases(url, settings, NOW)
+    with transaction(url) as connection:
+        cases = queue_page(connection, Filters(), NOW).cases
+    for case in cases:
+        account = str(case.account_id)
+        with writing(url) as connection:
+            add_note(connection, settings, case.case_id, "ann", f"called {account}", NOW)
+            entry = ListEntry("account", account, "watch", "odd")
+            ask(connection, settings, "ann", entry, NOW, case_id=case.case_id)
+
+
+#: Rows of the review of one of the accounts.
+REVIEWED = {
+    "cases": 1,
+    "case_transactions": 51,
+    "case_facets": 4,
+    "case_notes": 1,
+    "list_requests": 1,
+}
 
 
 def rows_of(url: str) -> dict[str, int]:

@@ -87,9 +87,9 @@ def beam_internals(path: Path) -> set[str]:
     return used | {name for name, root in roots.items() if root in of_beam}
 
 
-def test_a_newcomer_finds_at_most_twenty_rooms() -> None:
+def test_a_newcomer_finds_at_most_twenty_one_rooms() -> None:
     rooms = {name_of(path).split(".")[1] for path in MODULES if path.parent != PACKAGE}
-    assert len(rooms) <= 20
+    assert len(rooms) <= 21
 
 
 def test_one_module_uses_the_internals_of_beam() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection, Row, bindparam, func, or_, select
 
 from beam_fraud.alerts.alert import Alert
@@ -30,7 +31,7 @@ class Delivery:
     @property
     def empty(self) -> bool:
         """Whether all its alerts were erased or moved to another delivery."""
-        return self.message.kind != "notice" and self.message.total == 0
+        return self.message.kind in ("alerts", "digest") and self.message.total == 0
 
 
 def due_deliveries(
@@ -70,7 +71,10 @@ def due_deliveries(
             message = _digest(connection, row, policy.digest or SHOWN_IN_DIGEST)
         else:
             own = tuple(alerts[row.delivery_id])
-            message = Message(row.delivery_id, row.kind, row.created_at, own, len(own), row.text)
+            event = row.event and msgspec.json.decode(row.event)
+            message = Message(
+                row.delivery_id, row.kind, row.created_at, own, len(own), row.text, event
+            )
         deliveries.append(Delivery(message, row.attempts))
     return deliveries
 

@@ -101,6 +101,7 @@ def _due(
     recent = exists().where(
         DELIVERIES.c.account_id == ALERTS.c.account_id,
         DELIVERIES.c.channel == channel,
+        DELIVERIES.c.kind == "alerts",
         DELIVERIES.c.created_at > now - timedelta(seconds=policy.group),
     )
     return (*waiting, ~recent)

@@ -26,7 +26,7 @@ def budget(connection: Connection, channel: str, rate: Rate, now: datetime) -> B
     """Return the messages that `rate` allows in any `rate.seconds`.
 
     Count pending messages and those sent within the period, so the limit also holds after an outage
-    or a restart. Notices do not count.
+    or a restart. Only messages of alerts count.
     """
     span = timedelta(seconds=rate.seconds)
     table = DELIVERIES.c
@@ -34,7 +34,7 @@ def budget(connection: Connection, channel: str, rate: Rate, now: datetime) -> B
     failed_lately = and_(table.state == "failed", table.created_at > now - span)
     query = select(func.count(), func.min(table.sent_at)).where(
         table.channel == channel,
-        table.kind != "notice",
+        table.kind.in_(("alerts", "digest")),
         or_(table.state == "waiting", sent_lately, failed_lately),
     )
     used, oldest = connection.execute(query).one()

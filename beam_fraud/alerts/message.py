@@ -21,8 +21,8 @@ def chosen_fields(alert: Alert, names: tuple[str, ...] = FIELDS) -> dict[str, ob
 
 
 #: `alerts`; a `digest` of more alerts than it shows; a `notice` that is not about a transaction; a
-#: `test`.
-Kind = Literal["alerts", "digest", "notice", "test"]
+#: `test`; an `event`: what a person did in the review; a `label`.
+Kind = Literal["alerts", "digest", "notice", "test", "event", "label"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Message:
     alerts: tuple[Alert, ...] = ()
     #: Number of alerts that the message reports: more than `alerts` in a digest.
     total: int = 0
-    #: Text of a notice or a test.
+    #: Text of a notice, a test or an event.
     text: str | None = None
+    #: The event or the label.
+    event: dict[str, object] | None = None
 
 
 def message_json(message: Message, fields: tuple[str, ...] = FIELDS) -> bytes:
@@ -50,9 +52,10 @@ def message_json(message: Message, fields: tuple[str, ...] = FIELDS) -> bytes:
       fields: names of the fields of each alert to include.
 
     Returns:
-      An object of `delivery_id, kind, created_at, total, text` and `alerts`, a list of n objects.
+      An object of `delivery_id, kind, created_at, total, text` and `alerts`, a list of n objects;
+      of an event or a label also `event`.
     """
-    content = {
+    content: dict[str, object] = {
         "delivery_id": message.delivery_id,
         "kind": message.kind,
         "created_at": message.created_at,
@@ -60,20 +63,25 @@ def message_json(message: Message, fields: tuple[str, ...] = FIELDS) -> bytes:
         "text": message.text,
         "alerts": [chosen_fields(alert, fields) for alert in message.alerts],
     }
+    if message.event is not None:
+        content["event"] = message.event
     return _ENCODER.encode(content)
 
 
 def message_records(message: Message, fields: tuple[str, ...] = FIELDS) -> list[tuple[str, bytes]]:
-    """Return a record per alert; one for the message if it is a digest, notice or test.
+    """Return a record per alert; one for the message if it is of another kind.
 
     Args:
       message: with n alerts.
       fields: names of the fields of each alert to include.
 
     Returns:
-      Pairs of a stable key and a JSON object. The object of an alert has the `fields`; the object
-      of a message is that of `message_json`.
+      Pairs of a stable key and a JSON object. The object of an alert has the `fields`; a label is
+      the object that streams read, with its transaction as the key; the object of another message
+      is that of `message_json`.
     """
+    if message.kind == "label" and message.event is not None:
+        return [(str(message.event["transaction_id"]), _ENCODER.encode(message.event))]
     if message.kind != "alerts":
         return [(message.delivery_id, message_json(message, fields))]
     return [

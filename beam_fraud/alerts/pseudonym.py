@@ -6,9 +6,9 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from beam_fraud.alerts.alert import Alert, FiredRule, Reason
 from beam_fraud.errors import Code, FraudError
@@ -85,6 +85,15 @@ class Pseudonyms:
             account_id=self._maybe("account", alert.account_id),
             merchant_id=self._maybe("merchant", alert.merchant_id),
         )
+
+    def event(self, event: Mapping[str, object]) -> dict[str, object]:
+        """Return an event or a label with pseudonyms for its ids."""
+        changed = dict(event)
+        for kind in get_args(Kind):
+            value = changed.get(f"{kind}_id")
+            if isinstance(value, str):
+                changed[f"{kind}_id"] = self.of(kind, value)
+        return changed
 
     def _maybe(self, kind: Kind, value: str | None) -> str | None:
         return None if value is None else self.of(kind, value)

@@ -140,6 +140,8 @@ _LABELS = {
 def _headline(message: Message, fields: Collection[str]) -> str:
     if message.kind == "notice":
         return f"Fraud scoring: {printable(message.text or 'a notice', _HEADLINE_LENGTH)}"
+    if message.kind in ("event", "label"):
+        return f"Fraud review: {printable(message.text or message.kind, _HEADLINE_LENGTH)}"
     if message.kind == "test":
         return "Fraud alert: a test"
     if len(message.alerts) == 1 and message.total == 1:

@@ -29,6 +29,7 @@ from beam_fraud.sinks.flagged_columns import flagged_columns
 from beam_fraud.storage.atomic import make_directory, whole_file
 from beam_fraud.storage.database.connection import check_database, masked, prepare_database
 from beam_fraud.storage.database.errors import LockedDatabaseError, PassingDatabaseError
+from beam_fraud.storage.database.inbox import announce
 from beam_fraud.storage.database.retry import (
     PATIENCE,
     PersistentConnection,
@@ -372,6 +373,7 @@ class DatabaseWriter:
 
         def work(connection: Connection) -> None:
             upsert_columns(connection, FLAGGED, flagged)
+            announce(connection, flagged["transaction_id"])
             queue_alerts(connection, flagged, channels, context)
 
         try:

@@ -199,6 +199,11 @@ def test_old_rows_are_erased_and_younger_ones_stay(tmp_path: Path) -> None:
         "audited_transactions": 0,
         "dead_letters": 600,
         "runs": 0,
+        "cases": 0,
+        "case_transactions": 100,
+        "case_facets": 0,
+        "case_notes": 0,
+        "list_requests": 0,
     }
     assert result["rows"][str(out)]["scores"] == 16
     assert result["rows"][str(out)]["alerts.jsonl"] == 16

@@ -19,7 +19,7 @@ from beam_fraud.storage.database.upsert import upsert
 from deploy.postgres.server import Server
 from tests.cli.test_commands_replay import again, letters_of
 from tests.cli.test_commands_score import bundle
-from tests.erasing import GONE, STAYS, filled, rows_of
+from tests.erasing import GONE, REVIEWED, STAYS, filled, rows_of
 from tests.failing import fails
 from tests.flagged import flagged_batch
 
@@ -46,6 +46,7 @@ def test_an_account_is_erased_from_every_table_and_the_remains_are_reported(
         "flagged_transactions": 50,
         "audited_transactions": 1,
         "dead_letters": 600,
+        **REVIEWED,
     }
     after = rows_of(postgres_database)
     assert {name: before[name] - gone for name, gone in rows.items()} == {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.storage.database.connection import sqlite_url
-from tests.erasing import filled, rows_of, run, traces
+from tests.erasing import REVIEWED, filled, rows_of, run, traces
 
 
 def test_an_account_is_erased_from_every_table(
@@ -31,6 +31,7 @@ def test_an_account_is_erased_from_every_table(
         "flagged_transactions": 50,
         "audited_transactions": 1,
         "dead_letters": 600,
+        **REVIEWED,
     }
     after = rows_of(url)
     left = {name: before[name] - rows for name, rows in result["rows"][url].items()}

@@ -13,6 +13,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, select, text
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.review.opening import open_cases
+from beam_fraud.review.queue import Filters, queue_page
+from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database import migrations
 from beam_fraud.storage.database.connection import (
@@ -179,3 +182,20 @@ def test_a_migration_that_fails_leaves_the_tables_as_they_were(url: str) -> None
     assert columns_by_position(url) == before
     with transaction(url) as connection:
         assert not inspect(connection).has_table("deliveries")
+
+
+def test_flagged_rows_of_an_earlier_version_become_cases(url: str) -> None:
+    with writing(url) as connection:
+        migrate(connection, "0005")
+        for n in range(7):
+            connection.exec_driver_sql(
+                "INSERT INTO flagged_transactions (transaction_id, model_id, event_time, "
+                "account_id, amount, score, decision, rules, reasons) VALUES "
+                f"('t{n}', 'm@1', '2024-05-01 00:00:00+00:00', 'a', 1, 0.5, 'review', '[]', '[]')"
+            )
+    prepare_database(url)
+    while open_cases(url, ReviewSettings(), SENT, most=3).more:
+        pass
+    with transaction(url) as connection:
+        [case] = queue_page(connection, Filters(), SENT).cases
+    assert case.transactions == 7

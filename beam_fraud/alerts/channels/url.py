@@ -116,7 +116,8 @@ class PseudonymisedChannel:
     def send(self, message: Message) -> None:
         """Send the message with pseudonyms; raise the errors of the wrapped channel."""
         alerts = tuple(self.pseudonyms.alert(alert) for alert in message.alerts)
-        self.inner.send(replace(message, alerts=alerts))
+        event = message.event and self.pseudonyms.event(message.event)
+        self.inner.send(replace(message, alerts=alerts, event=event))
 
     def close(self) -> None:
         self.inner.close()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Table,
     and_,
     delete,
@@ -22,6 +23,14 @@ from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
 from beam_fraud.storage.database.connection import transaction, when_free, writing
 from beam_fraud.storage.database.engines import engine
 from beam_fraud.storage.database.errors import one_line_errors
+from beam_fraud.storage.database.inbox import take_out
+from beam_fraud.storage.database.review_tables import (
+    CASE_FACETS,
+    CASE_NOTES,
+    CASE_TRANSACTIONS,
+    CASES,
+    LIST_REQUESTS,
+)
 from beam_fraud.storage.database.tables import (
     ALERTS,
     AUDITED,
@@ -63,6 +72,8 @@ def erase_from_database(url: str, subject: Subject, *, dry_run: bool = False) ->
     if isinstance(subject, Accounts):
         _note_known(url, subject)
     with _connection(url) as connection:
+        if not dry_run:
+            _take_out_of_inbox(url, connection, subject)
         for table, condition in _conditions(subject):
             if dry_run:
                 query = select(func.count()).select_from(table).where(condition)
@@ -85,12 +96,23 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
     if isinstance(subject, Before):
         return _before(subject)
     ids = subject.ids
+    of_cases = select(CASES.c.case_id).where(CASES.c.account_id.in_(ids))
     of_flagged = select(FLAGGED.c.transaction_id).where(FLAGGED.c.account_id.in_(ids))
     of_audited = select(AUDITED.c.transaction_id).where(AUDITED.c.account_id.in_(ids))
     of_alerts = select(ALERTS.c.transaction_id).where(ALERTS.c.account_id.in_(ids))
     in_delivery = and_(ALERTS.c.delivery_id == DELIVERIES.c.delivery_id)
     others = or_(ALERTS.c.account_id.is_(None), ALERTS.c.account_id.not_in(ids))
     return [
+        (CASE_TRANSACTIONS, CASE_TRANSACTIONS.c.case_id.in_(of_cases)),
+        *_of_cases(of_cases),
+        (
+            LIST_REQUESTS,
+            or_(
+                LIST_REQUESTS.c.case_id.in_(of_cases),
+                and_(LIST_REQUESTS.c.kind == "account", LIST_REQUESTS.c.value.in_(ids)),
+            ),
+        ),
+        (CASES, CASES.c.account_id.in_(ids)),
         # A label may lack the account.
         (
             LABELS,
@@ -118,12 +140,23 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
     ]
 
 
+def _of_cases(cases: Select[str]) -> list[tuple[Table, ColumnElement[bool]]]:
+    """Return what depends on cases; the audit log holds ids of cases, which say nothing then."""
+    return [(table, table.c.case_id.in_(cases)) for table in (CASE_FACETS, CASE_NOTES)]
+
+
 def _before(subject: Before) -> list[tuple[Table, ColumnElement[bool]]]:
     moment = subject.moment
+    old_cases = CASES.c.last_event_at < moment
+    of_cases = select(CASES.c.case_id).where(old_cases)
     younger = exists().where(
         ALERTS.c.delivery_id == DELIVERIES.c.delivery_id, ALERTS.c.event_time >= moment
     )
     return [
+        (CASE_TRANSACTIONS, CASE_TRANSACTIONS.c.event_time < moment),
+        *_of_cases(of_cases),
+        (LIST_REQUESTS, LIST_REQUESTS.c.asked_at < moment),
+        (CASES, old_cases),
         (LABELS, LABELS.c.event_time < moment),
         (DELIVERIES, and_(DELIVERIES.c.created_at < moment, ~younger)),
         (ALERTS, ALERTS.c.event_time < moment),
@@ -148,10 +181,28 @@ def _delete(url: str, connection: Connection, table: Table, condition: ColumnEle
             return total
 
 
+def _take_out_of_inbox(url: str, connection: Connection, subject: Subject) -> None:
+    """Take transactions that will be erased out of the inbox, which is no record of its own."""
+    erased: ColumnElement[bool]
+    if isinstance(subject, Accounts):
+        erased = FLAGGED.c.account_id.in_(subject.ids)
+    else:
+        erased = FLAGGED.c.event_time < subject.moment
+    query = select(FLAGGED.c.transaction_id).where(erased)
+    with writing(url, connection):
+        take_out(connection, connection.scalars(query).all())
+
+
 def _note_known(url: str, subject: Accounts) -> None:
     """Record the accounts that occur in the database."""
-    accounts = [table.c.account_id for table in (LABELS, DELIVERIES, ALERTS, FLAGGED, AUDITED)]
+    tables = (LABELS, DELIVERIES, ALERTS, FLAGGED, AUDITED, CASES, CASE_TRANSACTIONS)
+    accounts = [table.c.account_id for table in tables]
     queries = [select(column).where(column.in_(subject.ids)) for column in accounts]
+    queries.append(
+        select(LIST_REQUESTS.c.value).where(
+            LIST_REQUESTS.c.kind == "account", LIST_REQUESTS.c.value.in_(subject.ids)
+        )
+    )
     queries.append(
         select(SNOOZES.c.value).where(SNOOZES.c.kind == "account", SNOOZES.c.value.in_(subject.ids))
     )

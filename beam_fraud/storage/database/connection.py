@@ -19,6 +19,7 @@ from beam_fraud.storage.database.engines import SILENT_SECONDS
 from beam_fraud.storage.database.engines import engine as engine
 from beam_fraud.storage.database.errors import is_locked
 from beam_fraud.storage.database.errors import one_line_errors as one_line_errors
+from beam_fraud.storage.database.review_tables import AUDIT_LOG
 from beam_fraud.storage.database.tables import (
     METADATA,
     VERSION,
@@ -113,7 +114,9 @@ def check_rights(connection: Connection, url: str) -> None:
         )
     for name in (VERSION_TABLE, *METADATA.tables):
         if inspect(connection).has_table(name):
-            rights = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+            rights = ["SELECT", "INSERT"]
+            # Nobody changes the log: an administrator may take these rights away.
+            rights += ["UPDATE", "DELETE"] if name != AUDIT_LOG.name else []
             query = text("SELECT has_table_privilege(:name, :right)")
             granted = (connection.scalar(query, {"name": name, "right": r}) for r in rights)
             if not all(granted):

@@ -156,12 +156,15 @@ DELIVERIES = Table(
     # Also the first half of the Message-ID.
     Column("delivery_id", Text, primary_key=True),
     Column("channel", Text, nullable=False),
-    # `alerts`, `digest` (of more alerts than it shows) or `notice` (text alone).
+    # `alerts`, `digest` (of more alerts than it shows), `notice` (text alone), `event` (what people
+    # did in the review) or `label`.
     Column("kind", Text, nullable=False),
     # Account of the grouped alerts, or null.
     Column("account_id", Text),
-    # Text of a notice.
+    # Text of a notice or an event.
     Column("text", Text),
+    # A JSON object: the event, or the label.
+    Column("event", Text, info={"since": "0006"}),
     Column("created_at", UtcDateTime, nullable=False),
     # `waiting`, `sent` or `failed` (given up).
     Column("state", Text, nullable=False),
@@ -250,7 +253,7 @@ RUNS = Table(
 
 
 #: Version of the tables in `tables.py`: the last of `migrations/versions`.
-VERSION = "0005"
+VERSION = "0006"
 #: Not Alembic's default name, which another program may use in the same database.
 VERSION_TABLE = "beam_fraud_version"
 _VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), nullable=False))

@@ -10,7 +10,18 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Column, ColumnElement, Connection, Table, Text, bindparam, cast, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    func,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import NullType
 
@@ -129,6 +140,52 @@ def upsert_columns(
     changed = [name for name in columns if name not in key and name not in keep]
     write = _into_postgresql if server else _into_sqlite
     write(connection, table, columns, key, changed, where)
+
+
+def set_columns(connection: Connection, table: Table, columns: Mapping[str, list[Any]]) -> None:
+    """Change columns of rows that are there, by key; keys without a row change nothing.
+
+    Args:
+      connection: in a transaction.
+      table: the table.
+      columns: name to values, the key included; each key once.
+    """
+    key = [column.name for column in table.primary_key.columns]
+    if not columns[key[0]]:
+        return
+    if connection.dialect.name == "postgresql":
+        # In the order of keys: two writers cannot deadlock.
+        order = sorted(range(len(columns[key[0]])), key=lambda n: [columns[k][n] for k in key])
+        arrays = [
+            func.unnest(_array(table.c[name], [values[n] for n in order])).label(name)
+            for name, values in columns.items()
+        ]
+        new = select(*arrays).subquery("new")
+        statement = table.update().where(*(table.c[name] == new.c[name] for name in key))
+        connection.execute(
+            statement.values({name: new.c[name] for name in columns if name not in key})
+        )
+        return
+    statement = table.update().where(*(table.c[name] == bindparam(f"_{name}") for name in key))
+    names = {name: f"_{name}" if name in key else name for name in columns}
+    rows = [
+        dict(zip(names.values(), values, strict=True))
+        for values in zip(*columns.values(), strict=True)
+    ]
+    connection.execute(
+        statement.values({name: bindparam(name) for name in columns if name not in key}), rows
+    )
+
+
+def in_values(
+    connection: Connection, column: ColumnElement[Any], values: Sequence[object]
+) -> ColumnElement[bool]:
+    """Return the condition that a column has one of many values; SQLite takes up to 32,000."""
+    if connection.dialect.name == "postgresql":
+        # One array: it is parsed a hundred times as fast as as many parameters.
+        array = bindparam(None, list(values), type_=postgresql.ARRAY(column.type))
+        return column == any_(array)
+    return column.in_(values)
 
 
 def _last_of_each_key(columns: Columns, key: Sequence[str], *, ordered: bool) -> Columns:

@@ -1,0 +1,1 @@
+"""The review: cases that people decide, and what follows from it."""

@@ -1,0 +1,394 @@
+"""A case with all that a person needs to decide it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Table, column, inspect, select, tuple_
+
+from beam_fraud.alerts.alert import Alert, Reason
+from beam_fraud.alerts.wording import shown
+from beam_fraud.errors import Code, UsageError
+from beam_fraud.platform.wording import did_you_mean
+from beam_fraud.review.audit_log import entries
+from beam_fraud.review.errors import MissingError
+from beam_fraud.review.list_requests import ListRequest, requests
+from beam_fraud.review.opening import parts
+from beam_fraud.review.queue import QueuedCase, queued_cases
+from beam_fraud.review.teamwork import Note
+from beam_fraud.storage.database.review_tables import CASE_NOTES, CASE_TRANSACTIONS, CASES
+from beam_fraud.storage.database.tables import AUDITED, FLAGGED, LABELS
+
+#: Earlier cases of an account, and entries of a timeline, that are read at most.
+_EARLIER, _ENTRIES = 50, 500
+#: Rows of a merchant or device in which other cases are looked for.
+_LINKED_ROWS = 500
+#: What a person sees as the decision on an audited transaction: that on most flagged ones.
+_SHOWN_DECISION = "review"
+
+
+@dataclass(frozen=True)
+class GivenLabel:
+    """A label of a transaction."""
+
+    #: 1 is fraud, 0 genuine.
+    label: int
+    labelled_by: str
+    labelled_at: datetime
+    #: A reason code or a few words; untrusted text.
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class CaseTransaction:
+    """A transaction of a case. It does not tell whether it was flagged or audited."""
+
+    transaction_id: str
+    event_time: datetime
+    account_id: str | None
+    merchant_id: str | None
+    amount: float
+    score: float
+    #: `review` or `decline`.
+    decision: str
+    model_id: str
+    #: Names of the rules that fired.
+    rules: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    #: The reasons in words, printable.
+    reason_lines: tuple[str, ...]
+    #: Null before the decision.
+    verdict: str | None
+    #: Reason code of the verdict.
+    reason: str | None
+    decided_by: str | None
+    decided_at: datetime | None
+    #: All labels, the newest first.
+    labels: tuple[GivenLabel, ...]
+
+
+@dataclass(frozen=True)
+class TimelineEntry:
+    """Something that happened to a case."""
+
+    at: datetime
+    #: A user; empty for the program.
+    who: str
+    action: str
+    detail: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case."""
+
+    queued: QueuedCase
+    #: By event time.
+    transactions: tuple[CaseTransaction, ...]
+    #: Rule to the number of transactions at which it fired, the most frequent first.
+    rules: tuple[tuple[str, int], ...]
+    #: Other cases of the account, the newest first.
+    earlier: tuple[QueuedCase, ...]
+    #: The oldest first, as the timeline.
+    notes: tuple[Note, ...]
+    timeline: tuple[TimelineEntry, ...]
+    requests: tuple[ListRequest, ...]
+
+
+def read_case(connection: Connection, case_id: str, now: datetime) -> Case:
+    """Read a case.
+
+    Args:
+      connection: in a transaction.
+      case_id: the case.
+      now: the current time, UTC.
+
+    Raises:
+      MissingError: there is none.
+    """
+    found = queued_cases(connection, [case_id], now)
+    if not found:
+        raise MissingError(f"case {case_id}: there is none, or it was erased")
+    [queued] = found
+    transactions = _transactions(connection, case_id)
+    fired = Counter(rule for one in transactions for rule in one.rules)
+    notes = select(*(CASE_NOTES.c[name] for name in Note.__dataclass_fields__))
+    notes = notes.where(CASE_NOTES.c.case_id == case_id).order_by(CASE_NOTES.c.at)
+    return Case(
+        queued,
+        tuple(transactions),
+        tuple(fired.most_common()),
+        tuple(_others_of_account(connection, queued, now)),
+        tuple(Note(*row) for row in connection.execute(notes)),
+        tuple(_timeline(connection, queued)),
+        tuple(requests(connection, case_id=case_id)),
+    )
+
+
+def _others_of_account(connection: Connection, case: QueuedCase, now: datetime) -> list[QueuedCase]:
+    if case.account_id is None:
+        return []
+    table = CASES.c
+    query = (
+        select(table.case_id)
+        .where(table.account_id == case.account_id, table.case_id != case.case_id)
+        .order_by(table.opened_at.desc())
+        .limit(_EARLIER)
+    )
+    return queued_cases(connection, list(connection.scalars(query)), now)
+
+
+def _timeline(connection: Connection, case: QueuedCase) -> list[TimelineEntry]:
+    opened: dict[str, object] = {"transactions": case.transactions}
+    if case.earlier_case_id is not None:
+        opened["earlier_case_id"] = case.earlier_case_id
+    newest_first = entries(connection, case_id=case.case_id, limit=_ENTRIES)
+    return [
+        TimelineEntry(case.opened_at, "", "opened", opened),
+        *(TimelineEntry(one.at, one.who, one.action, one.detail) for one in newest_first[::-1]),
+    ]
+
+
+def _transactions(connection: Connection, case_id: str) -> list[CaseTransaction]:
+    table = CASE_TRANSACTIONS.c
+    query = select(CASE_TRANSACTIONS).where(table.case_id == case_id)
+    rows = connection.execute(query.order_by(table.event_time, table.transaction_id)).all()
+    scored = _scored(connection, [(row.transaction_id, row.model_id) for row in rows])
+    labels = _labels(connection, [row.transaction_id for row in rows])
+    transactions = []
+    for row in rows:
+        # A row may have been erased by the retention of the database.
+        decision, rules, reasons = scored.get(row.transaction_id, (_SHOWN_DECISION, (), ()))
+        transactions.append(
+            CaseTransaction(
+                row.transaction_id,
+                row.event_time,
+                row.account_id,
+                row.merchant_id,
+                row.amount,
+                row.score,
+                decision,
+                row.model_id,
+                rules,
+                reasons,
+                _in_words(row, decision, rules, reasons),
+                row.verdict,
+                row.reason,
+                row.decided_by,
+                row.decided_at,
+                tuple(labels[row.transaction_id]),
+            )
+        )
+    return transactions
+
+
+_Scored = tuple[str, tuple[str, ...], tuple[Reason, ...]]
+
+
+def _scored(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[str, _Scored]:
+    """Return decision, rules and reasons by transaction."""
+    scored: dict[str, _Scored] = {}
+    for some in parts(keys):
+        for table in (AUDITED, FLAGGED):
+            c = table.c
+            query = select(c.transaction_id, c.decision, c.rules, c.reasons).where(
+                tuple_(c.transaction_id, c.model_id).in_(some)
+            )
+            for row in connection.execute(query):
+                scored[row.transaction_id] = (
+                    row.decision if table is FLAGGED else _SHOWN_DECISION,
+                    msgspec.json.decode(row.rules, type=tuple[str, ...]),
+                    msgspec.json.decode(row.reasons, type=tuple[Reason, ...]),
+                )
+    return scored
+
+
+def _in_words(
+    row: Any, decision: str, rules: tuple[str, ...], reasons: tuple[Reason, ...]
+) -> tuple[str, ...]:
+    alert = Alert(
+        alert_id="",
+        transaction_id=row.transaction_id,
+        channel="",
+        event_time=row.event_time,
+        account_id=row.account_id,
+        merchant_id=row.merchant_id,
+        amount=row.amount,
+        score=row.score,
+        decision=decision,
+        rules=rules,
+        reasons=reasons,
+        model_id=row.model_id,
+    )
+    return shown(alert).reason_lines
+
+
+def _labels(
+    connection: Connection, transactions: Sequence[str]
+) -> defaultdict[str, list[GivenLabel]]:
+    labels: defaultdict[str, list[GivenLabel]] = defaultdict(list)
+    table = LABELS.c
+    for some in parts(transactions):
+        query = select(LABELS).where(table.transaction_id.in_(some))
+        query = query.order_by(table.labelled_at.desc(), table.labelled_by.desc())
+        for row in connection.execute(query):
+            labels[row.transaction_id].append(
+                GivenLabel(row.label, row.labelled_by, row.labelled_at, row.reason)
+            )
+    return labels
+
+
+@dataclass(frozen=True)
+class HistoryPoint:
+    """A flagged or audited transaction of an account or merchant."""
+
+    transaction_id: str
+    event_time: datetime
+    amount: float
+    score: float
+    decision: str
+    verdict: str | None
+    case_id: str
+
+
+def account_history(
+    connection: Connection, account_id: str, *, limit: int = 500
+) -> list[HistoryPoint]:
+    """Return the newest transactions of an account that are in cases, by event time.
+
+    Args:
+      connection: in a transaction.
+      account_id: the account.
+      limit: maximum of transactions.
+    """
+    return _history(connection, "account_id", account_id, limit)
+
+
+def merchant_history(
+    connection: Connection, merchant_id: str, *, limit: int = 500
+) -> list[HistoryPoint]:
+    """Return the newest transactions at a merchant that are in cases, by event time.
+
+    Args:
+      connection: in a transaction.
+      merchant_id: the merchant.
+      limit: maximum of transactions.
+    """
+    return _history(connection, "merchant_id", merchant_id, limit)
+
+
+def _history(connection: Connection, name: str, value: str, limit: int) -> list[HistoryPoint]:
+    points: dict[str, HistoryPoint] = {}
+    of_case = CASE_TRANSACTIONS.c
+    for table in (AUDITED, FLAGGED):
+        c = table.c
+        newest = (
+            select(c.transaction_id, c.event_time, c.decision)
+            .where(c[name] == value)
+            .order_by(c.event_time.desc())
+            .limit(limit)
+            .subquery()
+        )
+        query = select(
+            newest.c.transaction_id,
+            newest.c.event_time,
+            newest.c.decision,
+            of_case.amount,
+            of_case.score,
+            of_case.verdict,
+            of_case.case_id,
+        ).join_from(newest, CASE_TRANSACTIONS, of_case.transaction_id == newest.c.transaction_id)
+        for row in connection.execute(query):
+            points[row.transaction_id] = HistoryPoint(
+                row.transaction_id,
+                row.event_time,
+                row.amount,
+                row.score,
+                row.decision if table is FLAGGED else _SHOWN_DECISION,
+                row.verdict,
+                row.case_id,
+            )
+    ordered = sorted(points.values(), key=lambda one: (one.event_time, one.transaction_id))
+    return ordered[-limit:]
+
+
+@dataclass(frozen=True)
+class Link:
+    """Other cases with the same merchant, device or other value."""
+
+    #: Name of the column.
+    column: str
+    value: str
+    #: The newest first.
+    cases: tuple[QueuedCase, ...]
+    #: Whether there may be more.
+    more: bool
+
+
+def links(
+    connection: Connection,
+    case_id: str,
+    now: datetime,
+    *,
+    columns: Sequence[str] = ("merchant_id",),
+    limit: int = 20,
+) -> list[Link]:
+    """Return what a case shares with others.
+
+    Args:
+      connection: in a transaction.
+      case_id: the case.
+      now: the current time, UTC.
+      columns: names of columns of `flagged_transactions`, also of those that another program has
+        added to the table; each needs an index.
+      limit: maximum of cases of a value.
+
+    Raises:
+      UsageError: the table has no such column.
+    """
+    shared = []
+    own = select(CASE_TRANSACTIONS.c.transaction_id).where(CASE_TRANSACTIONS.c.case_id == case_id)
+    for name in columns:
+        linked = _column(connection, FLAGGED, name)
+        values = select(linked).where(FLAGGED.c.transaction_id.in_(own), linked.is_not(None))
+        for value in sorted(connection.scalars(values.distinct().select_from(FLAGGED)), key=str):
+            # In the order of the index, of which no more is read.
+            newest = (
+                select(FLAGGED.c.transaction_id, FLAGGED.c.event_time)
+                .where(linked == value)
+                .order_by(FLAGGED.c.event_time.desc())
+                .limit(_LINKED_ROWS)
+                .subquery()
+            )
+            of_case = CASE_TRANSACTIONS.c
+            query = (
+                select(of_case.case_id)
+                .join_from(
+                    newest,
+                    CASE_TRANSACTIONS,
+                    of_case.transaction_id == newest.c.transaction_id,
+                )
+                .order_by(newest.c.event_time.desc())
+            )
+            found = list(connection.scalars(query))
+            ids = list(dict.fromkeys(one for one in found if one != case_id))
+            cases = queued_cases(connection, ids[:limit], now)
+            more = len(ids) > limit or len(found) == _LINKED_ROWS
+            if cases:
+                shared.append(Link(name, str(value), tuple(cases), more))
+    return shared
+
+
+def _column(connection: Connection, table: Table, name: str) -> Any:
+    if name in table.c:
+        return table.c[name]
+    there = [one["name"] for one in inspect(connection).get_columns(table.name)]
+    if name not in there:
+        hint = did_you_mean(name, there, f"its columns are {', '.join(there)}")
+        raise UsageError(f"links: {table.name} has no column {name!r}; {hint}", Code.COLUMN_MISSING)
+    return column(name, _selectable=table)

@@ -1,0 +1,21 @@
+"""What a person at a case cannot do now."""
+
+from __future__ import annotations
+
+from beam_fraud.errors import Code, FraudError
+
+
+class ConflictError(FraudError):
+    """Somebody else changed or holds the thing: read it again."""
+
+    def __init__(self, message: str, code: Code = Code.CASE_CONFLICT) -> None:
+        """Store the message, one line."""
+        super().__init__(message, code)
+
+
+class MissingError(FraudError):
+    """There is no such case, view or request."""
+
+    def __init__(self, message: str, code: Code = Code.CASE_UNKNOWN) -> None:
+        """Store the message, one line."""
+        super().__init__(message, code)

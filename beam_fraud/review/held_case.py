@@ -1,0 +1,128 @@
+"""A case that one transaction changes: locked, checked, written back, logged and told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from beam_fraud.review.audit_log import Deed, append_all, has_entry
+from beam_fraud.review.errors import ConflictError, MissingError
+from beam_fraud.review.events import Event, queue_events
+from beam_fraud.review.settings import ReviewSettings
+from beam_fraud.storage.database.review_tables import CASES
+
+
+@dataclass(frozen=True)
+class HeldCase:
+    """A case that others cannot change before the transaction ends."""
+
+    case_id: str
+    account_id: str | None
+    state: str
+    version: int
+    #: The person whose claim is valid now, or None.
+    claimed_by: str | None
+    claimed_until: datetime | None
+    assigned_to: str | None
+
+    def write(self, connection: Connection, changes: Mapping[str, object]) -> int:
+        """Change columns; return the new version."""
+        version = self.version + 1
+        connection.execute(
+            CASES.update().where(CASES.c.case_id == self.case_id).values(version=version, **changes)
+        )
+        return version
+
+
+@dataclass
+class Work:
+    """What a person does in one transaction."""
+
+    connection: Connection
+    settings: ReviewSettings
+    who: str
+    #: The current time, UTC; equal if a transaction is repeated.
+    now: datetime
+    _deeds: list[Deed] = field(default_factory=list)
+    _events: list[Event] = field(default_factory=list)
+
+    def hold(self, case_id: str, version: int | None = None, *, force: bool = False) -> HeldCase:
+        """Lock a case.
+
+        Args:
+          case_id: the case.
+          version: as the person has seen it; None if any will do.
+          force: whether somebody else's claim does not matter.
+
+        Raises:
+          MissingError: there is none.
+          ConflictError: it has another version, or somebody else holds it.
+        """
+        table = CASES.c
+        query = select(
+            table.case_id,
+            table.account_id,
+            table.state,
+            table.version,
+            table.claimed_by,
+            table.claimed_until,
+            table.assigned_to,
+        ).where(table.case_id == case_id)
+        row = self.connection.execute(query.with_for_update()).first()
+        if row is None:
+            raise MissingError(f"case {case_id}: there is none, or it was erased")
+        claimed = row.claimed_until is not None and row.claimed_until > self.now
+        held = HeldCase(*row[:4], row.claimed_by if claimed else None, *row[5:])
+        if held.claimed_by not in (None, self.who) and not force:
+            raise ConflictError(f"case {case_id}: {held.claimed_by} works on it")
+        if version is not None and held.version != version:
+            raise ConflictError(
+                f"case {case_id}: it has changed since you opened it; look at it again"
+            )
+        return held
+
+    def was_done(self, action: str, case_id: str) -> bool:
+        """Return whether an earlier attempt of this very transaction has succeeded."""
+        return has_entry(self.connection, self.who, Deed(action, case_id), self.now)
+
+    def note(
+        self,
+        action: str,
+        case: HeldCase | None,
+        detail: Mapping[str, object] | None = None,
+        *,
+        account_id: str | None = None,
+        merchant_id: str | None = None,
+        event: bool = True,
+    ) -> None:
+        """Note an entry of the audit log, and an event unless it is of no interest elsewhere."""
+        detail = {} if detail is None else detail
+        case_id = None if case is None else case.case_id
+        self._deeds.append(Deed(action, case_id, detail))
+        if event:
+            account = case.account_id if case is not None and account_id is None else account_id
+            self._events.append(
+                Event(action, self.who, self.now, case_id, account, merchant_id, detail)
+            )
+
+    def finish(self) -> None:
+        """Write the noted events and entries: the last step of a transaction."""
+        queue_events(self.connection, self.settings.channels, self._events, self.now)
+        append_all(self.connection, self.who, self._deeds, self.now)
+        self._deeds.clear()
+        self._events.clear()
+
+
+def version_now(connection: Connection, case_id: str) -> int:
+    """Return the version of a case.
+
+    Raises:
+      MissingError: there is none.
+    """
+    version = connection.scalar(select(CASES.c.version).where(CASES.c.case_id == case_id))
+    if version is None:
+        raise MissingError(f"case {case_id}: there is none, or it was erased")
+    return int(version)
