@@ -155,6 +155,11 @@ def _counts(snapshot: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "beam_fraud_promotions_refused", "Champions and rule sets that a worker refused", refused
     )
+    yield GaugeMetricFamily(
+        "beam_fraud_champion_waits",
+        "Whether a new champion waits for its windows",
+        float(bool(snapshot.awaited)),
+    )
     labels = snapshot.count(names.LABELS_IN)
     yield CounterMetricFamily("beam_fraud_labels", "Labels that came", labels)
 

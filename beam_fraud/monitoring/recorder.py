@@ -37,7 +37,7 @@ class Recorder:
         self._dropped: dict[str, Dropped] = {}
         self._latency = LatencyHistogram()
         self._began = self._scored_at = 0.0
-        self._model_id = ""
+        self._model_id = self._awaited = ""
         self._written_at = 0.0
         self._closed = False
         self._lock = threading.Lock()
@@ -55,6 +55,11 @@ class Recorder:
         """Record that a challenger in shadow was dropped."""
         with self._lock:
             self._dropped.setdefault(key, dropped)
+
+    def note_awaited(self, model_id: str) -> None:
+        """Record which model waits for its windows; empty for none."""
+        with self._lock:
+            self._awaited = model_id
 
     @property
     def done(self) -> int:
@@ -136,6 +141,7 @@ class Recorder:
             self._scored_at,
             self._model_id,
             self._dropped,
+            self._awaited,
         )
         write_file(self._file, msgspec.json.encode(snapshot), durable=False)
 
@@ -166,6 +172,12 @@ def count_everywhere(name: str, rows: int) -> None:
     """Add rows to a counter in every recorder of this process; only streams have any."""
     for each in tuple(_recorders.values()):
         each.count(name, rows)
+
+
+def note_awaited_everywhere(model_id: str) -> None:
+    """Record which model waits for its windows in every recorder; only streams have any."""
+    for each in tuple(_recorders.values()):
+        each.note_awaited(model_id)
 
 
 def note_dropped_everywhere(key: str, dropped: Dropped) -> None:

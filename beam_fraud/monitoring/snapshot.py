@@ -63,6 +63,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     model_id: str = ""
     #: Id to the end of challengers in shadow.
     dropped: dict[str, Dropped] = {}
+    #: Id of the model that waits for its windows; empty for none.
+    awaited: str = ""
 
     @property
     def seconds(self) -> float:
@@ -124,7 +126,7 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
     positions: dict[str, Position] = {}
     dropped: dict[str, Dropped] = {}
     latency, updated, began, scored_at = LatencyHistogram(), 0.0, 0.0, 0.0
-    model_id = ""
+    model_id = awaited = ""
     for snapshot in snapshots:
         for name, rows in snapshot.counters.items():
             counters[name] = counters.get(name, 0) + rows
@@ -139,8 +141,10 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
         updated = max(updated, snapshot.updated)
         if snapshot.scored_at >= scored_at:
             scored_at, model_id = snapshot.scored_at, snapshot.model_id or model_id
+        awaited = awaited or snapshot.awaited
         began = min(began or snapshot.began, snapshot.began or began)
-    return Snapshot(counters, positions, latency, updated, 0, began, scored_at, model_id, dropped)
+    times = updated, 0, began, scored_at
+    return Snapshot(counters, positions, latency, *times, model_id, dropped, awaited)
 
 
 def topic_and_partition(source: str) -> tuple[str, str]:

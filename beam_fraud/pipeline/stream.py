@@ -42,7 +42,8 @@ from beam_fraud.state.chain import ChainShard
 from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.local_shards import MakeShard
 from beam_fraud.state.reorder import ReorderShard
-from beam_fraud.state.velocity import VelocityShard
+from beam_fraud.state.velocity import History, VelocityShard
+from beam_fraud.state.window_sets import Filling, WindowSetsShard
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, SHADOW
 from beam_fraud.storage.stream_outputs import StreamOutputs
 from beam_fraud.transforms.alert import Alert, Notices
@@ -93,6 +94,13 @@ class Stream:
     shards: int = 1
     #: Files of earlier transactions, which fill the windows of a new stream.
     history: tuple[InputFile, ...] = ()
+    #: Velocity definitions that the state was made for, if they are not those of `features`.
+    windows: tuple[Velocity, ...] | None = None
+    #: Reads earlier transactions anew, for the windows of another model; or None.
+    earlier: History | None = None
+    #: Microseconds of event time after which a new champion decides though its windows are not
+    #: full; None to wait until they are.
+    warm_up: int | None = None
     #: Microseconds of event time for which ids are remembered.
     dedupe_horizon: int = 86_400_000_000
     #: Microseconds that a transaction may be late and still see all its windows.
@@ -124,7 +132,18 @@ class Stream:
     @property
     def labels(self) -> Labels:
         """Treatment of labels: only features that count known frauds read them."""
-        return "known" if any(v.needs_labels for v in self.features.velocity) else "ignored"
+        definitions = (*self.features.velocity, *self.first)
+        return "known" if any(v.needs_labels for v in definitions) else "ignored"
+
+    @property
+    def first(self) -> tuple[Velocity, ...]:
+        """Velocity definitions that the steps of the graph are made for."""
+        return self.features.velocity if self.windows is None else self.windows
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether windows by other keys can be filled: all rows are in one shard."""
+        return self.here and self.shards == 1
 
     def limits_rules(self, scoring: Scoring) -> bool:
         """Return whether a step mutes rules that fire too often."""
@@ -180,11 +199,11 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         table = WriteDeadLettersTable(scoring.sink.database, scoring.sink.patience)
         dead | "DeadLettersTable" >> table
     known = checked[VALID]
+    deciders = stream.deciders(scoring)
     if stream.labels_database is not None:
         known | "Labels" >> OnlyLabels() | "LabelTable" >> WriteLabels(stream.labels_database)
-    deciders = stream.deciders(scoring)
     inferred = (
-        _remembered(known, stream)
+        _remembered(known, stream, deciders)
         | "Transactions" >> OnlyTransactions()
         | "Features" >> Features(deciders)
         | "Infer" >> Infer(deciders, 1 if stream.here else _BLOCKS_TOGETHER)
@@ -227,10 +246,10 @@ def _checked(root: beam.Pipeline, stream: Stream) -> beam.pvalue.DoOutputsTuple:
 
 
 def _remembered(
-    known: beam.PCollection[pa.RecordBatch], stream: Stream
+    known: beam.PCollection[pa.RecordBatch], stream: Stream, deciders: Deciders
 ) -> beam.PCollection[pa.RecordBatch]:
     """Deduplicate, reorder and add velocity features; keep labels, to be dropped later."""
-    steps = _steps(stream)
+    steps = _steps(stream, deciders)
     if not stream.here:
         steps = _chained(steps)
     for step in steps:
@@ -251,7 +270,7 @@ class _Step:
     waits: bool = False
 
 
-def _steps(stream: Stream) -> list[_Step]:
+def _steps(stream: Stream, deciders: Deciders) -> list[_Step]:
     steps = []
     if stream.features.schema.role("transaction_id"):
         once = partial(_deduplicating, horizon=stream.dedupe_horizon, hashing=stream.hashing)
@@ -263,17 +282,32 @@ def _steps(stream: Stream) -> list[_Step]:
         ordered = partial(_reordering, wait=stream.reorder)
         steps.append(_Step("reorder", ordered, (), waits=True))
     history = partial(earlier_transactions, stream.history, stream.features.schema, stream.labels)
-    for number, (key, definitions) in enumerate(by_key(stream.features.velocity).items()):
+    windows = partial(
+        VelocityShard, hashing=stream.hashing, lateness=stream.lateness, shards=stream.shards
+    )
+    keys = by_key(stream.first)
+    if not keys and stream.following is not None and stream.takes_keys:
+        # A later champion may have windows.
+        keys = {(): ()}
+    for number, (key, definitions) in enumerate(keys.items()):
+        last = number == len(keys) - 1
         make = partial(
             _adding_velocity,
             definitions=definitions,
-            hashing=stream.hashing,
-            lateness=stream.lateness,
-            shards=stream.shards,
+            windows=windows,
             history=history if stream.history else None,
             counts=number == 0,
+            deciders=deciders,
+            filling=Filling(
+                history=stream.earlier,
+                warm_up=stream.warm_up,
+                lateness=stream.lateness,
+                elsewhere=frozenset(keys) if last and stream.takes_keys else None,
+                keeps_first=not stream.here,
+            ),
         )
-        steps.append(_Step(f"velocity of {' and '.join(key)}", make, key))
+        name = f"velocity of {' and '.join(key)}" if key else "velocity"
+        steps.append(_Step(name, make, key))
     return steps
 
 
@@ -336,23 +370,28 @@ def _reordering(shard: int, wait: float) -> ReorderShard:
 
 def _adding_velocity(
     shard: int,
-    definitions: Sequence[Velocity],
-    hashing: IdHash,
-    lateness: int,
-    shards: int,
+    definitions: tuple[Velocity, ...],
+    windows: partial[VelocityShard],
     history: partial[Iterator[pa.RecordBatch]] | None,
+    deciders: Deciders,
+    filling: Filling,
     *,
     counts: bool,
-) -> VelocityShard:
+) -> WindowSetsShard:
     """Every shard of every key reads the history; the shards of one key count it."""
-    return VelocityShard(
+    of_start = partial(
+        windows,
         shard,
-        definitions=definitions,
-        hashing=hashing,
-        lateness=lateness,
-        shards=shards,
         history=history and partial(history, count_left_out=counts and shard == 0),
         counted=partial(count, HISTORY_ROWS) if counts else None,
+    )
+    in_force = deciders.in_force()
+    return WindowSetsShard(
+        shard,
+        definitions,
+        lambda first: of_start(definitions=first),
+        lambda further: windows(shard, definitions=further),
+        replace(filling, wanted=lambda: in_force.windows),
     )
 
 

@@ -167,6 +167,23 @@ class Velocity:
         return max(self.window_microseconds) + self.delay_microseconds
 
     @property
+    def exact(self) -> dict[str, str]:
+        """Name of each feature to a text that differs where values of that name can differ.
+
+        Example:
+          >>> Velocity(("account_id",), ("1h", "2h"), ("count", "seconds_since_last")).exact
+          {'account_count_1h': 'account_count_1h', 'account_seconds_since_last': \
+'account_seconds_since_last within 7200000000', 'account_count_2h': 'account_count_2h'}
+        """
+        by_currency = set(self.amounts_by_currency)
+        exact = {n: f"{n} by currency" if n in by_currency else n for n in self.names}
+        if self.needs_last:
+            # It looks back as far as the longest window.
+            name = self.name("seconds_since_last", "")
+            exact[name] = f"{name} within {self.horizon}"
+        return exact
+
+    @property
     def needs_sums(self) -> bool:
         """Whether amounts are summed."""
         return not {"sum", "mean", "std", "ratio"}.isdisjoint(self.aggregates)

@@ -16,6 +16,8 @@ _LOG = logging.getLogger(__name__)
 
 #: Name of the key, in hex digits, in the identity of a stream.
 KEY = "key of ids"
+#: Name of the velocity definitions of the start, and of what decided last, in the same place.
+DEFINITIONS, IN_FORCE = "velocity definitions", "in force"
 
 
 def checkpoint_hash(checkpoint: LocalCheckpoint) -> IdHash:
@@ -94,7 +96,7 @@ def taken_up(outputs: Place, about: Mapping[str, str]) -> IdHash:
     Raises:
       FraudError: it is another stream.
     """
-    before = _recorded(outputs)
+    before = recorded_identity(outputs)
     for name, value in about.items():
         if name in before and before[name] != value:
             refuse_created_again(name, outputs.shown)
@@ -120,11 +122,12 @@ def remember(outputs: Place, about: Mapping[str, str], hashing: IdHash, *, resto
     Raises:
       FraudError: the file system reports an error.
     """
-    before = _recorded(outputs) if restored else {}
+    before = recorded_identity(outputs) if restored else {}
     outputs.write_about(msgspec.json.encode({**before, **about, KEY: hashing.key.hex()}))
 
 
-def _recorded(outputs: Place) -> dict[str, str]:
+def recorded_identity(outputs: Place) -> dict[str, str]:
+    """Return the identity that `remember` stored, empty without one."""
     try:
         return msgspec.json.decode(outputs.read_about() or b"{}", type=dict[str, str])
     except msgspec.DecodeError:

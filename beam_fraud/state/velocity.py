@@ -78,6 +78,11 @@ class VelocityShard:
         """Number of rows in memory."""
         return self._state.rows
 
+    @property
+    def definitions(self) -> tuple[Velocity, ...]:
+        """The definitions."""
+        return self._definitions
+
     def restore(self, stored: Sequence[bytes]) -> Effects:
         """Restore the state, or read the history if there is none."""
         for delta in read_all(stored, self._hash.fingerprint):
@@ -86,14 +91,29 @@ class VelocityShard:
             return Effects()
         deltas = []
         for transactions in self._history():
-            mine = self._mine(transactions)
+            mine = self.mine(transactions)
             if self._counted is not None:
                 self._counted(len(mine))
-            keyed = keyed_rows(mine, self._definitions, self._hash)
-            delta = StateDelta.of(keyed.rows, keyed.frauds)
-            self._state.add(keyed.rows, keyed.frauds)
-            deltas.append(self._delta(delta))
+            deltas.append(self.fill(mine))
         return Effects(deltas=deltas)
+
+    def fill(self, transactions: pa.RecordBatch, measures: Measures | None = None) -> Delta:
+        """Add transactions of this shard without computing features; return the delta.
+
+        Args:
+          transactions: the transactions.
+          measures: their times and amounts, if they are computed already.
+        """
+        keyed = keyed_rows(transactions, self._definitions, self._hash, measures)
+        self._state.add(keyed.rows, keyed.frauds)
+        return self._delta(StateDelta.of(keyed.rows, keyed.frauds))
+
+    def mine(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the transactions of this shard."""
+        if self._shards == 1:
+            return transactions
+        mine = part_of(transactions, self._key, self._shards, self._hash) == self._shard
+        return transactions.filter(pa.array(mine))
 
     def take(self, batch: pa.RecordBatch) -> Effects:
         """Return transactions with features as of arrival; or labels."""
@@ -177,12 +197,6 @@ class VelocityShard:
             return Effects([batch])
         self._state.label(labels.frauds, labels.fraud)
         return Effects([batch], [self._delta(StateDelta(labels=labels))])
-
-    def _mine(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
-        if self._shards == 1:
-            return transactions
-        mine = part_of(transactions, self._key, self._shards, self._hash) == self._shard
-        return transactions.filter(pa.array(mine))
 
 
 def labels_of(batch: pa.RecordBatch, key: Sequence[str], hashing: IdHash) -> Labels | None:

@@ -119,6 +119,15 @@ class LocalCheckpoint:
                     )
         return bool(self.positions())
 
+    def note(self, name: str, value: str) -> None:
+        """Record a value that may change; it is part of the next commit."""
+        with self._one_line_errors():
+            self._begin()
+            self._execute(
+                "INSERT INTO about VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                (name, value),
+            )
+
     def knows(self, name: str) -> bool:
         """Return whether an earlier `claim` recorded that name."""
         return self.about(name) is not None
@@ -288,6 +297,27 @@ class LocalCheckpoint:
                 f"{self.path}: the stream's state cannot be written ({error})",
                 Code.OUTPUT_UNWRITABLE,
             ) from None
+
+
+def recorded_about(path: Path) -> dict[str, str]:
+    """Return the recorded values of all names of a file, which is not changed; empty without one.
+
+    Raises:
+      FraudError: it is damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        with closing(connect(path)) as connection:
+            return dict(connection.execute("SELECT name, value FROM about").fetchall())
+    except sqlite3.OperationalError:
+        # Its tables are not there yet.
+        return {}
+    except sqlite3.Error as error:
+        raise FraudError(
+            f"{path}: the stream's state is damaged ({error}); start again with another --out",
+            Code.STATE_UNREADABLE,
+        ) from None
 
 
 def about_topics(ids: Mapping[str, str]) -> dict[str, str]:

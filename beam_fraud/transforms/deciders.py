@@ -11,6 +11,7 @@ import logging
 import threading
 import uuid
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -21,17 +22,24 @@ import pyarrow as pa
 from beam_fraud.alerts.queue import Notice, queue_notices
 from beam_fraud.decisions.decider import Decider, OpenDecider, Pair
 from beam_fraud.decisions.rules.kept import keep_rules
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.features.velocity.definition_sets import covers, is_further, sources
 from beam_fraud.models.registry.champion_watch import ChampionWatch, Windows
 from beam_fraud.models.registry.choice import Choice
+from beam_fraud.schema.velocity import Velocity
+from beam_fraud.state.identity import IN_FORCE
 from beam_fraud.state.rule_share import RuleShareShard
 from beam_fraud.state.shard import Effects
+from beam_fraud.state.window_sets import Wanted
+from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.retry import persistently
 
 _LOG = logging.getLogger(__name__)
 _KEY = b"beam_fraud.decider"
 #: Deciders that stay open in a process: blocks of earlier ones may still be on their way.
 _OPEN = 4
+#: Forms of blocks for which it stays known where features are.
+_KNOWN_SOURCES = 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,10 @@ class Following:
     #: Directory of the stream's outputs, where rules are kept as they are taken up; None where the
     #: workers do not have it.
     kept: Path | None = None
+    #: Velocity definitions that the graph was made for.
+    first: tuple[Velocity, ...] = ()
+    #: The checkpoint of a stream on this machine, which records what decides; or None.
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,15 @@ class InForce:
         self._open = OrderedDict({first.pair: self.current})
         self._changing = threading.Lock()
         self._watch: ChampionWatch[OpenDecider] | None = None
+        #: What takes over with the first block that has its windows, or None.
+        self._awaited: OpenDecider | None = None
+        self._first = first.features.velocity if following is None else following.first
+        #: Definitions of what decides and of what is awaited; None before they are known.
+        self.windows: Wanted | None = None if following else (first.features.velocity,)
+        self._plain_of: OpenDecider | None = None
+        self._is_plain = False
+        #: Where the features of models are among the columns of batches.
+        self._sources: dict[tuple[Pair, tuple[str, ...]], Mapping[str, str] | None] = {}
         if following is not None:
             # The watch has no reference to this object, whose end is its own end.
             self._successors = successors = _Successors(following, self.current, reasons)
@@ -98,18 +119,97 @@ class InForce:
                 following.limit,
                 prepare=successors.open,
                 notify=successors.refuse,
+                waits=successors.notify,
             )
             self._watch.start()
 
     def renew(self) -> OpenDecider:
-        """Take up what the watch has prepared; call it between two bundles."""
+        """Take up what the watch has prepared; call it between two bundles.
+
+        What needs other windows is awaited instead, until a block has them.
+        """
         if self._watch is not None:
             with self._changing:
-                taken = self._watch.take()
-                if taken is not None:
-                    self.current = taken
-                    self._remember(taken)
+                prepared = self._watch.prepared
+                if prepared is not None and covers(
+                    self.current.decider.features.velocity, prepared.decider.features.velocity
+                ):
+                    self._take(prepared)
+                elif prepared is not self._awaited or self.windows is None:
+                    self._await(prepared)
         return self.current
+
+    def choose(self, batch: pa.RecordBatch) -> tuple[OpenDecider, pa.RecordBatch]:
+        """Return what decides on a new block, and the block with its features by their names.
+
+        Raises:
+          FraudError: nothing in force has its windows in the block.
+        """
+        names = batch.schema.names
+        if self._awaited is None and self._plain and not any(map(is_further, names)):
+            return self.current, batch
+        with self._changing:
+            awaited = self._awaited
+            if awaited is not None and self._watch is not None:
+                if self._found(awaited, names) is None:
+                    self._watch.wait(awaited)
+                else:
+                    self._take(awaited)
+            # A block of a shard whose windows are not full yet has those of before.
+            for opened in (self.current, *reversed(self._open.values())):
+                found = self._found(opened, names)
+                if found is not None:
+                    return opened, _with_features(batch, found)
+        model = self.current.decider.bundle.model_id
+        raise FraudError(
+            f"{model}: the stream holds none of its windows; start another stream with another "
+            "--out and --history",
+            Code.STREAM_CHANGED,
+        )
+
+    @property
+    def awaited(self) -> str:
+        """Id of the model that waits for its windows; empty for none."""
+        awaited = self._awaited
+        return "" if awaited is None else awaited.decider.bundle.model_id
+
+    @property
+    def _plain(self) -> bool:
+        """Whether what decides has the features of the graph's start."""
+        if self._plain_of is not self.current:
+            velocity = self.current.decider.features.velocity
+            self._plain_of, self._is_plain = self.current, covers(self._first, velocity)
+        return self._is_plain
+
+    def _take(self, prepared: OpenDecider) -> None:
+        assert self._watch is not None
+        if self._watch.take(prepared) is None:
+            # The watch has prepared something else meanwhile.
+            return
+        self.current = prepared
+        self._remember(prepared)
+        self._await(None)
+        following = self._following
+        if following is not None and following.checkpoint is not None:
+            pair = msgspec.json.encode(prepared.decider.pair).decode()
+            LocalCheckpoint.at(following.checkpoint).note(IN_FORCE, pair)
+
+    def _await(self, awaited: OpenDecider | None) -> None:
+        """Let the steps with windows fill those of another model."""
+        self._awaited = awaited
+        if self._watch is not None and (self._watch.settled or awaited is not None):
+            models = (self.current, *([] if awaited is None else [awaited]))
+            self.windows = tuple(one.decider.features.velocity for one in models)
+
+    def _found(self, opened: OpenDecider, names: list[str]) -> Mapping[str, str] | None:
+        """Return where the features of a model are, by name; None if not all are there."""
+        place = opened.decider.pair, tuple(names)
+        if place not in self._sources:
+            if len(self._sources) >= _KNOWN_SOURCES:
+                self._sources.clear()
+            velocity = opened.decider.features.velocity
+            self._sources[place] = sources(names, velocity, self._first)
+        return self._sources[place]
 
     def of(self, batch: pa.RecordBatch) -> OpenDecider:
         """Return what decides on a block, which `marked` has marked.
@@ -205,6 +305,9 @@ class _Successors:
     def refuse(self, notice: Notice) -> None:
         with self._counting:
             self._refused += 1
+        self.notify(notice)
+
+    def notify(self, notice: Notice) -> None:
         if self._database is None:
             return
         try:
@@ -225,3 +328,23 @@ _IN_FORCE: WeakValueDictionary[str, InForce] = WeakValueDictionary()
 def _pair_of(batch: pa.RecordBatch) -> Pair | None:
     encoded = (batch.schema.metadata or {}).get(_KEY)
     return None if encoded is None else msgspec.json.decode(encoded, type=tuple[str, str | None])
+
+
+def _with_features(batch: pa.RecordBatch, found: Mapping[str, str]) -> pa.RecordBatch:
+    """Return a block whose columns of features are those of one model.
+
+    Features of the graph's start that the model does not have stay, for challengers in shadow.
+    """
+    taken = {column: name for name, column in found.items()}
+    names = [
+        taken.get(column, column)
+        for column in batch.schema.names
+        if column in taken or not (is_further(column) or column in found)
+    ]
+    columns = [found.get(name, name) for name in names]
+    fields = [
+        batch.schema.field(column).with_name(name)
+        for name, column in zip(names, columns, strict=True)
+    ]
+    schema = pa.schema(fields, batch.schema.metadata)
+    return pa.RecordBatch.from_arrays([batch.column(c) for c in columns], schema=schema)

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from beam_fraud.features.matrix import FeatureSet, feature_matrix, feature_table, table_schema
 from beam_fraud.monitoring.counters import PROMOTIONS_REFUSED, ROWS_OUT
+from beam_fraud.monitoring.recorder import note_awaited_everywhere
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.urls import Place
@@ -30,8 +31,8 @@ Featured = tuple[pa.RecordBatch, np.ndarray]
 class Features(beam.PTransform):
     """Convert transactions to pairs of transactions and features (`features.matrix`).
 
-    The features are those of what decides when a bundle starts, whose ids the transactions carry
-    on.
+    The features are those of what decides when a bundle starts, or with the first block that has
+    its windows; the transactions carry on its ids.
     """
 
     #: What decides.
@@ -50,13 +51,15 @@ class _Features(beam.DoFn):
         self._in_force = self._deciders.in_force()
 
     def start_bundle(self) -> None:
-        self._decider = self._in_force.renew()
+        self._in_force.renew()
         count(PROMOTIONS_REFUSED, self._in_force.refusals())
+        note_awaited_everywhere(self._in_force.awaited)
 
     def process(self, transactions: pa.RecordBatch) -> Iterator[Featured]:
         if len(transactions):
-            block = feature_matrix(transactions, self._decider.decider.features)
-            yield self._in_force.marked(transactions, self._decider), block
+            opened, transactions = self._in_force.choose(transactions)
+            block = feature_matrix(transactions, opened.decider.features)
+            yield self._in_force.marked(transactions, opened), block
 
 
 @dataclass

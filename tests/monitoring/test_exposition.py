@@ -77,6 +77,7 @@ def test_every_figure_is_on_the_page() -> None:
         ("beam_fraud_shadow_rule_fired_total", ("tried",)): 8,
         ("beam_fraud_rules_muted_total", ()): 1,
         ("beam_fraud_promotions_refused_total", ()): 0,
+        ("beam_fraud_champion_waits", ()): 0,
         ("beam_fraud_labels_total", ()): 3,
         ("beam_fraud_lag_messages", ("0", "a:b")): 5,
         ("beam_fraud_lag_messages", ("1", "a:b")): 0,

@@ -146,7 +146,8 @@ def plan(options: ServeOptions) -> ServePlan:
         roll_rows=options.roll_rows,
         roll_seconds=options.roll_seconds,
         flagged=archive,
-        about=identity_of_windows(features, lateness) | {"source": "requests"},
+        about=identity_of_windows(features.schema, features.velocity, lateness)
+        | {"source": "requests"},
     )
     return ServePlan(
         scored=scored,

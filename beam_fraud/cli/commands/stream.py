@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO, cast
 
+import msgspec
 from apache_beam.runners.runner import PipelineResult
 
 from beam_fraud import __version__
@@ -39,7 +40,7 @@ from beam_fraud.runners import launch
 from beam_fraud.runners.dataflow.job import DataflowDraining
 from beam_fraud.runners.flink.job import FlinkJob
 from beam_fraud.runners.launch import Draining
-from beam_fraud.state.identity import checkpoint_hash, remember, taken_up, warn_of_no_key
+from beam_fraud.state.identity import IN_FORCE, checkpoint_hash, remember, taken_up, warn_of_no_key
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, SHADOW
 from beam_fraud.storage.checkpoint import LocalCheckpoint
@@ -219,6 +220,8 @@ def _resumed(planned: StreamPlan, stack: ExitStack) -> StreamPlan:
     stack.callback(checkpoint.close)
     planned = _hashed(planned, checkpoint_hash(checkpoint))
     going_on = checkpoint.claim(planned.about)
+    decides = planned.scoring.decider(planned.stream.features).pair
+    checkpoint.note(IN_FORCE, msgspec.json.encode(decides).decode())
     _claim_archives(planned, checkpoint)
     _finish_archives(planned)
     source = planned.stream.source.resumed(checkpoint.positions())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+import pyarrow as pa
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
@@ -29,6 +31,7 @@ from beam_fraud.cli.commands.times import parse_duration
 from beam_fraud.cli.options import ServeOptions, StreamOptions
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.columns import by_key
 from beam_fraud.features.velocity.reach import WindowReach, look_back
 from beam_fraud.models.registry.champion_watch import Windows
 from beam_fraud.pipeline.batch import Scoring
@@ -40,15 +43,21 @@ from beam_fraud.runners.checks import enforce
 from beam_fraud.runners.runner import Runner
 from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.duration import SECOND
+from beam_fraud.schema.schema import Labels, Schema
+from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.kafka.options import StreamTopics, refuse_topic_options
 from beam_fraud.sources.segment import InputFile
-from beam_fraud.sources.source import find_history
+from beam_fraud.sources.source import find_history, find_inputs
 from beam_fraud.sources.watch.source import WatchedFiles
+from beam_fraud.state.identity import DEFINITIONS, recorded_identity
+from beam_fraud.state.velocity import History
 from beam_fraud.storage.batch_outputs import new_run_id
+from beam_fraud.storage.checkpoint import recorded_about
 from beam_fraud.storage.database.connection import sqlite_url
 from beam_fraud.storage.stream_outputs import StreamOutputs, object_stream_outputs
 from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.deciders import Following
+from beam_fraud.transforms.read import earlier_transactions
 
 _LOG = logging.getLogger(__name__)
 #: Shards of the state on a cluster; here one worker has all.
@@ -90,6 +99,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
       UsageError: an option is invalid.
       FraudError: the broker, the bundle, a sink or a channel cannot be used.
     """
+    warm_up = warm_up_of(options)
     model = ChosenModel.of(options)
     places = RunPlaces.of(
         history=options.history,
@@ -110,6 +120,9 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     submission = Submission.of(options.beam_args, workers=1, streaming=True)
     beam_options = submission.options
     outputs = _outputs(places.out, beam_options)
+    recorded = _recorded(outputs, submission)
+    model = model.as_recorded(options, recorded)
+    places = replace(places, model=model.place)
     sink = sink_of(options)
     refuse_no_outbox(sink, options.alerts, outputs)
     call = Call(
@@ -134,6 +147,7 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     )
     planned = with_shadows(planned, options, model, here=here, streaming=True)
     features, sink = planned.features, planned.scoring.sink
+    first = model.windows(recorded, features)
     labels_database = None
     if options.labels_topic is not None:
         database = None if sink is None else sink.database
@@ -145,7 +159,9 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     stream = Stream(
         source=declared.source(
             features.schema,
-            "known" if any(spec.needs_labels for spec in features.velocity) else "ignored",
+            "known"
+            if any(spec.needs_labels for spec in (*features.velocity, *first))
+            else "ignored",
             outputs,
             here=here,
             reordered=options.reorder is not None,
@@ -173,11 +189,14 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         out_form=options.out_format,
         dead_letter_topic=options.dead_letter_topic,
         rule_limit=options.rule_limit,
+        windows=first,
+        warm_up=warm_up,
     )
     history = find_history(places.history, (), features.schema, labels=stream.labels)
     kept = outputs.directory if here else None
-    following = _following(options, model, features, planned.scoring, kept, here=here)
-    stream = replace(stream, history=tuple(history), following=following)
+    following = _following(options, model, stream, planned.scoring, kept)
+    earlier = earlier_anew(places.history, features.schema, stream.labels)
+    stream = replace(stream, history=tuple(history), following=following, earlier=earlier)
     bundle = planned.scoring.bundle.place
     refuse_shared_places(outputs, sink, planned.channels, stream.history, bundle, places.watch)
     outputs.check(here=here, taken_up=submission.from_savepoint)
@@ -196,27 +215,53 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
     )
 
 
+def _recorded(outputs: StreamOutputs, submission: Submission) -> Mapping[str, str]:
+    """Return the identity of the stream whose state goes on; empty without one."""
+    if submission.runner.local:
+        return recorded_about(outputs.checkpoint)
+    return recorded_identity(outputs) if submission.continues else {}
+
+
 def _following(
     options: StreamOptions,
     model: ChosenModel,
-    features: FeatureSet,
+    stream: Stream,
     scoring: Scoring,
     kept: Path | None,
-    *,
-    here: bool,
 ) -> Following | None:
     """Return how workers follow the registry and, on this machine, the rules file."""
-    choice = model.choice(options, here=here)
+    choice = model.choice(options, here=stream.here)
     if choice is None:
         return None
+    keys: frozenset[tuple[str, ...]] | None = frozenset()
+    if model.registry is not None:
+        keys = None if stream.takes_keys else frozenset(by_key(stream.first))
+    instead = "a stream with another --out and --history"
     return Following(
         choice,
-        Windows(features, "stream", "a stream with another --out and --history"),
+        Windows(stream.features, "stream", instead, stream.labels, keys),
         options.max_microseconds,
         scoring.alerts_database,
         scoring.channels,
         kept,
+        stream.first,
+        stream.checkpoint,
     )
+
+
+def earlier_anew(history: Sequence[Place], schema: Schema, labels: Labels) -> History | None:
+    """Return what finds and reads the earlier transactions again; None without `--history`.
+
+    Files may have come since the start.
+    """
+    if not history:
+        return None
+    return partial(_earlier, tuple(history), schema, labels)
+
+
+def _earlier(history: Sequence[Place], schema: Schema, labels: Labels) -> Iterator[pa.RecordBatch]:
+    files = find_inputs(history, schema, labels=labels)
+    return earlier_transactions(files, schema, labels, count_left_out=False)
 
 
 def _outputs(out: Place, beam_options: PipelineOptions) -> StreamOutputs:
@@ -285,6 +330,21 @@ def refuse_unused_limit(options: StreamOptions | ServeOptions) -> None:
         )
 
 
+def warm_up_of(options: StreamOptions | ServeOptions) -> int | None:
+    """Return `--warm-up` in microseconds, or None.
+
+    Raises:
+      UsageError: it is no duration, or given without `--registry`.
+    """
+    if options.warm_up is None:
+        return None
+    if options.registry is None:
+        raise UsageError(
+            "--warm-up: needs --registry, whose champions wait for it", Code.OPTION_CONFLICT
+        )
+    return parse_duration("--warm-up", options.warm_up)
+
+
 def _until_idle(options: StreamOptions) -> float | None:
     """Return the idle limit, extended until waiting rows have been emitted."""
     if options.until_idle is None or options.reorder is None:
@@ -294,7 +354,7 @@ def _until_idle(options: StreamOptions) -> float | None:
 
 def _about(stream: Stream) -> dict[str, str]:
     return {
-        **identity_of_windows(stream.features, stream.lateness),
+        **identity_of_windows(stream.features.schema, stream.first, stream.lateness),
         "number of shards": str(stream.shards),
         "order": "by event time" if stream.reorder is not None else "of arrival",
     }
@@ -317,19 +377,23 @@ def _steps(stream: Stream, scoring: Scoring, runner: Runner) -> dict[str, str]:
     return {"set of steps": ", ".join(added) or "neither rules, registry nor shadow"}
 
 
-def identity_of_windows(features: FeatureSet, lateness: int) -> dict[str, str]:
+def identity_of_windows(
+    schema: Schema, definitions: Sequence[Velocity], lateness: int
+) -> dict[str, str]:
     """Return settings that must not change for the life of windows.
 
     Args:
-      features: the features.
+      schema: the schema of the transactions.
+      definitions: velocity definitions of the start.
       lateness: microseconds that a row may be late.
     """
-    definitions = json.dumps([spec.to_dict() for spec in features.velocity])
-    if (conversion := features.schema.conversion) is not None:
+    whole = text = json.dumps([spec.to_dict() for spec in definitions])
+    if (conversion := schema.conversion) is not None:
         # Newer rates do not change earlier amounts, another currency would.
-        definitions += conversion.to
-    digest = hashlib.sha256(definitions.encode()).hexdigest()[:8]
+        text += conversion.to
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return {
-        "set of velocity definitions": f"{len(features.velocity)}, {digest}",
+        "set of velocity definitions": f"{len(definitions)}, {digest}",
         "lateness": f"{lateness // SECOND} s",
+        DEFINITIONS: whole,
     }

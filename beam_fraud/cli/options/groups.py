@@ -248,6 +248,17 @@ class CostOptions:
 class ContinuousOptions(CostOptions):
     """Options of a continuous command: how long it remembers, how large its files are."""
 
+    warm_up: Annotated[
+        str | None,
+        Option(
+            "--warm-up",
+            metavar="SPAN",
+            help="Let a new champion decide so long after its windows began to fill (event time); "
+            "default: once they are full.",
+            template=False,
+        ),
+    ] = None
+
     rule_limit: Annotated[
         float,
         Option(

@@ -86,8 +86,9 @@ def _from_long_to_short(
         first, alert_counts = f"{number(rate)} tx/s", _alerts(number, alerts)
         repeated = _unless_zero(number, now.count(ROWS_DUPLICATE), "duplicate")
         lag = _lag(number, now, partitions)
-        yield [first, lag, *rest, repeated, alert_counts, *_shadows(now)]
-        yield [first, lag, *rest, repeated, alert_counts, _in_shadow(now)]
+        waits = f"{now.awaited} waits for its windows" if now.awaited else ""
+        yield [first, lag, *rest, repeated, alert_counts, waits, *_shadows(now)]
+        yield [first, lag, *rest, repeated, alert_counts, waits, _in_shadow(now)]
     yield [first, lag, *rest, alert_counts, _in_shadow(now)]
     yield [first, _lag(number, now, 0), *rest, alert_counts]
 

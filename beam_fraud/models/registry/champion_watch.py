@@ -20,9 +20,12 @@ from beam_fraud.alerts.queue import Notice
 from beam_fraud.decisions.decider import Decider, Pair, shown
 from beam_fraud.errors import Code, FraudError, line_of
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.features.velocity.definition_sets import covers
 from beam_fraud.models.bundle import check_packages, shared_model
 from beam_fraud.models.predict import microseconds_per_row, noting_libraries
 from beam_fraud.models.registry.choice import Choice, Chosen
+from beam_fraud.schema.schema import Labels
 
 _LOG = logging.getLogger(__name__)
 #: Seconds between two looks. What is new is taken up at the second, because a file may be half
@@ -45,9 +48,13 @@ class Windows:
     owner: str
     #: What to start instead, for messages.
     instead: str
+    #: Treatment of labels by what is read.
+    labels: Labels = "ignored"
+    #: Keys whose windows can be filled for another model; None for all, empty for none.
+    keys: frozenset[tuple[str, ...]] | None = frozenset()
 
     def refuse_others(self, decider: Decider) -> None:
-        """Check that a model has the windows of the state.
+        """Check that a model has the windows of the state, or that its own can be filled.
 
         It may take fewer columns than the state's schema has.
 
@@ -55,18 +62,27 @@ class Windows:
           FraudError: its schema or windows are others.
         """
         own, other = self.features.schema, decider.features.schema
-        windows = [
-            [definition.to_dict() for definition in features.velocity]
-            for features in (self.features, decider.features)
-        ]
         # What these fields say matters to a model alone, if its columns are read.
         free = ("name", "features", "velocity", "calendar")
         same = replace(other, **{name: getattr(own, name) for name in free}) == own
-        if windows[0] == windows[1] and same and set(other.features) <= set(own.features):
-            return
-        raise FraudError(
-            f"{decider.bundle.model_id}: its schema or windows are not those of the {self.owner}; "
-            f"start {self.instead}",
+        if not same or not set(other.features) <= set(own.features):
+            raise self._refusal(decider, "its schema is not that")
+        held = self.features.velocity
+        for key, definitions in by_key(decider.features.velocity).items():
+            if covers(held, definitions):
+                continue
+            if self.keys is not None and key not in self.keys:
+                raise self._refusal(decider, f"its windows by {' and '.join(key)} are not those")
+            read = self.features.schema.transactions(labels=self.labels).names
+            for column in key:
+                if column not in read:
+                    raise self._refusal(decider, f"its windows need the column {column!r}, not one")
+            if self.labels == "ignored" and any(spec.needs_labels for spec in definitions):
+                raise self._refusal(decider, "its windows need labels, which are not input")
+
+    def _refusal(self, decider: Decider, what: str) -> FraudError:
+        return FraudError(
+            f"{decider.bundle.model_id}: {what} of the {self.owner}; start {self.instead}",
             Code.STREAM_CHANGED,
         )
 
@@ -81,6 +97,7 @@ class ChampionWatch(Generic[_Prepared]):
       limit: maximum of microseconds per row of a prediction, or None.
       prepare: prepares what was checked, in the thread of the watch; any error refuses it.
       notify: called with a notice about what was refused.
+      waits: called with a notice about what waits for its windows.
     """
 
     def __init__(
@@ -91,13 +108,19 @@ class ChampionWatch(Generic[_Prepared]):
         limit: float | None,
         prepare: Callable[[Decider], _Prepared],
         notify: Callable[[Notice], None],
+        waits: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
         self._choice, self._windows, self._limit = choice, windows, limit
-        self._prepare, self._notify = prepare, notify
+        self._prepare, self._notify, self._waits = prepare, notify, waits
         self._decider = self._latest = first
         self._ready: _Prepared | None = None
         self._seen: Pair = first.pair
         self._refused: Pair | None = None
+        #: What waits for its windows, and whether that has been reported.
+        self._waiting: _Prepared | None = None
+        self._reported = False
+        #: Whether it is known what shall decide: until the first looks, it may be something else.
+        self.settled = False
         self._unreadable = False
         self._taking = threading.Lock()
         self._end = threading.Event()
@@ -111,11 +134,22 @@ class ChampionWatch(Generic[_Prepared]):
         """Look no more."""
         self._end.set()
 
-    def take(self) -> _Prepared | None:
-        """Return what was prepared last, which decides from here on; None if nothing was."""
+    @property
+    def prepared(self) -> _Prepared | None:
+        """What `take` would return."""
+        return self._ready
+
+    def take(self, expected: _Prepared | None = None) -> _Prepared | None:
+        """Return what was prepared last, which decides from here on; None if nothing was.
+
+        Args:
+          expected: take nothing but this.
+        """
         if self._ready is None:
             return None
         with self._taking:
+            if self._ready is None or expected not in (None, self._ready):
+                return None
             prepared, self._ready, before = self._ready, None, self._decider
             self._decider = self._latest
         _LOG.info(
@@ -123,6 +157,11 @@ class ChampionWatch(Generic[_Prepared]):
             *(shown(self._decider.pair), shown(before.pair)),
         )
         return prepared
+
+    def wait(self, prepared: _Prepared) -> None:
+        """Note that what is prepared waits for its windows; the next look reports it."""
+        if prepared is not self._waiting:
+            self._waiting, self._reported = prepared, False
 
     def look(self) -> None:
         """Prepare what decides now if that changed; report it if it cannot be used."""
@@ -138,8 +177,12 @@ class ChampionWatch(Generic[_Prepared]):
         pair, before = chosen.pair, self._seen
         self._seen = pair
         if pair == latest.pair:
-            self._refused = None
+            self._refused, self.settled = None, True
+            self._report_waiting(chosen)
         if pair != before or pair in (latest.pair, self._refused):
+            return
+        self.settled = True
+        if pair == self._decider.pair and self._stays():
             return
         try:
             decider = self._checked(chosen, latest)
@@ -157,6 +200,26 @@ class ChampionWatch(Generic[_Prepared]):
             return
         with self._taking:
             self._latest, self._ready = decider, prepared
+
+    def _stays(self) -> bool:
+        """Drop what is prepared, in favour of what decides; return whether there was any."""
+        with self._taking:
+            waited, self._ready = self._ready is not None, None
+            if waited:
+                self._latest = self._decider
+        if waited:
+            _LOG.info("%s goes on", shown(self._decider.pair))
+        return waited
+
+    def _report_waiting(self, chosen: Chosen) -> None:
+        """Report, once, that what shall decide waits for its windows."""
+        if self._ready is None or self._waiting is not self._ready or self._reported:
+            return
+        self._reported = True
+        pair, decides = chosen.pair, shown(self._decider.pair)
+        text = f"{shown(pair)} waits until its windows are full. {decides} decides until then."
+        _LOG.warning("%s", text)
+        self._waits(Notice(("waits", pair[0], str(pair[1]), chosen.version), text))
 
     def _checked(self, chosen: Chosen, known: Decider) -> Decider:
         """Open and measure what shall decide.
