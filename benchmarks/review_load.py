@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import select
 
 from beam_fraud.review.case import read_case
@@ -33,33 +34,42 @@ from beam_fraud.storage.database.retry import persistently
 from beam_fraud.storage.database.review_tables import CASES
 from benchmarks.upserts_run import flagged_rows
 
-#: Rows of a transaction, as `score` writes them.
-_ROWS_AT_A_TIME = 10_000
+#: Rows of a transaction, as `score` writes them; and rows that are made together.
+_ROWS_AT_A_TIME, _PART = 10_000, 100_000
 SETTINGS = ReviewSettings()
 T = TypeVar("T")
 
 
 def fill(url: str, alerts: int, accounts: int) -> tuple[float, float]:
     """Write alerts and open their cases; return the seconds of both."""
-    rows = flagged_rows(alerts)
-    rng = np.random.default_rng(2)
-    names = pa.array([f"account-{key:06d}" for key in rng.integers(0, accounts, alerts)])
-    rules = pa.array([f"rule_{key}" for key in rng.zipf(1.5, 2 * alerts) % 40])
-    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-    columns["account_id"] = names
-    columns["rules"] = pa.ListArray.from_arrays(columns["rules"].offsets, rules)
-    rows = pa.RecordBatch.from_arrays(list(columns.values()), schema=rows.schema)
     sink = DatabaseSink(url)
     sink.begin("benchmark")
     writer = sink.open("benchmark")
+    part = flagged_rows(min(alerts, _PART))
     started = time.perf_counter()
-    for start in range(0, alerts, _ROWS_AT_A_TIME):
-        writer.write(rows.slice(start, _ROWS_AT_A_TIME))
+    for first in range(0, alerts, _PART):
+        rows = _varied(part.slice(0, alerts - first), first // _PART, accounts)
+        for start in range(0, len(rows), _ROWS_AT_A_TIME):
+            writer.write(rows.slice(start, _ROWS_AT_A_TIME))
     writer.close()
     written = time.perf_counter()
     while open_cases(url, SETTINGS, datetime.now(UTC)).more:
         pass
     return written - started, time.perf_counter() - written
+
+
+def _varied(rows: pa.RecordBatch, number: int, accounts: int) -> pa.RecordBatch:
+    """Return rows as other transactions, of other accounts and rules."""
+    rng = np.random.default_rng(number)
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    prefix = pa.repeat(pa.scalar(f"{number:04x}"), len(rows))
+    columns["transaction_id"] = pc.binary_join_element_wise(prefix, columns["transaction_id"], "-")
+    names = [f"account-{key:06d}" for key in rng.integers(0, accounts, len(rows))]
+    columns["account_id"] = pa.array(names)
+    rules = pa.array([f"rule_{key}" for key in rng.zipf(1.5, 2 * len(rows)) % 40])
+    ends = pa.array(range(0, 2 * len(rows) + 1, 2), pa.int32())
+    columns["rules"] = pa.ListArray.from_arrays(ends, rules)
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=rows.schema)
 
 
 @dataclass

@@ -26,6 +26,8 @@ from beam_fraud.storage.database.tables import AUDITED, FLAGGED, LABELS
 
 #: Earlier cases of an account, and entries of a timeline, that are read at most.
 _EARLIER, _ENTRIES = 50, 500
+#: Transactions of a case that are read at most: those with the highest expected loss.
+MOST = 500
 #: Rows of a merchant or device in which other cases are looked for.
 _LINKED_ROWS = 500
 #: What a person sees as the decision on an audited transaction: that on most flagged ones.
@@ -88,7 +90,7 @@ class Case:
     """A case."""
 
     queued: QueuedCase
-    #: By event time.
+    #: By event time; `queued.transactions` counts those that are left out as well.
     transactions: tuple[CaseTransaction, ...]
     #: Rule to the number of transactions at which it fired, the most frequent first.
     rules: tuple[tuple[str, int], ...]
@@ -157,7 +159,8 @@ def _timeline(connection: Connection, case: QueuedCase) -> list[TimelineEntry]:
 def _transactions(connection: Connection, case_id: str) -> list[CaseTransaction]:
     table = CASE_TRANSACTIONS.c
     query = select(CASE_TRANSACTIONS).where(table.case_id == case_id)
-    rows = connection.execute(query.order_by(table.event_time, table.transaction_id)).all()
+    highest = query.order_by((table.score * table.amount).desc(), table.transaction_id).limit(MOST)
+    rows = sorted(connection.execute(highest), key=lambda row: (row.event_time, row.transaction_id))
     scored = _scored(connection, [(row.transaction_id, row.model_id) for row in rows])
     labels = _labels(connection, [row.transaction_id for row in rows])
     transactions = []

@@ -30,6 +30,16 @@ def test_reasons_are_in_words(database: str) -> None:
         read(database, read_case, "nowhere", NOW)
 
 
+def test_a_large_case_shows_what_could_cost_most(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beam_fraud.review.case.MOST", 2)
+    [case] = opened(database, *(row(f"t{n}", amount=10.0 * (n % 3)) for n in range(4)))
+    shown = read(database, read_case, case.case_id, NOW)
+    assert [one.transaction_id for one in shown.transactions] == ["t1", "t2"]
+    assert shown.queued.transactions == 4
+
+
 def test_hostile_texts_are_printable(database: str) -> None:
     text = "a\u202eb\n<script>"
     reasons = [{"feature": "x", "value": 1.0, "contribution": 1.0, "text": text}]

@@ -183,7 +183,9 @@ def test_eight_processes_decide_each_case_once(database: str) -> None:
     for part in range(2):
         flag(database, *(row(f"t{n}-{part}", f"a{n}") for n in range(24)))
     opened(database)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, not by each process.
+    context.set_forkserver_preload([__name__])
     people = [context.Process(target=work_through, args=(database, f"p{n}")) for n in range(8)]
     for one in people:
         one.start()
