@@ -7,7 +7,8 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
@@ -56,6 +57,9 @@ class Pace:
     waiting_rows: int = 20_000
     #: Seconds to finish accepted calls and deliver what waits, at the end.
     drain: float = 10.0
+    #: Whether the event loop itself answers small calls that are recorded, if the engine is free:
+    #: no thread has to wake up, but the loop, and so a deadline, waits for the disk.
+    in_loop: bool = False
 
 
 class _Entry:
@@ -111,6 +115,9 @@ class PredictionQueue:
     one commit. The event loop does not wait for the engine: a call whose deadline passes gets the
     fallback, and its transaction is recorded as answered that way.
 
+    With `Pace.in_loop` the event loop takes the engine's turn where it is free, for the calls that
+    arrived together; all else is left to the thread.
+
     Args:
       pace: limits of time and load.
       metrics: receives times and outcomes.
@@ -134,6 +141,16 @@ class PredictionQueue:
         self._waiting = 0
         self._engine: Engine | None = None
         self._lock = threading.Lock()
+        #: Held by the thread that works with the engine, and whether the engine's thread waits for
+        #: it: the event loop could take it again and again.
+        self._turn = threading.Lock()
+        self._claims = False
+        #: Whether the event loop has the turn, and the calls of its next one.
+        self._in_loop = False
+        self._arrived = list[_Entry]()
+        #: Groups since the last look at what is to be tidied, and since garbage was collected; and
+        #: the number of collections.
+        self._groups = self._collected = self._collections = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._failure: FraudError | None = None
         self._lookups = set[asyncio.Future[None]]()
@@ -179,7 +196,12 @@ class PredictionQueue:
         loop = asyncio.get_running_loop()
         entry = _Entry(call, loop.create_future())
         self._waiting += entry.rows
-        self._queue.put(entry)
+        if self._pace.in_loop and call.table is None and call.record and entry.rows < _LARGE_CALL:
+            if not self._arrived:
+                loop.call_soon(self._answer_arrived)
+            self._arrived.append(entry)
+        else:
+            self._queue.put(entry)
         if self._broken:
             raise Unready(_ENDED)
         if self._pace.deadline is None or call.table is not None:
@@ -257,54 +279,105 @@ class PredictionQueue:
         else:
             entry.future.set_result(result)
 
+    def _answer_arrived(self) -> None:
+        """Answer the calls that arrived, in the event loop; leave them if the engine is busy."""
+        entries, self._arrived = self._arrived, []
+        group, rows = list[_Entry](), 0
+        # Calls in the queue are older.
+        if not (self._claims or self._broken or self._held or not self._queue.empty()):
+            for entry in entries:
+                rows += entry.rows
+                if group and rows > _GROUP_ROWS:
+                    break
+                group.append(entry)
+        if not group or not self._turn.acquire(blocking=False):
+            group = []
+        for entry in entries[len(group) :]:
+            self._queue.put(entry)
+        if not group:
+            return
+        self._in_loop = True
+        try:
+            self._answer_group(self._in_force(), group)
+        except BaseException as error:
+            self._end(error)
+            self._set(group, [(entry, Unready(_ENDED), {}) for entry in group])
+        finally:
+            self._in_loop = False
+            self._turn.release()
+
     def _run(self) -> None:
         try:
             self._work()
         except BaseException as error:
-            self._broken = True
-            why = str(error) if isinstance(error, FraudError) else place_of(error)
-            _LOG.error("the engine has ended, start the server again: %s", why)
+            self._end(error)
             while not self._queue.empty():
                 self._held.append(self._queue.get_nowait())
             for entry in self._held:
                 if isinstance(entry, _Entry):
                     self._hand_over([entry], [(entry, Unready(_ENDED), {})])
 
+    def _end(self, error: BaseException) -> None:
+        self._broken = True
+        why = str(error) if isinstance(error, FraudError) else place_of(error)
+        _LOG.error("the engine has ended, start the server again: %s", why)
+
     def _work(self) -> None:
-        engine = self._engine
-        assert engine is not None
-        groups = collections = 0
         while True:
-            if (change := self._renewed()) is not None:
-                engine = self._changed(engine, change)
-                # Without this it would keep the engine that follows from being freed.
-                del change
             try:
                 first = self._held.pop() if self._held else self._queue.get(timeout=_TICK)
             except Empty:
-                self._store(engine, engine.state.tick)
+                with self._claimed_turn():
+                    self._tidy()
                 continue
             if first is None:
                 return
-            if isinstance(first, Block):
-                self._follow(engine, first)
-                continue
-            joins = first.call.table is None and first.call.record
-            entries = self._joined(first) if joins else [first]
-            try:
-                self._answer(engine, entries)
-            except Exception as error:
-                # Without this thread every later call would wait for ever.
-                self._fail(engine, entries, error)
-            groups += 1
-            idle = self._queue.empty() and not self._held
-            if idle and engine.state.untidy:
-                self._store(engine, engine.state.tidy)
-            elif groups < _GROUPS_PER_COLLECTION:
-                continue
+            with self._claimed_turn():
+                engine = self._in_force()
+                if isinstance(first, Block):
+                    self._follow(engine, first)
+                    continue
+                joins = first.call.table is None and first.call.record
+                self._answer_group(engine, self._joined(first) if joins else [first])
+                waits = self._held or not self._queue.empty()
+                if self._groups >= _GROUPS_PER_COLLECTION or (engine.state.due and not waits):
+                    self._tidy()
+
+    @contextmanager
+    def _claimed_turn(self) -> Iterator[None]:
+        """Wait for the turn, before the event loop, and hold it."""
+        self._claims = True
+        with self._turn:
+            self._claims = False
+            yield
+
+    def _tidy(self) -> None:
+        """Do, with the turn, what should not come within an answer."""
+        state, idle = self._in_force().state, not self._groups
+        folds = state.due or (idle and state.untidy)
+        self._store(state.tidy if folds else state.tick)
+        self._collected += self._groups
+        self._groups = 0
+        if folds or self._collected >= _GROUPS_PER_COLLECTION:
             # The command turns automatic collections off, which may come within an answer.
-            groups, collections = 0, collections + 1
-            gc.collect(2 if idle and collections % _FULL_COLLECTION == 0 else 1)
+            self._collected, self._collections = 0, self._collections + 1
+            gc.collect(2 if idle and self._collections % _FULL_COLLECTION == 0 else 1)
+
+    def _answer_group(self, engine: Engine, entries: list[_Entry]) -> None:
+        self._groups += 1
+        try:
+            self._answer(engine, entries)
+        except Exception as error:
+            # Without the engine's thread every later call would wait for ever.
+            self._fail(engine, entries, error)
+
+    def _in_force(self) -> Engine:
+        """Return the engine of the next group; with the turn."""
+        engine = self._engine
+        assert engine is not None
+        if (change := self._renewed()) is not None:
+            return self._changed(engine, change)
+        return engine
 
     def _changed(self, engine: Engine, change: Change) -> Engine:
         """Return the engine of the next group."""
@@ -356,7 +429,7 @@ class PredictionQueue:
             return
         computed = time.perf_counter()
         recorded = entries[0].call.record
-        if recorded and not self._store(engine, engine.state.commit):
+        if recorded and not self._store(engine.state.commit):
             _amend(engine, group, marked(group.new, _NOT_STORED))
         stored = time.perf_counter()
         answered = group.answered
@@ -375,12 +448,21 @@ class PredictionQueue:
                 _amend(engine, group, rows)
             engine.state.sent()
             self._forward(engine, group.flagged, group.dead)
-        stages = self._metrics.stages
-        for entry in entries:
-            stages["queue"].add(begun - entry.since)
-        stages["engine"].add(computed - begun)
-        stages["commit"].add(stored - computed)
-        self._note(answered)
+
+        def account() -> None:
+            stages = self._metrics.stages
+            for entry in entries:
+                stages["queue"].add(begun - entry.since)
+            stages["engine"].add(computed - begun)
+            stages["commit"].add(stored - computed)
+            self._note(answered)
+
+        if self._in_loop:
+            # After the answers have been written.
+            loop = entries[0].future.get_loop()
+            loop.call_soon(loop.call_soon, account)
+        else:
+            account()
 
     def _forward(
         self, engine: Engine, flagged: pa.RecordBatch | None, dead: pa.RecordBatch
@@ -416,6 +498,9 @@ class PredictionQueue:
         self._hand_over(entries, results)
 
     def _hand_over(self, entries: list[_Entry], results: list[_Result]) -> None:
+        if self._in_loop:
+            self._set(entries, results)
+            return
         loop = entries[0].future.get_loop()
         try:
             loop.call_soon_threadsafe(self._set, entries, results)
@@ -468,7 +553,7 @@ class PredictionQueue:
     def _follow(self, engine: Engine, block: Block) -> None:
         followed = engine.follow(block.raw)
         engine.state.move(block.positions)
-        while not self._store(engine, engine.state.commit):
+        while not self._store(engine.state.commit):
             time.sleep(_TICK)
         engine.state.sent()
         flagged = followed.new.filter(followed.new.column("flagged"))
@@ -477,7 +562,7 @@ class PredictionQueue:
             engine.state.forward(LABELS, followed.labels)
         block.done()
 
-    def _store(self, engine: Engine, commit: Callable[[], None]) -> bool:
+    def _store(self, commit: Callable[[], None]) -> bool:
         """Return whether the state could be written."""
         try:
             commit()

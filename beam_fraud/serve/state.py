@@ -329,7 +329,7 @@ class ServerState:
         Raises:
           FraudError: the disk does not take them; the next commit includes them.
         """
-        fold = fold or self._checkpoint.due
+        fold = fold or self._checkpoint.overdue
         if fold:
             self._archive_answers()
             for backlog in self._backlogs.values():
@@ -341,11 +341,17 @@ class ServerState:
 
     @property
     def untidy(self) -> bool:
-        """Whether `tidy` is worth while."""
+        """Whether `tidy` is worth while if there is nothing else to do."""
         return self._checkpoint.worth
 
+    @property
+    def due(self) -> bool:
+        """Whether `tidy` should come between two groups of requests."""
+        return self._checkpoint.due
+
     def tidy(self) -> None:
-        """Fold the journal, so that no later commit has to."""
+        """Fold the journal, so that no later commit has to, and do what `tick` does."""
+        self.tick()
         self.commit(fold=True)
 
     def discard(self) -> None:
@@ -364,12 +370,10 @@ class ServerState:
             backlog.add(rows)
 
     def tick(self) -> None:
-        """Finish files of the archive that are old enough, and fold the journal if that is due."""
+        """Finish files of the archive that are old enough."""
         now = time.time()
         for shards in self._archives:
             list(shards.tick(now))
-        if self._checkpoint.due:
-            self.commit(fold=True)
 
     @property
     def waiting(self) -> dict[str, int]:

@@ -22,6 +22,8 @@ _FOLD_RECORDS = 2_000
 _FOLD_SECONDS = 5.0
 #: Bytes after which it is folded.
 _FOLD_BYTES = 4 << 20
+#: How many times as much makes a commit fold it, if nobody did between two commits.
+_OVERDUE = 4
 
 
 class Merging(Protocol):
@@ -144,11 +146,19 @@ class JournaledCheckpoint:
 
     @property
     def due(self) -> bool:
+        """Whether to fold the journal between two commits."""
+        return self._grown(1)
+
+    @property
+    def overdue(self) -> bool:
         """Whether the next commit should fold the journal."""
+        return self._grown(_OVERDUE)
+
+    def _grown(self, times: int) -> bool:
         return (
-            len(self._records) >= _FOLD_RECORDS
-            or self._bytes >= _FOLD_BYTES
-            or (bool(self._records) and time.monotonic() - self._folded >= _FOLD_SECONDS)
+            len(self._records) >= times * _FOLD_RECORDS
+            or self._bytes >= times * _FOLD_BYTES
+            or (bool(self._records) and time.monotonic() - self._folded >= times * _FOLD_SECONDS)
         )
 
     def commit(self, positions: Mapping[str, str], *, fold: bool = False) -> None:

@@ -154,7 +154,7 @@ def plan(options: ServeOptions) -> ServePlan:
         outputs=outputs,
         settings=settings,
         topics=topics,
-        pace=Pace(_deadline(options.deadline), options.max_waiting),
+        pace=_pace(options),
         fallback=Fallback.parse(options.on_timeout),
         staleness=_staleness(options),
         listen=_listen(options),
@@ -175,6 +175,12 @@ def plan(options: ServeOptions) -> ServePlan:
 def _local(place: Path | str) -> Path:
     assert isinstance(place, Path)
     return place
+
+
+def _pace(options: ServeOptions) -> Pace:
+    deadline = _deadline(options.deadline)
+    # Where the event loop waits for the disk, nothing could answer by the deadline.
+    return Pace(deadline, options.max_waiting, in_loop=deadline is None)
 
 
 def _deadline(text: str | None) -> float | None:
