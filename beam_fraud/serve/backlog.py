@@ -66,7 +66,7 @@ class Backlog:
         self._wait = Wait(_LOG)
         #: Rows that wait.
         self.rows = 0
-        for number in checkpoint.base.shards(name):
+        for number in checkpoint.shards(name):
             segment = _Segment((), sum(len(batch) for batch in self._stored(number)))
             segment.batches = None
             self._segments[number] = segment
@@ -166,7 +166,7 @@ class Backlog:
                 self._open = None
 
     def _stored(self, number: int) -> list[pa.RecordBatch]:
-        return [rows_from_bytes(data) for data in self._checkpoint.base.stored(self._name, number)]
+        return [rows_from_bytes(data) for data in self._checkpoint.stored(self._name, number)]
 
 
 def _joined(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:

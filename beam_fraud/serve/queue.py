@@ -153,6 +153,8 @@ class PredictionQueue:
         self._groups = self._collected = self._collections = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._failure: FraudError | None = None
+        #: Whether the last fold of the journal failed.
+        self._unfolded = False
         self._lookups = set[asyncio.Future[None]]()
         self._stopping = False
         #: Whether the thread has ended by an error.
@@ -329,6 +331,7 @@ class PredictionQueue:
             except Empty:
                 with self._claimed_turn():
                     self._tidy()
+                self._end_fold()
                 continue
             if first is None:
                 return
@@ -340,8 +343,11 @@ class PredictionQueue:
                 joins = first.call.table is None and first.call.record
                 self._answer_group(engine, self._joined(first) if joins else [first])
                 waits = self._held or not self._queue.empty()
-                if self._groups >= _GROUPS_PER_COLLECTION or (engine.state.due and not waits):
+                tidies = self._groups >= _GROUPS_PER_COLLECTION or (engine.state.due and not waits)
+                if tidies:
                     self._tidy()
+            if tidies:
+                self._end_fold()
 
     @contextmanager
     def _claimed_turn(self) -> Iterator[None]:
@@ -362,6 +368,18 @@ class PredictionQueue:
             # The command turns automatic collections off, which may come within an answer.
             self._collected, self._collections = 0, self._collections + 1
             gc.collect(2 if idle and self._collections % _FULL_COLLECTION == 0 else 1)
+
+    def _end_fold(self) -> None:
+        """Fold what `_tidy` left, without the turn."""
+        assert self._engine is not None
+        try:
+            self._engine.state.end_fold()
+        except FraudError as error:
+            if not self._unfolded:
+                _LOG.error("answers are stored in the journal alone, which grows: %s", error)
+            self._unfolded = True
+        else:
+            self._unfolded = False
 
     def _answer_group(self, engine: Engine, entries: list[_Entry]) -> None:
         self._groups += 1

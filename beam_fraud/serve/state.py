@@ -49,6 +49,8 @@ from beam_fraud.storage.journal import JournaledCheckpoint
 _LOG = logging.getLogger(__name__)
 #: Step of the answers that are in no part of the archive yet.
 _ANSWERS = "answers"
+#: Groups of answers that are worth to be passed to the archive.
+_WORTH_GROUPS = 32
 #: Backlogs, and their steps.
 FLAGGED, DEAD, LABELS = "flagged", "dead letters", "labels"
 #: Start of the source of the records of requests, and name of their number among the positions.
@@ -180,7 +182,7 @@ class ServerState:
         Raises:
           FraudError: it has changed.
         """
-        self._checkpoint.base.claim(about)
+        self._checkpoint.claim(about)
 
     def start(self) -> None:
         """Start to deliver what waits."""
@@ -331,9 +333,7 @@ class ServerState:
         """
         fold = fold or self._checkpoint.overdue
         if fold:
-            self._archive_answers()
-            for backlog in self._backlogs.values():
-                backlog.fold()
+            self._file_away()
         now = {_SOURCE: str(self._next), _COMMITTED: f"{time.time():.3f}"}
         self._checkpoint.commit(self._uncommitted | now, fold=fold)
         self._uncommitted = {}
@@ -350,9 +350,25 @@ class ServerState:
         return self._checkpoint.due
 
     def tidy(self) -> None:
-        """Fold the journal, so that no later commit has to, and do what `tick` does."""
+        """Do what `tick` does, and begin to fold the journal, so that no later commit has to."""
         self.tick()
-        self.commit(fold=True)
+        self._file_away()
+        self.commit()
+        self._checkpoint.begin_fold()
+
+    def end_fold(self) -> None:
+        """Fold what `tidy` left, in any thread, beside groups of requests.
+
+        Raises:
+          FraudError: the state cannot be written; the next call does it again.
+        """
+        self._checkpoint.end_fold()
+
+    def _file_away(self) -> None:
+        """Pass to archive and backlogs what they keep in the state themselves."""
+        self._archive_answers()
+        for backlog in self._backlogs.values():
+            backlog.fold()
 
     def discard(self) -> None:
         """Return to the last commit, after a failure."""
@@ -370,10 +386,14 @@ class ServerState:
             backlog.add(rows)
 
     def tick(self) -> None:
-        """Finish files of the archive that are old enough."""
+        """Finish files of the archive that are old enough, and pass it the answers."""
         now = time.time()
         for shards in self._archives:
             list(shards.tick(now))
+        if self._committed >= _WORTH_GROUPS:
+            # In small parts: requests wait for it.
+            self._archive_answers()
+            self.commit()
 
     @property
     def waiting(self) -> dict[str, int]:

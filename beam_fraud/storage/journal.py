@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +15,8 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
 from beam_fraud.storage.journal_file import JournalFile
 
+#: Endings of the two files, which take turns.
+_ENDINGS = (".journal", ".journal-2")
 #: Name of the number of folds among the positions.
 _GENERATION = "journal"
 #: Records that are worth a fold while there is nothing else to do.
@@ -57,13 +61,27 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Record)
 
 
+@dataclass(frozen=True)
+class _Fold:
+    """A generation that is being folded."""
+
+    generation: int
+    #: The changes of each record.
+    records: list[list[_Change]]
+    #: The positions after it.
+    positions: dict[str, str]
+    #: The shards that wrote them; None for those that are open when it ends.
+    shards: Mapping[tuple[str, int], Merging] | None
+
+
 class JournaledCheckpoint:
     """A `LocalCheckpoint` whose commits cost one record, however many shards changed.
 
     A commit appends the changes since the last one to a journal, a file beside the checkpoint's.
     Now and then the journal is folded: the deltas of each shard are merged to one and added to its
-    state, in the transaction that begins the next generation of the journal. After a commit that
-    failed, the changes stay in memory and are part of the next one.
+    state, in the transaction that ends this generation of the journal. `begin_fold` begins the next
+    one in a second file, so that commits go on while another thread folds (`end_fold`). After a
+    commit that failed, the changes stay in memory and are part of the next one.
 
     A fold needs the shards that wrote to the journal (`open`).
 
@@ -78,19 +96,30 @@ class JournaledCheckpoint:
           FraudError: it cannot be used, or its journal is damaged.
         """
         self.base = LocalCheckpoint(path, flushed=True)
-        self._file = JournalFile(path.with_suffix(".journal"))
         #: Return the open shards of steps that write to the journal.
         self.open: dict[tuple[str, int], Callable[[], Merging]] = {}
         #: The committed positions of sources.
         self.positions = self.base.positions()
         #: Generation of the journal's records, one more with each fold.
         self._generation = int(self.positions.pop(_GENERATION, "1"))
-        self._file.begin(self._generation)
-        records = [self._decoded(record) for record in self._file.read()]
+        #: Held by what changes the state of the shards, and by what reads it and the journal.
+        self._lock = threading.RLock()
+        #: Held for moments, while a record goes from one list to another.
+        self._moving = threading.Lock()
+        #: A generation before, if it is not folded.
+        self._folding: _Fold | None = None
+        self._file, self._other = (JournalFile(path.with_suffix(end)) for end in _ENDINGS)
         #: The changes of each committed record.
-        self._records = [record.changes for record in records]
-        for record in records:
-            self.positions |= record.positions
+        self._records = self._read(self._file)
+        if not self._records and (records := self._read(self._other)):
+            self._records = records
+            self._file, self._other = self._other, self._file
+        if self._records:
+            # A process that ended before it had folded them has begun the next generation.
+            self._begin_next(None)
+            self._records = self._read(self._file)
+            if not self._records:
+                self._return()
         self._bytes = 0
         self._folded = time.monotonic()
         #: The changes since the last commit.
@@ -99,22 +128,44 @@ class JournaledCheckpoint:
 
     @property
     def records(self) -> int:
-        """Number of records in the journal."""
+        """Number of records in the journal, without those of a fold that has begun."""
         return len(self._records)
 
     def close(self) -> None:
         """Close the files; uncommitted changes are lost."""
-        self._file.close()
-        self.base.close()
+        with self._lock:
+            self._file.close()
+            self._other.close()
+            self.base.close()
 
     def deltas(self, step: str, shard: int) -> list[bytes]:
-        """Return the deltas of a shard in order."""
-        deltas = self.base.deltas(step, shard)
+        """Return the deltas of a shard in order; after a fold that another thread does."""
+        with self._lock:
+            return self._with_changes(self.base.deltas(step, shard), step, shard)
+
+    def stored(self, step: str, shard: int) -> list[bytes]:
+        """Return the same in any thread."""
+        with self._lock:
+            return self._with_changes(self.base.stored(step, shard), step, shard)
+
+    def _with_changes(self, deltas: list[bytes], step: str, shard: int) -> list[bytes]:
         for change in self._changes():
             if (change.step, change.shard) == (step, shard):
                 deltas = [] if change.replaces else deltas
                 deltas += [data for data, _ in change.deltas]
         return deltas
+
+    def shards(self, step: str) -> list[int]:
+        """Return the shards of a step that have deltas, in any thread."""
+        with self._lock:
+            changed = (change.shard for change in self._changes() if change.step == step)
+            numbers = sorted({*self.base.shards(step), *changed})
+            return [number for number in numbers if self.deltas(step, number)]
+
+    def claim(self, about: Mapping[str, str]) -> None:
+        """Do `LocalCheckpoint.claim`, in any thread."""
+        with self._lock:
+            self.base.claim(about)
 
     def version(self, step: str, shard: int) -> int:
         """Return a number that changes with the state of a shard in this process."""
@@ -147,19 +198,16 @@ class JournaledCheckpoint:
     @property
     def due(self) -> bool:
         """Whether to fold the journal between two commits."""
-        return self._grown(1)
+        aged = time.monotonic() - self._folded >= _FOLD_SECONDS
+        return self._grown(1) or (aged and bool(self._records))
 
     @property
     def overdue(self) -> bool:
-        """Whether the next commit should fold the journal."""
+        """Whether the next commit should fold the journal, because nobody did before."""
         return self._grown(_OVERDUE)
 
     def _grown(self, times: int) -> bool:
-        return (
-            len(self._records) >= times * _FOLD_RECORDS
-            or self._bytes >= times * _FOLD_BYTES
-            or (bool(self._records) and time.monotonic() - self._folded >= times * _FOLD_SECONDS)
-        )
+        return len(self._records) >= times * _FOLD_RECORDS or self._bytes >= times * _FOLD_BYTES
 
     def commit(self, positions: Mapping[str, str], *, fold: bool = False) -> None:
         """Commit the changes and positions, flushed to the disk.
@@ -171,17 +219,21 @@ class JournaledCheckpoint:
         Raises:
           FraudError: the file cannot be written; the next commit includes the changes.
         """
+        if fold:
+            self.end_fold()
         if not self._pending and not positions and not (fold and self._records):
             return
         if fold:
-            self._commit_folded(positions)
+            with self._lock:
+                self._commit_folded(positions)
         else:
             record = _ENCODER.encode(_Record(self._pending, dict(positions)))
             self._file.append(record)
-            self._records.append(self._pending)
             self._bytes += len(record)
+            with self._moving:
+                self._records.append(self._pending)
+                self._pending = []
         self.positions |= positions
-        self._pending = []
 
     def discard(self) -> None:
         """Drop the changes since the last commit: shards restore themselves from the rest."""
@@ -189,26 +241,85 @@ class JournaledCheckpoint:
             self._versions[change.step, change.shard] += 1
         self._pending = []
 
+    def begin_fold(self) -> bool:
+        """Begin the next generation; return whether there is one before for `end_fold`."""
+        if self._folding is None and self._records:
+            shards = self._opened()
+            with self._lock, self._moving:
+                self._begin_next(shards)
+                self._records, self._bytes = [], 0
+                self._folded = time.monotonic()
+        return self._folding is not None
+
+    def end_fold(self) -> None:
+        """Fold the generation before, in any thread, while this one is written.
+
+        Raises:
+          FraudError: the state of the shards cannot be written; the next call does it again.
+        """
+        with self._lock:
+            fold = self._folding
+            if fold is None:
+                return
+            try:
+                changes = [change for record in fold.records for change in record]
+                self._fold(changes, self._opened() if fold.shards is None else fold.shards)
+                self.base.commit({**fold.positions, _GENERATION: str(fold.generation + 1)})
+            except FraudError:
+                self.base.roll_back()
+                raise
+            self._folding = None
+
+    def _opened(self) -> dict[tuple[str, int], Merging]:
+        return {place: opened() for place, opened in self.open.items()}
+
+    def _begin_next(self, shards: Mapping[tuple[str, int], Merging] | None) -> None:
+        positions = dict(self.positions)
+        self._folding = _Fold(self._generation, self._records, positions, shards)
+        self._generation += 1
+        self._file, self._other = self._other, self._file
+        self._file.begin(self._generation)
+
+    def _return(self) -> None:
+        """Return to the generation before, which has no successor."""
+        assert self._folding is not None
+        self._generation, self._records = self._folding.generation, self._folding.records
+        self._folding = None
+        self._file, self._other = self._other, self._file
+
+    def _read(self, file: JournalFile) -> list[list[_Change]]:
+        """Return the changes of each record of the generation, and take up their positions."""
+        file.begin(self._generation)
+        records = [self._decoded(record) for record in file.read()]
+        for record in records:
+            self.positions |= record.positions
+        return [record.changes for record in records]
+
     def _changes(self) -> list[_Change]:
-        return [change for record in (*self._records, self._pending) for change in record]
+        with self._moving:
+            folding = [] if self._folding is None else self._folding.records
+            every = (*folding, *self._records, self._pending)
+        return [change for record in every for change in record]
 
     def _commit_folded(self, positions: Mapping[str, str]) -> None:
         """Add the changes to the state of the shards, and begin the journal again."""
         generation = self._generation + 1
         try:
-            self._fold()
+            self._fold(self._changes(), self._opened())
             self.base.commit({**self.positions, **positions, _GENERATION: str(generation)})
         except FraudError:
             self.base.roll_back()
             raise
         self._generation = generation
         self._file.begin(generation)
-        self._records, self._bytes = [], 0
+        with self._moving:
+            self._records, self._pending = [], []
+        self._bytes = 0
         self._folded = time.monotonic()
 
-    def _fold(self) -> None:
+    def _fold(self, made: Sequence[_Change], shards: Mapping[tuple[str, int], Merging]) -> None:
         changes: dict[tuple[str, int], list[_Change]] = {}
-        for change in self._changes():
+        for change in made:
             of_shard = changes.setdefault((change.step, change.shard), [])
             if change.replaces:
                 of_shard.clear()
@@ -216,8 +327,7 @@ class JournaledCheckpoint:
         for (step, number), of_shard in changes.items():
             replaces = any(change.replaces for change in of_shard)
             deltas = [delta for change in of_shard for delta in change.deltas]
-            opened = self.open.get((step, number))
-            shard = None if opened is None else opened()
+            shard = shards.get((step, number))
             ageing = [delta for delta in deltas if delta[1] != FOREVER]
             if shard is not None and len(ageing) > 1:
                 merged = shard.merge([data for data, _ in ageing])

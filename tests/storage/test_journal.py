@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,10 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("keep"), st.binary(min_size=1, max_size=3)),
         st.tuples(st.just("replace"), st.binary(min_size=1, max_size=3)),
-        st.tuples(st.sampled_from(["commit", "fold", "reopen", "discard"]), st.just(b"")),
+        st.tuples(
+            st.sampled_from(["commit", "fold", "begin fold", "end fold", "reopen", "discard"]),
+            st.just(b""),
+        ),
     ),
     max_size=30,
 )
@@ -64,6 +68,10 @@ def test_it_returns_what_was_kept(steps: list[tuple[str, bytes]]) -> None:
             elif what in ("commit", "fold"):
                 checkpoint.commit({}, fold=what == "fold")
                 committed = dict(kept)
+            elif what == "begin fold":
+                checkpoint.begin_fold()
+            elif what == "end fold":
+                checkpoint.end_fold()
             elif what == "discard":
                 checkpoint.discard()
                 kept = dict(committed)
@@ -108,6 +116,65 @@ def test_a_fold_merges_the_deltas_of_a_shard(tmp_path: Path) -> None:
     assert checkpoint.records == 5
     checkpoint.commit({}, fold=True)
     assert checkpoint.deltas("ids", 0) == [b"01234"]
+    checkpoint.close()
+
+
+def test_commits_go_on_while_a_fold_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.db"
+    checkpoint = opened(path)
+    for number in range(3):
+        checkpoint.keep("ids", 0, [(b"%d" % number, number)])
+        checkpoint.commit({"t:0": str(number)})
+    assert checkpoint.begin_fold()
+
+    def full(self: LocalCheckpoint, *changes: object) -> None:
+        raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalCheckpoint, "commit", full)
+        for number in range(3, 6):
+            with fails(Code.OUTPUT_UNWRITABLE):
+                checkpoint.end_fold()
+            checkpoint.keep("ids", 0, [(b"%d" % number, number)])
+            checkpoint.commit({"t:0": str(number)})
+    assert text(checkpoint, "ids") == b"012345"
+    checkpoint.close()
+    # What a process leaves that ends here.
+    checkpoint = opened(path)
+    assert (text(checkpoint, "ids"), checkpoint.positions) == (b"012345", {"t:0": "5"})
+    checkpoint.end_fold()
+    checkpoint.close()
+    checkpoint = opened(path)
+    assert (text(checkpoint, "ids"), checkpoint.records) == (b"012345", 3)
+    assert checkpoint.base.deltas("ids", 0) == [b"012"]
+    checkpoint.close()
+
+
+def test_other_threads_see_each_change_once_during_a_fold(tmp_path: Path) -> None:
+    checkpoint, ended = opened(tmp_path / "state.db"), threading.Event()
+    seen = list[bytes]()
+
+    def look() -> None:
+        while not ended.is_set():
+            seen.append(b"".join(checkpoint.stored("rows", 0)))
+            checkpoint.end_fold()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    written = b""
+    for number in range(200):
+        checkpoint.keep("rows", 0, [(b"%d," % number, FOREVER)])
+        checkpoint.commit({})
+        written += b"%d," % number
+        if number % 7 == 0:
+            checkpoint.begin_fold()
+    ended.set()
+    looking.join()
+    assert all(written.startswith(one) for one in seen)
+    assert checkpoint.stored("rows", 0) == checkpoint.deltas("rows", 0)
+    assert text(checkpoint, "rows") == written
     checkpoint.close()
 
 
