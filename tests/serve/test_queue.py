@@ -34,6 +34,11 @@ def running(served: Served, tmp_path: Path) -> Running:
     return Running(served, tmp_path)
 
 
+@pytest.fixture(params=[False, True], ids=["by the thread", "in the loop"])
+def pace(request: pytest.FixtureRequest) -> Pace:
+    return Pace(in_loop=request.param)
+
+
 class Slow:
     """Holds an engine's work until it is let go."""
 
@@ -125,6 +130,66 @@ def test_calls_that_wait_are_one_commit(running: Running, served: Served) -> Non
     assert len(archived(running)) == 40
 
 
+def test_calls_that_arrive_together_are_one_commit_in_the_loop(
+    running: Running, served: Served
+) -> None:
+    threads, sizes = set[str](), list[int]()
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            compute = engine.record
+
+            def record(some: Sequence[bytes], *args: object, **options: object) -> Group:
+                threads.add(threading.current_thread().name)
+                sizes.append(len(some))
+                return compute(some, *args, **options)  # type: ignore[arg-type]
+
+            patch.setattr(engine, "record", record)
+            answers = await asyncio.gather(
+                *(queue.predict(Call([record])) for record in served.records[:40])
+            )
+        ids = [answer(one)["transaction_id"] for one in answers]
+        assert ids == [str(json.loads(record)["TRANSACTION_ID"]) for record in served.records[:40]]
+
+    served_by(running, use, Pace(in_loop=True))
+    assert (threads, sizes) == ({"MainThread"}, [40])
+    assert len(archived(running)) == 40
+
+
+def test_calls_go_to_the_thread_while_the_engine_is_busy(running: Running, served: Served) -> None:
+    threads = list[str]()
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            slow, compute = Slow(engine, patch), engine.state.known
+
+            def known(some: pa.RecordBatch) -> list[bool]:
+                slow._held("known")
+                return compute(some)
+
+            patch.setattr(engine.state, "known", known)
+            slow.during("known")
+            # Calls that are only scored are the thread's.
+            scored = asyncio.ensure_future(queue.predict(Call(served.records[:1], record=False)))
+            await asyncio.to_thread(slow.entered.wait, 20)
+            held = engine.record
+
+            def record(*args: object, **options: object) -> Group:
+                threads.append(threading.current_thread().name)
+                return held(*args, **options)  # type: ignore[arg-type]
+
+            patch.setattr(engine, "record", record)
+            waits = asyncio.ensure_future(queue.predict(Call(served.records[1:2])))
+            await asyncio.sleep(0.01)
+            assert not waits.done()
+            slow.go.set()
+            await asyncio.gather(scored, waits)
+
+    served_by(running, use, Pace(in_loop=True))
+    assert threads == ["engine"]
+    assert len(archived(running)) == 1
+
+
 def test_large_calls_that_wait_are_one_group_without_single_rows(
     running: Running, served: Served
 ) -> None:
@@ -207,7 +272,9 @@ def test_a_queue_that_is_full_sheds(running: Running, served: Served) -> None:
     assert len(archived(running)) == 4
 
 
-def test_a_full_disk_is_marked_and_made_up_for(running: Running, served: Served) -> None:
+def test_a_full_disk_is_marked_and_made_up_for(
+    running: Running, served: Served, pace: Pace
+) -> None:
     async def use(queue: PredictionQueue, engine: Engine) -> None:
         def full(self: LocalCheckpoint, *changes: object) -> None:
             raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
@@ -222,11 +289,11 @@ def test_a_full_disk_is_marked_and_made_up_for(running: Running, served: Served)
         assert "degraded" not in answer(await queue.predict(Call(served.records[1:2])))
         assert queue.readiness().ready
 
-    served_by(running, use)
+    served_by(running, use, pace)
     assert len(archived(running)) == 2
 
 
-def test_a_failure_costs_its_calls_alone(running: Running, served: Served) -> None:
+def test_a_failure_costs_its_calls_alone(running: Running, served: Served, pace: Pace) -> None:
     async def use(queue: PredictionQueue, engine: Engine) -> None:
         def fails(*args: object, **options: object) -> object:
             raise ZeroDivisionError
@@ -240,7 +307,7 @@ def test_a_failure_costs_its_calls_alone(running: Running, served: Served) -> No
         whole = answer(await queue.predict(Call(served.records[:1])))
         assert "degraded" not in whole
 
-    served_by(running, use)
+    served_by(running, use, pace)
     assert len(archived(running)) == 1
 
 
@@ -260,7 +327,9 @@ def test_a_failure_of_the_fallback_as_well_costs_its_call_alone(
     assert "Traceback" not in caplog.text
 
 
-def test_a_failure_after_the_commit_costs_its_calls_alone(running: Running, served: Served) -> None:
+def test_a_failure_after_the_commit_costs_its_calls_alone(
+    running: Running, served: Served, pace: Pace
+) -> None:
     async def use(queue: PredictionQueue, engine: Engine) -> None:
         def fails(rows: object) -> object:
             raise ZeroDivisionError
@@ -272,12 +341,12 @@ def test_a_failure_after_the_commit_costs_its_calls_alone(running: Running, serv
         again = answer(await asyncio.wait_for(queue.predict(Call(served.records[:1])), 20))
         assert "degraded" not in again
 
-    served_by(running, use)
+    served_by(running, use, pace)
     assert len(archived(running)) == 1
 
 
 def test_an_engine_that_has_ended_refuses_calls_and_says_so(
-    running: Running, served: Served, caplog: pytest.LogCaptureFixture
+    running: Running, served: Served, pace: Pace, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def use(queue: PredictionQueue, engine: Engine) -> None:
         assert queue.readiness().alive
@@ -289,7 +358,7 @@ def test_an_engine_that_has_ended_refuses_calls_and_says_so(
         readiness = queue.readiness()
         assert (readiness.ready, readiness.alive) == (False, False)
 
-    served_by(running, use)
+    served_by(running, use, pace)
     assert "the engine has ended" in caplog.text
 
 
@@ -332,14 +401,14 @@ def test_another_engine_answers_from_the_next_group_on(
     ]
 
 
-def test_an_answer_from_the_archive(running: Running, served: Served) -> None:
+def test_an_answer_from_the_archive(running: Running, served: Served, pace: Pace) -> None:
     got: list[dict[str, object]] = []
 
     async def use(queue: PredictionQueue, engine: Engine) -> None:
         got.append(answer(await queue.predict(Call(served.records[:1]))))
 
-    served_by(running, use)
-    served_by(running, use)
+    served_by(running, use, pace)
+    served_by(running, use, pace)
     assert got[0] == got[1]
 
 
