@@ -174,7 +174,7 @@ class App:
             # The connection has answered, or the client has closed it.
             refused_by: Problem | None = scope.get("refused")
             gone = _Answer(_GONE if refused_by is None else refused_by.status, b"", b"")
-            self._note(request, scope, began, gone, refused_by)
+            self._note(request, scope, time.perf_counter() - began, gone, refused_by)
             return
         except asyncio.CancelledError:
             # The server stops and has no more time for this request.
@@ -191,7 +191,9 @@ class App:
                 problem.status, MEDIA_TYPE.encode(), problem.body(request.id), problem.headers
             )
         await _send(answer, request, send, close=problem is not None and problem.close)
-        self._note(request, scope, began, answer, problem)
+        took = time.perf_counter() - began
+        # The loop writes what was sent when all callbacks of this turn have run.
+        asyncio.get_running_loop().call_soon(self._note, request, scope, took, answer, problem)
 
     async def _answer(self, request: _Request, receive: Receive) -> _Answer:
         route = self._routes.get(request.path)
@@ -379,18 +381,18 @@ class App:
         """
         request = _Request("-", "-", b"", {}, "-")
         answer = _Answer(problem.status, b"", b"")
-        self._note(request, {"client": (client, 0)}, time.perf_counter(), answer, problem)
+        self._note(request, {"client": (client, 0)}, 0.0, answer, problem)
 
     def _note(
         self,
         request: _Request,
         scope: Scope,
-        began: float,
+        seconds: float,
         answer: _Answer,
         problem: Problem | None,
     ) -> None:
         """Count and log a request, after its answer was sent."""
-        metrics, seconds = self._metrics, time.perf_counter() - began
+        metrics = self._metrics
         route = request.path if request.path in self._routes else "other"
         key = (route, answer.status)
         metrics.requests[key] = metrics.requests.get(key, 0) + 1
