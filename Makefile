@@ -1,7 +1,7 @@
 # Every target alone is enough on a machine with Python 3.11 or newer: it makes .venv first.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo installed jars prism test soak lint types format options bench results constraints clean
+.PHONY: help demo installed jars prism test soak lint types format options screenshots bench results constraints clean
 
 # The first Python that is new enough; `make PYTHON=... test` takes another.
 PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
@@ -48,6 +48,9 @@ format: $(VENV)/.installed-dev ## Format the code and mend what can be mended.
 
 options: $(VENV)/.installed-dev ## Renew what follows from the options: the Dataflow template and docs/options.md.
 	@$(BIN)/python -m deploy.options
+
+screenshots: $(VENV)/.installed-dev ## Renew the pictures of docs/review.md, by the tests of the pages.
+	@BEAM_FRAUD_SCREENSHOTS=$(CURDIR)/docs/review $(BIN)/pytest -q tests/review/test_browser.py -k serious
 
 bench: $(VENV)/.installed-bench ## Print the table of benchmarks; JSON with ARGS=--json.
 	@$(BIN)/python -m benchmarks $(ARGS)

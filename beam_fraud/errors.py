@@ -45,6 +45,7 @@ class Code(StrEnum):
     TOKENS_INVALID = "BF114"
     TOKENS_MISSING = "BF115"
     WORKER_ENDED = "BF116"
+    TLS_MISSING = "BF117"
 
     # 2xx: inputs and outputs
     INPUT_MISSING = "BF201"
@@ -171,6 +172,14 @@ class Code(StrEnum):
     REVIEW_SETTINGS = "BF944"
     AUDIT_LOG_BROKEN = "BF945"
 
+    # People of the review
+    USER_INVALID = "BF951"
+    USER_EXISTS = "BF952"
+    USER_UNKNOWN = "BF953"
+    PASSWORD_UNSUITED = "BF954"
+    LOGIN_REFUSED = "BF955"
+    LOGIN_LIMITED = "BF956"
+
 
 class FraudError(Exception):
     """A failure that the command reports as one line; exit code 1."""
@@ -208,6 +217,7 @@ class UsageError(FraudError):
 
 #: Top-level module to the extra that brings it along.
 EXTRAS = {
+    "argon2": "review",
     "catboost": "catboost",
     "deltalake": "delta",
     "httptools": "serve",
@@ -223,6 +233,7 @@ EXTRAS = {
     "pyiceberg": "iceberg",
     "skl2onnx": "onnx",
     "skops": "skops",
+    "starlette": "review",
     "uvicorn": "serve",
     "uvloop": "serve",
     "xgboost": "boosting",

@@ -81,6 +81,7 @@ GROUPS = {
     "rules": "Try rules that stand beside the model.",
     "dead-letters": "List, repair and replay records that are no transactions.",
     "alerts": "List, resend and hold back alerts; try their channels.",
+    "users": "Add, disable and reset people of the analysts' pages.",
 }
 #: Words of a command to its options, and its module under `commands`.
 COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
@@ -97,6 +98,7 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("rescore", "RescoreOptions", "rescore"),
             ("stream", "StreamOptions", "stream"),
             ("serve", "ServeOptions", "serve"),
+            ("review", "ReviewOptions", "review"),
             ("doctor", "DoctorOptions", "doctor"),
             ("workers", "WorkersOptions", "workers"),
             ("audit", "AuditOptions", "audit"),
@@ -129,11 +131,14 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("alerts resend", "ResendAlertsOptions", "alerts:resend"),
             ("alerts snooze", "SnoozeAlertsOptions", "alerts:snooze"),
             ("alerts test", "AlertTestOptions", "alert_test"),
+            ("users add", "UsersAddOptions", "users:add"),
+            ("users disable", "UsersDisableOptions", "users:disable"),
+            ("users reset", "UsersResetOptions", "users:reset"),
         )
     }
 )
 #: Commands whose modules show their progress themselves.
-LIVE = frozenset({"stream", "serve"})
+LIVE = frozenset({"stream", "serve", "review"})
 
 
 def _command(words: str) -> Any:

@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.listening import access_log_of, listen_of
 from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
 from beam_fraud.cli.commands.scoring import (
     ScoringPlan,
@@ -26,7 +27,6 @@ from beam_fraud.cli.commands.stream_plan import (
 )
 from beam_fraud.cli.commands.times import parse_duration, parse_seconds
 from beam_fraud.cli.options import ServeOptions
-from beam_fraud.cli.terminal import log
 from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.models.registry.choice import Choice
 from beam_fraud.records.time_settlement import refuse_contested
@@ -43,8 +43,6 @@ from beam_fraud.storage.batch_outputs import new_run_id
 from beam_fraud.storage.stream_outputs import ServerOutputs
 from beam_fraud.transforms.read import earlier_transactions
 
-#: `--access-log` of a server that logs no requests.
-_NOWHERE = "none"
 _MILLISECONDS = re.compile(r"([0-9]+)ms")
 
 
@@ -157,13 +155,9 @@ def plan(options: ServeOptions) -> ServePlan:
         pace=_pace(options),
         fallback=Fallback.parse(options.on_timeout),
         staleness=_staleness(options),
-        listen=_listen(options),
+        listen=listen_of(options),
         limits=Limits(rows=options.max_rows),
-        log=AccessLogSettings(
-            form=log.form(),
-            file=None if options.access_log in (None, _NOWHERE) else Path(str(options.access_log)),
-            on=options.access_log != _NOWHERE,
-        ),
+        log=access_log_of(options),
         run_id=new_run_id(),
         going_on=going_on,
         warning=None if going_on else windows_warning(features, history),
@@ -198,9 +192,3 @@ def _staleness(options: ServeOptions) -> Staleness | None:
     if options.max_staleness is None:
         return None
     return Staleness(parse_seconds("--max-staleness", options.max_staleness), options.on_stale)
-
-
-def _listen(options: ServeOptions) -> Listen:
-    files = (options.tls_cert, options.tls_key, options.tls_client_ca)
-    cert, key, authorities = (None if file is None else Path(file) for file in files)
-    return Listen(options.host, options.port, cert, key, authorities)

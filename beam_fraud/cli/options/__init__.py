@@ -55,6 +55,10 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.registry import RegistryRollbackOptions as RegistryRollbackOptions
     from beam_fraud.cli.options.registry import RegistryShowOptions as RegistryShowOptions
     from beam_fraud.cli.options.registry import RegistryVerifyOptions as RegistryVerifyOptions
+    from beam_fraud.cli.options.review import ReviewOptions as ReviewOptions
+    from beam_fraud.cli.options.review import UsersAddOptions as UsersAddOptions
+    from beam_fraud.cli.options.review import UsersDisableOptions as UsersDisableOptions
+    from beam_fraud.cli.options.review import UsersResetOptions as UsersResetOptions
     from beam_fraud.cli.options.serving import ServeOptions as ServeOptions
 
 #: Name to the module that declares it.
@@ -105,6 +109,10 @@ _MODULES = {
     "RegistryRollbackOptions": "registry",
     "RegistryShowOptions": "registry",
     "RegistryVerifyOptions": "registry",
+    "ReviewOptions": "review",
+    "UsersAddOptions": "review",
+    "UsersDisableOptions": "review",
+    "UsersResetOptions": "review",
     "ServeOptions": "serving",
 }
 

@@ -19,6 +19,8 @@ BUNDLE = Pattern(
 TOPIC = Pattern(r"^[a-zA-Z0-9._-]{1,249}$")
 DURATION = Pattern(r"^(0|[1-9][0-9]*)[smhdw]$", "Give a number and s, m, h, d or w")
 
+PORT = Option("--port", metavar="N", min=0, max=65535, help="Port to listen at; 0: any free one.")
+
 
 @options
 class LoggingOptions:
@@ -616,3 +618,32 @@ class ComparisonOptions:
     resamples: Annotated[
         int, Option("--resamples", metavar="N", min=20, help="Maximum of bootstrap resamples.")
     ] = 1000
+
+
+@options
+class ServedOptions:
+    """Certificates and the access log of a server."""
+
+    tls_cert: Annotated[
+        str | None,
+        Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM) of the server."),
+    ] = None
+    tls_key: Annotated[
+        str | None, Option("--tls-key", metavar="FILE", help="Key (PEM) of --tls-cert.")
+    ] = None
+    tls_client_ca: Annotated[
+        str | None,
+        Option(
+            "--tls-client-ca",
+            metavar="FILE",
+            help="Accept only clients with a certificate of these authorities (PEM).",
+        ),
+    ] = None
+    access_log: Annotated[
+        str | None,
+        Option(
+            "--access-log",
+            metavar="FILE",
+            help="Log requests to FILE instead of standard error; none: nowhere.",
+        ),
+    ] = None

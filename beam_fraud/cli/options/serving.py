@@ -6,16 +6,18 @@ from typing import Annotated, Literal
 
 from beam_fraud.cli.options.declaration import Option, options
 from beam_fraud.cli.options.groups import (
+    PORT,
     ROLL_ROWS,
     ROLL_SECONDS,
     ContinuousOptions,
     ScoringOptions,
+    ServedOptions,
     TopicOptions,
 )
 
 
 @options
-class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions):
+class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions, ServedOptions):
     """Answer transactions over HTTP.
 
     The scores and decisions are those of a stream.
@@ -37,10 +39,7 @@ class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions):
             "(BEAM_FRAUD_TOKENS_FILE).",
         ),
     ] = "127.0.0.1"
-    port: Annotated[
-        int,
-        Option("--port", metavar="N", min=0, max=65535, help="Port to listen at; 0: any free one."),
-    ] = 8000
+    port: Annotated[int, PORT] = 8000
     workers: Annotated[
         int,
         Option(
@@ -92,29 +91,6 @@ class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions):
             help="Rows that may wait for an answer; requests beyond get 503.",
         ),
     ] = 20_000
-    tls_cert: Annotated[
-        str | None,
-        Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM) of the server."),
-    ] = None
-    tls_key: Annotated[
-        str | None, Option("--tls-key", metavar="FILE", help="Key (PEM) of --tls-cert.")
-    ] = None
-    tls_client_ca: Annotated[
-        str | None,
-        Option(
-            "--tls-client-ca",
-            metavar="FILE",
-            help="Accept only clients with a certificate of these authorities (PEM).",
-        ),
-    ] = None
-    access_log: Annotated[
-        str | None,
-        Option(
-            "--access-log",
-            metavar="FILE",
-            help="Log requests to FILE instead of standard error; none: nowhere.",
-        ),
-    ] = None
     roll_rows: Annotated[int, ROLL_ROWS] = 100_000
     roll_seconds: Annotated[float, ROLL_SECONDS] = 60.0
 

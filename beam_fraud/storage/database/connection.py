@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.waiting import Wait
 from beam_fraud.storage.atomic import check_writable, make_directory
+from beam_fraud.storage.database import people_tables as people_tables
 from beam_fraud.storage.database.engines import SILENT_SECONDS
 from beam_fraud.storage.database.engines import engine as engine
 from beam_fraud.storage.database.errors import is_locked

@@ -1,0 +1,158 @@
+"""`beam-fraud review`: show flagged transactions to analysts, in a browser."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.dispatch import Dispatcher
+from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.pseudonym import Pseudonyms
+from beam_fraud.cli.commands.listening import access_log_of, listen_of
+from beam_fraud.cli.commands.review_database import review_database
+from beam_fraud.cli.commands.rules import lists_directory
+from beam_fraud.cli.commands.scoring import channels_of
+from beam_fraud.cli.commands.times import parse_seconds
+from beam_fraud.cli.options import ReviewOptions
+from beam_fraud.cli.options.review import ReviewPageOptions
+from beam_fraud.cli.terminal.interruption import drained_by_signals
+from beam_fraud.errors import Code, UsageError, need_extras
+from beam_fraud.platform.wording import own_call
+from beam_fraud.review.people.roles import Role
+from beam_fraud.review.settings import ReviewSettings, read_settings
+from beam_fraud.review.sweep import sweep
+from beam_fraud.storage.database.connection import transaction
+
+if TYPE_CHECKING:
+    from beam_fraud.review.http.site import Site
+
+_LOG = logging.getLogger(__name__)
+#: Modules of the extra.
+_MODULES = ("argon2", "starlette", "uvicorn", "uvloop", "httptools")
+
+
+def _announce(url: str) -> None:
+    _LOG.info("the pages are at %s", url)
+
+
+def run(options: ReviewOptions, answering: Callable[[str], None] = _announce) -> dict[str, object]:
+    """Show the pages until SIGINT or SIGTERM.
+
+    Args:
+      options: the options.
+      answering: called with the server's URL when it answers.
+
+    Returns:
+      The address, and how long it was served.
+
+    Raises:
+      UsageError: an option is invalid.
+      FraudError: the database, the port or a file cannot be used.
+    """
+    need_extras(_MODULES, "review")
+    # What it imports is an extra.
+    from beam_fraud.review.http.server import ReviewServer
+
+    started = time.monotonic()
+    url = review_database(options.database)
+    events, labels = (
+        channels_of(urls, sys.stderr, pseudonymise=False)
+        for urls in (options.events, options.label_events)
+    )
+    site = site_of(options, url, events, labels)
+    server = ReviewServer(site, listen_of(options), access_log_of(options))
+    _warn_without_users(url, options.database)
+    with ExitStack() as stack:
+        stack.enter_context(working(site, (*events, *labels)))
+        stack.enter_context(drained_by_signals(server.stop))
+        server.run(lambda: answering(server.url))
+    return {"url": server.url, "seconds": round(time.monotonic() - started, 1)}
+
+
+def render(result: dict[str, object]) -> str:
+    """Return the result as one line."""
+    return f"The pages were served for {result['seconds']} s."
+
+
+def site_of(
+    options: ReviewPageOptions,
+    url: str,
+    events: tuple[Channel, ...] = (),
+    labels: tuple[Channel, ...] = (),
+) -> Site:
+    """Return what the pages are made of.
+
+    Args:
+      options: how they work.
+      url: the database.
+      events: channels of events.
+      labels: channels of labels.
+
+    Raises:
+      UsageError: an option is invalid.
+      FraudError: the file of settings cannot be read, or the key of pseudonyms is missing.
+    """
+    from beam_fraud.review.http.site import Site
+
+    settings = (
+        ReviewSettings() if options.settings is None else read_settings(Path(options.settings))
+    )
+    if options.sla is not None:
+        settings = replace(settings, sla_seconds=parse_seconds("--sla", options.sla))
+    settings = replace(
+        settings,
+        channels=tuple(channel.name for channel in events),
+        label_channels=tuple(channel.name for channel in labels),
+    )
+    hidden = frozenset(Role.parse(role, "--pseudonymise") for role in options.pseudonymise)
+    if any(role > Role.ANALYST for role in hidden):
+        raise UsageError(
+            "--pseudonymise: leads and administrators approve what is done to accounts, so they "
+            "see them; give read-only or analyst",
+            Code.OPTION_VALUE,
+        )
+    return Site(
+        url=url,
+        settings=settings,
+        lists=lists_directory(options.lists),
+        capacity=options.capacity,
+        pseudonyms=Pseudonyms.from_environment() if hidden else None,
+        pseudonymised=hidden,
+    )
+
+
+@contextmanager
+def working(site: Site, channels: tuple[Channel, ...]) -> Iterator[None]:
+    """Open cases, change lists and send events while the body runs."""
+    stop = threading.Event()
+    sweeper = threading.Thread(
+        target=sweep, args=(site.url, site.settings, stop, site.lists), name="cases", daemon=True
+    )
+    with ExitStack() as stack:
+        if channels:
+            stack.enter_context(Dispatcher(Outbox(site.url), channels).running())
+        sweeper.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            sweeper.join(timeout=10)
+
+
+def _warn_without_users(url: str, database: str) -> None:
+    from beam_fraud.review.people.users import count_users
+
+    with transaction(url) as connection:
+        if count_users(connection):
+            return
+    call = f"{own_call()} users add NAME --role admin --database {shlex.quote(database)}"
+    _LOG.warning("nobody can log in yet; add the first person: %s", call)

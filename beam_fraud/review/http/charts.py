@@ -1,0 +1,93 @@
+"""Plots of the pages, as SVG in the page: no script, no style, no further request."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from markupsafe import Markup
+
+from beam_fraud.review.case import HistoryPoint
+
+#: Units of the drawing.
+_WIDTH, _HEIGHT, _EDGE = 640, 140, 8
+#: Classes of marks in the order they are drawn, the last above all; the stylesheet gives each a
+#: colour, and its width tells it from the others.
+KINDS = ("approved", "flagged", "genuine", "fraud", "own")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing, and the words around it."""
+
+    svg: Markup
+    since: datetime
+    until: datetime
+    #: Highest amount.
+    most: float
+    #: Number of marks by kind, in the order of `KINDS`, of kinds that occur.
+    counts: tuple[tuple[str, int], ...]
+
+
+def history_chart(
+    points: Sequence[HistoryPoint], own: Collection[str], now: datetime
+) -> Chart | None:
+    """Return amounts over time; None without any.
+
+    Args:
+      points: transactions, oldest first.
+      own: ids of those in the case, which stand out.
+      now: the time.
+    """
+    if not points:
+        return None
+    since, until = points[0].event_time, max(points[-1].event_time, points[0].event_time)
+    if until - since < timedelta(hours=1):
+        since, until = since - timedelta(hours=12), until + timedelta(hours=12)
+    most = max(max(abs(one.amount) for one in points), 0.01)
+    span = (until - since).total_seconds()
+    marks: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for one in points:
+        x = _EDGE + (_WIDTH - 2 * _EDGE) * (one.event_time - since).total_seconds() / span
+        y = _HEIGHT - _EDGE - (_HEIGHT - 2 * _EDGE) * abs(one.amount) / most
+        marks[_kind(one, own)].append(f"M{x:.0f} {y:.0f}h0")
+    drawn = Markup("").join(
+        Markup('<path class="{}" d="{}"/>').format(kind, "".join(marks[kind]))
+        for kind in KINDS
+        if marks[kind]
+    )
+    counts = tuple((kind, len(marks[kind])) for kind in KINDS if marks[kind])
+    said = ", ".join(f"{count} {_WORDS[kind]}" for kind, count in counts)
+    svg = Markup(
+        '<svg class="chart" viewBox="0 0 {w} {h}" role="img" preserveAspectRatio="none" '
+        'aria-label="Amounts over time: {said}"><path class="axis" d="M0 {h}H{w}M0 {m}H{w}"/>'
+        "{drawn}</svg>"
+    ).format(w=_WIDTH, h=_HEIGHT, m=_HEIGHT // 2, said=said, drawn=drawn)
+    return Chart(svg, since, until, most, counts)
+
+
+_WORDS = {
+    "approved": "approved",
+    "flagged": "flagged, not decided",
+    "genuine": "genuine",
+    "fraud": "fraud",
+    "own": "of this case",
+}
+
+
+def _kind(point: HistoryPoint, own: Collection[str]) -> str:
+    if point.transaction_id in own:
+        return "own"
+    if point.verdict in ("fraud", "genuine"):
+        return str(point.verdict)
+    return "approved" if point.decision == "approve" else "flagged"
+
+
+def bar(share: float) -> Markup:
+    """Return a bar of a share, 0 to 1."""
+    width = round(100 * min(max(share, 0.0), 1.0))
+    return Markup(
+        '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        '<path class="rest" d="M0 4H100"/><path class="share" d="M0 4H{}"/></svg>'
+    ).format(width)

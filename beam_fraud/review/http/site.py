@@ -1,0 +1,59 @@
+"""The site: what all pages of a server share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from beam_fraud.alerts.pseudonym import Pseudonyms
+from beam_fraud.review.people.roles import Role
+from beam_fraud.review.settings import ReviewSettings
+from beam_fraud.storage.database.connection import transaction
+from beam_fraud.storage.database.retry import persistently
+
+#: Seconds that a request waits for a busy database.
+_PATIENCE = 5.0
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the pages of a server are made of."""
+
+    #: The database.
+    url: str
+    settings: ReviewSettings
+    #: Directory of the lists that rules name; None where nobody can be put on a list.
+    lists: Path | None = None
+    #: Cases that the team decides in a day.
+    capacity: int = 200
+    #: Keyed hashes for ids, and the roles that see them.
+    pseudonyms: Pseudonyms | None = field(default=None, repr=False)
+    pseudonymised: frozenset[Role] = frozenset()
+
+    @staticmethod
+    def now() -> datetime:
+        """Return the time."""
+        return datetime.now(UTC)
+
+    def read(self, work: Callable[[Connection], _T]) -> _T:
+        """Run `work` in a read transaction.
+
+        Raises:
+          FraudError: the database cannot be read.
+        """
+        with transaction(self.url) as connection:
+            return work(connection)
+
+    def write(self, work: Callable[[Connection], _T]) -> _T:
+        """Run `work` in a write transaction, and once more after a conflict of the database.
+
+        Raises:
+          FraudError: the database cannot be written.
+        """
+        return persistently(self.url, work, _PATIENCE)

@@ -1,0 +1,109 @@
+"""Templates of the pages, and how they show times, amounts and names."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from beam_fraud.platform.wording import printable
+
+#: Static files and their media types.
+MEDIA = {
+    "style.css": "text/css; charset=utf-8",
+    "review.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+
+def render(template: str, **values: object) -> str:
+    """Return the text of a template.
+
+    Args:
+      template: name of its file, without `.html`.
+      values: what it shows.
+    """
+    return _environment().get_template(f"{template}.html").render(values)
+
+
+@cache
+def static_file(name: str) -> bytes:
+    """Return a static file, one of `MEDIA`."""
+    return files("beam_fraud.review.http").joinpath("static", name).read_bytes()
+
+
+@cache
+def address_of(name: str) -> str:
+    """Return the address of a static file; it changes with the content, so browsers may keep it."""
+    return f"/static/{name}?v={hashlib.sha256(static_file(name)).hexdigest()[:12]}"
+
+
+def moment(value: datetime | None, form: str = "%Y-%m-%d %H:%M") -> Markup | str:
+    """Return a time in UTC, with the exact one for programs."""
+    if value is None:
+        return "-"
+    text = value.strftime(form)
+    return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), text)
+
+
+def money(value: float) -> str:
+    """Return an amount.
+
+    Example:
+      >>> money(1234.5)
+      '1,234.50'
+    """
+    return f"{value:,.2f}"
+
+
+def span(value: float | timedelta) -> str:
+    """Return a time in its two largest units.
+
+    Args:
+      value: seconds, or a span.
+
+    Example:
+      >>> span(11_000), span(90), span(200_000)
+      ('3 h 3 min', '1 min', '2 d 7 h')
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    minutes = max(round(abs(seconds) // 60), 0)
+    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {rest} min" if hours else f"{rest} min"
+
+
+def name(value: object) -> Markup:
+    """Return an untrusted name: on one line, its direction kept to itself."""
+    return Markup("<bdi>{}</bdi>").format(printable(str(value), 80))
+
+
+def line(value: str) -> str:
+    """Return a message, whose names are untrusted, on one line."""
+    return printable(value, 1_000, escaped=True)
+
+
+def prose(value: str) -> Markup:
+    """Return an untrusted text of several lines."""
+    lines = (printable(one, escaped=True) for one in value.split("\n"))
+    return Markup("<bdi>{}</bdi>").format("\n".join(lines))
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("beam_fraud.review.http"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"moment": moment, "money": money, "span": span, "name": name, "line": line}
+    made.filters["prose"] = prose
+    made.globals["address_of"] = address_of
+    return made

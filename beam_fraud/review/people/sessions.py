@@ -1,0 +1,107 @@
+"""Sessions of logged-in people, and the tokens that bind forms to them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from beam_fraud.review.people.users import User, user_of
+from beam_fraud.storage.database.people_tables import SESSIONS, USERS
+
+#: A session ends after this time, and after this time without a request.
+LONGEST, IDLE = timedelta(hours=12), timedelta(hours=2)
+#: A request renews the time of the last one after this time: not each of them writes.
+_RENEWED = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A logged-in person's session."""
+
+    user: User
+    #: SHA-256 of its token, as stored.
+    digest: str
+    #: Time of the last request, as stored.
+    seen_at: datetime
+
+    @property
+    def wants_renewal(self) -> bool:
+        """Whether the stored time of the last request is too old."""
+        return datetime.now(UTC) - self.seen_at > _RENEWED
+
+
+def begin_session(connection: Connection, user: User) -> str:
+    """Begin a session, and forget all that have ended.
+
+    Args:
+      connection: in a write transaction.
+      user: who logs in.
+
+    Returns:
+      The token for the browser; the database has its hash alone.
+    """
+    token, now = secrets.token_urlsafe(32), datetime.now(UTC)
+    connection.execute(
+        delete(SESSIONS).where(
+            (SESSIONS.c.begun_at < now - LONGEST) | (SESSIONS.c.seen_at < now - IDLE)
+        )
+    )
+    connection.execute(
+        insert(SESSIONS).values(
+            token_hash=digest_of(token), user_name=user.name, begun_at=now, seen_at=now
+        )
+    )
+    return token
+
+
+def find_session(connection: Connection, token: str) -> Session | None:
+    """Return the session of a token; None if it has ended, or its user may not log in."""
+    now, digest = datetime.now(UTC), digest_of(token)
+    row = connection.execute(
+        select(USERS, SESSIONS.c.seen_at.label("requested_at"))
+        .join(SESSIONS, SESSIONS.c.user_name == USERS.c.name)
+        .where(
+            SESSIONS.c.token_hash == digest,
+            SESSIONS.c.begun_at > now - LONGEST,
+            SESSIONS.c.seen_at > now - IDLE,
+            USERS.c.disabled_at.is_(None),
+        )
+    ).one_or_none()
+    return None if row is None else Session(user_of(row), digest, row.requested_at)
+
+
+def renew_session(connection: Connection, session: Session) -> None:
+    """Record the time of a request."""
+    connection.execute(
+        update(SESSIONS)
+        .where(SESSIONS.c.token_hash == session.digest)
+        .values(seen_at=datetime.now(UTC))
+    )
+
+
+def end_session(connection: Connection, session: Session) -> None:
+    """End a session."""
+    connection.execute(delete(SESSIONS).where(SESSIONS.c.token_hash == session.digest))
+
+
+def digest_of(token: str) -> str:
+    """Return the stored form of a token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def form_token(token: str) -> str:
+    """Return the token of the forms of a session: only who has its cookie can compute it."""
+    key = token.encode("utf-8", "surrogatepass")
+    return hmac.new(key, b"form", hashlib.sha256).hexdigest()
+
+
+def is_form_token(presented: str, token: str) -> bool:
+    """Return whether a form was made for the session."""
+    return hmac.compare_digest(
+        presented.encode("utf-8", "surrogatepass"), form_token(token).encode()
+    )
