@@ -203,7 +203,7 @@ def test_memory_of_few_rows_is_measured(source: Path, tmp_path: Path) -> None:
     assert 0.5 < ratio.value < 2
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_upserts_go_into_every_database(tmp_path: Path) -> None:
     done = benchmarks("--rows", "300", "--only", "upserts", "--work", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -232,7 +232,7 @@ def test_opening_a_bundle_is_timed_with_imports_and_without(bundle: Path) -> Non
     assert 0 < result["again"] < result["first"] < result["all"]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_training_is_timed_from_the_file_to_the_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

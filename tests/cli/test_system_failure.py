@@ -143,7 +143,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Inputs of commands, and places without permission to read or write."""
     data = tmp_path_factory.mktemp("data")
     table = data / "tx.parquet"
-    simulated = ["--days", "30", "--accounts", "100", "--merchants", "50", "--fraud-rate", "0.03"]
+    simulated = ["--days", "20", "--accounts", "50", "--merchants", "50", "--fraud-rate", "0.03"]
     assert main(["simulate", "--out", str(table), *simulated]) == 0
     call = ["train", str(table), "--schema", "handbook", "--model", "logistic"]
     assert main([*call, "--out", str(data / "model")]) == 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import apache_beam as beam
@@ -17,8 +15,8 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
-from beam_fraud.cli.commands import score, simulate, train
-from beam_fraud.cli.options import ScoreOptions, SimulateOptions, TrainOptions
+from beam_fraud.cli.commands import score, simulate, stream, train
+from beam_fraud.cli.options import ScoreOptions, SimulateOptions, StreamOptions, TrainOptions
 from beam_fraud.decisions.decider import Decider
 from beam_fraud.decisions.reasons.explainer import Floats, Unit
 from beam_fraud.decisions.reasons.reasons import Reasons
@@ -115,10 +113,13 @@ def test_a_flagged_row_without_contributions_has_an_empty_list() -> None:
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp(request.param)
     simulate.run(SimulateOptions(out=str(directory / "rows.csv"), days=30, accounts=60, seed=3))
-    files = (str(directory / "rows.csv"),)
     train.run(
         TrainOptions(
-            files=files, schema="handbook", model=request.param, out=str(directory / "bundle")
+            files=(str(directory / "rows.csv"),),
+            schema="handbook",
+            model=request.param,
+            settings=() if request.param == "logistic" else ("trees=20",),
+            out=str(directory / "bundle"),
         )
     )
     return directory / "bundle"
@@ -206,17 +207,14 @@ def test_a_stream_gives_the_reasons_that_files_get(bundle: Path, tmp_path: Path)
     files = run_score(bundle, tmp_path / "files")
     (tmp_path / "inbox").mkdir()
     shutil.copy(bundle.parent / "rows.csv", tmp_path / "inbox")
-    options = ["--watch", str(tmp_path / "inbox"), "--model", str(bundle), "--until-idle", "1"]
-    command = [
-        sys.executable,
-        "-m",
-        "beam_fraud",
-        "stream",
-        *options,
-        "--out",
-        str(tmp_path / "live"),
-    ]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    stream.run(
+        StreamOptions(
+            watch=str(tmp_path / "inbox"),
+            model=str(bundle),
+            until_idle=0.5,
+            out=str(tmp_path / "live"),
+        )
+    )
     live = pq.read_table(tmp_path / "live" / "scores").sort_by("transaction_id")
     assert live.column("transaction_id").equals(files.column("transaction_id"))
     of_files, of_stream = (table.column("reasons").to_pylist() for table in (files, live))

@@ -34,6 +34,7 @@ def bundle(month: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
         files=(str(directory / "month.parquet"),),
         schema="handbook",
         model="forest",
+        settings=("trees=20",),
         out=str(directory / "bundle"),
     )
     train(options)

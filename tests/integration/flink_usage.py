@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 from deploy.flink.cluster import FlinkCluster
+from tests.stream_process import wait_until
 
 _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 _FAMILY = re.compile(r'^\[CFOptions "(.*)"\]$', re.MULTILINE)
@@ -68,6 +69,17 @@ def state_names(cluster: FlinkCluster) -> list[str]:
             newest = max(database.glob("OPTIONS-[0-9]*[0-9]"))
             result += _FAMILY.findall(newest.read_text("utf-8", errors="replace"))
     return result
+
+
+def residuals(cluster: FlinkCluster) -> list[str]:
+    """Return names of the states that hold residuals of the source; as `state_names`."""
+    return [name for name in state_names(cluster) if name.startswith("sdf_checkpoint")]
+
+
+def await_checkpoints(cluster: FlinkCluster, number: int) -> None:
+    """Wait until so many more checkpoints are complete."""
+    before = usage(cluster).checkpoints
+    wait_until(lambda: usage(cluster).checkpoints >= before + number)
 
 
 def workers(cluster: FlinkCluster) -> list[int]:

@@ -55,6 +55,7 @@ def test_old_and_large_messages_are_stored(broker: Broker, topic: Callable[..., 
     assert message.partition() == 1
 
 
+@pytest.mark.soak
 def test_messages_outlive_a_stop_and_a_crash(own_broker: Broker) -> None:
     own_broker.create_topic("kept", partitions=2)
     values = [b"%d" % number for number in range(1000)]

@@ -33,8 +33,6 @@ from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, w
 
 pytestmark = pytest.mark.slow
 
-#: Runners beside the one in this process.
-OTHERS = ("processes", "prism", "embedded", "cluster")
 #: What differs from run to run: times, names, ids that the name of a channel is part of, and what
 #: only this machine counts, where a stream follows its rules file.
 OWN = (
@@ -89,7 +87,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=OTHERS)
+@pytest.fixture
 def runner(request: pytest.FixtureRequest) -> list[str]:
     """Options of another runner."""
     return options_of(request.param, request)
@@ -273,6 +271,8 @@ def test_this_process_scores_every_row(scored_to_database: Left, month: pa.Table
     assert any(result.tables["scores"]["reasons"].to_pylist())
 
 
+# Both Flinks run one job; the embedded one is in the next test.
+@pytest.mark.parametrize("runner", ["processes", "prism", "cluster"], indirect=True)
 def test_score_gives_the_same_rows_and_alerts(
     runner: list[str],
     files: Files,
@@ -285,7 +285,6 @@ def test_score_gives_the_same_rows_and_alerts(
     assert_same(result, scored_to_database)
 
 
-# Both Flinks write files alike: one of them is enough.
 @pytest.mark.parametrize("runner", ["processes", "prism", "embedded"], indirect=True)
 def test_score_gives_the_same_files_of_flagged_rows(
     runner: list[str],
@@ -300,6 +299,8 @@ def test_score_gives_the_same_files_of_flagged_rows(
     assert_same(result, scored_to_parquet)
 
 
+# Its graph is a part of that of `score`, which runs on Flink above.
+@pytest.mark.parametrize("runner", ["processes", "prism"], indirect=True)
 def test_features_gives_the_same_table(
     runner: list[str], files: Files, tmp_path: Path, computed: Left
 ) -> None:

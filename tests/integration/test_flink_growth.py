@@ -16,52 +16,14 @@ from beam_fraud.monitoring.recorder import read_board
 from beam_fraud.simulate.simulation import Simulation, simulate
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
-from tests.integration.flink_usage import Usage, state_names, usage
-from tests.integration.test_flink_stream import PARTITIONS, Scored, counted, on_flink
+from tests.integration.flink_usage import Usage, residuals, usage
+from tests.integration.test_flink_stream import PARTITIONS
 from tests.requirements import need_flink
-from tests.stream_process import ROOT, Stream, stream_command, wait_until
-from tests.traffic import make_traffic
+from tests.stream_process import ROOT, Stream, stream_command
 
-#: Checkpoints, one a second, over which states are counted.
-LOOKS = 8
 #: The soak: seconds before anybody looks, seconds of looking, between two looks, and messages a
 #: second of the stream that is not idle.
 WARM_UP_SECONDS, SOAK_SECONDS, LOOK_SECONDS, SOAK_RATE = 120.0, 1_800.0, 20.0, 1_000
-
-
-def residuals(cluster: FlinkCluster) -> list[str]:
-    """Return names of the states that hold residuals of the source."""
-    return [name for name in state_names(cluster) if name.startswith("sdf_checkpoint")]
-
-
-def await_checkpoints(cluster: FlinkCluster, number: int) -> None:
-    """Wait until so many more checkpoints are complete."""
-    before = usage(cluster).checkpoints
-    wait_until(lambda: usage(cluster).checkpoints >= before + number)
-
-
-@pytest.mark.slow
-def test_residuals_of_the_source_share_a_state(
-    broker: Broker, cluster: FlinkCluster, bundle: Path, tmp_path: Path
-) -> None:
-    scored = Scored(broker, bundle, tmp_path, make_traffic(5, accounts=1_000, bad=0))
-    out, stream = scored.out("watched"), scored.stream("watched", *on_flink(cluster, 1))
-    part = len(scored.traffic.keys) // LOOKS
-    try:
-        stream.start()
-        assert stream.wait_until(lambda: bool(residuals(cluster))), stream.said()
-        # The source ends some bundles a second, each with a residual of each partition.
-        await_checkpoints(cluster, LOOKS)
-        assert len(residuals(cluster)) == 1
-        for look in range(1, LOOKS + 1):
-            scored.feed.send(part)
-            assert wait_until(lambda done=look * part: counted(out, "rows_in") >= done)
-        await_checkpoints(cluster, 1)
-        assert len(residuals(cluster)) == 1
-        # Steps of a worker are set aside until a checkpoint is complete, their consumers are not.
-        assert usage(cluster).clients <= PARTITIONS
-    finally:
-        stream.kill()
 
 
 @pytest.mark.soak

@@ -19,17 +19,18 @@ from beam_fraud.cli.commands.train import run as train
 from beam_fraud.cli.options import TrainOptions
 from beam_fraud.models.bundle import load_bundle
 from beam_fraud.models.registry.registry import add_model, open_registry, promote
-from beam_fraud.monitoring.recorder import read_board
 from beam_fraud.storage.urls import Place
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
-from tests.integration.flink_usage import workers
+from tests.integration.flink_usage import await_checkpoints, residuals, usage, workers
 from tests.models.registering import ANN, other
 from tests.outcome import Outcome, assert_each_once, assert_same, outcome
 from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
 from tests.traffic import Feed, Traffic, make_traffic
 
 PARTITIONS = 4
+#: Checkpoints, one a second, after which states are counted.
+LOOKS = 4
 
 
 @pytest.fixture
@@ -95,11 +96,6 @@ def on_flink(cluster: FlinkCluster, parallelism: int) -> tuple[str, ...]:
     return (*cluster.beam_options, *shared)
 
 
-def counted(out: Path, name: str) -> int:
-    """Return the counts of the workers, including repeated ones."""
-    return dict(read_board(out / "stream" / "live").counters).get(name, 0)
-
-
 def kill_a_worker(cluster: FlinkCluster) -> None:
     assert wait_until(lambda: bool(workers(cluster)))
     os.kill(workers(cluster)[0], signal.SIGKILL)
@@ -108,6 +104,15 @@ def kill_a_worker(cluster: FlinkCluster) -> None:
 def kill_the_task_manager(cluster: FlinkCluster) -> None:
     cluster.parts["task manager 1"].kill()
     cluster.start_task_manager(1)
+
+
+def check_residuals(stream: Stream, cluster: FlinkCluster) -> None:
+    """Check that residuals of the source share a state, and that no consumer is left over."""
+    assert stream.wait_until(lambda: bool(residuals(cluster))), stream.said()
+    # The source ends some bundles a second, each with a residual of each partition.
+    await_checkpoints(cluster, LOOKS)
+    assert len(set(residuals(cluster))) == 1
+    assert usage(cluster).clients <= PARTITIONS
 
 
 def survive(
@@ -124,6 +129,7 @@ def survive(
     try:
         stream.start()
         scored.feed.send(part)
+        check_residuals(stream, cluster)
         for kill in kills:
             before = archived(out)
             scored.feed.send_for(draw.uniform(0.5, 2.0), part)
@@ -165,7 +171,11 @@ def other_bundle(bundle: Path, tmp_path: Path) -> Path:
     """Another model of the same features, whose scores do not depend on blocks."""
     month = bundle.parent / "month.parquet"
     options = TrainOptions(
-        files=(str(month),), schema="handbook", model="extra_trees", out=str(tmp_path / "other")
+        files=(str(month),),
+        schema="handbook",
+        model="extra_trees",
+        settings=("trees=20",),
+        out=str(tmp_path / "other"),
     )
     train(options)
     return tmp_path / "other"

@@ -1,4 +1,7 @@
-"""The whole graph of `beam-fraud score`, on the local runner and on Prism."""
+"""The whole graph of `beam-fraud score`, on the local runner and partly on Prism.
+
+`test_every_runner.py` compares rows, dead letters, repeated ids, sinks and alerts of all runners.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +48,9 @@ def parquet(month: pa.Table, tmp_path: Path) -> Path:
 
 
 def test_every_row_gets_the_score_of_the_model_outside_the_pipeline(
-    parquet: Path, bundle: Path, tmp_path: Path, month: pa.Table, beam_args: tuple[str, ...]
+    parquet: Path, bundle: Path, tmp_path: Path, month: pa.Table
 ) -> None:
-    summary = run(parquet, bundle, tmp_path / "out", beam_args=beam_args)
+    summary = run(parquet, bundle, tmp_path / "out")
     opened = open_bundle(str(bundle))
     table = load_dataset([Place.of(parquet)], opened.schema).transactions.sort_by("transaction_id")
     expected = predict_scores(load_model(opened), feature_matrix(table, opened.features))
@@ -123,19 +126,19 @@ def test_a_repeated_id_is_scored_once_and_counted(
 
 
 def test_ids_are_looked_for_in_one_file_or_in_the_run(
-    month: pa.Table, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
+    month: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     pq.write_table(month.slice(0, 1000), tmp_path / "a.parquet")
     pq.write_table(month.slice(900, 1000), tmp_path / "b.parquet")
     files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
-    apart = run(files, bundle, tmp_path / "apart", beam_args=beam_args)
-    across = run(files, bundle, tmp_path / "across", dedupe="run", beam_args=beam_args)
+    apart = run(files, bundle, tmp_path / "apart")
+    across = run(files, bundle, tmp_path / "across", dedupe="run")
     assert (apart["rows_scored"], apart["rows_duplicate"]) == (2000, 0)
     assert (across["rows_scored"], across["rows_duplicate"]) == (1900, 100)
 
 
 def test_bad_rows_are_dead_letters_and_cost_no_other_row(
-    month: pa.Table, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
+    month: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     pyarrow.csv.write_csv(month.slice(0, 50), tmp_path / "good.csv")
     lines = (tmp_path / "good.csv").read_text().splitlines()
@@ -143,7 +146,7 @@ def test_bad_rows_are_dead_letters_and_cost_no_other_row(
     lines.insert(20, '990001,"2024-01-01 00:00:00",1,2,much,0,0')
     lines.insert(30, "990002,never,1,2,5.0,0,0")
     (tmp_path / "bad.csv").write_text("\n".join(lines) + "\n")
-    summary = run(tmp_path / "bad.csv", bundle, tmp_path / "out", beam_args=beam_args)
+    summary = run(tmp_path / "bad.csv", bundle, tmp_path / "out")
     dead = rows(tmp_path / "out", "dead_letters", by="position")
     assert dead.schema.equals(DEAD_LETTER)
     assert summary["rows_in"] == 53
@@ -161,12 +164,11 @@ def test_bad_rows_are_dead_letters_and_cost_no_other_row(
 
 
 def test_flagged_rows_and_alerts_are_written_once_by_repeated_runs(
-    parquet: Path, bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
+    parquet: Path, bundle: Path, tmp_path: Path
 ) -> None:
     places: dict[str, Any] = {
         "sink": f"sqlite:///{tmp_path}/flagged.db",
         "alerts": (f"file:{tmp_path}/alerts.jsonl",),
-        "beam_args": beam_args,
     }
     first = run(parquet, bundle, tmp_path / "out", **places)
     second = run(parquet, bundle, tmp_path / "out", **places)

@@ -31,13 +31,13 @@ from beam_fraud.transforms.deciders import Deciders
 from beam_fraud.transforms.infer import Infer, Scored
 from tests.one_thread import one_thread
 
-#: Transactions: a third of those that all are bounded on.
-ROWS, SOAK_ROWS = 7_000, 20_000
+#: Transactions: a part of those that all are bounded on.
+ROWS, SOAK_ROWS = 3_000, 20_000
 #: How many of them the pipeline scores.
-SCORED_ROWS = 2000
+SCORED_ROWS = 1_000
 #: What all training on `ROWS` and `SOAK_ROWS` together may take, in seconds of the processor: at
 #: least as many as on the clock where nothing else runs, and no more of them where something does.
-BOUNDS = {ROWS: 90.0, SOAK_ROWS: 180.0}
+BOUNDS = {ROWS: 60.0, SOAK_ROWS: 180.0}
 #: One in a hundred is a fraud, of few rows three: what chance gives is 0.01 or 0.03.
 FRAUD_RATES = {ROWS: 0.03, SOAK_ROWS: FRAUD_RATE}
 AVERAGE_PRECISION = 0.1
@@ -135,7 +135,7 @@ def test_the_pipeline_scores_as_each_model_does_outside(
             outside[name] = predict_scores(load_model(bundle), matrix)
             blocks = [
                 (pa.record_batch({"row": pa.array(range(first, last))}), matrix[first:last])
-                for first, last in [(0, 1), (1, 700), (700, SCORED_ROWS)]
+                for first, last in [(0, 1), (1, 350), (350, SCORED_ROWS)]
             ]
             rows = pipeline | f"Rows {name}" >> beam.Create(blocks, reshuffle=False)
             deciders = Deciders(Decider(bundle, bundle.features))

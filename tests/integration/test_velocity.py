@@ -57,11 +57,11 @@ def test_features_equal_those_of_training(cut: tuple[Path, Path, Path], tmp_path
 
 
 def test_history_fills_the_windows_of_the_first_day(
-    cut: tuple[Path, Path, Path], bundle: Path, tmp_path: Path, beam_args: tuple[str, ...]
+    cut: tuple[Path, Path, Path], bundle: Path, tmp_path: Path
 ) -> None:
     whole, before, after = cut
     expected = compute(whole, tmp_path / "whole")
-    result = compute(after, tmp_path / "after", history=(str(before),), beam_args=beam_args)
+    result = compute(after, tmp_path / "after", history=(str(before),))
     cold = compute(after, tmp_path / "cold")
     assert 0 < result.num_rows < expected.num_rows
     expected = expected.filter(pc.is_in(expected["transaction_id"], result["transaction_id"]))
@@ -69,9 +69,7 @@ def test_history_fills_the_windows_of_the_first_day(
     assert bits(cold) != bits(expected)
     files, history = (str(after),), (str(before),)
     out = tmp_path / "scored"
-    options = ScoreOptions(
-        files=files, history=history, model=str(bundle), out=str(out), beam_args=beam_args
-    )
+    options = ScoreOptions(files=files, history=history, model=str(bundle), out=str(out))
     summary = score.run(options)
     assert summary["rows_scored"] == summary["rows_in"] == result.num_rows
     assert summary["history_rows"] == pq.read_metadata(before).num_rows
@@ -88,12 +86,18 @@ def test_training_treats_rows_before_from_as_history(
     whole, before, after = cut
     since = CUT.isoformat()
     once = TrainOptions(
-        files=(str(whole),), schema="handbook", model="forest", out=str(tmp_path / "m"), since=since
+        files=(str(whole),),
+        schema="handbook",
+        model="forest",
+        settings=("trees=20",),
+        out=str(tmp_path / "m"),
+        since=since,
     )
     twice = TrainOptions(
         files=(str(after),),
         schema="handbook",
         model="forest",
+        settings=("trees=20",),
         out=str(tmp_path / "n"),
         history=(str(before),),
     )

@@ -59,7 +59,7 @@ def test_no_transactions_have_no_precision() -> None:
 
 
 @needs_handbook
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_forest_reaches_the_handbooks_figures(tmp_path: Path) -> None:
     options = TrainOptions(
         files=(str(HANDBOOK),),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 import time
-import tracemalloc
 from collections.abc import Iterable
 from typing import Any
 
@@ -74,7 +74,7 @@ held: list[int] = []
 
 def counted(number: int) -> None:
     count("rows_in", number)
-    held.append(tracemalloc.get_traced_memory()[0])
+    held.append(sys.getallocatedblocks())
 
 
 def run(bundles: int) -> dict[str, int]:
@@ -87,13 +87,9 @@ def run(bundles: int) -> dict[str, int]:
 
 def test_more_bundles_than_python_may_recurse_are_counted_to_the_end() -> None:
     assert ENDLESS_RUNNER.endswith("EndlessRunner")
-    tracemalloc.start()
-    try:
-        assert run(1_500) == {"rows_in": 1_500 * 1_501 // 2}
-    finally:
-        tracemalloc.stop()
+    assert run(1_500) == {"rows_in": 1_500 * 1_501 // 2}
     # Otherwise every bundle leaves its metrics behind, which are more than ten kilobytes.
-    assert held[-1] - held[500] < 1_000 * 1_000
+    assert held[-1] - held[500] < 1_000 * 10
 
 
 def test_replaced_parts_of_beam_are_restored() -> None:
