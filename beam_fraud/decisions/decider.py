@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
+from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.decision import decide
 from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.decisions.reasons.reasons import Reasons
@@ -48,6 +49,8 @@ class Decider:
     rules: RuleSet | None = None
     #: Whether rows keep the inputs of their decisions.
     keep_features: bool = False
+    #: Which unflagged rows people see as well, with reasons like flagged ones; None for none.
+    audit: AuditLane | None = None
 
     @property
     def kept(self) -> DecisionInputs | None:
@@ -152,12 +155,14 @@ class OpenDecider:
         return None if program is None else program.fired(transactions, block, scores)
 
     def explain(self, scored: pa.RecordBatch, block: _Floats) -> pa.RecordBatch:
-        """Add reasons to flagged rows of `stages.SCORED`, by the model's input.
+        """Add reasons to rows of `stages.SCORED` that people see, by the model's input.
 
         Rows that keep the inputs of their decisions get the features, too.
         """
         explained = scored
         if self.reasons is not None:
             use_one_thread()
-            explained = self.reasons.add(scored, block)
+            audit = self.decider.audit
+            seen = None if audit is None else audit.seen(scored)
+            explained = self.reasons.add(scored, block, seen)
         return explained if self._kept is None else self._kept.with_features(explained, block)

@@ -5,6 +5,8 @@ ROWS_SCORED = "rows_scored"
 #: Rows of a table of features.
 ROWS_OUT = "rows_out"
 ROWS_FLAGGED = "rows_flagged"
+#: Unflagged rows that people see as well.
+ROWS_AUDITED = "rows_audited"
 #: Flagged rows spilled to disk because the sink failed.
 ROWS_UNDELIVERED = "rows_undelivered"
 ROWS_DEAD = "rows_dead"

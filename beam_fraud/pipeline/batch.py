@@ -20,6 +20,7 @@ import pyarrow as pa
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.decider import Decider
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.decisions.shadow import Challenger
@@ -104,6 +105,8 @@ class Scoring:
     reasons: int = 5
     #: Whether the archive keeps the inputs of each decision.
     keep_features: bool = False
+    #: Which unflagged rows the sink, a database, takes as well; None for none.
+    audit: AuditLane | None = None
     #: Models and rule sets in shadow.
     challengers: tuple[Challenger, ...] = ()
     #: What of them scores beside another champion, which a stream takes up; None for no shadows.
@@ -120,7 +123,7 @@ class Scoring:
 
     def decider(self, features: FeatureSet) -> Decider:
         """Return what decides on transactions with these features."""
-        return Decider(self.bundle, features, self.rules, self.keep_features)
+        return Decider(self.bundle, features, self.rules, self.keep_features, self.audit)
 
     def archived(self, features: FeatureSet) -> pa.Schema:
         """Return the schema of the archive."""
@@ -148,7 +151,7 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
         parts[SHADOW] = shadowed | "Shadows" >> WriteParquet(inputs.outputs, SHADOW)
     scored = inferred | "Decide" >> Decide(deciders) | "Explain" >> Explain(deciders)
     parts[SCORES] = scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
-    flagged = scored | "Flagged" >> Flagged()
+    flagged = scored | "Flagged" >> Flagged(scoring.audit)
     if accepted is not None and (scoring.sink is not None or scoring.outbox is not None):
         flagged |= "Accepted" >> Accepted(accepted)
     sunk = [] if accepted is None else [accepted]

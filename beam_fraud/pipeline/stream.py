@@ -218,7 +218,7 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         scored | "OutTopic" >> WriteScores(
             stream.kafka, stream.out_topic, stream.out_form, stream.registry
         )
-    flagged = scored | "Flagged" >> Flagged()
+    flagged = scored | "Flagged" >> Flagged(scoring.audit)
     if "sink" in writers:
         _archive(flagged, "Sink", "sink", writers, stream, ("transaction_id",))
     elif scoring.sink is not None:

@@ -39,6 +39,11 @@ SCORED = pa.schema(
         pa.field("shadow_rules", pa.list_(pa.string())),
     ]
 )
+#: A scored transaction that people see: it is flagged, or unflagged and audited.
+SEEN = SCORED.append(
+    # With which probability they see it: 1 for a flagged one.
+    pa.field("probability", pa.float64(), nullable=False)
+)
 #: Columns that scored rows of earlier versions lack.
 LATER_COLUMNS = ("rules_id", "shadow_rules")
 

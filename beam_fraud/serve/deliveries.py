@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice, queue_flagged, queue_notices
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.schema.stages import SEEN, completed
 from beam_fraud.serve.answered_rows import scored_of
 from beam_fraud.serve.backlog import Deliver
-from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
+from beam_fraud.serve.state import AUDITED, DEAD, FLAGGED, LABELS
 from beam_fraud.sinks.base import SinkWriter, WriterSink
 from beam_fraud.sinks.records import write_dead_letters, write_labels
 from beam_fraud.storage.database.connection import prepare_database
@@ -69,6 +71,8 @@ class Deliveries:
         #: Settings of alerts, and the time from which rows were decided by them, microseconds.
         self._contexts = deque([(0, places.context)], maxlen=_CONTEXTS)
         self._begun = False
+        # Two backlogs share the sink.
+        self._writing = threading.Lock()
         self._writer: SinkWriter | None = None
         self._prepared = set[str]()
 
@@ -79,6 +83,8 @@ class Deliveries:
         if places.sink is not None or places.outbox is not None:
             deliveries[FLAGGED] = self._flagged
         if places.sink is not None and places.sink.database is not None:
+            # Also without an audit: rows of an earlier one may wait.
+            deliveries[AUDITED] = self._audited
             deliveries[DEAD] = partial(self._dead, places.sink.database)
         if places.labels is not None:
             deliveries[LABELS] = partial(self._labels, places.labels)
@@ -125,16 +131,20 @@ class Deliveries:
             part = rows.filter(pa.array(numbers == number))
             self._write(scored_of(part), contexts[number][1])
 
+    def _audited(self, rows: pa.RecordBatch) -> None:
+        self._write(completed(rows, SEEN), None)
+
     def _write(self, scored: pa.RecordBatch, context: AlertContext | None) -> None:
         places = self._places
         if places.sink is not None:
-            if not self._begun:
-                places.sink.begin(places.run_id)
-                self._begun = True
-            if self._writer is None:
-                self._writer = places.sink.open(places.run_id)
-            channels = places.channels if places.outbox is None else ()
-            self._writer.write(scored, channels, context)
+            with self._writing:
+                if not self._begun:
+                    places.sink.begin(places.run_id)
+                    self._begun = True
+                if self._writer is None:
+                    self._writer = places.sink.open(places.run_id)
+                channels = places.channels if places.outbox is None else ()
+                self._writer.write(scored, channels, context)
         if places.outbox is not None:
             self._prepare(places.outbox.url)
             queue_flagged(places.outbox.url, scored, places.channels, context)

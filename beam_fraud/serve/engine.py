@@ -26,6 +26,7 @@ from beam_fraud.monitoring.counters import (
     LABELS_DEAD,
     LABELS_IN,
     ROWS_AHEAD,
+    ROWS_AUDITED,
     ROWS_CORRECTION,
     ROWS_DEAD,
     ROWS_FLAGGED,
@@ -281,6 +282,12 @@ class Engine:
                 self.state.answer(rows, inputs)
         self.state.bury(dead)
         return Followed(rows, dead, labels)
+
+    def forward_audited(self, answered: pa.RecordBatch) -> None:
+        """Deliver the audited ones of committed answers, and count them."""
+        audited = self.state.forward_audited(answered)
+        if audited:
+            self._count(ROWS_AUDITED, audited)
 
     def fallbacks(self, call: Call, reason: str) -> Answered:
         """Return the fallback for a call, in any thread; a repeat gets the answer of before."""

@@ -116,9 +116,13 @@ class FewRecords:
             effective = scored._replace(fired=replace(scored.fired, holds=holds))
         decided = self._scorer.decide_rows(effective)
         flagged = [place for place, one in enumerate(decided) if one.decision != APPROVE]
+        seen, audit = flagged, self._scorer.audit
+        if audit is not None:
+            audited = {p for p, row in enumerate(rows) if audit.chosen_one(row["transaction_id"])}
+            seen = sorted(audited.union(flagged))
         reasons = dict[int, list[dict[str, Any]]]()
-        if flagged and (explained := self._scorer.explain_rows(scored.block[flagged])) is not None:
-            reasons = dict(zip(flagged, explained, strict=True))
+        if seen and (explained := self._scorer.explain_rows(scored.block[seen])) is not None:
+            reasons = dict(zip(seen, explained, strict=True))
         self._count(ROWS_IN, len(rows))
         self._count(ROWS_SCORED, len(rows))
         self._count(ROWS_FLAGGED, len(flagged))

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.decision import APPROVE
-from beam_fraud.serve.answered_rows import Rows, batch_of, decisions_of
+from beam_fraud.serve.answered_rows import AnsweredRows, Rows, batch_of, decisions_of, ids_of
 from beam_fraud.serve.answers import Answered
 
 #: Reason of a fallback.
@@ -53,6 +54,12 @@ class Group:
         if not any(decision != APPROVE for decision in decisions_of(self.recorded)):
             return None
         return self.new.filter(self.new.column("flagged"))
+
+    def audited(self, audit: AuditLane) -> bool:
+        """Return whether new answers may be audited, without columns of a few."""
+        if isinstance(self.recorded, AnsweredRows):
+            return any(map(audit.chosen_one, ids_of(self.recorded)))
+        return len(self.recorded) > 0
 
     def amend(self, rows: pa.RecordBatch) -> None:
         """Replace the new answers, also where they answer the calls."""

@@ -466,6 +466,9 @@ class PredictionQueue:
                 _amend(engine, group, rows)
             engine.state.sent()
             self._forward(engine, group.flagged, group.dead)
+            audit = engine.state.settings.audit
+            if audit is not None and group.audited(audit):
+                engine.forward_audited(group.new)
 
         def account() -> None:
             stages = self._metrics.stages
@@ -576,6 +579,7 @@ class PredictionQueue:
         engine.state.sent()
         flagged = followed.new.filter(followed.new.column("flagged"))
         self._forward(engine, flagged if len(flagged) else None, followed.dead)
+        engine.forward_audited(followed.new)
         if followed.labels is not None:
             engine.state.forward(LABELS, followed.labels)
         block.done()

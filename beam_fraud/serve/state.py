@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet, Values
@@ -52,7 +53,7 @@ _ANSWERS = "answers"
 #: Groups of answers that are worth to be passed to the archive.
 _WORTH_GROUPS = 32
 #: Backlogs, and their steps.
-FLAGGED, DEAD, LABELS = "flagged", "dead letters", "labels"
+FLAGGED, AUDITED, DEAD, LABELS = "flagged", "audited", "dead letters", "labels"
 #: Start of the source of the records of requests, and name of their number among the positions.
 _SOURCE = "predict"
 #: Name of the random part of a server's source, in its identity.
@@ -94,6 +95,8 @@ class StateSettings:
     roll_seconds: float = 300.0
     #: Backlog to its delivery.
     deliveries: Mapping[str, Deliver] = field(default_factory=dict)
+    #: Which unflagged rows are delivered as well; None for none.
+    audit: AuditLane | None = None
     #: Directory of flagged rows, for a sink that is one; or None.
     flagged: Path | None = None
     #: Identity: settings that must not change for the life of the state.
@@ -385,6 +388,15 @@ class ServerState:
         if backlog is not None:
             backlog.add(rows)
 
+    def forward_audited(self, answered: pa.RecordBatch) -> int:
+        """Deliver the audited ones of committed answers; return their number."""
+        audit = self.settings.audit
+        audited = None if audit is None else audit.audited(answered)
+        if audit is None or audited is None or not len(audited):
+            return 0
+        self.forward(AUDITED, audit.with_probability(scored_of(audited)))
+        return len(audited)
+
     def tick(self) -> None:
         """Finish files of the archive that are old enough, and pass it the answers."""
         now = time.time()
@@ -512,6 +524,7 @@ class ServerState:
             self._recent.add(answered)
             rows = batch_of(answered)
             self.forward(FLAGGED, rows.filter(rows.column("flagged")))
+            self.forward_audited(rows)
 
 
 def _with_inputs(

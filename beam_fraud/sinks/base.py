@@ -35,7 +35,7 @@ class SinkWriter(Protocol):
         """Write flagged rows of the schema `stages.SCORED`; idempotent.
 
         Args:
-          batch: the rows.
+          batch: the rows; a sink that has a `database` takes rows of `stages.SEEN` as well.
           channels: names of channels whose alerts are queued with the rows; only a sink that has a
             `database` queues any.
           context: what these alerts tell beside their rows, if that is known.

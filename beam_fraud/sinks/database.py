@@ -23,7 +23,7 @@ from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.queue import queue_alerts
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.platform.wording import reason_of
-from beam_fraud.schema.stages import SCORED, completed
+from beam_fraud.schema.stages import SCORED, SEEN, completed
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sinks.flagged_columns import flagged_columns
 from beam_fraud.storage.atomic import make_directory, whole_file
@@ -38,9 +38,28 @@ from beam_fraud.storage.database.retry import (
     persistently,
     until_it_passes,
 )
-from beam_fraud.storage.database.tables import FLAGGED, RUNS
+from beam_fraud.storage.database.tables import AUDITED, FLAGGED, RUNS
 from beam_fraud.storage.database.upsert import Row, upsert, upsert_columns
 from beam_fraud.storage.database.url import FILE_OPTIONS, DatabaseUrl, database_file, parse
+
+
+def _audited(seen: pa.RecordBatch) -> pa.RecordBatch | None:
+    """Return the audited rows of rows that people see, or None."""
+    audited = seen.filter(pc.invert(seen.column("flagged")))
+    return audited if len(audited) else None
+
+
+def _write_audited(connection: Connection, audited: pa.RecordBatch) -> None:
+    """Write audited rows; where one is there already, the higher probability stays.
+
+    A larger share chooses all transactions of a smaller: what two shares chose, the larger chose.
+    """
+    probabilities = audited.column("probability")
+    for probability in pc.unique(probabilities).to_pylist():
+        rows = audited.filter(pc.equal(probabilities, probability))
+        columns = {**flagged_columns(rows), "probability": rows.column("probability")}
+        lower = AUDITED.c.probability <= probability
+        upsert_columns(connection, AUDITED, columns, where=lower)
 
 
 def key_ranges(batch: pa.RecordBatch, key: str, parts: int) -> list[pa.RecordBatch]:
@@ -84,7 +103,7 @@ def keep_undelivered(
 
     Args:
       directory: the directory; created if missing.
-      batch: rows of the schema `stages.SCORED`.
+      batch: rows of the schema `stages.SCORED` or `stages.SEEN`.
       channels: names of channels whose alerts are to be queued with the rows.
       sink: the intended sink, without secrets.
       context: settings that alerts need beside their rows, or None.
@@ -157,14 +176,17 @@ def _read(part: Path) -> tuple[pa.RecordBatch, list[str], AlertContext | None]:
     metadata = table.schema.metadata or {}
     try:
         # Files of earlier versions lack some columns.
-        table = completed(table, SCORED)
+        seen = "probability" in table.schema.names
+        table = completed(table, SEEN if seen else SCORED)
     except (KeyError, pa.ArrowException):
         metadata = {}
     if _CHANNELS not in metadata:
         raise FraudError(
             f"{part}: holds no undelivered rows; move it away to go on", Code.INPUT_DAMAGED
         )
-    [batch] = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=SCORED)]
+    [batch] = table.combine_chunks().to_batches() or [
+        pa.RecordBatch.from_pylist([], schema=table.schema)
+    ]
     # Files of earlier versions have no context.
     context = msgspec.json.decode(metadata.get(_CONTEXT, b"null"), type=AlertContext | None)
     return batch, json.loads(metadata[_CHANNELS]), context
@@ -335,10 +357,12 @@ class DatabaseWriter:
     ) -> None:
         """Write flagged rows and queue their alerts, each row with its alerts or not at all.
 
-        Up to `_TOGETHER` rows share one transaction.
+        Up to `_TOGETHER` rows share one transaction. Audited rows go to a table of their own; they
+        alert nobody.
 
         Args:
-          batch: rows of the schema `stages.SCORED`.
+          batch: flagged rows of the schema `stages.SCORED`; or of `stages.SEEN`, those that are not
+            flagged are audited.
           channels: names of channels to alert of each row, through the outbox of the same database;
             alerts in a delivery stay unchanged.
           context: settings that alerts need beside their rows, or None.
@@ -369,12 +393,18 @@ class DatabaseWriter:
         context: AlertContext | None,
     ) -> int:
         """Return the number of rows spilled to disk."""
-        flagged = flagged_columns(batch)
+        flagged, audited = batch, None
+        if "probability" in batch.schema.names:
+            flagged, audited = batch.filter(batch.column("flagged")), _audited(batch)
+        columns = flagged_columns(flagged)
 
         def work(connection: Connection) -> None:
-            upsert_columns(connection, FLAGGED, flagged)
-            announce(connection, flagged["transaction_id"])
-            queue_alerts(connection, flagged, channels, context)
+            if len(flagged):
+                upsert_columns(connection, FLAGGED, columns)
+                announce(connection, columns["transaction_id"])
+                queue_alerts(connection, columns, channels, context)
+            if audited is not None:
+                _write_audited(connection, audited)
 
         try:
             connection.write(work)

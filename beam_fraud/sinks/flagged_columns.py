@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.alerts.alert import AlertContext, alert_id
-from beam_fraud.schema.stages import REASON
+from beam_fraud.schema.stages import REASON, SCORED
 from beam_fraud.storage.database.tables import ALERTS, FLAGGED
 from beam_fraud.storage.database.upsert import values_of
 
-_COLUMNS = [column.name for column in FLAGGED.columns]
+_COLUMNS = [column.name for column in FLAGGED.columns if column.name in SCORED.names]
 #: A reason as a struct that is fast to create and to encode.
 _Reason = msgspec.defstruct("_Reason", [field.name for field in REASON.fields], gc=False)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import apache_beam as beam
 import pyarrow as pa
 
+from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.inputs import without_inputs
 from beam_fraud.features.matrix import append_block
-from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_SCORED, rule_counter
+from beam_fraud.monitoring.counters import ROWS_AUDITED, ROWS_FLAGGED, ROWS_SCORED, rule_counter
 from beam_fraud.transforms.counters import count
 from beam_fraud.transforms.deciders import Deciders
 from beam_fraud.transforms.infer import Scored
@@ -33,11 +35,18 @@ class Decide(beam.PTransform):
 
 @dataclass
 class Flagged(beam.PTransform):
-    """Keep the flagged rows, without their inputs."""
+    """Keep the flagged rows, without their inputs.
+
+    With an audit, keep the audited ones as well: rows of `stages.SEEN`.
+    """
+
+    #: Which unflagged rows are audited; None for none.
+    audit: AuditLane | None = None
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """One step; blocks without any go no further."""
-        return scored | beam.FlatMap(_flagged).with_output_types(pa.RecordBatch)
+        chosen = _flagged if self.audit is None else partial(_seen, audit=self.audit)
+        return scored | beam.FlatMap(chosen).with_output_types(pa.RecordBatch)
 
 
 class _Decide(beam.DoFn):
@@ -65,3 +74,12 @@ def _flagged(scored: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     if len(flagged):
         count(ROWS_FLAGGED, len(flagged))
         yield without_inputs(flagged)
+
+
+def _seen(scored: pa.RecordBatch, audit: AuditLane) -> Iterator[pa.RecordBatch]:
+    seen = scored.filter(pa.array(audit.seen(scored)))
+    if len(seen):
+        flagged = seen.column("flagged").true_count
+        count(ROWS_FLAGGED, flagged)
+        count(ROWS_AUDITED, len(seen) - flagged)
+        yield audit.with_probability(without_inputs(seen))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
@@ -149,7 +150,7 @@ def rows_of(database: Path) -> dict[str, Rows]:
         return {}
     result = {}
     with closing(sqlite3.connect(database)) as connection:
-        for table in ("flagged_transactions", "alerts", "dead_letters"):
+        for table in ("flagged_transactions", "audited_transactions", "alerts", "dead_letters"):
             described = connection.execute(f"SELECT name FROM pragma_table_info('{table}')")
             columns = [name for (name,) in described if name not in OWN_COLUMNS]
             rows = connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
@@ -216,7 +217,8 @@ def score(files: Files, bundle: Path, rules: Path, out: Path, *options: str) -> 
 
 
 def score_to_database(files: Files, bundle: Path, rules: Path, out: Path, *options: str) -> Left:
-    return score(files, bundle, rules, out, "--sink", f"sqlite:///{out}.db", *options)
+    sink = ("--sink", f"sqlite:///{out}.db", "--audit-share=2%")
+    return score(files, bundle, rules, out, *sink, *options)
 
 
 def score_to_parquet(files: Files, bundle: Path, rules: Path, out: Path, *options: str) -> Left:
@@ -269,6 +271,14 @@ def test_this_process_scores_every_row(scored_to_database: Left, month: pa.Table
     assert len(flagged) == result.summary["rows_flagged"] == len(result.alerts) > 100
     assert result.tables["scores"]["flagged"].to_pylist().count(True) == len(flagged)
     assert any(result.tables["scores"]["reasons"].to_pylist())
+    audited = result.database["audited_transactions"]
+    assert len(audited) == result.summary["rows_audited"]
+    assert 0.01 < len(audited) / (rows - len(flagged)) < 0.03
+    assert not {row[0] for row in audited} & {row[0] for row in flagged}
+    # They are explained like flagged ones.
+    scores = result.tables["scores"]
+    explained = scores.filter(pc.greater(pc.list_value_length(scores["reasons"]), 0))
+    assert {row[0] for row in audited} <= set(explained["transaction_id"].to_pylist())
 
 
 # Both Flinks run one job; the embedded one is in the next test.
@@ -363,6 +373,7 @@ def make_stream(broker: Broker, published: str, bundle: Path, rules: Path) -> It
 
     def make(out: Path, *options: str) -> Stream:
         places = ("--sink", f"sqlite:///{out}.db", "--alert", f"file:{out}.jsonl")
+        places += ("--audit-share=2%",)
         # What is spread over shards reaches those of the next key out of order.
         beside = ("--rules", str(rules), "--shadow", str(rules.with_name("shadow.toml")))
         own = (*places, *beside, "--roll-seconds=1", "--lateness=30d")
@@ -393,6 +404,7 @@ def test_this_process_scores_every_message(streamed: Left) -> None:
     assert streamed.tables["shadow"].num_rows == once
     flagged = streamed.database["flagged_transactions"]
     assert summary["rows_flagged"] == len(flagged) == len(streamed.alerts) > 10
+    assert summary["rows_audited"] == len(streamed.database["audited_transactions"]) > 10
     assert streamed.tables["scores"]["flagged"].to_pylist().count(True) == len(flagged)
 
 

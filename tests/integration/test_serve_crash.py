@@ -15,6 +15,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.simulate.simulation import Simulation, simulate
 from tests.serving import Client, Load, Payment, Serve, body_of, payments, rows_of
 from tests.stream_process import wait_until
@@ -48,7 +49,7 @@ def test_kills_under_load_lose_and_repeat_nothing(
     rules.write_text(_RULES)
     # Small files: answers to repeats come from memory, from a part and from finished files.
     options = ("--rules", str(rules), "--rule-limit", "1", "--sink", f"sqlite:///{database}")
-    options += ("--roll-rows", str(transactions // 12), "--lateness", "1d")
+    options += ("--audit-share", "5%", "--roll-rows", str(transactions // 12), "--lateness", "1d")
     sent = payments(transactions, accounts=20, seed=seed)
     server = Serve(bundle, tmp_path / "state", *options)
     load = Load(server.port, sent, clients=6, seed=seed)
@@ -70,7 +71,11 @@ def test_kills_under_load_lose_and_repeat_nothing(
     assert sorted(archived) == sorted(load.answers)
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("SELECT transaction_id FROM flagged_transactions").fetchall()
+        unflagged = connection.execute("SELECT transaction_id FROM audited_transactions").fetchall()
     assert sorted(row[0] for row in rows) == sorted(flagged)
+    lane = AuditLane.parse("5%")
+    audited = [one for one in load.answers if lane.chosen_one(one) and one not in flagged]
+    assert sorted(row[0] for row in unflagged) == sorted(audited)
 
 
 def assert_answered_again(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.toml import load_rules
@@ -40,6 +41,8 @@ class Running:
     #: Whether rows keep the inputs of their decisions.
     keep_features: bool = False
     rule_limit: float = 1.0
+    #: Which unflagged rows are audited, or None.
+    audit: AuditLane | None = None
 
     @property
     def scores(self) -> Path:
@@ -60,11 +63,11 @@ class Running:
             rules = load_rules(self.served.rules, known)
         features = bundle.features_in(schema, () if rules is None else rules.columns)
         settings = self._settings(bundle, features)
-        settings = replace(settings, rules=rules, rule_limit=self.rule_limit)
+        settings = replace(settings, rules=rules, rule_limit=self.rule_limit, audit=self.audit)
         kept = DecisionInputs.of(features, rules) if self.keep_features else None
         return Engine(
             over or ServerState(settings, self._count),
-            Scorer(bundle, features, rules, 5, kept=kept),
+            Scorer(bundle, features, rules, 5, kept=kept, audit=self.audit),
             Fallback.parse("approve<100,else=review"),
             self._count,
             feature_scoring=FeatureScoring.of(bundle, features, rules, 5),

@@ -19,6 +19,7 @@ from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
 from beam_fraud.cli.commands.rules import rule_counts, warn_of_wide_rules
 from beam_fraud.cli.commands.scoring import (
+    audited_rows,
     plan_scoring,
     refuse_no_outbox,
     refuse_undelivered,
@@ -295,6 +296,7 @@ def _summary(
         "rows_in": rows_in,
         "rows_scored": counted.get(counters.ROWS_SCORED, 0),
         "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
+        **audited_rows(plan.scoring.audit, counted),
         **undelivered_rows(plan.sink, counted),
         **batch.row_counts(counted),
         **rule_counts(plan.scoring.rules, counted),

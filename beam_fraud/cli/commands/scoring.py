@@ -18,11 +18,12 @@ from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.places import AlertOutputs, Outputs
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoringOptions
-from beam_fraud.cli.options.groups import SinkOptions
+from beam_fraud.cli.options.groups import AuditLaneOptions, SinkOptions
+from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import check_packages
-from beam_fraud.monitoring.counters import ROWS_UNDELIVERED
+from beam_fraud.monitoring.counters import ROWS_AUDITED, ROWS_UNDELIVERED
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.platform.wording import own_call
 from beam_fraud.schema.toml import load_schema
@@ -30,6 +31,29 @@ from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import UNDELIVERED
 from beam_fraud.storage.database.connection import sqlite_url
+
+
+def audited_rows(audit: AuditLane | None, counted: dict[str, int]) -> dict[str, object]:
+    """Return the count of audited rows for a summary; empty without an audit."""
+    return {} if audit is None else {ROWS_AUDITED: counted.get(ROWS_AUDITED, 0)}
+
+
+def audit_of(options: AuditLaneOptions, sink: FlaggedSink | None) -> AuditLane | None:
+    """Return the lane of `--audit-share`.
+
+    Raises:
+      UsageError: it is no share, or the sink is no database.
+    """
+    if options.audit_share is None:
+        return None
+    audit = AuditLane.parse(options.audit_share)
+    if sink is None or sink.database is None:
+        raise UsageError(
+            "--audit-share: audited rows wait for people in a database; give --sink "
+            "sqlite:///FILE or --sink postgresql://USER@HOST/DATABASE",
+            Code.SINK_UNSUITED,
+        )
+    return audit
 
 
 def undelivered_rows(sink: FlaggedSink | None, counted: dict[str, int]) -> dict[str, object]:
@@ -155,6 +179,7 @@ def plan_scoring(
       UsageError: an option is invalid.
       FraudError: the bundle, or a file of an option, cannot be used.
     """
+    audit = audit_of(options, sink)
     bundle = model.open()
     if here:
         # On a remote runner, the workers need it, not this machine.
@@ -174,7 +199,9 @@ def plan_scoring(
         assert outputs.outbox is not None, "such a call is refused before"
         outbox = Outbox(sqlite_url(outputs.outbox))
     names = tuple(channel.name for channel in channels)
-    scoring = Scoring(bundle, sink, names, outbox, rules, options.reasons, options.keep_features)
+    scoring = Scoring(
+        bundle, sink, names, outbox, rules, options.reasons, options.keep_features, audit
+    )
     return ScoringPlan(scoring, features, channels, beam_options)
 
 

@@ -21,6 +21,7 @@ from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands import serve_workers
+from beam_fraud.cli.commands.scoring import audited_rows
 from beam_fraud.cli.commands.serve_model import Engines, about, api_of, build_of, watch_of
 from beam_fraud.cli.commands.serve_plan import ServePlan, plan
 from beam_fraud.cli.options import ServeOptions
@@ -118,6 +119,7 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         "url": server.url,
         "rows_scored": counted[ROWS_SCORED],
         "rows_flagged": counted[ROWS_FLAGGED],
+        **audited_rows(planned.scored.scoring.audit, counted),
         "rows_dead": counted[ROWS_DEAD],
         "rows_duplicate": counted[ROWS_DUPLICATE],
         "degraded": dict(metrics.degraded),

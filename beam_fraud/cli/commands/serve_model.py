@@ -110,7 +110,7 @@ class Engines:
             )
         parts = bundle, features, scoring.rules, scoring.reasons, predictor
         kept = scoring.decider(features).kept
-        engine = self._make(Scorer(*parts, kept), FeatureScoring.of(*parts))
+        engine = self._make(Scorer(*parts, kept, scoring.audit), FeatureScoring.of(*parts))
         (example,) = transaction_schema(api.schema, api.labels, api.typical)["examples"]
         engine.rehearse(msgspec.json.encode(example), api.typical.numbers)
         self._known = bundle.model_id, predictor

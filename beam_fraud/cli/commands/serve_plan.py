@@ -143,6 +143,7 @@ def plan(options: ServeOptions) -> ServePlan:
         rule_limit=options.rule_limit,
         roll_rows=options.roll_rows,
         roll_seconds=options.roll_seconds,
+        audit=scored.scoring.audit,
         flagged=archive,
         about=identity_of_windows(features.schema, features.velocity, lateness)
         | {"source": "requests"},

@@ -45,7 +45,8 @@ _TICK = 0.1
 _PATIENCE = 30.0
 #: Seconds for a server to drain; it needs at most some twenty.
 _DRAIN = 60.0
-#: Figures of a server's result that add up.
+#: Figures of a server's result that add up: those that some servers have, and those of all.
+_SELDOM = ("rows_audited",)
 _SUMMED = ("rows_scored", "rows_flagged", "rows_dead", "rows_duplicate", "shed")
 
 
@@ -335,9 +336,10 @@ def _url(server: _Server) -> str:
 
 
 def _summed(results: Sequence[dict[str, object]]) -> dict[str, object]:
-    sums, degraded = dict.fromkeys(_SUMMED, 0), Counter[str]()
+    names = [*_SUMMED, *(name for name in _SELDOM if any(name in one for one in results))]
+    sums, degraded = dict.fromkeys(names, 0), Counter[str]()
     for result in results:
-        for name in _SUMMED:
+        for name in names:
             value = result.get(name, 0)
             sums[name] += value if isinstance(value, int) else 0
         reasons = result.get("degraded")

@@ -19,7 +19,7 @@ from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
 from beam_fraud.cli.commands.rules import rule_counts
-from beam_fraud.cli.commands.scoring import refuse_undelivered, undelivered_rows
+from beam_fraud.cli.commands.scoring import audited_rows, refuse_undelivered, undelivered_rows
 from beam_fraud.cli.commands.shadows import shadow_counts
 from beam_fraud.cli.commands.stream_plan import StreamPlan, plan
 from beam_fraud.cli.options import StreamOptions
@@ -321,6 +321,7 @@ def _summary(
         "rows_in": rows_in,
         "rows_scored": counted.get(counters.ROWS_SCORED, 0),
         "rows_flagged": counted.get(counters.ROWS_FLAGGED, 0),
+        **audited_rows(planned.scoring.audit, counted),
         **undelivered_rows(planned.scoring.sink, counted),
         **row_counts(counted),
         "rows_ahead": counted.get(counters.ROWS_AHEAD, 0),

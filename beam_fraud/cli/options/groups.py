@@ -462,10 +462,27 @@ class KeptInputOptions:
 
 
 @options
+class AuditLaneOptions:
+    """Choose which unflagged transactions people see as well."""
+
+    audit_share: Annotated[
+        str | None,
+        Option(
+            "--audit-share",
+            metavar="SHARE",
+            help="Also write a random share of the unflagged rows, such as 0.2%, to the database "
+            "of --sink, for people to label.",
+            template=Pattern(r"^([0-9]+(\.[0-9]+)?|\.[0-9]+)%?$", "Give a share such as 0.2%"),
+        ),
+    ] = None
+
+
+@options
 class DecisionOptions(
     HistoryOptions,
     BundleSchemaOptions,
     SinkOptions,
+    AuditLaneOptions,
     AlertOptions,
     RuleOptions,
     LiveListOptions,

@@ -12,6 +12,7 @@ _COUNTED = (
     ("rows read", "rows_in"),
     ("  scored", "rows_scored"),
     ("    flagged", "rows_flagged"),
+    ("    audited", "rows_audited"),
     ("      on disk", "rows_undelivered"),
     ("  computed", "rows_out"),
     ("  dead", "rows_dead"),

@@ -78,24 +78,28 @@ class Reasons:
         explainer = explainer_of(shared_model(bundle), features, reference)
         return cls(explainer, features, usual_values(reference, features), most)
 
-    def add(self, scored: pa.RecordBatch, block: Floats) -> pa.RecordBatch:
-        """Fill the column `reasons` of flagged rows.
+    def add(
+        self, scored: pa.RecordBatch, block: Floats, seen: npt.NDArray[np.bool_] | None = None
+    ) -> pa.RecordBatch:
+        """Fill the column `reasons` of the rows that people see.
 
         Args:
           scored: n rows of `stages.SCORED`.
           block: float64[n, features], the model's input.
+          seen: the rows that people see, bool[n]; None for the flagged ones.
 
         Returns:
-          The rows; `reasons` is null where a row is not flagged.
+          The rows; `reasons` is null where nobody sees a row.
         """
-        flagged = np.asarray(scored.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)
-        if not flagged.any():
+        if seen is None:
+            seen = np.asarray(scored.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)
+        if not seen.any():
             return scored
-        reasons, counts = self._reasons(block[flagged])
-        ends = np.zeros(len(flagged) + 1, dtype=np.int32)
-        ends[1:][flagged] = counts
+        reasons, counts = self._reasons(block[seen])
+        ends = np.zeros(len(seen) + 1, dtype=np.int32)
+        ends[1:][seen] = counts
         np.cumsum(ends, out=ends)
-        mask = None if flagged.all() else pa.array(~flagged)
+        mask = None if seen.all() else pa.array(~seen)
         column = pa.ListArray.from_arrays(pa.array(ends), reasons, type=_LISTED, mask=mask)
         place = scored.schema.get_field_index("reasons")
         return scored.set_column(place, scored.schema.field(place), column)

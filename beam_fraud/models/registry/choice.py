@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from beam_fraud.decisions.decider import Decider, Pair
@@ -155,7 +155,7 @@ class Chosen:
         schema = self.choice.schema or bundle.schema
         rules = known.rules if self.choice.keeps_rules else self._rules(bundle, schema)
         features = bundle.features_in(schema, () if rules is None else rules.columns)
-        return Decider(bundle, features, rules, known.keep_features)
+        return replace(known, bundle=bundle, features=features, rules=rules)
 
     def _rules(self, bundle: Bundle, schema: Schema) -> RuleSet | None:
         choice = self.choice

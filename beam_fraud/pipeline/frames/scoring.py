@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.decision import DecidedRow, decide, decided_rows
 from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.decisions.reasons.reasons import Reasons
@@ -80,6 +81,7 @@ class Scorer:
         reasons: int,
         predict: Predict | None = None,
         kept: DecisionInputs | None = None,
+        audit: AuditLane | None = None,
     ) -> None:
         """Load the model.
 
@@ -90,6 +92,7 @@ class Scorer:
           reasons: maximum of reasons per flagged row; 0 for none.
           predict: predicts as the bundle's model does; None for the model itself.
           kept: what rows keep of the inputs of their decisions, or None.
+          audit: which unflagged rows get reasons as well, or None.
 
         Raises:
           FraudError: a file of the bundle is missing or changed, or the model cannot be opened.
@@ -108,6 +111,8 @@ class Scorer:
         self._reasons = Reasons.of(bundle, reasons) if reasons else None
         #: What rows keep of the inputs of their decisions, or None.
         self.kept = kept
+        #: Which unflagged rows get reasons as well, or None.
+        self.audit = audit
 
     @property
     def model_id(self) -> str:
@@ -177,12 +182,18 @@ class Scorer:
         return decided_rows(scored.scores, self._bundle.thresholds, scored.fired)
 
     def explain_rows(self, block: Block) -> list[list[dict[str, Any]]] | None:
-        """Return the reasons of flagged rows, of the model's input; None without reasons."""
+        """Return the reasons of rows that people see, by the model's input; None without any."""
         return None if self._reasons is None else self._reasons.of_rows(block)
 
     def explain(self, decided: pa.RecordBatch, block: Block) -> pa.RecordBatch:
-        """Add the reasons of flagged rows to the results of `decide`, and features to kept rows."""
-        rows = decided if self._reasons is None else self._reasons.add(decided, block)
+        """Add the reasons of rows that people see to the results of `decide`.
+
+        Rows that keep the inputs of their decisions get the features, too.
+        """
+        rows = decided
+        if self._reasons is not None:
+            seen = None if self.audit is None else self.audit.seen(decided)
+            rows = self._reasons.add(decided, block, seen)
         return rows if self.kept is None else self.kept.with_features(rows, block)
 
 
