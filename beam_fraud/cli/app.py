@@ -80,6 +80,7 @@ GROUPS = {
     "lists": "Change the lists that rules name as @name.",
     "rules": "Try rules that stand beside the model.",
     "dead-letters": "List, repair and replay records that are no transactions.",
+    "label": "Import and export what people have decided.",
     "alerts": "List, resend and hold back alerts; try their channels.",
     "users": "Add, disable and reset people of the analysts' pages.",
 }
@@ -127,6 +128,8 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("dead-letters list", "ListDeadLettersOptions", "dead_letters:list"),
             ("dead-letters export", "ExportDeadLettersOptions", "dead_letters:export"),
             ("dead-letters replay", "ReplayOptions", "replay"),
+            ("label import", "ImportLabelsOptions", "labels:import"),
+            ("label export", "ExportLabelsOptions", "labels:export"),
             ("alerts list", "ListAlertsOptions", "alerts:list"),
             ("alerts resend", "ResendAlertsOptions", "alerts:resend"),
             ("alerts snooze", "SnoozeAlertsOptions", "alerts:snooze"),

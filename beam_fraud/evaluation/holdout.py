@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -12,10 +12,11 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.candidate import overlap_warning
 from beam_fraud.evaluation.rows import EvaluatedRows, rows_of
 from beam_fraud.evaluation.segments import Segmentation, schema_to_read, segmentations_of
-from beam_fraud.features.dataset import Dataset, Source, load_dataset
+from beam_fraud.features.dataset import Dataset, load_dataset
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.reach import WindowReach
 from beam_fraud.models.bundle import Bundle
+from beam_fraud.models.fitting import Rows
 from beam_fraud.models.handbook import TEST_DAYS, Period, card_codes, period_after, rows_to_test
 from beam_fraud.models.metrics import one_class_warning
 from beam_fraud.schema.duration import DAY
@@ -117,12 +118,9 @@ class Evaluated:
 
 def evaluated_rows(
     bundles: Sequence[Bundle],
-    files: Source,
+    rows: Rows,
     *,
     schema: Schema | str | None,
-    history: Source,
-    since: datetime | None,
-    until: datetime | None,
     protocol: str | None,
     segments: tuple[str, ...],
 ) -> Evaluated:
@@ -130,11 +128,8 @@ def evaluated_rows(
 
     Args:
       bundles: bundles of the models.
-      files: files, directories or globs of labelled transactions; or a table.
+      rows: the labelled transactions, and those before them.
       schema: a schema, preset or TOML file, in place of the bundles' own.
-      history: the same for earlier transactions.
-      since: first event time of the rows, or None.
-      until: first event time after the rows, or None.
       protocol: protocol of tested rows, or None for all.
       segments: further columns to read.
 
@@ -143,14 +138,22 @@ def evaluated_rows(
     """
     own_schema = load_schema(schema) if isinstance(schema, str) else schema
     features = [bundle.features_in(own_schema or bundle.schema) for bundle in bundles]
-    period = None if protocol is None else tested_period(protocol, bundles, since, until)
+    period = None if protocol is None else tested_period(protocol, bundles, rows.since, rows.until)
     if period is not None:
         since, until = moment_of(period.trained_from), moment_of(period.stop)
+        rows = replace(rows, since=since, until=until)
     loaded: list[tuple[Schema, Dataset, pa.Table]] = []
     for one in features:
         read = schema_to_read(one.schema, segments)
         if all(read != known for known, _, _ in loaded):
-            dataset = load_dataset(files, read, since=since, until=until, history=history)
+            dataset = load_dataset(
+                rows.transactions,
+                read,
+                since=rows.since,
+                until=rows.until,
+                history=rows.history,
+                labels=rows.labels or "required",
+            )
             loaded.append((read, dataset, _chosen(dataset, period)))
     tables = tuple(
         next(table for known, _, table in loaded if known == schema_to_read(one.schema, segments))

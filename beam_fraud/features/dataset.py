@@ -23,6 +23,7 @@ from beam_fraud.records.doubts import Doubt, strange_accounts, warnings_of
 from beam_fraud.records.envelopes import CORRECTION, TOMBSTONE
 from beam_fraud.records.event_times import EventTimes
 from beam_fraud.records.faults import missing_columns
+from beam_fraud.records.label_file import NEVER, UNKNOWN, LabelFile
 from beam_fraud.records.read import ReadBlock, read_transactions
 from beam_fraud.records.time_settlement import SETTLING_ROWS, settled_forms
 from beam_fraud.schema.event_time import event_micros, micros_of
@@ -101,7 +102,7 @@ def load_dataset(
     since: datetime | None = None,
     until: datetime | None = None,
     history: Source = (),
-    labels: Labels = "required",
+    labels: Labels | LabelFile = "required",
     keep_dead_letters: bool = False,
     absent: Literal["warn", "refuse"] = "warn",
 ) -> Dataset:
@@ -115,7 +116,8 @@ def load_dataset(
       since: event time from which rows are kept, aware; None for the first.
       until: event time before which rows are kept, aware; None for the last.
       history: the same for earlier transactions.
-      labels: whether labels are required or optional.
+      labels: whether labels are required or optional; or labels that replace those of the rows,
+        where rows without any are genuine: nobody has reported them.
       keep_dead_letters: whether to keep invalid rows.
       absent: what to do about a column of a feature or an optional role that no source has.
 
@@ -124,6 +126,10 @@ def load_dataset(
       FraudError: a file cannot be read or lacks a column, none has a column of the schema, each of
         the rows is a dead letter, or most times cannot be those of card payments.
     """
+    given, required = None, labels == "required"
+    if isinstance(labels, LabelFile):
+        given, required = labels, True
+        schema, labels = schema.with_labels(), "known"
     if labels == "required" and schema.role("label") is None:
         raise UsageError(
             f"schema {schema.name}: no column is given for the role 'label'", Code.ROLE_MISSING
@@ -154,6 +160,8 @@ def load_dataset(
     if past.rows_left_out:
         _log.warning("%d rows of the history are left out", past.rows_left_out)
     table = pa.Table.from_batches(past.batches + rows.batches, past.described)
+    if given is not None:
+        table = _labelled(table, given)
     # A stable sort keeps the order of ties.
     order = pc.sort_indices(table, [("event_time", "ascending")])
     with doing(f"computing windows over {len(table):,} rows"):
@@ -169,7 +177,7 @@ def load_dataset(
             chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen
         )
     table = table.combine_chunks()
-    if labels == "required" and (mixed := mixed_currencies(table, schema)) is not None:
+    if required and (mixed := mixed_currencies(table, schema)) is not None:
         _log.warning("%s", mixed)
     accounts = table["account_id"].unique().drop_null()
     _log_span(table, len(accounts))
@@ -196,6 +204,35 @@ def load_dataset(
         rows.skipped[TOMBSTONE],
         rows.skipped[CORRECTION],
     )
+
+
+def _labelled(transactions: pa.Table, given: LabelFile) -> pa.Table:
+    """Return n transactions with the labels of a file; rows without any become genuine.
+
+    Args:
+      transactions: rows as `Schema.transactions(labels="known")` describes them.
+      given: the file.
+    """
+    labels = transactions["label"].fill_null(int(UNKNOWN)).to_numpy().astype(np.int8)
+    known_at = transactions["labelled_at"].cast(pa.int64()).fill_null(NEVER).to_numpy().copy()
+    found = given.replace(transactions["transaction_id"].combine_chunks(), labels, known_at)
+    unlabelled = labels == UNKNOWN
+    _log.info("%d of %d rows have a label of the file", found, len(labels))
+    if unlabelled.any():
+        _log.info(
+            "%d rows without a label count as genuine; --until leaves out rows whose labels are "
+            "still to come",
+            np.count_nonzero(unlabelled),
+        )
+        labels[unlabelled] = 0
+    columns = {
+        "label": pa.array(labels),
+        "labelled_at": pa.array(known_at, mask=known_at == NEVER).cast(EVENT_TIME),
+    }
+    for name, values in columns.items():
+        place = transactions.schema.get_field_index(name)
+        transactions = transactions.set_column(place, transactions.schema.field(place), values)
+    return transactions
 
 
 def mixed_currencies(transactions: pa.Table, schema: Schema) -> str | None:

@@ -32,6 +32,7 @@ from beam_fraud.models.training import (
     span_of,
     train,
 )
+from beam_fraud.records.label_file import LabelFile
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.schema.schema import Labels, Schema
@@ -184,6 +185,8 @@ class Rows:
     since: datetime | None = None
     #: First event time after the training rows, aware; None: to the last.
     until: datetime | None = None
+    #: Labels that replace those of the rows, or None.
+    labels: LabelFile | None = None
 
     def load(self, schema: Schema, *, supervised: bool) -> Dataset:
         """Read the rows for a kind of model.
@@ -208,7 +211,7 @@ class Rows:
             since=self.since,
             until=self.until,
             history=self.history,
-            labels=labels,
+            labels=self.labels or labels,
             absent="refuse",
         )
 

@@ -36,6 +36,7 @@ REASONS = {
     "non_finite_feature": "not finite",
     "invalid_label": "neither 0 nor 1",
     "contradicts_directory": "not what its directory says",
+    "unknown_transaction": "not in the database, and the row has no time of it",
 }
 #: Settings of a schema that may read what was refused for a reason.
 SETTINGS = {

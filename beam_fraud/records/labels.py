@@ -6,8 +6,10 @@ A label is a JSON object with the members of `stages.LABEL`. `labelled_by` is op
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,11 +23,12 @@ from beam_fraud.records.numbers import as_numbers
 from beam_fraud.records.parse import decode_messages, parsed_batch
 from beam_fraud.records.times import as_times
 from beam_fraud.schema.schema import EVENT_TIME
-from beam_fraud.schema.stages import LABEL
+from beam_fraud.schema.stages import EXPLAINED_LABEL, LABEL
 from beam_fraud.sources.columns import is_text
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.raw import PAYLOAD, POSITION, origin_of, with_origin
 
+_ENCODER = msgspec.json.Encoder()
 _KINDS: tuple[tuple[str, Kind], ...] = (
     ("transaction_id", "identifier"),
     ("account_id", "identifier"),
@@ -72,6 +75,19 @@ def read_labels(
     good = pa.array(~faulty)
     labels = pa.RecordBatch.from_arrays([a.filter(good) for a in checked], schema=described)
     return labels, dead_letters(parsed, faults)
+
+
+def label_messages(labels: Sequence[Mapping[str, object]]) -> list[bytes]:
+    """Return labels as messages that `read_labels` reads, with the reason where there is one.
+
+    Args:
+      labels: n labels, by the columns of `stages.EXPLAINED_LABEL`.
+    """
+    names = EXPLAINED_LABEL.names
+    return [
+        _ENCODER.encode({name: row[name] for name in names if row[name] is not None})
+        for row in labels
+    ]
 
 
 def _accepts(column: str, type: pa.DataType) -> bool:

@@ -23,12 +23,14 @@ from beam_fraud.records.faults import Faults, faults_of_parsing
 from beam_fraud.records.identifiers import Identifiers, as_codes, as_identifiers
 from beam_fraud.records.label_values import as_labels
 from beam_fraud.records.numbers import Numbers, as_numbers, in_major_units
+from beam_fraud.records.text import as_mask
 from beam_fraud.records.time_settlement import plausibly_read, settled_notation
 from beam_fraud.records.times import Times, as_times
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.notation import AS_WRITTEN, IdNotation
 from beam_fraud.schema.rates import Conversion
 from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Labels, Schema
+from beam_fraud.schema.stages import EXPLAINED_LABEL
 from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, sources_of, with_origin
 
 #: Maximum number of a model: scikit-learn's trees use float32.
@@ -137,6 +139,48 @@ def column_faults(parsed: pa.RecordBatch, schema: Schema, *, labels: Labels) -> 
     untimed = [where for _, column, where in every.found if column == schema.roles["event_time"]]
     timed = ~np.logical_or.reduce([np.zeros(len(parsed), dtype=bool), *untimed])
     return ColumnFaults(every.found, reading.event_times[timed], reading.doubts)
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """The roles of a file of labels, as columns that the rows may lack."""
+
+    #: Column of who labelled; of the reason; and of the transaction's time.
+    labelled_by: str
+    reason: str
+    event_time: str | None
+    #: Label of every row, 0 or 1; None for that of its column.
+    label: int | None
+    #: When and by whom rows were labelled that do not say so.
+    labelled_at: int | None
+    who: str
+
+
+def validate_labels(
+    parsed: pa.RecordBatch, schema: Schema, columns: LabelColumns, now: int
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Check every value of a parsed batch of labels.
+
+    Args:
+      parsed: n rows.
+      schema: roles and notations.
+      columns: what no schema says.
+      now: this machine's time, microseconds; later labels are dead letters.
+
+    Returns:
+      The labels (`stages.EXPLAINED_LABEL`, followed by `@position`; `event_time` is null where a
+      row has none) and the dead letters; n rows together, each in the order of `parsed`.
+    """
+    faults = faults_of_parsing(parsed)
+    reading = _Columns(parsed, schema, faults, None)
+    read = reading.read_labels(columns, now)
+    fields = [field.with_nullable(True) for field in EXPLAINED_LABEL]
+    described = with_origin(pa.schema([*fields, pa.field(POSITION, pa.int64())]), origin_of(parsed))
+    arrays = [*(read[field.name] for field in fields), parsed.column(POSITION)]
+    labels = pa.RecordBatch.from_arrays(arrays, schema=described)
+    if not faults.faulty.any():
+        return labels, no_dead_letters()
+    return labels.filter(pa.array(~faults.faulty)), dead_letters(parsed, faults)
 
 
 class _EveryFault(Faults):
@@ -360,6 +404,55 @@ class _Columns:
                 self._faults.add("unparseable_time", column, unknown)
         columns["label"] = pa.array(spelled.values, mask=None if required else wrong)
         return columns
+
+    def read_labels(self, columns: LabelColumns, now: int) -> dict[str, pa.Array]:
+        """Return the columns of `stages.EXPLAINED_LABEL`, undefined in faulty rows."""
+        rows = len(self._parsed)
+        who = self._recorded(
+            columns.labelled_by, self._identifiers(columns.labelled_by), missing="allow"
+        )
+        event_time = pa.nulls(rows, EVENT_TIME)
+        if columns.event_time is not None:
+            event_time = self._moment(columns.event_time)
+        return {
+            "transaction_id": self._identifier("transaction_id"),
+            "account_id": self._identifier("account_id"),
+            "merchant_id": self._identifier("merchant_id"),
+            "event_time": event_time,
+            "label": self._verdicts(columns.label),
+            "labelled_at": self._labelled_at(columns.labelled_at, now),
+            "labelled_by": who.fill_null(columns.who),
+            "reason": self._recorded(
+                columns.reason, self._identifiers(columns.reason), missing="allow"
+            ),
+        }
+
+    def _verdicts(self, label: int | None) -> pa.Array:
+        """Return the labels of rows, int8[n]: one for all, or each its own."""
+        if label is not None:
+            return pa.array(np.full(len(self._parsed), label, dtype=np.int8))
+        column = self._schema.roles["label"]
+        spelled = as_labels(self._values(column), self._schema.labels, self._schema.absent)
+        self._faults.add("invalid_label", column, spelled.unknown | spelled.unreadable)
+        return pa.array(spelled.values)
+
+    def _moment(self, column: str) -> pa.Array:
+        """Return times, null where absent."""
+        times = self._times(column)
+        self._faults.add("unparseable_time", column, times.unreadable)
+        self._faults.add("impossible_time", column, times.impossible)
+        return pa.array(times.micros, mask=times.absent).cast(EVENT_TIME)
+
+    def _labelled_at(self, otherwise: int | None, now: int) -> pa.Array:
+        """Return when rows were labelled."""
+        column = self._schema.roles["labelled_at"]
+        moments = self._moment(column)
+        if otherwise is not None:
+            moments = moments.fill_null(pa.scalar(otherwise, pa.int64()).cast(EVENT_TIME))
+        self._faults.add("missing_time", column, as_mask(moments.is_null()))
+        micros = np.asarray(moments.view(pa.int64()).fill_null(0))
+        self._faults.add("future_time", column, micros > now)
+        return moments
 
     def _feature(self, feature: FeatureColumn) -> pa.Array:
         if feature.missing == "lenient":

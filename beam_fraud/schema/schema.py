@@ -297,6 +297,12 @@ class Schema:
             return self
         return replace(self, roles={"transaction_id": "transaction_id", **self.roles})
 
+    def with_labels(self) -> Schema:
+        """Return the schema with roles for labels and their times, which rows may lack."""
+        return replace(
+            self, roles={**dict(zip(LABEL_ROLES, LABEL_ROLES, strict=True)), **self.roles}
+        )
+
     def columns(self, *, labels: Labels) -> tuple[str, ...]:
         """Return every input column this schema reads, each once, roles first.
 

@@ -91,6 +91,9 @@ LABEL = pa.schema(
     ]
 )
 
+#: A label with the reason for it, a code or a few words; null for none.
+EXPLAINED_LABEL = LABEL.append(pa.field("reason", pa.string()))
+
 _Rows = TypeVar("_Rows", pa.RecordBatch, pa.Table)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -158,19 +158,30 @@ def load_schema(name_or_path: str | Path) -> Schema:
         ) from None
 
 
-def schema_from_toml(text: str, where: str = "schema", directory: Path = Path()) -> Schema:
+def _as_written(roles: dict[str, Any]) -> dict[str, Any]:
+    return roles
+
+
+def schema_from_toml(
+    text: str,
+    where: str = "schema",
+    directory: Path = Path(),
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = _as_written,
+) -> Schema:
     """Parse the TOML form of a schema.
 
     Args:
       text: the file's content.
       where: the file's name, for messages.
       directory: the directory from which it names files.
+      complete: returns the values of all roles, for those under `[roles]`.
 
     Raises:
       UsageError: invalid TOML, an unknown key or a value of the wrong type.
       FraudError: a file that it names cannot be read.
     """
     document = read_toml(text, _Document, where)
+    document.roles = complete(document.roles)
     roles = {role: _role(value, role, where) for role, value in document.roles.items()}
     columns = {role: _texts(one.column) for role, one in roles.items()}
     amount = read_table(document.amount, _Amount, f"{where}: [amount]")

@@ -21,7 +21,8 @@ from beam_fraud.serve.answered_rows import scored_of
 from beam_fraud.serve.backlog import Deliver
 from beam_fraud.serve.state import AUDITED, DEAD, FLAGGED, LABELS
 from beam_fraud.sinks.base import SinkWriter, WriterSink
-from beam_fraud.sinks.records import write_dead_letters, write_labels
+from beam_fraud.sinks.dead_letters import write_dead_letters
+from beam_fraud.sinks.labels import write_labels
 from beam_fraud.storage.database.connection import prepare_database
 from beam_fraud.storage.database.retry import persistently
 

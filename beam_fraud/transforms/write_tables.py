@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_fraud.sinks.records import write_dead_letters, write_labels
+from beam_fraud.sinks.dead_letters import write_dead_letters
+from beam_fraud.sinks.labels import write_labels
 from beam_fraud.storage.database.retry import PATIENCE
 
 #: Dead letters per write, unless the bundle ends before.

@@ -20,7 +20,7 @@ from beam_fraud.runners.submission import Submission
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sinks import topic as patience
 from beam_fraud.sinks import topic as topic_module
-from beam_fraud.sinks.records import write_labels
+from beam_fraud.sinks.labels import write_labels
 from beam_fraud.sinks.topic import TopicProducer, TopicWriter
 from beam_fraud.sources.kafka.client import Reports, new_producer
 from beam_fraud.sources.kafka.settings import KafkaSettings

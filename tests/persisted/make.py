@@ -43,7 +43,7 @@ from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.resampling import RESAMPLERS
 from beam_fraud.schema.stages import LABEL
 from beam_fraud.simulate.simulation import Simulation, simulate
-from beam_fraud.sinks.records import write_labels
+from beam_fraud.sinks.labels import write_labels
 from tests.one_thread import one_thread
 from tests.persisted.savepoint import long_directory, make_savepoint
 

@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from beam_fraud.runners.submission import LOCAL_RUNNER
 from beam_fraud.schema.stages import DEAD_LETTER
-from beam_fraud.sinks import records as dead_letters
-from beam_fraud.sinks.records import write_dead_letters
+from beam_fraud.sinks import dead_letters
+from beam_fraud.sinks.dead_letters import write_dead_letters
 from beam_fraud.storage.database.connection import (
     prepare_database,
     sqlite_url,

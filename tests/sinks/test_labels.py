@@ -13,7 +13,7 @@ import pytest
 from beam_fraud.errors import Code
 from beam_fraud.runners.submission import LOCAL_RUNNER
 from beam_fraud.schema.stages import LABEL
-from beam_fraud.sinks.records import write_labels
+from beam_fraud.sinks.labels import write_labels
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url, writing
 from beam_fraud.storage.database.migrations import migrate
 from beam_fraud.storage.database.tables import VERSION_TABLE

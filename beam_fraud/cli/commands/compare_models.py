@@ -20,6 +20,7 @@ from beam_fraud.evaluation.candidate import agreement, overlap_warning
 from beam_fraud.evaluation.holdout import Evaluated, evaluated_rows
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import Bundle, check_packages, load_model, open_bundle
+from beam_fraud.models.fitting import Rows
 from beam_fraud.models.manifest import Manifest
 from beam_fraud.models.metrics import measure, one_class_warning
 from beam_fraud.models.predict import predict_scores
@@ -140,11 +141,13 @@ def _measured(bundles: list[Bundle], options: CompareModelsOptions) -> dict[str,
         check_packages(bundle)
     evaluated = evaluated_rows(
         bundles,
-        on,
+        Rows(
+            on,
+            history,
+            parse_moment("--from", options.since),
+            parse_moment("--until", options.until),
+        ),
         schema=options.schema,
-        history=history,
-        since=parse_moment("--from", options.since),
-        until=parse_moment("--until", options.until),
         protocol=None,
         segments=(),
     )

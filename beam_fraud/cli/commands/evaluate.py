@@ -26,6 +26,7 @@ from beam_fraud.evaluation.curves import parse_cost
 from beam_fraud.evaluation.evaluation import Report, ReportSettings, comparisons_of, evaluate_models
 from beam_fraud.evaluation.holdout import Evaluated, evaluated_rows
 from beam_fraud.models.bundle import check_packages, open_bundle
+from beam_fraud.models.fitting import Rows
 from beam_fraud.models.handbook import card_precision
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.threshold import LeastCost
@@ -61,11 +62,8 @@ def _evaluate(options: EvaluateOptions, reports: Sequence[Place]) -> dict[str, o
         check_packages(bundle)
     evaluated = evaluated_rows(
         bundles,
-        read,
+        Rows(read, history, since, until),
         schema=options.schema,
-        history=history,
-        since=since,
-        until=until,
         protocol=options.protocol,
         segments=options.segments,
     )

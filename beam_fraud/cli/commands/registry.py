@@ -31,6 +31,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.candidate import candidate_of
 from beam_fraud.evaluation.holdout import evaluated_rows
 from beam_fraud.models.bundle import Bundle, check_packages, open_bundle
+from beam_fraud.models.fitting import Rows
 from beam_fraud.models.manifest import model_name
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.registry import registry as registries
@@ -326,11 +327,13 @@ def _measured(registry: Registry, member: Entry, options: RegistryPromoteOptions
         check_packages(bundle)
     evaluated = evaluated_rows(
         bundles,
-        input_places(options.on),
+        Rows(
+            input_places(options.on),
+            input_places(options.history),
+            parse_moment("--from", options.since),
+            parse_moment("--until", options.until),
+        ),
         schema=options.schema,
-        history=input_places(options.history),
-        since=parse_moment("--from", options.since),
-        until=parse_moment("--until", options.until),
         protocol=None,
         segments=(),
     )

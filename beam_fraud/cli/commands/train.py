@@ -26,6 +26,7 @@ from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe
 from beam_fraud.models.tuning.trial import Tuning, tuned_settings
+from beam_fraud.records.label_file import read_label_file
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
@@ -175,8 +176,10 @@ def _train(options: TrainOptions, out: Place) -> dict[str, object]:
     files, history = input_places(options.files), input_places(options.history)
     check_directory(out, MANIFEST_FILE)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
+    given = None if options.labels is None else read_label_file(Path(options.labels))
+    schema = schema if given is None else schema.with_labels()
     fitted = fit_bundle(
-        Rows(files, history, since, until),
+        Rows(files, history, since, until, given),
         schema,
         recipe,
         name=name,

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.records import AlertTestOptions as AlertTestOptions
     from beam_fraud.cli.options.records import AuditOptions as AuditOptions
     from beam_fraud.cli.options.records import EraseOptions as EraseOptions
+    from beam_fraud.cli.options.records import ExportLabelsOptions as ExportLabelsOptions
+    from beam_fraud.cli.options.records import ImportLabelsOptions as ImportLabelsOptions
     from beam_fraud.cli.options.records import ListAlertsOptions as ListAlertsOptions
     from beam_fraud.cli.options.records import ResendAlertsOptions as ResendAlertsOptions
     from beam_fraud.cli.options.records import SnoozeAlertsOptions as SnoozeAlertsOptions
@@ -94,6 +96,8 @@ _MODULES = {
     "AlertTestOptions": "records",
     "AuditOptions": "records",
     "EraseOptions": "records",
+    "ExportLabelsOptions": "records",
+    "ImportLabelsOptions": "records",
     "ListAlertsOptions": "records",
     "ResendAlertsOptions": "records",
     "SnoozeAlertsOptions": "records",

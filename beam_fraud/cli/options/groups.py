@@ -589,8 +589,8 @@ class FileScoringOptions(DecisionOptions, ModelOptions, ShadowOptions, BatchRunO
 
 
 @options
-class ComparisonOptions:
-    """How a new model or rule set is compared with others, and when that fails."""
+class LabelFileOptions:
+    """Labels beside the transactions."""
 
     labels: Annotated[
         str | None,
@@ -598,9 +598,15 @@ class ComparisonOptions:
             "--labels",
             metavar="FILE",
             help="Newer labels: transaction_id, label and labelled_at in Parquet, CSV or JSON "
-            "lines.",
+            "lines, as label export writes them.",
         ),
     ] = None
+
+
+@options
+class ComparisonOptions(LabelFileOptions):
+    """How a new model or rule set is compared with others, and when that fails."""
+
     label_maturity: Annotated[
         str | None,
         Option(

@@ -9,6 +9,7 @@ from beam_fraud.cli.options.groups import (
     BundleSchemaOptions,
     FileOptions,
     KafkaOptions,
+    LabelFileOptions,
     LiveListOptions,
     NewBundleOptions,
     SchemaOptions,
@@ -91,7 +92,9 @@ class SimulateOptions(SeedOptions, KafkaOptions):
 
 
 @options
-class TrainOptions(FileOptions, SchemaOptions, NewBundleOptions, SpanOptions, SeedOptions):
+class TrainOptions(
+    FileOptions, SchemaOptions, NewBundleOptions, SpanOptions, SeedOptions, LabelFileOptions
+):
     """Fit a model, choose its threshold and write the bundle."""
 
     model: Annotated[

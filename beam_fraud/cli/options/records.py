@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from beam_fraud.cli.options.declaration import Option, options
-from beam_fraud.cli.options.groups import DryRunOptions, LiveListOptions
+from beam_fraud.cli.options.groups import (
+    DeadShareOptions,
+    DryRunOptions,
+    FileOptions,
+    KafkaOptions,
+    LiveListOptions,
+)
 
 
 @options
@@ -133,6 +139,112 @@ class AuditOptions(LiveListOptions):
             metavar="FILE",
             help="The rules that decided; default: those in --out or --registry.",
         ),
+    ] = None
+
+
+@options
+class LabelDatabaseOptions:
+    """The database of labels."""
+
+    database: Annotated[
+        str,
+        Option(
+            "--database",
+            metavar="URL",
+            help="Database of --sink: sqlite:///FILE, postgresql://USER@HOST/DATABASE or env:NAME.",
+        ),
+    ]
+
+
+@options
+class ImportLabelsOptions(FileOptions, LabelDatabaseOptions, KafkaOptions, DeadShareOptions):
+    """Import labels of files, such as charge-backs, into the table of labels.
+
+    Conflicting labels are kept; the latest counts. The same file again changes nothing.
+    """
+
+    mapping: Annotated[
+        str | None,
+        Option(
+            "--mapping",
+            metavar="FILE",
+            help="What the columns mean, in the form of a schema: [roles], [time], [label], [ids], "
+            "[source], timezone.",
+        ),
+    ] = None
+    columns: Annotated[
+        tuple[str, ...],
+        Option(
+            "--column",
+            metavar="ROLE=NAME",
+            help="Column of a role: transaction_id, label, labelled_at, labelled_by, reason, "
+            "event_time, account_id or merchant_id; default: the role's name; repeatable.",
+        ),
+    ] = ()
+    fraud: Annotated[
+        tuple[str, ...],
+        Option(
+            "--fraud",
+            metavar="VALUE",
+            help="Value of the label's column that means fraud, every other means genuine; "
+            "repeatable; default: 1 and true.",
+        ),
+    ] = ()
+    label: Annotated[
+        Literal["fraud", "genuine"] | None,
+        Option("--label", help="Label of every row of files that have no column for it."),
+    ] = None
+    labelled_at: Annotated[
+        str | None,
+        Option(
+            "--labelled-at",
+            metavar="T",
+            help="When rows were labelled that do not say so, ISO 8601.",
+        ),
+    ] = None
+    who: Annotated[
+        str | None,
+        Option(
+            "--who",
+            metavar="NAME",
+            help="Who labelled rows that do not say so; default: this user and host.",
+        ),
+    ] = None
+    scores: Annotated[
+        tuple[str, ...],
+        Option(
+            "--scores",
+            metavar="DIR",
+            help="Archive of scores (OUT/scores) with the time, account and merchant of "
+            "transactions that were neither flagged nor audited; repeatable.",
+        ),
+    ] = ()
+    kafka: Annotated[
+        str | None,
+        Option("--kafka", metavar="HOST:PORT", help="Broker of --labels-topic."),
+    ] = None
+    labels_topic: Annotated[
+        str | None,
+        Option(
+            "--labels-topic", metavar="T", help="Also send the labels to this topic of a stream."
+        ),
+    ] = None
+
+
+@options
+class ExportLabelsOptions(LabelDatabaseOptions):
+    """Export the latest label of each transaction, for --labels of train, evaluate and rescore."""
+
+    out: Annotated[
+        str,
+        Option("--out", metavar="FILE", help="File ending in .parquet, .csv or .jsonl."),
+    ]
+    history: Annotated[
+        bool, Option("--history", help="Export every label, also those that others followed.")
+    ] = False
+    since: Annotated[
+        str | None,
+        Option("--since", metavar="T", help="Only labels from this time on, ISO 8601."),
     ] = None
 
 

@@ -26,7 +26,6 @@ from beam_fraud.evaluation.comparison.figures import (
     SideFigures,
 )
 from beam_fraud.evaluation.comparison.finding import sentence_of, warnings_of
-from beam_fraud.evaluation.comparison.labels import NEVER, read_label_file
 from beam_fraud.evaluation.comparison.maturity import Maturity, estimate_delays, maturity_of
 from beam_fraud.evaluation.comparison.ranking import Grouping, Rankings, rank
 from beam_fraud.evaluation.comparison.resampling import FIGURES, Resamples, resample
@@ -45,6 +44,7 @@ from beam_fraud.evaluation.comparison.tally import Arrays, Cut, RuleTally, Tally
 from beam_fraud.evaluation.rows import Ints
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.monitoring.activity import doing
+from beam_fraud.records.label_file import NEVER, read_label_file
 from beam_fraud.schema.duration import HOUR
 from beam_fraud.schema.event_time import moment_of
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from beam_fraud.evaluation.bootstrap import Cuts, cuts_of
-from beam_fraud.evaluation.comparison.labels import UNKNOWN
 from beam_fraud.evaluation.comparison.scored_rows import ScoredRows, Side
 from beam_fraud.evaluation.comparison.segmentation import Segmenter
 from beam_fraud.evaluation.comparison.tally import Arrays, Cut
 from beam_fraud.evaluation.rows import Floats, Ints, Labels, clock_micros
+from beam_fraud.records.label_file import UNKNOWN
 from beam_fraud.schema.event_time import event_micros
 
 

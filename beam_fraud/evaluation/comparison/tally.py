@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 
 from beam_fraud.decisions.rules.figures import Block as Counted
 from beam_fraud.decisions.rules.figures import Caught
-from beam_fraud.evaluation.comparison.labels import UNKNOWN, LabelFile, labels_of
+from beam_fraud.evaluation.comparison.labels import labels_of
 from beam_fraud.evaluation.comparison.scored_rows import Block, Side
 from beam_fraud.evaluation.comparison.segmentation import Segmenter
 from beam_fraud.evaluation.curves import SCORE_EDGES
 from beam_fraud.evaluation.rows import Floats, Ints, Labels, clock_micros
 from beam_fraud.features.hashing import Hashes, IdHash
+from beam_fraud.records.label_file import UNKNOWN, LabelFile
 from beam_fraud.schema.duration import DAY, HOUR
 from beam_fraud.schema.event_time import event_micros
 

@@ -142,11 +142,11 @@ def evaluate(
     schema = bundle.schema
     evaluated = evaluated_rows(
         [bundle],
-        source_of(transactions, schema, "required"),
+        Rows(
+            source_of(transactions, schema, "required"),
+            history_of(history, schema, "required"),
+        ),
         schema=None,
-        history=history_of(history, schema, "required"),
-        since=None,
-        until=None,
         protocol=None,
         segments=(),
     )

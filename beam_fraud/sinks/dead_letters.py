@@ -1,4 +1,4 @@
-"""Write dead letters and labels to their tables of a database."""
+"""Write dead letters to their table of a database."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from beam_fraud.schema.stages import DEAD_LETTER, LABEL
-from beam_fraud.storage.database.connection import writing
+from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.database.errors import PassingDatabaseError
 from beam_fraud.storage.database.retry import PATIENCE, persistently
-from beam_fraud.storage.database.tables import DEAD_LETTERS, LABELS
-from beam_fraud.storage.database.upsert import upsert, upsert_columns
+from beam_fraud.storage.database.tables import DEAD_LETTERS
+from beam_fraud.storage.database.upsert import upsert_columns
 
 _LOG = logging.getLogger(__name__)
 #: Bytes per transaction, roughly: payloads may be large.
@@ -55,19 +54,3 @@ def write_dead_letters(url: str, batch: pa.RecordBatch, patience: float = PATIEN
         )
         return False
     return True
-
-
-def write_labels(url: str, batch: pa.RecordBatch) -> None:
-    """Write labels in one transaction; idempotent.
-
-    Of two labels by one person for one transaction at one time, the last written stays.
-
-    Args:
-      url: a database after `prepare_database`.
-      batch: rows with the columns of `stages.LABEL`; further columns are ignored.
-
-    Raises:
-      FraudError: the database fails or cannot be reached.
-    """
-    with writing(url) as connection:
-        upsert(connection, LABELS, batch.select(LABEL.names).to_pylist())
