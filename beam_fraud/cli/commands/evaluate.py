@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from beam_fraud.cli.commands import traffic
 from beam_fraud.cli.commands.figures import (
     render_comparisons,
     render_intervals,
@@ -31,6 +32,7 @@ from beam_fraud.models.handbook import card_precision
 from beam_fraud.models.metrics import measure
 from beam_fraud.models.threshold import LeastCost
 from beam_fraud.monitoring.activity import doing
+from beam_fraud.records.label_file import read_label_file
 from beam_fraud.schema.event_time import event_micros, moment_of
 from beam_fraud.storage.lock import sole_writer
 from beam_fraud.storage.urls import Place
@@ -44,6 +46,13 @@ def run(options: EvaluateOptions) -> dict[str, object]:
     Raises:
       FraudError: there are no labels or rows, or a bundle cannot be used.
     """
+    if options.from_labels:
+        return traffic.run(options)
+    for given, wanted in ((options.files, "FILE"), (options.models, "--model")):
+        if not given:
+            raise UsageError(f"give {wanted}, or --from-labels --database URL", Code.OPTION_MISSING)
+    if options.database is not None:
+        raise UsageError("--database: needs --from-labels", Code.OPTION_CONFLICT)
     reports = Place.parse_all(options.out)
     with sole_writer("--out", *reports):
         return _evaluate(options, reports)
@@ -60,9 +69,10 @@ def _evaluate(options: EvaluateOptions, reports: Sequence[Place]) -> dict[str, o
     bundles = [open_bundle(place) for place in Place.parse_all(options.models)]
     for bundle in bundles:
         check_packages(bundle)
+    given = None if options.labels is None else read_label_file(Path(options.labels))
     evaluated = evaluated_rows(
         bundles,
-        Rows(read, history, since, until),
+        Rows(read, history, since, until, given),
         schema=options.schema,
         protocol=options.protocol,
         segments=options.segments,
@@ -114,6 +124,8 @@ def _evaluate(options: EvaluateOptions, reports: Sequence[Place]) -> dict[str, o
 
 def render(result: dict[str, object]) -> str:
     """Return the result as text for a terminal."""
+    if "traffic" in result:
+        return traffic.render(result)
     bootstrapped = cast(dict[str, Any], result["bootstrap"])
     if "models" in result:
         models = cast(list[dict[str, Any]], result["models"])

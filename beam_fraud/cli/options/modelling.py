@@ -221,13 +221,39 @@ class ExploreOptions(FileOptions, SchemaOptions, SpanOptions):
 
 
 @options
-class EvaluateOptions(FileOptions, BundleSchemaOptions, SpanOptions, SeedOptions):
-    """Measure a model on labelled rows, or compare several."""
+class EvaluateOptions(BundleSchemaOptions, SpanOptions, SeedOptions, LabelFileOptions):
+    """Measure a model on labelled rows, or compare several.
 
+    With --from-labels: estimate the figures of all traffic from what people saw and labelled.
+    """
+
+    files: Annotated[
+        tuple[str, ...],
+        Option(
+            "FILE", help="Parquet, ORC, Avro, CSV or JSON: files, directories, globs or tables."
+        ),
+    ] = ()
     models: Annotated[
         tuple[str, ...],
-        Option("--model", metavar="BUNDLE", help="Directory of a model; repeat it to compare."),
-    ]
+        Option(
+            "--model",
+            metavar="BUNDLE",
+            help="Directory of a model; repeat it to compare. With --from-labels also a model_id; "
+            "default: every model in the database.",
+        ),
+    ] = ()
+    from_labels: Annotated[
+        bool,
+        Option(
+            "--from-labels",
+            help="Estimate the figures of all traffic from the labels of flagged and audited "
+            "transactions in --database, without FILE.",
+        ),
+    ] = False
+    database: Annotated[
+        str | None,
+        Option("--database", metavar="URL", help="Database of --sink, for --from-labels."),
+    ] = None
     threshold: Annotated[
         float | None,
         Option("--threshold", metavar="X", help="Threshold; default: the bundle's own."),
