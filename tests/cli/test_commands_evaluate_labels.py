@@ -118,7 +118,10 @@ def test_what_does_not_go_together_is_refused(
     with fails(Code.INPUT_EMPTY, "no transaction of model 'm@1'"):
         evaluate.run(replace(options, models=("m@1",)))
     with fails(Code.INPUT_EMPTY, "no transaction was flagged or audited"):
+        evaluate.run(replace(options, since="2025-01-01"))
+    with fails(Code.PLACE_EMPTY, "empty.db: is not there"):
         evaluate.run(replace(options, database=f"sqlite:///{tmp_path}/empty.db"))
+    assert not (tmp_path / "empty.db").exists()
 
 
 def test_exported_labels_train_and_evaluate(tmp_path: Path) -> None:

@@ -44,14 +44,21 @@ _ROWS_AT_A_TIME = 20_000
 _OF_TRANSACTION = ("event_time", "account_id", "merchant_id")
 
 
-def database_of(url: str) -> str:
+def database_of(url: str, *, created: bool = False) -> str:
     """Return the database of `--database`, with its tables.
+
+    Args:
+      url: its URL.
+      created: whether a missing file of SQLite is created.
 
     Raises:
       UsageError: it is no database.
-      FraudError: it cannot be reached, or its tables are not ours.
+      FraudError: it is not there or cannot be reached, or its tables are not ours.
     """
-    database = parse_sink(url).database
+    sink = parse_sink(url)
+    database = sink.database
+    if database is not None and not (created or sink.exists()):
+        raise FraudError(f"--database {sink.describe()}: is not there", Code.PLACE_EMPTY)
     if database is None:
         raise UsageError(
             f"--database {masked(url)}: is no database; give sqlite:///FILE or "
@@ -73,7 +80,7 @@ def run_import(options: ImportLabelsOptions) -> dict[str, object]:
     mapping = _mapping(options)
     places = input_places(options.files)
     send = _sender(options)
-    database = database_of(options.database)
+    database = database_of(options.database, created=True)
     labels, dead = _read(places, mapping)
     rows_in = len(labels) + len(dead)
     reasons = Counter[str](dead["reason"].to_pylist())
