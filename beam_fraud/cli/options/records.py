@@ -158,9 +158,9 @@ class LabelDatabaseOptions:
 
 @options
 class ImportLabelsOptions(FileOptions, LabelDatabaseOptions, KafkaOptions, DeadShareOptions):
-    """Import labels of files, such as charge-backs, into the table of labels.
+    """Import labels of files, such as charge-backs.
 
-    Conflicting labels are kept; the latest counts. The same file again changes nothing.
+    They go into the table of labels. Conflicting labels are kept; the latest counts. The same file again changes nothing.
     """
 
     mapping: Annotated[
@@ -233,7 +233,10 @@ class ImportLabelsOptions(FileOptions, LabelDatabaseOptions, KafkaOptions, DeadS
 
 @options
 class ExportLabelsOptions(LabelDatabaseOptions):
-    """Export the latest label of each transaction, for --labels of train, evaluate and rescore."""
+    """Export the latest label of each transaction.
+
+    The file is one for --labels of train, evaluate and rescore.
+    """
 
     out: Annotated[
         str,
