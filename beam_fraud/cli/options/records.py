@@ -160,7 +160,8 @@ class LabelDatabaseOptions:
 class ImportLabelsOptions(FileOptions, LabelDatabaseOptions, KafkaOptions, DeadShareOptions):
     """Import labels of files, such as charge-backs.
 
-    They go into the table of labels. Conflicting labels are kept; the latest counts. The same file again changes nothing.
+    They go into the table of labels. Conflicting labels are kept; the latest counts. The same file
+    again changes nothing.
     """
 
     mapping: Annotated[
