@@ -72,7 +72,9 @@ def _make_inbox() -> None:
         sa.Column("transaction_ids", sa.Text),
         sa.Column("after", sa.Text),
     )
-    op.bulk_insert(inbox, [{"after": ""}])
+    there = sa.text("SELECT EXISTS (SELECT 1 FROM flagged_transactions)")
+    if op.get_bind().scalar(there):
+        op.bulk_insert(inbox, [{"after": ""}])
 
 
 def _id() -> sa.types.TypeEngine[str]:
