@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ from beam_fraud.decisions.decision import Codes, columns_of_codes, decision_code
 from beam_fraud.errors import FraudError
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.model_group import ModelGroup, of_one_block
-from beam_fraud.models.predict import libraries_loaded, use_one_thread
+from beam_fraud.models.predict import noting_libraries, use_one_thread
 from beam_fraud.monitoring.shadow import Dropped, ShadowFigures
 from beam_fraud.schema.stages import SHADOWED
 
@@ -118,8 +118,9 @@ class Shadows:
         #: Challengers that could not be loaded, until a block reports them.
         self._unloaded: dict[str, Dropped] = {}
         contenders = [one for one in map(self._contender, challengers) if one is not None]
-        self._load(contenders)
-        libraries_loaded()
+        # Other threads have nothing to set again, unless a library came.
+        with noting_libraries():
+            self._load(contenders)
 
     def score(
         self, transactions: pa.RecordBatch, block: Block, scores: Block, decided: Codes
@@ -172,8 +173,18 @@ class Shadows:
         for contender in rule_sets:
             take(contender, block, scores, 0.0)
         if dropped:
-            self._without(dropped)
+            self.leave_out(dropped)
         return Shadowed(_rows(transactions, parts), figures, dropped)
+
+    def leave_out(self, dropped: Collection[str]) -> None:
+        """Go on without some challengers, by their ids."""
+        with self._lock:
+            known = [one for same in self._models for one in same.contenders]
+            staying = [
+                one for one in (*known, *self._rule_sets) if one.challenger.key not in dropped
+            ]
+            if len(staying) < len(known) + len(self._rule_sets):
+                self._load(staying)
 
     def _predicted(
         self, same: _Models, block: Block, dropped: dict[str, Dropped]
@@ -249,16 +260,6 @@ class Shadows:
             return None
         reason = f"took {cost:.3g} microseconds a row, more than {self._limit:g}"
         return Dropped(self._clock(), reason)
-
-    def _without(self, dropped: dict[str, Dropped]) -> None:
-        """Go on without some challengers."""
-        with self._lock:
-            known = [one for same in self._models for one in same.contenders]
-            staying = [
-                one for one in (*known, *self._rule_sets) if one.challenger.key not in dropped
-            ]
-            if len(staying) < len(known) + len(self._rule_sets):
-                self._load(staying)
 
 
 def _group(same: Sequence[_Contender]) -> _Models:

@@ -11,7 +11,7 @@ import logging
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -242,6 +242,11 @@ class InForce:
             _KEY: msgspec.json.encode(decider.decider.pair),
         }
         return batch.replace_schema_metadata(metadata)
+
+    def look_also(self, look: Callable[[], None]) -> None:
+        """Have the watch call a method, as long as its object lives (`ChampionWatch.look_also`)."""
+        if self._watch is not None:
+            self._watch.look_also(look)
 
     def refusals(self) -> int:
         """Return how many promotions this process has refused since the last call."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,18 +11,16 @@ import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
 from beam_fraud.alerts.queue import Notice
-from beam_fraud.decisions.decider import Decider, Pair
 from beam_fraud.decisions.decision import decision_codes
-from beam_fraud.decisions.shadow import Challenger, Shadows
+from beam_fraud.decisions.shadow import Challenger
 from beam_fraud.models.registry.challengers import ShadowNames
+from beam_fraud.models.registry.live_shadows import LiveShadows
 from beam_fraud.transforms.alert import WaitingNotices
 from beam_fraud.transforms.counters import count, note_dropped
 from beam_fraud.transforms.deciders import Deciders
 from beam_fraud.transforms.infer import Scored
 
 _LOG = logging.getLogger(__name__)
-#: Champions whose challengers stay loaded: blocks of the last one may still be on their way.
-_CHAMPIONS = 2
 
 
 @dataclass
@@ -33,7 +29,7 @@ class Shadow(beam.PTransform):
 
     Nothing a challenger does fails this step: one that fails or is slow is dropped, logged, counted
     and, where notices have a database, reported to every channel. With another champion, the
-    challengers are taken anew.
+    challengers are taken anew; where the graph follows a registry, they join and leave with it.
     """
 
     #: What decides.
@@ -53,63 +49,20 @@ class Shadow(beam.PTransform):
         return scored | beam.ParDo(_Shadow(self)).with_output_types(pa.RecordBatch)
 
 
-@dataclass
-class _Settings:
-    deciders: Deciders
-    challengers: tuple[Challenger, ...]
-    names: ShadowNames
-    limit: float | None
-
-
-class _InProcess:
-    """The challengers of a process, for all threads."""
-
-    def __init__(self, settings: _Settings) -> None:
-        self._settings = settings
-        self._shadows = OrderedDict[Pair, Shadows]()
-        #: Ids of challengers that were dropped, and names of those that could not go on.
-        self._gone = set[str]()
-        self._taking = threading.Lock()
-
-    def beside(self, champion: Decider) -> tuple[Shadows, dict[str, str]]:
-        """Return the challengers beside what decides; and, new, why some cannot go on."""
-        with self._taking:
-            known = self._shadows.get(champion.pair)
-            if known is not None:
-                return known, {}
-            settings, refused = self._settings, dict[str, str]()
-            challengers = settings.challengers
-            if self._shadows or champion.pair != settings.deciders.first.pair:
-                read = settings.deciders.first.features.schema
-                challengers, refused = settings.names.taken_anew(champion, read, challengers)
-            staying = [one for one in challengers if one.key not in self._gone]
-            known = self._shadows[champion.pair] = Shadows(champion, staying, settings.limit)
-            while len(self._shadows) > _CHAMPIONS:
-                self._shadows.popitem(last=False)
-            new = {name: why for name, why in refused.items() if name not in self._gone}
-            self._gone |= set(new)
-            return known, new
-
-    def drop(self, key: str) -> bool:
-        """Leave a challenger out from here on; return whether it was not before."""
-        with self._taking:
-            new = key not in self._gone
-            self._gone.add(key)
-            return new
-
-
 class _Shadow(beam.DoFn):
     def __init__(self, settings: Shadow) -> None:
-        self._settings = _Settings(
-            settings.deciders, settings.challengers, settings.names, settings.limit
-        )
+        self._deciders, self._names = settings.deciders, settings.names
+        self._challengers, self._limit = settings.challengers, settings.limit
         self._notices = WaitingNotices(settings.database, settings.channels)
         self._shared = Shared()
 
     def setup(self) -> None:
-        self._in_force = self._settings.deciders.in_force()
-        self._shadows = self._shared.acquire(lambda: _InProcess(self._settings))
-        self._shadows.beside(self._settings.deciders.first)
+        first, self._in_force = self._deciders.first, self._deciders.in_force()
+        self._shadows = self._shared.acquire(
+            lambda: LiveShadows(first, self._challengers, self._names, self._limit)
+        )
+        self._shadows.beside(first)
+        self._in_force.look_also(self._shadows.look)
 
     def process(self, scored: Scored) -> Iterator[pa.RecordBatch]:
         transactions, block, scores = scored
@@ -117,7 +70,7 @@ class _Shadow(beam.DoFn):
         champion = opened.decider
         shadows, refused = self._shadows.beside(champion)
         for name, why in refused.items():
-            self._say(name, f"cannot go on beside {champion.bundle.model_id}: {why}")
+            self._say(name, f"cannot score beside {champion.bundle.model_id}: {why}")
         fired = opened.fired(transactions, block, scores)
         decided = decision_codes(scores, champion.bundle.thresholds, fired)
         shadowed = shadows.score(transactions, block, scores, decided)
@@ -135,7 +88,7 @@ class _Shadow(beam.DoFn):
         self._notices.queue("dropped challengers")
 
     def _say(self, key: str, reason: str) -> None:
-        notice = notice_of(key, reason, self._settings.deciders.graph)
+        notice = notice_of(key, reason, self._deciders.graph)
         _LOG.error("%s", notice.text)
         self._notices.add([notice])
 

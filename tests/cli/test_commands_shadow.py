@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,14 @@ from beam_fraud.cli.commands import erase, score, stream
 from beam_fraud.cli.options import EraseOptions, ScoreOptions, StreamOptions
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import load_bundle
+from beam_fraud.models.registry import champion_watch
 from beam_fraud.models.registry.registry import (
     RULES_FILE,
     add_model,
     add_rules,
     open_registry,
     promote,
+    retire,
 )
 from beam_fraud.schema.schema import FeatureColumn
 from beam_fraud.schema.stages import SHADOWED
@@ -32,6 +35,7 @@ from beam_fraud.storage.urls import Place
 from tests.failing import fails
 from tests.models.registering import ANN
 from tests.shadowing import Failing, Second, Share, Slow, shadow_bundle
+from tests.stream_process import wait_until
 
 RULES = b'[[rule]]\nname = "%s"\nwhen = "amount > %d"\ndecision = "decline"\n'
 WINDOW = Velocity(("account_id",), ("1d",), ("count",))
@@ -258,3 +262,59 @@ def test_a_stream_archives_shadows_and_refuses_other_windows(
     written(day.with_name("next.csv"), range(100, 110))
     assert "shadows" not in stream.run(replace(options, shadow=()))
     assert (len(rows_of(out)), len(rows_of(out, "shadow"))) == (110, 300)
+
+
+def test_challengers_join_and_leave_a_running_stream(
+    day: Path,
+    place: Place,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(champion_watch, "LOOK_SECONDS", 0.05)
+    registry = open_registry(place)
+    for name in ("second", "large"):
+        retire(open_registry(place), registry.find(name).id, ANN)
+    third, out = registry.find("third").id, tmp_path / "out"
+    fourth = load_bundle(shadow_bundle(tmp_path / "fourth", Share(0.04)))
+
+    def change() -> None:
+        """Between files, whose rows are scored by what is in shadow then."""
+        shadow = out / "shadow"
+        assert wait_until(lambda: shadow.is_dir() and any(shadow.glob("part-*.parquet")))
+        add_model(place, fourth, ANN)
+        assert wait_until(lambda: f"{fourth.model_id} scores in shadow" in caplog.text)
+        written(day.with_name("next.csv"), range(100, 200))
+        assert wait_until(lambda: len(list(shadow.glob("part-*.parquet"))) == 2)
+        retire(open_registry(place), third, ANN)
+        assert wait_until(lambda: f"{third} scores no longer in shadow" in caplog.text)
+        written(day.with_name("third.csv"), range(200, 300))
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    with caplog.at_level(logging.INFO):
+        summary = stream.run(
+            StreamOptions(
+                watch=str(day.parent),
+                registry=str(place),
+                out=str(out),
+                until_idle=2.0,
+                roll_seconds=0.1,
+                shadow=("challengers",),
+            )
+        )
+    changing.join()
+    rows = rows_of(out, "shadow")
+    of_model = {
+        model: sorted(
+            int(name[1:])
+            for name in rows.filter(pc.equal(rows["model_id"], model))["transaction_id"].to_pylist()
+        )
+        for model in (third, fourth.model_id)
+    }
+    assert of_model == {third: list(range(200)), fourth.model_id: list(range(100, 300))}
+    assert {key: one["rows"] for key, one in summary["shadows"].items()} == {
+        third: 200,
+        fourth.model_id: 200,
+    }
+    assert set(rows_of(out)["model_id"].to_pylist()) == {registry.find("first").id}

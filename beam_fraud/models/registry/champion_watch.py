@@ -124,6 +124,17 @@ class ChampionWatch(Generic[_Prepared]):
         self._unreadable = False
         self._taking = threading.Lock()
         self._end = threading.Event()
+        #: Methods that look for more, each as long as its object lives.
+        self._also: tuple[weakref.WeakMethod[Callable[[], None]], ...] = ()
+
+    def look_also(self, look: Callable[[], None]) -> None:
+        """Call a bound method at each look too, in the thread of the watch, while its object lives.
+
+        A method that is called already is not called twice.
+        """
+        with self._taking:
+            living = tuple(one for one in self._also if one() not in (None, look))
+            self._also = (*living, weakref.WeakMethod(look))
 
     def start(self) -> None:
         """Look in a thread, until `stop` or until nobody has this watch any more."""
@@ -164,6 +175,13 @@ class ChampionWatch(Generic[_Prepared]):
             self._waiting, self._reported = prepared, False
 
     def look(self) -> None:
+        """Prepare what decides now if that changed, and what else follows the registry."""
+        self._look()
+        for also in self._also:
+            if (look := also()) is not None:
+                look()
+
+    def _look(self) -> None:
         """Prepare what decides now if that changed; report it if it cannot be used."""
         latest = self._latest
         try:
