@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_fraud.decisions.audit_lane import AuditLane
+from beam_fraud.decisions.inputs import without_inputs
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet, Values
@@ -508,8 +509,7 @@ class ServerState:
         for data in self._checkpoint.deltas(SCORES, 0):
             # Rows of a part that is not finished; the archive checks the form.
             if data[:1] == b"R":
-                # Without the inputs of decisions, if they are kept.
-                rows = completed(rows_from_bytes(data[9:]), ANSWERED)
+                rows = completed(without_inputs(rows_from_bytes(data[9:])), ANSWERED)
                 self._recent.add(rows)
                 self._recent.archive([rows], 2 * self.settings.roll_rows)
         for data in self._checkpoint.deltas(_ANSWERS, 0):

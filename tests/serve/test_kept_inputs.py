@@ -69,6 +69,22 @@ def test_single_rows_and_groups_agree_after_a_kill(running: Running, served: Ser
         assert table.schema.get_field_index(name) >= len(ANSWERED)
 
 
+def test_a_restart_reads_kept_rows_that_are_in_no_finished_file(
+    running: Running, served: Served
+) -> None:
+    engine = running.engine()
+    first = engine.record(served.records[:20])
+    engine.state.commit()
+    # The rows go to the open part of the archive.
+    engine.state.commit(fold=True)
+    engine.state._checkpoint.close()
+    engine = running.engine()
+    again = engine.record(served.records[:40]).answered.rows
+    assert again.slice(0, 20).equals(first.new)
+    engine.state.close(1.0)
+    assert len(assert_all_agree(running, step=5)) == 40
+
+
 def test_an_answer_by_default_is_told_from_the_models(running: Running, served: Served) -> None:
     engine = running.engine()
     group = engine.record(served.records[:40])
