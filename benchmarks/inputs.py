@@ -28,6 +28,8 @@ _ALERTS_A_DAY = 100
 _YEAR, _WEEKS = 365, "2024-02-10"
 #: Some days of them, without which nobody can say how many alerts a day a threshold makes.
 _DAYS_OF_ROWS = 50_000
+#: Rows of models of which only the cost matters.
+_FEW_ROWS = 100_000
 
 log = logging.getLogger(__name__)
 
@@ -101,15 +103,15 @@ class Inputs:
         return bundle
 
     def handbook_bundles(self, number: int) -> tuple[Path, ...]:
-        """Return models for the simulated transactions, of the same features."""
+        """Return models for simulated transactions, of the same features and a few rows."""
         bundles = []
         for seed in range(number):
-            bundle = self.work / f"handbook-{self.rows}-{seed}.bundle"
+            bundle = self.work / f"handbook-{_FEW_ROWS}-{seed}.bundle"
             bundles.append(bundle)
             if not bundle.exists():
                 kind = ("--schema", "handbook", "--model", "hist_gradient_boosting")
-                first = str(self.handbook() / "first.parquet")
-                _make(bundle, (BEAM_FRAUD, "train", first, *kind, "--seed", str(seed)))
+                rows = str(self.simulated(_FEW_ROWS))
+                _make(bundle, (BEAM_FRAUD, "train", rows, *kind, "--seed", str(seed)))
         return tuple(bundles)
 
     def stream_bundle(self) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import threading
 import time
@@ -51,6 +52,8 @@ class Run:
     peak_bytes: int
     #: Seconds since the start, and bytes that all its processes held then; ten a second.
     held: tuple[tuple[float, int], ...] = ()
+    #: Processor time of all its processes, of which none may run at the same time as another case.
+    processor_seconds: float = 0.0
 
 
 class ProcessFailedError(Exception):
@@ -105,7 +108,7 @@ def run(case: Case) -> Run:
       ProcessFailedError: a process ended with another exit code than 0.
     """
     with TemporaryFile() as errors:
-        start = time.perf_counter()
+        start, used = time.perf_counter(), _processor_seconds()
         processes = [
             subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
             for command in case.commands
@@ -118,7 +121,13 @@ def run(case: Case) -> Run:
             if process.returncode:
                 errors.seek(0)
                 raise ProcessFailedError(command, process.returncode, errors.read())
-    return Run(seconds, memory.bytes, tuple(memory.held))
+    return Run(seconds, memory.bytes, tuple(memory.held), _processor_seconds() - used)
+
+
+def _processor_seconds() -> float:
+    """Return the processor time of all processes that this one has waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 class PeakMemory:

@@ -54,14 +54,18 @@ class Results:
         Raises:
           ProcessFailedError: a process failed.
         """
-        runs = run_in_turn(cases, repeat, _report)
+        runs = run_in_turn(cases, repeat, report)
         figures = [figure(case, runs[case]) for case in cases]
         self.figures += figures
         return figures
 
 
-def _report(case: Case, measured: Run) -> None:
+def report(case: Case, measured: Run) -> None:
+    """Log a run."""
     size = "" if case.rows is None else f", {case.rows:,} rows"
     model = f", {case.model}" if case.model else ""
     peak = measured.peak_bytes / 1e6
-    log.info("%s%s%s: %.2f s, %.0f MB", case.name, model, size, measured.seconds, peak)
+    log.info(
+        "%s%s%s: %.2f s, %.2f s of processor, %.0f MB",
+        *(case.name, model, size, measured.seconds, measured.processor_seconds, peak),
+    )
