@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import accumulate
 
@@ -83,7 +83,7 @@ class _Stream(Collector):
         build = self._build | ({"model_id": snapshot.model_id} if snapshot.model_id else {})
         yield InfoMetricFamily("beam_fraud_build", "What runs", build)
         yield from _counts(snapshot)
-        yield from _shadows(snapshot)
+        yield from shadow_metrics(snapshot.shadows)
         yield _lag(snapshot)
         yield _latency(snapshot.latency)
         yield GaugeMetricFamily(
@@ -174,21 +174,22 @@ _OF_SHADOWS: tuple[tuple[str, str, Callable[[ShadowFigures], float]], ...] = (
 )
 
 
-def _shadows(snapshot: Snapshot) -> Iterator[Metric]:
-    shadows = sorted(snapshot.shadows.items())
+def shadow_metrics(figures: Mapping[str, ShadowFigures]) -> Iterator[Metric]:
+    """Yield the metrics of challengers in shadow by their ids; none without any."""
+    shadows = sorted(figures.items())
     if not shadows:
         return
     label = ["challenger"]
     for name, what, value in _OF_SHADOWS:
         metric = CounterMetricFamily(f"beam_fraud_shadow_{name}", what, labels=label)
-        for key, figures in shadows:
-            metric.add_metric([key], value(figures))
+        for key, one in shadows:
+            metric.add_metric([key], value(one))
         yield metric
     dropped = GaugeMetricFamily(
         "beam_fraud_shadow_dropped", "Whether it failed or was slow, and is dropped", labels=label
     )
-    for key, figures in shadows:
-        dropped.add_metric([key], float(figures.dropped is not None))
+    for key, one in shadows:
+        dropped.add_metric([key], float(one.dropped is not None))
     yield dropped
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -37,6 +37,12 @@ class ShadowFigures:
     nanoseconds: int = 0
     #: Why it scores no longer, or None.
     dropped: Dropped | None = None
+
+    def plus(self, more: ShadowFigures) -> ShadowFigures:
+        """Return the figures of all rows of both."""
+        return replace(
+            self, **{name: getattr(self, name) + getattr(more, name) for name in _COUNTED}
+        )
 
     @property
     def microseconds(self) -> float | None:

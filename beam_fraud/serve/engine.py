@@ -499,6 +499,9 @@ class Engine:
             transactions = transactions.replace_schema_metadata(None)
         decided, block = scorer.decide(transactions, computed)
         if limited:
+            if self.state.shadow is not None:
+                scores = decided.column("score")
+                self.state.shadow.take_columns(scorer.pair, transactions, computed, scores)
             decided = self.state.rules.limited(decided)
             if muted := muted_in(decided):
                 self._count(RULES_MUTED, len(muted))

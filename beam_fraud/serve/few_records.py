@@ -95,6 +95,8 @@ class FewRecords:
         if degraded is not None:
             computed = [dict.fromkeys(features, math.nan) for features in computed]
         scored = self._scorer.score_rows(rows, computed)
+        if self._state.shadow is not None:
+            self._state.shadow.take_values(self._scorer.pair, rows, computed, scored.scores)
         silenced = self._silenced(rows, scored)
         answered = self._answered(rows, scored, silenced, degraded)
         kept, inputs = self._scorer.kept, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal
@@ -17,6 +17,9 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+
+from beam_fraud.monitoring.prometheus import shadow_metrics
+from beam_fraud.monitoring.shadow import ShadowFigures
 
 #: Upper bounds of the buckets in seconds; one more bucket holds longer times.
 BOUNDS = (
@@ -58,6 +61,10 @@ def _zero() -> int:
     return 0
 
 
+def _no_shadows() -> dict[str, ShadowFigures]:
+    return {}
+
+
 @dataclass
 class Metrics:
     """What a server has done since its start.
@@ -89,6 +96,10 @@ class Metrics:
     #: Predictions that are being answered, and open connections.
     in_flight: Callable[[], int] = _zero
     connections: Callable[[], int] = _zero
+    #: Challengers in shadow; rows that wait for them, and that they did not get.
+    shadows: Callable[[], Mapping[str, ShadowFigures]] = _no_shadows
+    shadow_rows: Callable[[], int] = _zero
+    not_shadowed: Callable[[], int] = _zero
     #: Labels of `beam_fraud_build_info`.
     build: dict[str, str] = field(default_factory=dict)
 
@@ -141,6 +152,19 @@ class _Served(Collector):
             (metrics.connections, "connections", "Open connections"),
         ):
             yield GaugeMetricFamily(f"beam_fraud_serve_{name}", text, read())
+        shadows = list(shadow_metrics(metrics.shadows()))
+        yield from shadows
+        if shadows:
+            yield GaugeMetricFamily(
+                "beam_fraud_serve_shadow_rows",
+                "Rows that wait for the challengers in shadow",
+                metrics.shadow_rows(),
+            )
+            yield CounterMetricFamily(
+                "beam_fraud_serve_not_shadowed",
+                "Rows that the challengers did not get",
+                metrics.not_shadowed(),
+            )
 
 
 def _latencies(stages: dict[Stage, Histogram]) -> Metric:

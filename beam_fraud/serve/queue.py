@@ -233,8 +233,11 @@ class PredictionQueue:
     def about(self) -> dict[str, object]:
         """Return what `/model` shows."""
         engine = self._engine
-        waiting = {} if engine is None else {"waiting": engine.state.waiting}
-        return {**self._about, **waiting}
+        if engine is None:
+            return dict(self._about)
+        shadow = engine.state.shadow
+        shadows = {} if shadow is None else shadow.about()
+        return {**self._about, **shadows, "waiting": engine.state.waiting}
 
     def drain(self) -> None:
         """Answer accepted calls, and make everything durable."""

@@ -38,6 +38,7 @@ from beam_fraud.serve.answered_rows import ANSWERED, Rows, batch_of, scored_of
 from beam_fraud.serve.backlog import Backlog, Deliver
 from beam_fraud.serve.recent_answers import RecentAnswers
 from beam_fraud.serve.rule_shares import RuleShares
+from beam_fraud.serve.shadow_backlog import Scoring, ShadowBacklog, drop_waiting
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.identity import checkpoint_hash
@@ -100,6 +101,10 @@ class StateSettings:
     audit: AuditLane | None = None
     #: Directory of flagged rows, for a sink that is one; or None.
     flagged: Path | None = None
+    #: Scores answered transactions in shadow, or None; and without it, the last group that an
+    #: earlier server scored.
+    shadow: Scoring | None = None
+    last_shadowed: int = 0
     #: Identity: settings that must not change for the life of the state.
     about: Mapping[str, str] = field(default_factory=dict)
 
@@ -160,6 +165,12 @@ class ServerState:
             name: Backlog(name, self._checkpoint, deliver)
             for name, deliver in settings.deliveries.items()
         }
+        #: What waits for the challengers; None without shadows.
+        self.shadow: ShadowBacklog | None = None
+        if settings.shadow is not None:
+            self.shadow = ShadowBacklog(self._checkpoint, settings.shadow)
+        else:
+            drop_waiting(self._checkpoint, settings.last_shadowed)
         #: Answered rows that are in no step of the archive, by group.
         self._unarchived: list[Rows] = []
         #: The kept inputs of their decisions, or None, for each group.
@@ -192,6 +203,8 @@ class ServerState:
         """Start to deliver what waits."""
         for backlog in self._backlogs.values():
             backlog.start()
+        if self.shadow is not None:
+            self.shadow.start()
 
     def numbers(self, records: int) -> int:
         """Return the first of so many consecutive numbers, which no other record gets."""
@@ -342,6 +355,8 @@ class ServerState:
         self._checkpoint.commit(self._uncommitted | now, fold=fold)
         self._uncommitted = {}
         self._committed = len(self._unarchived)
+        if self.shadow is not None:
+            self.shadow.committed()
 
     @property
     def untidy(self) -> bool:
@@ -377,6 +392,8 @@ class ServerState:
     def discard(self) -> None:
         """Return to the last commit, after a failure."""
         self._checkpoint.discard()
+        if self.shadow is not None:
+            self.shadow.discarded()
         self._uncommitted = {}
         for answered in self._unarchived[self._committed :]:
             self._recent.remove(answered)
@@ -411,7 +428,8 @@ class ServerState:
     @property
     def waiting(self) -> dict[str, int]:
         """Backlog to the rows that wait in it."""
-        return {name: backlog.rows for name, backlog in self._backlogs.items()}
+        waiting = {name: backlog.rows for name, backlog in self._backlogs.items()}
+        return waiting if self.shadow is None else {**waiting, "shadow": self.shadow.waiting}
 
     def close(self, seconds: float) -> dict[str, int]:
         """Finish the archive, deliver what waits for at most so many seconds, and close.
@@ -427,6 +445,9 @@ class ServerState:
             name: backlog.stop(max(until - time.monotonic(), 0.0))
             for name, backlog in self._backlogs.items()
         }
+        if self.shadow is not None:
+            self.shadow.close(max(until - time.monotonic(), 0.0))
+            waiting["shadow"] = self.shadow.waiting
         self.commit(fold=True)
         self._checkpoint.close()
         return waiting

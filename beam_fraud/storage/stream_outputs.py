@@ -257,6 +257,11 @@ class ServerOutputs(StreamOutputs):
         """Path of the state, which no stream can continue."""
         return self.own / "server.db"
 
+    @property
+    def shadow_checkpoint(self) -> Path:
+        """Path of what is done in shadow, and of rows in no finished file there."""
+        return self.own / "shadow.db"
+
 
 def object_stream_outputs(url: str, *, update: bool) -> StreamOutputs:
     """Return the outputs of a stream at a URL, with a temporary directory.

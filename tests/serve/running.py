@@ -22,6 +22,7 @@ from beam_fraud.serve.backlog import Deliver
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.feature_records import FeatureScoring
+from beam_fraud.serve.shadow_backlog import Scoring
 from beam_fraud.serve.state import ServerState, StateSettings
 from beam_fraud.sources.source import find_history
 from beam_fraud.storage.urls import Place
@@ -43,6 +44,8 @@ class Running:
     rule_limit: float = 1.0
     #: Which unflagged rows are audited, or None.
     audit: AuditLane | None = None
+    #: Scores answered transactions in shadow, or None.
+    shadow: Scoring | None = None
 
     @property
     def scores(self) -> Path:
@@ -95,6 +98,7 @@ class Running:
             history=history if earlier else None,
             ahead=1_000 * 365 * DAY,
             deliveries=self.deliveries,
+            shadow=self.shadow,
         )
 
     def _count(self, name: str, rows: int) -> None:

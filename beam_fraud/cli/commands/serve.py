@@ -22,10 +22,18 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands import serve_workers
 from beam_fraud.cli.commands.scoring import audited_rows
-from beam_fraud.cli.commands.serve_model import Engines, about, api_of, build_of, watch_of
+from beam_fraud.cli.commands.serve_model import (
+    Engines,
+    about,
+    api_of,
+    build_of,
+    shadow_of,
+    watch_of,
+)
 from beam_fraud.cli.commands.serve_plan import ServePlan, plan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
+from beam_fraud.cli.terminal.summary import shadow_lines
 from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED, ROWS_SCORED
 from beam_fraud.serve.deliveries import PATIENCE, Deliveries, Places
@@ -37,9 +45,11 @@ from beam_fraud.serve.http.openapi import Api
 from beam_fraud.serve.http.tokens import TokenSource
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.queue import PredictionQueue
+from beam_fraud.serve.shadow import ShadowScoring, finish_shadows
 from beam_fraud.serve.state import Count, ServerState
 from beam_fraud.state.rule_share import MutedRule
 from beam_fraud.storage.atomic import make_directory
+from beam_fraud.storage.batch_outputs import SHADOW
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url
 from beam_fraud.storage.stream_outputs import claim_archives
@@ -95,7 +105,11 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         # The example is no row of anybody.
         counted.clear()
         metrics.outcomes.clear()
-        watch = watch_of(planned, parts.engines, server, deliveries, metrics)
+        shadow = parts.engine.state.shadow
+        if shadow is not None:
+            metrics.shadows, metrics.shadow_rows = shadow.figures, lambda: shadow.waiting
+            metrics.not_shadowed = lambda: shadow.left_out
+        watch = watch_of(planned, parts.engines, server, deliveries, metrics, parts.shadow)
         renewed = (lambda: None) if watch is None else watch.take
         predictions.start(parts.engine, parts.freshness.refused, renewed)
         if watch is not None:
@@ -125,17 +139,19 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         "degraded": dict(metrics.degraded),
         "shed": sum(metrics.shed.values()),
         "seconds": round(time.monotonic() - started, 1),
+        **({} if shadow is None else shadow.about()),
         "model_id": predictions.about()["model_id"],
         "state": str(planned.outputs.directory),
     }
 
 
 def render(result: dict[str, object]) -> str:
-    """Return the result as one line."""
+    """Return the result as a line, and one for each challenger in shadow."""
     scored, flagged = result["rows_scored"], result["rows_flagged"]
-    return (
+    answered = (
         f"Answered {scored:,} transactions in {result['seconds']} s, {flagged:,} of them flagged."
     )
+    return "\n".join([answered, *shadow_lines(result)])
 
 
 def _claim(planned: ServePlan) -> None:
@@ -178,6 +194,8 @@ class _Parts(NamedTuple):
     engines: Engines
     follower: Follower | None
     freshness: Freshness
+    #: Scores in shadow, or None.
+    shadow: ShadowScoring | None
 
 
 def _parts(
@@ -188,7 +206,12 @@ def _parts(
     counting: Count,
 ) -> _Parts:
     """Restore the state, load the model, and score an example."""
-    state = ServerState(replace(planned.settings, deliveries=deliveries.by_backlog), counting)
+    shadow = shadow_of(planned, deliveries)
+    settings = replace(planned.settings, deliveries=deliveries.by_backlog, shadow=shadow)
+    if shadow is None:
+        last = finish_shadows(planned.outputs.shadow_checkpoint, planned.outputs.directory / SHADOW)
+        settings = replace(settings, last_shadowed=last)
+    state = ServerState(settings, counting)
     features = planned.scored.features
     follows = planned.topics is not None
     # Without windows nothing can be stale.
@@ -220,7 +243,7 @@ def _parts(
             _span(freshness.age),
         )
     _warm(engine, api)
-    return _Parts(engine, engines, follower, freshness)
+    return _Parts(engine, engines, follower, freshness, shadow)
 
 
 #: Seconds without a server that are worth a warning.

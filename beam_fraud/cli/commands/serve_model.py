@@ -6,21 +6,25 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
+import pyarrow as pa
 
 from beam_fraud import __version__
 from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands.scoring import ScoringPlan
 from beam_fraud.cli.commands.serve_plan import ServePlan
-from beam_fraud.decisions.decider import Decider
+from beam_fraud.decisions.decider import Decider, Pair, shown
 from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, read_reference, shared_model
 from beam_fraud.models.predict import noting_libraries
 from beam_fraud.models.reference import usual_values
 from beam_fraud.models.registry.champion_watch import ChampionWatch, Windows
+from beam_fraud.models.registry.live_shadows import LiveShadows
 from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
 from beam_fraud.pipeline.frames.scoring import Scorer
 from beam_fraud.serve.deliveries import Deliveries
@@ -30,6 +34,9 @@ from beam_fraud.serve.http.json_schema import Typical, transaction_schema
 from beam_fraud.serve.http.openapi import Api
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.queue import Change
+from beam_fraud.serve.shadow import ShadowScoring, ShadowSettings
+from beam_fraud.storage.batch_outputs import SHADOW
+from beam_fraud.transforms.shadow import notice_of
 
 if TYPE_CHECKING:
     from beam_fraud.serve.http.server import HttpServer
@@ -130,12 +137,69 @@ class Engines:
         return predictor
 
 
+def shadow_of(planned: ServePlan, deliveries: Deliveries) -> ShadowScoring | None:
+    """Return what scores in shadow; None without `--shadow`.
+
+    Raises:
+      FraudError: its archive or its state cannot be used.
+    """
+    scoring, features, outputs = planned.scored.scoring, planned.scored.features, planned.outputs
+    if scoring.shadow_names is None:
+        return None
+    first = scoring.decider(features)
+
+    def decider_of(pair: Pair) -> Decider:
+        decider = first
+        if pair != first.pair and planned.choice is not None:
+            decider = _widened(planned.choice.named(pair, first), features)
+        if decider.pair != pair:
+            raise FraudError(
+                f"{shown(pair)} decided on them before the restart, and cannot be opened any more",
+                Code.REGISTRY_UNKNOWN,
+            )
+        return decider
+
+    def dropped(key: str, reason: str) -> None:
+        notice = notice_of(key, reason, planned.run_id)
+        _LOG.error("%s", notice.text)
+        deliveries.notify([notice])
+
+    velocity = [name for one in features.velocity for name in one.names]
+    described = features.schema.transactions(labels=features.labels)
+    directory = outputs.archive(SHADOW)
+    assert isinstance(directory, Path), "a server keeps its state on this machine"
+    return ShadowScoring(
+        ShadowSettings(
+            checkpoint=outputs.shadow_checkpoint,
+            directory=directory,
+            roll_rows=planned.settings.roll_rows,
+            roll_seconds=planned.settings.roll_seconds,
+            live=LiveShadows(
+                first, scoring.challengers, scoring.shadow_names, scoring.max_microseconds
+            ),
+            described=pa.schema([*described, *(pa.field(n, pa.float64()) for n in velocity)]),
+            decider_of=decider_of,
+            dropped=dropped,
+        )
+    )
+
+
+def _widened(decider: Decider, read: FeatureSet) -> Decider:
+    """Return a decider whose schema also has the columns that challengers read."""
+    schema = decider.features.schema
+    known = {feature.column for feature in schema.features}
+    further = (feature for feature in read.schema.features if feature.column not in known)
+    schema = replace(schema, features=(*schema.features, *further))
+    return replace(decider, features=replace(decider.features, schema=schema))
+
+
 def watch_of(
     planned: ServePlan,
     engines: Engines,
     server: HttpServer,
     deliveries: Deliveries,
     metrics: Metrics,
+    shadow: ShadowScoring | None,
 ) -> ChampionWatch[Change] | None:
     """Return what follows the choice of a server and prepares its changes; None without one."""
     if planned.choice is None:
@@ -143,6 +207,9 @@ def watch_of(
     scoring, features = planned.scored.scoring, planned.scored.features
 
     def prepare(decider: Decider) -> Change:
+        if shadow is not None:
+            decider = _widened(decider, features)
+            shadow.follow(decider)
         changed = replace(scoring, bundle=decider.bundle, rules=decider.rules)
         scored = replace(planned.scored, scoring=changed, features=decider.features)
         api = api_of(scored)
@@ -164,7 +231,7 @@ def watch_of(
         count(metrics.swaps, "refused")
         deliveries.notify([notice])
 
-    return ChampionWatch(
+    watch = ChampionWatch(
         planned.choice,
         Decider(scoring.bundle, features, scoring.rules),
         Windows(features, "server", "one with another --state and --history"),
@@ -172,3 +239,6 @@ def watch_of(
         prepare,
         refused,
     )
+    if shadow is not None:
+        watch.look_also(shadow.live.look)
+    return watch

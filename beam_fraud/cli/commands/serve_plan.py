@@ -20,6 +20,7 @@ from beam_fraud.cli.commands.scoring import (
     refuse_no_outbox,
     sink_of,
 )
+from beam_fraud.cli.commands.shadows import with_shadows
 from beam_fraud.cli.commands.stream_plan import (
     identity_of_windows,
     refuse_unused_limit,
@@ -78,7 +79,8 @@ class ServePlan:
     warning: str | None
     #: Where it is written what decides; None if nothing may change.
     choice: Choice | None
-    #: Maximum of microseconds per row of a new champion's prediction, or None.
+    #: Maximum of microseconds per row of a new champion's prediction, and of a challenger in
+    #: shadow; or None.
     max_microseconds: float | None
 
 
@@ -90,7 +92,8 @@ def plan(options: ServeOptions) -> ServePlan:
       FraudError: the broker, the bundle, a sink or a channel cannot be used.
     """
     need_extras(("uvicorn", "httptools", "uvloop"), "serve")
-    refuse_unused_limit(options)
+    if not options.shadow:
+        refuse_unused_limit(options)
     model = ChosenModel.of(options)
     places = RunPlaces.of(history=options.history, out=options.state)
     if places.out.local is None:
@@ -118,6 +121,7 @@ def plan(options: ServeOptions) -> ServePlan:
         here=True,
         streaming=True,
     )
+    scored = with_shadows(scored, options, model, here=True, streaming=True)
     features, sink = scored.features, scored.scoring.sink
     refuse_contested(features.schema, "a request")
     history = tuple(find_history(places.history, (), features.schema, labels=features.labels))

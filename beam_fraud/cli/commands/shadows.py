@@ -10,7 +10,7 @@ from dataclasses import replace
 from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.rules import lists_directory
 from beam_fraud.cli.commands.scoring import ScoringPlan
-from beam_fraud.cli.options import ScoreOptions, StreamOptions
+from beam_fraud.cli.options import ScoreOptions, ServeOptions, StreamOptions
 from beam_fraud.decisions.decider import Decider
 from beam_fraud.decisions.shadow import Challenger
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -40,7 +40,7 @@ def shadow_bundles(options: ScoreOptions | StreamOptions, model: ChosenModel) ->
 
 def with_shadows(
     planned: ScoringPlan,
-    options: ScoreOptions | StreamOptions,
+    options: ScoreOptions | StreamOptions | ServeOptions,
     model: ChosenModel,
     *,
     here: bool,
@@ -114,7 +114,7 @@ def shadow_counts(
     return {"shadows": shown} if shown else {}
 
 
-def _places(options: ScoreOptions | StreamOptions) -> dict[str, Place]:
+def _places(options: ScoreOptions | StreamOptions | ServeOptions) -> dict[str, Place]:
     return {name: Place.parse(name) for name in options.shadow}
 
 

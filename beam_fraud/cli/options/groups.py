@@ -525,7 +525,7 @@ class ShadowOptions(CostOptions):
             "--shadow",
             metavar="WHAT",
             help="Also score by a bundle, a rules file or a NAME of --registry, or by all its "
-            "challengers; their scores go to OUT/shadow and decide nothing; repeatable.",
+            "challengers; their scores go to shadow/ beside scores/, decide nothing; repeatable.",
             template=False,
         ),
     ] = ()

@@ -12,12 +12,13 @@ from beam_fraud.cli.options.groups import (
     ContinuousOptions,
     ScoringOptions,
     ServedOptions,
+    ShadowOptions,
     TopicOptions,
 )
 
 
 @options
-class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions, ServedOptions):
+class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions, ServedOptions, ShadowOptions):
     """Answer transactions over HTTP.
 
     The scores and decisions are those of a stream.

@@ -53,7 +53,7 @@ def _run(result: Mapping[str, Any]) -> str:
         lines.append(fact("history", result["history_rows"], f"({left_out:,} left out)"))
     if result.get("labels_in"):
         lines.append(fact("labels", result["labels_in"], f"({result['labels_dead']:,} unreadable)"))
-    lines += [*_rules(result), *_shadows(result)]
+    lines += [*_rules(result), *shadow_lines(result)]
     if result.get("alerts"):
         sent, *others = result["alerts"].items()
         about = ", ".join(
@@ -109,7 +109,8 @@ def _rules(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _shadows(result: Mapping[str, Any]) -> list[str]:
+def shadow_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return a line for each challenger in shadow, under a heading; none without any."""
     shadows: dict[str, dict[str, Any]] = result.get("shadows", {})
     if not shadows:
         return []

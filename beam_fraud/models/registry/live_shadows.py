@@ -46,6 +46,8 @@ class LiveShadows:
         names: ShadowNames,
         limit: float | None,
     ) -> None:
+        #: What decides at the start.
+        self.first = first
         self._read = first.features.schema
         self._names, self._limit = names, limit
         #: What decided on the last block.

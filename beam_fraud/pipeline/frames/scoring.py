@@ -15,6 +15,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from beam_fraud.decisions.audit_lane import AuditLane
+from beam_fraud.decisions.decider import Pair
 from beam_fraud.decisions.decision import DecidedRow, decide, decided_rows
 from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.decisions.reasons.reasons import Reasons
@@ -118,6 +119,11 @@ class Scorer:
     def model_id(self) -> str:
         """Id of the model."""
         return self._bundle.model_id
+
+    @property
+    def pair(self) -> Pair:
+        """Ids of the model and the rules."""
+        return self._bundle.model_id, self.rules_id
 
     @property
     def thresholds(self) -> Thresholds:
