@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 #: Key of PostgreSQL's advisory lock of those who open cases.
 _LOCK = 0x6265616D63617365
-#: Rows per transaction.
-ROWS_AT_A_TIME = 5_000
+#: Rows per transaction, which limits the wait of others.
+ROWS_AT_A_TIME = 1_000
 #: Values of one condition: SQLite takes at most 32,766 parameters in a statement.
 _VALUES = 10_000
 #: Newest cases whose scores stand in for those of audited rows.
@@ -74,7 +74,7 @@ def open_cases(
       url: a prepared database.
       settings: says when a case is due.
       now: the current time, UTC.
-      most: number of transactions at which to stop.
+      most: maximum of flagged transactions, and of audited ones.
 
     Raises:
       FraudError: the database fails or cannot be reached.

@@ -16,6 +16,8 @@ _LOG = logging.getLogger(__name__)
 #: Seconds between two looks; lists take up an entry within ten seconds, with the time that streams
 #: take to look at them.
 _EVERY = 1.0
+#: Seconds between two transactions while many rows wait: people write in between.
+_PAUSE = 0.1
 
 
 def sweep(
@@ -30,7 +32,7 @@ def sweep(
       lists: directory of the lists; None to leave list requests alone.
     """
     more = False
-    while not stop.wait(0.0 if more else _EVERY):
+    while not stop.wait(_PAUSE if more else _EVERY):
         try:
             more = sweep_once(url, settings, datetime.now(UTC), lists)
         except FraudError as error:

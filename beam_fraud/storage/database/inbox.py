@@ -41,10 +41,10 @@ class Arrivals:
 
     #: Ids of flagged transactions.
     transactions: list[str]
-    #: Keys of the inbox that hold them.
+    #: Keys of rows of the inbox that hold them alone.
     numbers: tuple[int, ...]
-    #: Key of the inbox, and the id up to which all flagged transactions are among them.
-    reached: tuple[int, str] | None
+    #: Key of a row that holds more, and what is left of it; None for none.
+    rest: tuple[int, dict[str, str]] | None
     #: Whether more may be in the inbox.
     more: bool
 
@@ -52,9 +52,9 @@ class Arrivals:
         """Take them out of the inbox."""
         number = REVIEW_INBOX.c.number
         connection.execute(REVIEW_INBOX.delete().where(number.in_(self.numbers)))
-        if self.reached is not None:
-            at, after = self.reached
-            connection.execute(REVIEW_INBOX.update().where(number == at).values(after=after))
+        if self.rest is not None:
+            at, left = self.rest
+            connection.execute(REVIEW_INBOX.update().where(number == at).values(left))
 
 
 def arrivals(connection: Connection, most: int) -> Arrivals:
@@ -62,24 +62,25 @@ def arrivals(connection: Connection, most: int) -> Arrivals:
 
     Args:
       connection: in a write transaction.
-      most: number of transactions at which to stop; writers may have announced more at once.
+      most: maximum of transactions, at least 1.
     """
     found: list[str] = []
     numbers: list[int] = []
-    left = most
     for row in _oldest(connection):
+        left = most - len(found)
+        if left == 0:
+            return Arrivals(found, tuple(numbers), None, True)
         if row.transaction_ids is None:
             ids = _after(connection, row.after, left)
-            found += ids
-            if len(ids) == left:
-                return Arrivals(found, tuple(numbers), (row.number, ids[-1]), True)
+            rest = {"after": ids[-1]} if len(ids) == left else None
         else:
             ids = msgspec.json.decode(row.transaction_ids, type=list[str])
-            found += ids
+            others, ids = ids[left:], ids[:left]
+            rest = {"transaction_ids": msgspec.json.encode(others).decode()} if others else None
+        found += ids
+        if rest is not None:
+            return Arrivals(found, tuple(numbers), (row.number, rest), True)
         numbers.append(row.number)
-        left -= len(ids)
-        if left <= 0:
-            return Arrivals(found, tuple(numbers), None, True)
     return Arrivals(found, tuple(numbers), None, False)
 
 
