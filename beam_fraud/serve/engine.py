@@ -45,6 +45,7 @@ from beam_fraud.records.plain_records import PlainRecords
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
 from beam_fraud.schema.stages import LATER_COLUMNS
+from beam_fraud.schema.velocity import Velocity
 from beam_fraud.serve.answered_rows import ANSWERED, Block, Features
 from beam_fraud.serve.answers import Answered, faults_of
 from beam_fraud.serve.fallback import Fallback
@@ -117,6 +118,11 @@ class Engine:
             self._few = FewRecords(self._plain, state, scorer, count, muted)
         self._identified = self._schema.role("transaction_id") is not None
         self._nothing = _NONE, np.empty((0, len(features.names)))
+
+    @property
+    def velocity(self) -> tuple[Velocity, ...]:
+        """Velocity definitions of the model and the rules."""
+        return self._features.velocity
 
     @property
     def decides_by(self) -> tuple[Thresholds, RuleSet | None]:

@@ -235,9 +235,11 @@ class PredictionQueue:
         engine = self._engine
         if engine is None:
             return dict(self._about)
-        shadow = engine.state.shadow
-        shadows = {} if shadow is None else shadow.about()
-        return {**self._about, **shadows, "waiting": engine.state.waiting}
+        shadow, awaited = engine.state.shadow, engine.state.awaited
+        further = {} if shadow is None else shadow.about()
+        if awaited is not None:
+            further = {**further, "awaited": awaited}
+        return {**self._about, **further, "waiting": engine.state.waiting}
 
     def drain(self) -> None:
         """Answer accepted calls, and make everything durable."""

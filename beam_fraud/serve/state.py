@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.inputs import without_inputs
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet, Values
 from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.features.velocity.definition_sets import covers, is_further, sources
 from beam_fraud.features.velocity.fixed_point import unit_of
 from beam_fraud.features.velocity.key_rows import Measures
 from beam_fraud.features.velocity.window_totals import Feature
@@ -27,6 +31,7 @@ from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED, completed
+from beam_fraud.schema.velocity import Velocity
 from beam_fraud.serve.answer_deltas import (
     answers_of,
     delta_of,
@@ -41,10 +46,11 @@ from beam_fraud.serve.rule_shares import RuleShares
 from beam_fraud.serve.shadow_backlog import Scoring, ShadowBacklog, drop_waiting
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.deduplicate import DeduplicateShard
-from beam_fraud.state.identity import checkpoint_hash
+from beam_fraud.state.identity import IN_FORCE, checkpoint_hash
 from beam_fraud.state.local_shards import LocalShards
 from beam_fraud.state.shard import Effects, Shard, rows_from_bytes
 from beam_fraud.state.velocity import History, VelocityShard
+from beam_fraud.state.window_sets import Filling, Wanted, WindowSetsShard
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.checkpoint import FOREVER
 from beam_fraud.storage.journal import JournaledCheckpoint
@@ -60,9 +66,13 @@ FLAGGED, AUDITED, DEAD, LABELS = "flagged", "audited", "dead letters", "labels"
 _SOURCE = "predict"
 #: Name of the random part of a server's source, in its identity.
 _SERVER = "server"
+#: Seconds that a tick may read earlier transactions.
+_READING_SECONDS = 0.02
 #: Name of the time of the last commit, seconds of the epoch, among the positions.
 _COMMITTED = "committed at"
 
+#: A feature of one transaction, or of several.
+Number = TypeVar("Number", float, Feature)
 #: Type: adds to a counter (`monitoring.counters`).
 Count = Callable[[str, int], None]
 
@@ -84,6 +94,12 @@ class StateSettings:
     rules: RuleSet | None = None
     #: Reads earlier transactions, which fill the windows of a new state; None without any.
     history: History | None = None
+    #: Velocity definitions that the state was made for, if they are not those of the features.
+    windows: tuple[Velocity, ...] | None = None
+    #: How the windows of another model are filled; None if no other model may come.
+    filling: Filling | None = None
+    #: What decides at the start (`decisions.decider.Pair`), as JSON.
+    in_force: str = "null"
     #: Microseconds of event time for which ids are remembered.
     dedupe_horizon: int = DAY
     #: Microseconds that a transaction may be late and still see all its windows.
@@ -144,9 +160,18 @@ class ServerState:
         self.positions = {
             name: position
             for name, position in positions.items()
-            if name not in (_SOURCE, _COMMITTED)
+            if name not in (_SOURCE, _COMMITTED, IN_FORCE)
         }
         self._uncommitted: dict[str, str] = {}
+        #: Velocity definitions of the state, and of the engine.
+        self._first = settings.features.velocity if settings.windows is None else settings.windows
+        self.velocity = settings.features.velocity
+        #: Whether features of the engine's model are by their names among those of the state.
+        self._plain = covers(self._first, self.velocity)
+        #: What models need, the present one first; None before that is known.
+        self.wanted: Wanted | None = None
+        #: Id of the model that waits for its windows, or None.
+        self.awaited: str | None = None
         self._steps = dict(self._shards(count))
         for step, shards in self._steps.items():
             shards.shard(0)
@@ -184,7 +209,7 @@ class ServerState:
         self.doubts = set[Doubt]()
         self._restore_answers()
         # A history is durable before the first request.
-        self._checkpoint.commit({}, fold=True)
+        self._checkpoint.commit({IN_FORCE: settings.in_force}, fold=True)
 
     @property
     def stopped_for(self) -> float | None:
@@ -231,10 +256,49 @@ class ServerState:
             return features
         measures = Measures.of(transactions)
         for step in self._velocity:
-            computed, effects = self._windows(step).observe(transactions, measures)
-            self._steps[step].keep(0, effects)
+            sets = self._windows(step)
+            changed = sets.renew(measures.times)
+            computed, deltas = sets.observe(transactions, measures)
+            self._steps[step].keep(0, Effects(deltas=[*changed, *deltas]))
             features |= computed
-        return features
+        return self._named(features)
+
+    def standing(self, velocity: Iterable[Velocity]) -> bool | None:
+        """Return whether the windows of a model are full; None if some have not begun."""
+        standing = list[bool | None]()
+        for definitions in by_key(velocity).values():
+            of_steps = [self._windows(step).standing(definitions) for step in self._velocity]
+            standing.append(next((one for one in of_steps if one is not None), None))
+        return None if None in standing else all(standing)
+
+    def decide_by(self, velocity: tuple[Velocity, ...], in_force: str) -> None:
+        """Return the features of another model from the next rows on.
+
+        Args:
+          velocity: its definitions, whose windows are full.
+          in_force: what decides, as in the settings.
+        """
+        self.velocity, self.wanted, self.awaited = velocity, (velocity,), None
+        self._plain = covers(self._first, velocity)
+        self._uncommitted[IN_FORCE] = in_force
+
+    def _named(self, features: dict[str, Number]) -> dict[str, Number]:
+        """Return features by column with those of the engine's model by name, if they are others.
+
+        Raises:
+          FraudError: its windows are not there.
+        """
+        if self._plain and not any(map(is_further, features)):
+            return features
+        found = sources(features, self.velocity, self._first)
+        if found is None:
+            raise FraudError(
+                "the state holds none of the model's windows; start the server again with "
+                "another --state and --history",
+                Code.STREAM_CHANGED,
+            )
+        own = {name: value for name, value in features.items() if not is_further(name)}
+        return own | {name: features[column] for name, column in found.items()}
 
     @property
     def of_values(self) -> bool:
@@ -255,6 +319,8 @@ class ServerState:
           Their velocity features; None, with no change of the state, if one of the ids is known or
           two are equal.
         """
+        if not self.of_values:
+            return None
         ids = self._steps["deduplicate"]
         seen = ids.shard(0)
         assert isinstance(seen, DeduplicateShard)
@@ -265,17 +331,15 @@ class ServerState:
         for row, words in zip(rows, hashes, strict=True):
             time, amount = row["event_time"], unit_of(row["amount"])
             ids.keep(0, Effects(deltas=[seen.take_new(time, words)]))
-            features, hashed = dict[str, float](), dict[str, int]()
+            features, hash_of = dict[str, float](), _KeyHashes(self.hashing, row)
+            times = np.array([time])
             for step in self._velocity:
                 windows = self._windows(step)
-                for name in windows.key:
-                    if name not in hashed:
-                        hashed[name], _ = self.hashing.of_one(row[name])
-                key = self.hashing.of_one_together([hashed[name] for name in windows.key])
-                own, delta = windows.observe_one(key, time, amount)
-                self._steps[step].keep(0, Effects(deltas=[delta]))
+                changed = windows.renew(times)
+                own, deltas = windows.observe_values(time, amount, hash_of)
+                self._steps[step].keep(0, Effects(deltas=[*changed, *deltas]))
                 features |= own
-            computed.append(features)
+            computed.append(self._named(features))
         return computed
 
     def peek(self, transaction: pa.RecordBatch) -> dict[str, Feature]:
@@ -283,17 +347,30 @@ class ServerState:
         features = dict[str, Feature]()
         for step in self._velocity:
             features |= self._windows(step).peek(transaction)
-        return features
+        return self._named(features)
 
     def label(self, labels: pa.RecordBatch) -> None:
         """Add labels to the windows."""
         for step in self._velocity:
             self._through(step, labels)
 
-    def _windows(self, step: str) -> VelocityShard:
+    def _windows(self, step: str) -> WindowSetsShard:
         shard = self._steps[step].shard(0)
-        assert isinstance(shard, VelocityShard)
+        assert isinstance(shard, WindowSetsShard)
         return shard
+
+    def _read_earlier(self) -> bool:
+        """Read earlier transactions for the windows of another model; return whether some came."""
+        until, read = time.monotonic() + _READING_SECONDS, False
+        for step in self._velocity:
+            sets = self._windows(step)
+            while sets.reads and time.monotonic() < until:
+                deltas = sets.read()
+                if not deltas:
+                    break
+                self._steps[step].keep(0, Effects(deltas=deltas))
+                read = True
+        return read
 
     def answer(self, answered: Rows, inputs: pa.RecordBatch | None = None) -> None:
         """Keep answers.
@@ -416,14 +493,17 @@ class ServerState:
         return len(audited)
 
     def tick(self) -> None:
-        """Finish files of the archive that are old enough, and pass it the answers."""
+        """Finish files of the archive that are old enough, pass it the answers, fill windows."""
         now = time.time()
         for shards in self._archives:
             list(shards.tick(now))
+        read = self._read_earlier()
         if self._committed >= _WORTH_GROUPS:
             # In small parts: requests wait for it.
             self._archive_answers()
-            self.commit()
+        elif not read:
+            return
+        self.commit()
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -462,16 +542,29 @@ class ServerState:
             horizon, counted = settings.dedupe_horizon, partial(count, ROWS_DUPLICATE)
             yield self._local("deduplicate", lambda _: DeduplicateShard(horizon, counted, hashing))
         self._velocity: list[str] = []
-        for number, (key, definitions) in enumerate(by_key(settings.features.velocity).items()):
-            step = f"velocity of {' and '.join(key)}"
+        keys = by_key(self._first)
+        if not keys and settings.filling is not None:
+            # A later model may have windows.
+            keys = {(): ()}
+        windows = partial(VelocityShard, 0, hashing=hashing, lateness=settings.lateness)
+        filling = replace(settings.filling or Filling(), wanted=lambda: self.wanted)
+        for number, (key, definitions) in enumerate(keys.items()):
+            step = f"velocity of {' and '.join(key)}" if key else "velocity"
             self._velocity.append(step)
-            make = partial(
-                VelocityShard,
-                definitions=definitions,
-                hashing=hashing,
-                lateness=settings.lateness,
+            of_start = partial(
+                windows,
                 history=settings.history,
                 counted=partial(count, HISTORY_ROWS) if number == 0 else None,
+            )
+            last = number == len(keys) - 1
+            make = partial(
+                WindowSetsShard,
+                first=definitions,
+                make=partial(_made, of_start),
+                further=partial(_made, windows),
+                filling=replace(
+                    filling, elsewhere=frozenset(keys) if last and settings.filling else None
+                ),
             )
             yield self._local(step, make)
 
@@ -546,6 +639,24 @@ class ServerState:
             rows = batch_of(answered)
             self.forward(FLAGGED, rows.filter(rows.column("flagged")))
             self.forward_audited(rows)
+
+
+class _KeyHashes:
+    """Hashes of the keys of one transaction; each column is hashed once."""
+
+    def __init__(self, hashing: IdHash, row: Values) -> None:
+        self._hashing, self._row = hashing, row
+        self._hashed = dict[str, int]()
+
+    def __call__(self, key: tuple[str, ...]) -> int:
+        for name in key:
+            if name not in self._hashed:
+                self._hashed[name], _ = self._hashing.of_one(self._row[name])
+        return self._hashing.of_one_together([self._hashed[name] for name in key])
+
+
+def _made(windows: partial[VelocityShard], definitions: tuple[Velocity, ...]) -> VelocityShard:
+    return windows(definitions=definitions)
 
 
 def _with_inputs(

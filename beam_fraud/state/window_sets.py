@@ -8,39 +8,34 @@ more goes on for as long as its longest window, because a rollback may need it, 
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
-from beam_fraud.errors import Code, FraudError
+from beam_fraud.errors import FraudError
 from beam_fraud.features.velocity.columns import by_key, with_columns
 from beam_fraud.features.velocity.definition_sets import covers, further_columns
-from beam_fraud.features.velocity.key_rows import Measures
+from beam_fraud.features.velocity.key_rows import Measures, Times
 from beam_fraud.features.velocity.reach import look_back, spoken
 from beam_fraud.features.velocity.window_totals import Feature
 from beam_fraud.schema.event_time import event_micros, moment_of
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import is_of_labels
+from beam_fraud.state.set_notes import FIRST, SetNote, divided, section
 from beam_fraud.state.shard import Delta, Effects
-from beam_fraud.state.velocity import History, VelocityShard
+from beam_fraud.state.velocity import VelocityShard
 
 _LOG = logging.getLogger(__name__)
-#: Headers of a section of a set's state, with the number of the set and the length, and of a note
-#: about a set. The state of the first set alone has no sections: its deltas begin with 1 to 3.
-_SECTION, _NOTE = 0x10, 0x11
-_HEADER = struct.Struct("<BIQ")
-#: Number of the set of the start.
-_FIRST = 0
 #: What may lie between earlier transactions and the first row: a share of the longest window, or
 #: so many times the mean time between two earlier rows.
 _GAP, _GAP_ROWS = 0.01, 3
 
 #: Type: definitions of each model that decides or waits for its windows; None: not known yet.
 Wanted = tuple[tuple[Velocity, ...], ...]
+#: Type: read earlier transactions; None where some follow that are not read yet.
+Earlier = Callable[[], Iterator[pa.RecordBatch | None]]
 #: Type: create the windows of definitions of one key.
 MakeWindows = Callable[[tuple[Velocity, ...]], VelocityShard]
 
@@ -52,7 +47,7 @@ class Filling:
     #: Returns what models need; the same object as long as that does not change.
     wanted: Callable[[], Wanted | None] = lambda: None
     #: Reads earlier transactions anew, or None.
-    history: History | None = None
+    history: Earlier | None = None
     #: Microseconds of event time after which a set is used though its windows are not full; None
     #: to wait until they are.
     warm_up: int | None = None
@@ -62,56 +57,6 @@ class Filling:
     elsewhere: frozenset[tuple[str, ...]] | None = None
     #: Whether the set of the start stays though no model needs it.
     keeps_first: bool = False
-
-
-class _Note(msgspec.Struct, frozen=True):
-    """What is stored about a set; the latest of its notes holds."""
-
-    number: int
-    revision: int
-    #: Definitions as in a schema; empty for the set of the start.
-    definitions: list[dict[str, object]]
-    #: Event time from which windows are full enough to be used, microseconds.
-    full_from: int
-    ready: bool
-    #: Event time since which no model needs it, or None.
-    unused_since: int | None
-    dropped: bool = False
-
-
-@dataclass
-class _Set:
-    """A set of definitions and its windows."""
-
-    number: int
-    windows: VelocityShard
-    #: Name of each feature to its column.
-    columns: Mapping[str, str]
-    full_from: int
-    ready: bool
-    unused_since: int | None = None
-    revision: int = 0
-
-    @property
-    def definitions(self) -> tuple[Velocity, ...]:
-        return self.windows.definitions
-
-    @property
-    def reach(self) -> int:
-        """Longest window, microseconds."""
-        return look_back(self.definitions)
-
-    @property
-    def shown(self) -> str:
-        key = " and ".join(self.definitions[0].key)
-        return f"windows of {key} over {spoken(self.reach)}"
-
-    def note(self, *, dropped: bool = False) -> Delta:
-        self.revision += 1
-        definitions = [] if self.number == _FIRST else [s.to_dict() for s in self.definitions]
-        state = self.full_from, self.ready, self.unused_since, dropped
-        encoded = msgspec.json.encode(_Note(self.number, self.revision, definitions, *state))
-        return Delta(_HEADER.pack(_NOTE, self.number, len(encoded)) + encoded)
 
 
 @dataclass(frozen=True)
@@ -132,6 +77,55 @@ class _Span:
             return None
         oldest, newest = min(one.oldest for one in parts), max(one.newest for one in parts)
         return cls(oldest, newest, sum(one.rows for one in parts))
+
+
+@dataclass
+class _Reading:
+    """Earlier transactions on their way into a set."""
+
+    batches: Iterator[pa.RecordBatch | None]
+    #: Oldest and newest event time of the batch with which the set began, microseconds.
+    oldest: int
+    newest: int
+    #: Times of what has been read.
+    read: list[_Span]
+
+
+@dataclass
+class _Set:
+    """A set of definitions and its windows."""
+
+    number: int
+    windows: VelocityShard
+    #: Name of each feature to its column.
+    columns: Mapping[str, str]
+    full_from: int
+    ready: bool
+    unused_since: int | None = None
+    revision: int = 0
+    #: The earlier transactions that are being read, or None.
+    reading: _Reading | None = None
+
+    @property
+    def definitions(self) -> tuple[Velocity, ...]:
+        return self.windows.definitions
+
+    @property
+    def reach(self) -> int:
+        """Longest window, microseconds."""
+        return look_back(self.definitions)
+
+    @property
+    def shown(self) -> str:
+        key = " and ".join(self.definitions[0].key)
+        return f"windows of {key} over {spoken(self.reach)}"
+
+    def note(self, *, dropped: bool = False) -> Delta:
+        self.revision += 1
+        definitions = [] if self.number == FIRST else [s.to_dict() for s in self.definitions]
+        reading = self.reading is not None
+        state = self.full_from, self.ready, self.unused_since, dropped, reading
+        return Delta(SetNote(self.number, self.revision, definitions, *state).to_bytes())
 
 
 class WindowSetsShard:
@@ -158,11 +152,12 @@ class WindowSetsShard:
     ) -> None:
         self._shard, self._further, self._filling = shard, further, filling
         self._key = first[0].key if first else None
-        self._sets: list[_Set] = []
+        #: Never changed in place: a server merges deltas in another thread.
+        self._sets: tuple[_Set, ...] = ()
         if first:
             columns = {name: name for spec in first for name in spec.names}
-            self._sets.append(_Set(_FIRST, make(first), columns, 0, ready=True))
-        self._latest = _FIRST
+            self._sets = (_Set(FIRST, make(first), columns, 0, ready=True),)
+        self._latest = FIRST
         self._seen: Wanted | None = None
         #: Whether time changes a set: it is not ready, or not needed.
         self._changing = False
@@ -189,17 +184,17 @@ class WindowSetsShard:
         if not stored:
             first = [one.windows.restore(()) for one in self._sets]
             return Effects(deltas=[delta for effects in first for delta in effects.deltas])
-        sections, notes = _divided(stored)
+        sections, notes = divided(stored)
         for number, note in sorted(notes.items()):
             self._latest = max(self._latest, number)
-            if number != _FIRST and not note.dropped:
+            if number != FIRST and not (note.dropped or note.reading):
                 definitions = tuple(Velocity.from_dict(spec) for spec in note.definitions)
-                self._sets.append(self._created(number, definitions, note.full_from))
+                self._add(self._created(number, definitions, note.full_from))
             for one in [one for one in self._sets if one.number == number]:
                 one.ready, one.revision = note.ready, note.revision
                 one.unused_since = note.unused_since
                 if note.dropped:
-                    self._sets.remove(one)
+                    self._remove(one)
         for one in self._sets:
             # Otherwise it would read the history again.
             if one.number in sections:
@@ -213,26 +208,29 @@ class WindowSetsShard:
             labelled = [(one, one.windows.take(batch)) for one in self._sets]
             deltas = [_of_set(one, delta) for one, made in labelled for delta in made.deltas]
             return Effects([batch], deltas)
-        deltas = self.renew(batch)
+        deltas = self.renew(event_micros(batch))
         if not deltas and self._only_first:
             return self._sets[0].windows.take(batch)
         features, observed = self.observe(batch)
         return Effects([with_columns(batch, features)], [*deltas, *observed])
 
-    def renew(self, batch: pa.RecordBatch) -> list[Delta]:
-        """Begin, use and drop sets before transactions are added; return what that changes."""
+    def renew(self, times: Times) -> list[Delta]:
+        """Begin, use and drop sets before transactions are added; return what that changes.
+
+        Args:
+          times: event times of the transactions, int64[n] microseconds.
+        """
         wanted = self._filling.wanted()
-        if (wanted is self._seen and not self._changing) or not len(batch):
+        if (wanted is self._seen and not self._changing) or not len(times):
             return []
-        times = event_micros(batch)
-        deltas = list[Delta]()
+        deltas = self.read()
         if wanted is not None and wanted is not self._seen:
-            deltas += self._needed_by(wanted, times.min(), times.max())
+            deltas += self._needed_by(wanted, int(times.min()), int(times.max()))
             self._seen = wanted
         # No single row decides, however far ahead or late it is.
         now = int(np.partition(times, len(times) // 2)[len(times) // 2])
-        for one in list(self._sets):
-            if not one.ready and now >= one.full_from:
+        for one in self._sets:
+            if not one.ready and one.reading is None and now >= one.full_from:
                 one.ready = True
                 deltas.append(one.note())
                 self._say("%s are full", one.shown)
@@ -240,6 +238,25 @@ class WindowSetsShard:
                 deltas.append(self._dropped(one))
         self._changing = any(not one.ready or one.unused_since is not None for one in self._sets)
         return deltas
+
+    def read(self) -> list[Delta]:
+        """Add the earlier transactions that can be read now; return what that changes."""
+        deltas = list[Delta]()
+        for one in [one for one in self._sets if one.reading is not None]:
+            deltas += self._read(one)
+            if one.reading is None:
+                deltas.append(one.note())
+        return deltas
+
+    @property
+    def reads(self) -> bool:
+        """Whether earlier transactions are being read."""
+        return any(one.reading is not None for one in self._sets)
+
+    def standing(self, wanted: Sequence[Velocity]) -> bool | None:
+        """Return whether the windows of definitions of one key are full; None without them."""
+        ready = [one.ready for one in self._sets if covers(one.definitions, wanted)]
+        return any(ready) if ready else None
 
     def observe(
         self, batch: pa.RecordBatch, measures: Measures | None = None
@@ -262,6 +279,40 @@ class WindowSetsShard:
             deltas += [_of_set(one, delta) for delta in effects.deltas]
         return features, deltas
 
+    def peek(self, transaction: pa.RecordBatch) -> dict[str, Feature]:
+        """Return the features, by column, that one transaction would have now."""
+        return {
+            one.columns[name]: feature
+            for one in self._sets
+            if one.ready
+            for name, feature in one.windows.peek(transaction).items()
+        }
+
+    @property
+    def of_values(self) -> bool:
+        """Whether `observe_values` is there for all sets."""
+        return all(one.windows.of_values for one in self._sets)
+
+    def observe_values(
+        self, time: int, amount: int, hash_of: Callable[[tuple[str, ...]], int]
+    ) -> tuple[dict[str, float], list[Delta]]:
+        """Add one transaction, which is no known fraud; return features by column, and deltas.
+
+        Args:
+          time: its event time, microseconds.
+          amount: units of `fixed_point`.
+          hash_of: returns the hash of a key.
+        """
+        features, deltas = dict[str, float](), list[Delta]()
+        for one in self._sets:
+            computed, delta = one.windows.observe_one(hash_of(one.windows.key), time, amount)
+            deltas.append(_of_set(one, delta))
+            if one.number == FIRST:
+                features |= computed
+            elif one.ready:
+                features |= {one.columns[name]: value for name, value in computed.items()}
+        return features, deltas
+
     def tick(self, now: float) -> Effects:
         """Do nothing."""
         return Effects()
@@ -272,19 +323,19 @@ class WindowSetsShard:
 
     def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Merge the state of each set, without that of sets that were dropped."""
-        sections, _ = _divided(deltas)
+        sections, _ = divided(deltas)
         merged = [
             (one.number, one.windows.merge(sections[one.number]))
             for one in self._sets
             if one.number in sections
         ]
-        if [number for number, _ in merged] == [_FIRST]:
+        if [number for number, _ in merged] == [FIRST]:
             return merged[0][1]
-        return b"".join(_section(number, data) for number, data in merged)
+        return b"".join(section(number, data) for number, data in merged)
 
     @property
     def _only_first(self) -> bool:
-        return len(self._sets) == 1 and self._sets[0].number == _FIRST
+        return len(self._sets) == 1 and self._sets[0].number == FIRST
 
     def _takes(self, key: tuple[str, ...]) -> bool:
         elsewhere = self._filling.elsewhere
@@ -303,7 +354,7 @@ class WindowSetsShard:
                     yield from deltas
                     holding = [begun]
                 used.add(holding[0].number)
-        for one in list(self._sets):
+        for one in self._sets:
             if one.number in used:
                 if one.unused_since is not None:
                     one.unused_since = None
@@ -311,7 +362,7 @@ class WindowSetsShard:
             elif not one.ready:
                 yield self._dropped(one)
             elif one.unused_since is None and not (
-                one.number == _FIRST and self._filling.keeps_first
+                one.number == FIRST and self._filling.keeps_first
             ):
                 one.unused_since = int(newest)
                 yield one.note()
@@ -326,54 +377,71 @@ class WindowSetsShard:
         """Begin a set with the batch that is about to be added."""
         self._latest += 1
         begun = self._created(self._latest, definitions, 0)
-        deltas, earlier = self._filled(begun, oldest)
-        # A row that arrived before is missing, and may be as new as this batch.
-        joins = earlier is not None and oldest - earlier.newest <= max(
-            _GAP * begun.reach, _GAP_ROWS * earlier.step, self._filling.lateness
+        history = self._filling.history
+        batches = iter(()) if history is None else history()
+        begun.reading = _Reading(batches, oldest, newest, [])
+        self._add(begun)
+        deltas = self._read(begun)
+        return begun, [begun.note(), *deltas]
+
+    def _read(self, one: _Set) -> list[Delta]:
+        """Add what can be read now to a set; return the deltas."""
+        reading = one.reading
+        assert reading is not None
+        deltas = list[Delta]()
+        try:
+            for batch in reading.batches:
+                if batch is None:
+                    return deltas
+                times = event_micros(batch)
+                # Later ones come with the stream.
+                earlier = batch.filter(pa.array(times < reading.oldest))
+                if len(earlier):
+                    times = times[times < reading.oldest]
+                    span = _Span(int(times.min()), int(times.max()), len(times))
+                    reading.read.append(span)
+                    deltas.append(_of_set(one, one.windows.fill(one.windows.mine(earlier))))
+            earlier_rows = _Span.of(reading.read)
+        except FraudError as error:
+            # What was read stays; without an end near the first row, the set waits until its
+            # windows are full.
+            _LOG.error("%s: the earlier transactions cannot be read: %s", one.shown, error)
+            earlier_rows = None
+        self._filled(one, reading, earlier_rows)
+        return deltas
+
+    def _filled(self, one: _Set, reading: _Reading, earlier: _Span | None) -> None:
+        """Set the time from which a set is full, as all earlier transactions are in it."""
+        one.reading = None
+        # A row that arrived before is missing, and may be as new as the first batch.
+        since = reading.newest
+        joins = earlier is not None and reading.oldest - earlier.newest <= max(
+            _GAP * one.reach, _GAP_ROWS * earlier.step, self._filling.lateness
         )
-        since = earlier.oldest if earlier is not None and joins else newest
-        begun.full_from = since + begun.reach + self._filling.lateness
+        if earlier is not None and joins:
+            since = earlier.oldest
+        one.full_from = since + one.reach + self._filling.lateness
         if self._filling.warm_up is not None:
-            begun.full_from = min(begun.full_from, newest + self._filling.warm_up)
-        self._sets.append(begun)
+            one.full_from = min(one.full_from, reading.newest + self._filling.warm_up)
         filled = "" if earlier is None else f"from rows since {_shown(earlier.oldest)} and "
         self._say(
             "%s are filled %swith every row; they are full at the event time %s",
-            *(begun.shown, filled, _shown(begun.full_from)),
+            *(one.shown, filled, _shown(one.full_from)),
         )
         if earlier is not None and not joins:
             self._say(
                 "%s: the earlier transactions end at %s, and what came after them is missing",
-                *(begun.shown, _shown(earlier.newest)),
+                *(one.shown, _shown(earlier.newest)),
             )
-        return begun, [begun.note(), *deltas]
 
-    def _filled(self, begun: _Set, before: int) -> tuple[list[Delta], _Span | None]:
-        """Add earlier transactions to a set; return the deltas, and their times.
+    def _add(self, one: _Set) -> None:
+        self._sets = (*self._sets, one)
 
-        Args:
-          begun: the set.
-          before: event time of the first row that comes with the stream, microseconds.
-        """
-        deltas, read = list[Delta](), list[_Span]()
-        try:
-            for batch in self._filling.history() if self._filling.history is not None else ():
-                times = event_micros(batch)
-                earlier = batch.filter(pa.array(times < before))
-                if not len(earlier):
-                    continue
-                times = times[times < before]
-                read.append(_Span(int(times.min()), int(times.max()), len(times)))
-                deltas.append(_of_set(begun, begun.windows.fill(begun.windows.mine(earlier))))
-        except FraudError as error:
-            # What was read stays, as if the files ended there; without an end near the first row,
-            # the set waits until its windows are full.
-            _LOG.error("%s: the earlier transactions cannot be read: %s", begun.shown, error)
-            return deltas, None
-        return deltas, _Span.of(read)
+    def _remove(self, one: _Set) -> None:
+        self._sets = tuple(other for other in self._sets if other is not one)
 
     def _dropped(self, one: _Set) -> Delta:
-        self._sets.remove(one)
+        self._remove(one)
         self._say("%s are dropped: no model needs them", one.shown)
         return one.note(dropped=True)
 
@@ -387,44 +455,8 @@ def _shown(micros: int) -> str:
     return moment_of(micros).isoformat(timespec="seconds")
 
 
-def _section(number: int, data: bytes) -> bytes:
-    return _HEADER.pack(_SECTION, number, len(data)) + data
-
-
 def _of_set(one: _Set, delta: Delta) -> Delta:
     """Return a delta of the state of a set; that of the first is as if it were the only one."""
-    if one.number == _FIRST:
+    if one.number == FIRST:
         return delta
-    return Delta(_section(one.number, delta.data), delta.newest)
-
-
-def _divided(stored: Sequence[bytes]) -> tuple[dict[int, list[bytes]], dict[int, _Note]]:
-    """Return the deltas of each set, and its latest note."""
-    sections: dict[int, list[bytes]] = {}
-    notes: dict[int, _Note] = {}
-    for data in stored:
-        if data[:1] and data[0] not in (_SECTION, _NOTE):
-            sections.setdefault(_FIRST, []).append(data)
-            continue
-        at = 0
-        while at < len(data):
-            try:
-                kind, number, length = _HEADER.unpack_from(data, at)
-                at += _HEADER.size
-                content = data[at : at + length]
-                if len(content) < length:
-                    raise ValueError("cut off")
-                if kind == _NOTE:
-                    note = msgspec.json.decode(content, type=_Note)
-                    if number not in notes or notes[number].revision < note.revision:
-                        notes[number] = note
-                else:
-                    sections.setdefault(number, []).append(content)
-            except (struct.error, ValueError):
-                raise FraudError(
-                    "the stream's state is damaged or of another version; start again with "
-                    "another --out",
-                    Code.STATE_UNREADABLE,
-                ) from None
-            at += length
-    return sections, notes
+    return Delta(section(one.number, delta.data), delta.newest)

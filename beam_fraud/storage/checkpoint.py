@@ -300,7 +300,10 @@ class LocalCheckpoint:
 
 
 def recorded_about(path: Path) -> dict[str, str]:
-    """Return the recorded values of all names of a file, which is not changed; empty without one.
+    """Return what a file recorded, by name, and its positions; it is not changed.
+
+    Returns:
+      Empty if there is no file.
 
     Raises:
       FraudError: it is damaged.
@@ -309,7 +312,10 @@ def recorded_about(path: Path) -> dict[str, str]:
         return {}
     try:
         with closing(connect(path)) as connection:
-            return dict(connection.execute("SELECT name, value FROM about").fetchall())
+            rows = connection.execute(
+                "SELECT name, value FROM about UNION ALL SELECT source, position FROM positions"
+            )
+            return dict(rows.fetchall())
     except sqlite3.OperationalError:
         # Its tables are not there yet.
         return {}

@@ -24,6 +24,7 @@ from beam_fraud.cli.commands import serve_workers
 from beam_fraud.cli.commands.scoring import audited_rows
 from beam_fraud.cli.commands.serve_model import (
     Engines,
+    Renewal,
     about,
     api_of,
     build_of,
@@ -109,8 +110,10 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         if shadow is not None:
             metrics.shadows, metrics.shadow_rows = shadow.figures, lambda: shadow.waiting
             metrics.not_shadowed = lambda: shadow.left_out
-        watch = watch_of(planned, parts.engines, server, deliveries, metrics, parts.shadow)
-        renewed = (lambda: None) if watch is None else watch.take
+        watch = watch_of(
+            planned, parts.engines, server, deliveries, metrics, parts.shadow, parts.engine.state
+        )
+        renewed = (lambda: None) if watch is None else Renewal(watch, parts.engine.state)
         predictions.start(parts.engine, parts.freshness.refused, renewed)
         if watch is not None:
             watch.start()

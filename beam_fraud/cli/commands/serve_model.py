@@ -20,6 +20,7 @@ from beam_fraud.decisions.decider import Decider, Pair, shown
 from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.features.velocity.definition_sets import covers
 from beam_fraud.models.bundle import Bundle, read_reference, shared_model
 from beam_fraud.models.predict import noting_libraries
 from beam_fraud.models.reference import usual_values
@@ -35,6 +36,7 @@ from beam_fraud.serve.http.openapi import Api
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.queue import Change
 from beam_fraud.serve.shadow import ShadowScoring, ShadowSettings
+from beam_fraud.serve.state import ServerState
 from beam_fraud.storage.batch_outputs import SHADOW
 from beam_fraud.transforms.shadow import notice_of
 
@@ -193,6 +195,47 @@ def _widened(decider: Decider, read: FeatureSet) -> Decider:
     return replace(decider, features=replace(decider.features, schema=schema))
 
 
+class Renewal:
+    """Decides between two groups whether what was prepared answers from here on.
+
+    A model with other windows waits until the state has filled them.
+
+    Args:
+      watch: prepares it.
+      state: the state of the engines.
+    """
+
+    def __init__(self, watch: ChampionWatch[Change], state: ServerState) -> None:
+        self._watch, self._state = watch, state
+        self._awaited: Change | None = None
+
+    def __call__(self) -> Change | None:
+        """Return what answers from here on; None for as before."""
+        state, change = self._state, self._watch.prepared
+        if change is None:
+            if self._awaited is not None or (state.wanted is None and self._watch.settled):
+                self._await(None)
+            return None
+        velocity = change.engine.velocity
+        standing = True if covers(state.velocity, velocity) else state.standing(velocity)
+        if standing:
+            taken = self._watch.take(change)
+            self._awaited = None
+            return taken
+        if change is not self._awaited:
+            self._await(change)
+        if standing is False:
+            self._watch.wait(change)
+        return None
+
+    def _await(self, change: Change | None) -> None:
+        """Let the state fill the windows of another model."""
+        self._awaited, state = change, self._state
+        state.awaited = None if change is None else str(change.about["model_id"])
+        further = () if change is None else (change.engine.velocity,)
+        state.wanted = (state.velocity, *further)
+
+
 def watch_of(
     planned: ServePlan,
     engines: Engines,
@@ -200,6 +243,7 @@ def watch_of(
     deliveries: Deliveries,
     metrics: Metrics,
     shadow: ShadowScoring | None,
+    state: ServerState,
 ) -> ChampionWatch[Change] | None:
     """Return what follows the choice of a server and prepares its changes; None without one."""
     if planned.choice is None:
@@ -215,7 +259,10 @@ def watch_of(
         api = api_of(scored)
         description, build = server.described(api), build_of(scored)
 
+        in_force = msgspec.json.encode(decider.pair).decode()
+
         def taken(since: int) -> None:
+            state.decide_by(decider.features.velocity, in_force)
             deliveries.decide_by(decider.context, since)
             server.describe(description)
             metrics.build = build
@@ -231,13 +278,15 @@ def watch_of(
         count(metrics.swaps, "refused")
         deliveries.notify([notice])
 
+    instead = "one with another --state and --history"
     watch = ChampionWatch(
         planned.choice,
         Decider(scoring.bundle, features, scoring.rules),
-        Windows(features, "server", "one with another --state and --history"),
+        Windows(features, "server", instead, features.labels, planned.keys),
         planned.max_microseconds,
         prepare,
         refused,
+        lambda notice: deliveries.notify([notice]),
     )
     if shadow is not None:
         watch.look_also(shadow.live.look)

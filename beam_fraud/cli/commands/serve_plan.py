@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.cli.commands.chosen_model import ChosenModel
@@ -22,28 +24,37 @@ from beam_fraud.cli.commands.scoring import (
 )
 from beam_fraud.cli.commands.shadows import with_shadows
 from beam_fraud.cli.commands.stream_plan import (
+    earlier_anew,
     identity_of_windows,
     refuse_unused_limit,
+    warm_up_of,
     windows_warning,
 )
 from beam_fraud.cli.commands.times import parse_duration, parse_seconds
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.errors import Code, UsageError, need_extras
+from beam_fraud.features.velocity.columns import by_key
 from beam_fraud.models.registry.choice import Choice
 from beam_fraud.records.time_settlement import refuse_contested
+from beam_fraud.schema.velocity import Velocity
 from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.freshness import Staleness
 from beam_fraud.serve.http.access_log import AccessLogSettings
 from beam_fraud.serve.http.limits import Limits
 from beam_fraud.serve.http.listen import Listen
 from beam_fraud.serve.queue import Pace
+from beam_fraud.serve.read_ahead import read_ahead
 from beam_fraud.serve.state import StateSettings
 from beam_fraud.sources.kafka.options import StreamTopics, refuse_topic_options
 from beam_fraud.sources.source import find_history
+from beam_fraud.state.window_sets import Filling
 from beam_fraud.storage.batch_outputs import new_run_id
+from beam_fraud.storage.checkpoint import recorded_about
 from beam_fraud.storage.stream_outputs import ServerOutputs
 from beam_fraud.transforms.read import earlier_transactions
 
+#: File under `--state` with the number of servers that share the accounts.
+SPLIT = "workers.json"
 _MILLISECONDS = re.compile(r"([0-9]+)ms")
 
 
@@ -82,6 +93,8 @@ class ServePlan:
     #: Maximum of microseconds per row of a new champion's prediction, and of a challenger in
     #: shadow; or None.
     max_microseconds: float | None
+    #: Keys whose windows can be filled for another model; None for all (`champion_watch.Windows`).
+    keys: frozenset[tuple[str, ...]] | None
 
 
 def plan(options: ServeOptions) -> ServePlan:
@@ -94,6 +107,7 @@ def plan(options: ServeOptions) -> ServePlan:
     need_extras(("uvicorn", "httptools", "uvloop"), "serve")
     if not options.shadow:
         refuse_unused_limit(options)
+    warm_up = warm_up_of(options)
     model = ChosenModel.of(options)
     places = RunPlaces.of(history=options.history, out=options.state)
     if places.out.local is None:
@@ -103,6 +117,8 @@ def plan(options: ServeOptions) -> ServePlan:
             Code.OUTPUT_NAME,
         )
     outputs = ServerOutputs(places.out.local, option="--state")
+    recorded = recorded_about(outputs.checkpoint)
+    model = model.as_recorded(options, recorded)
     topics = None
     if options.kafka is not None:
         topics = StreamTopics.of(options)
@@ -133,6 +149,16 @@ def plan(options: ServeOptions) -> ServePlan:
     lateness = parse_duration("--lateness", options.lateness)
     read_history = partial(earlier_transactions, history, features.schema, features.labels)
     archive = None if sink is None else sink.archive
+    first = model.windows(recorded, features)
+    filling = None
+    if model.registry is not None:
+        earlier = earlier_anew(places.history, features.schema, features.labels)
+        filling = Filling(
+            history=None if earlier is None else partial(read_ahead, earlier),
+            warm_up=warm_up,
+            lateness=lateness,
+        )
+    decides = scored.scoring.decider(features).pair
     settings = StateSettings(
         checkpoint=outputs.checkpoint,
         scores=_local(outputs.archive("scores")),
@@ -141,6 +167,9 @@ def plan(options: ServeOptions) -> ServePlan:
         thresholds=bundle.thresholds,
         rules=scored.scoring.rules,
         history=partial(read_history, count_left_out=False) if history else None,
+        windows=first,
+        filling=filling,
+        in_force=msgspec.json.encode(decides).decode(),
         dedupe_horizon=parse_duration("--dedupe-horizon", options.dedupe_horizon),
         lateness=lateness,
         ahead=parse_duration("--max-ahead", options.max_ahead),
@@ -149,8 +178,7 @@ def plan(options: ServeOptions) -> ServePlan:
         roll_seconds=options.roll_seconds,
         audit=scored.scoring.audit,
         flagged=archive,
-        about=identity_of_windows(features.schema, features.velocity, lateness)
-        | {"source": "requests"},
+        about=identity_of_windows(features.schema, first, lateness) | {"source": "requests"},
     )
     return ServePlan(
         scored=scored,
@@ -168,7 +196,20 @@ def plan(options: ServeOptions) -> ServePlan:
         warning=None if going_on else windows_warning(features, history),
         choice=model.choice(options, here=True),
         max_microseconds=options.max_microseconds,
+        keys=_keys(options, first, outputs),
     )
+
+
+def _keys(
+    options: ServeOptions, first: Sequence[Velocity], outputs: ServerOutputs
+) -> frozenset[tuple[str, ...]] | None:
+    """Return the keys whose windows can be filled; None for all."""
+    if options.registry is None or options.shadow:
+        # What waits for challengers has the columns of the start.
+        return frozenset()
+    shares = (outputs.directory.parent / SPLIT).exists()
+    # A server that has some of the accounts sees all rows of no other key.
+    return frozenset((*by_key(first), ("account_id",))) if shares else None
 
 
 def _local(place: Path | str) -> Path:

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from beam_fraud.cli.commands.serve_plan import ServePlan, plan
+from beam_fraud.cli.commands.serve_plan import SPLIT, ServePlan, plan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal import log, outcome
 from beam_fraud.cli.terminal.interruption import drained_by_signals, stopped_by_signals
@@ -37,8 +37,6 @@ _PRELOADED = ["beam_fraud.cli.commands.serve", "beam_fraud.serve.http.server"]
 Run: TypeAlias = Callable[[ServeOptions, Callable[[str], None]], dict[str, object]]
 #: Type: settings of the log.
 _Logging: TypeAlias = tuple[log.Level, log.Format, str | None]
-#: File under `--state` with the number of servers that share the accounts.
-_SPLIT = "workers.json"
 #: Seconds between two looks at the servers.
 _TICK = 0.1
 #: Most seconds until a server that fails again and again is started again.
@@ -308,7 +306,7 @@ def _record_split(state: Path, workers: int) -> None:
         )
     make_directory(state)
     try:
-        write_file(state / _SPLIT, msgspec.json.encode({"workers": workers}))
+        write_file(state / SPLIT, msgspec.json.encode({"workers": workers}))
     except OSError as error:
         raise FraudError(
             f"--state {state}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
@@ -318,13 +316,13 @@ def _record_split(state: Path, workers: int) -> None:
 def _split_of(state: Path) -> int | None:
     try:
         return int(
-            msgspec.json.decode((state / _SPLIT).read_bytes(), type=dict[str, int])["workers"]
+            msgspec.json.decode((state / SPLIT).read_bytes(), type=dict[str, int])["workers"]
         )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
         raise FraudError(
-            f"{state / _SPLIT}: cannot be read ({reason_of(error)})", Code.STATE_UNREADABLE
+            f"{state / SPLIT}: cannot be read ({reason_of(error)})", Code.STATE_UNREADABLE
         ) from None
 
 
