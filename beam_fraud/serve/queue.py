@@ -8,8 +8,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
@@ -452,15 +453,25 @@ class PredictionQueue:
             return
         computed = time.perf_counter()
         recorded = entries[0].call.record
-        if recorded and not self._store(engine.state.commit):
+        # The answers of large calls are encoded in the event loop, beside the next group.
+        encodes = entries[0].rows < _LARGE_CALL and not any(
+            entry.call.features or entry.call.table is not None for entry in entries
+        )
+        encoded = list[Answered]()
+
+        def encode() -> None:
+            # What fails here fails again, after the commit.
+            with suppress(Exception):
+                encoded.append(group.answered.with_encoded())
+
+        commit = partial(engine.state.commit, meanwhile=encode if encodes else None)
+        if recorded and not self._store(commit):
             _amend(engine, group, marked(group.new, _NOT_STORED))
+            encoded.clear()
         stored = time.perf_counter()
         answered = group.answered
-        # The answers of large calls are encoded in the event loop, beside the next group.
-        if entries[0].rows < _LARGE_CALL and not any(
-            entry.call.features or entry.call.table is not None for entry in entries
-        ):
-            answered = answered.with_encoded()
+        if encodes:
+            answered = encoded[0] if encoded else answered.with_encoded()
         delivered, overtaken = self._claimed(entries)
         # First of all: what follows delays no answer.
         self._deliver(entries, delivered, answered, group.archived)

@@ -419,8 +419,12 @@ class ServerState:
         """Note that the callers of the last group have their answers."""
         self._unsent = None
 
-    def commit(self, *, fold: bool = False) -> None:
+    def commit(self, *, fold: bool = False, meanwhile: Callable[[], None] | None = None) -> None:
         """Make all changes durable.
+
+        Args:
+          fold: whether to fold the journal, too.
+          meanwhile: perhaps called while the disk takes them; must not raise.
 
         Raises:
           FraudError: the disk does not take them; the next commit includes them.
@@ -429,7 +433,7 @@ class ServerState:
         if fold:
             self._file_away()
         now = {_SOURCE: str(self._next), _COMMITTED: f"{time.time():.3f}"}
-        self._checkpoint.commit(self._uncommitted | now, fold=fold)
+        self._checkpoint.commit(self._uncommitted | now, fold=fold, meanwhile=meanwhile)
         self._uncommitted = {}
         self._committed = len(self._unarchived)
         if self.shadow is not None:

@@ -209,12 +209,19 @@ class JournaledCheckpoint:
     def _grown(self, times: int) -> bool:
         return len(self._records) >= times * _FOLD_RECORDS or self._bytes >= times * _FOLD_BYTES
 
-    def commit(self, positions: Mapping[str, str], *, fold: bool = False) -> None:
+    def commit(
+        self,
+        positions: Mapping[str, str],
+        *,
+        fold: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
         """Commit the changes and positions, flushed to the disk.
 
         Args:
           positions: new positions of sources.
           fold: whether to fold the journal.
+          meanwhile: called, unless the journal is folded, while the disk takes the record.
 
         Raises:
           FraudError: the file cannot be written; the next commit includes the changes.
@@ -228,7 +235,7 @@ class JournaledCheckpoint:
                 self._commit_folded(positions)
         else:
             record = _ENCODER.encode(_Record(self._pending, dict(positions)))
-            self._file.append(record)
+            self._file.append(record, meanwhile)
             self._bytes += len(record)
             with self._moving:
                 self._records.append(self._pending)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from zlib import crc32
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.storage.atomic import sync_data, sync_path
+from beam_fraud.storage.atomic import start_to_write, sync_data, sync_path
 
 #: Bytes by which the file grows.
 _CHUNK = 8 << 20
@@ -96,8 +96,12 @@ class JournalFile:
         whole = generation == self._generation and 0 < length == len(record)
         return record if whole and _checksum(generation, record) == checksum else None
 
-    def append(self, record: bytes) -> None:
+    def append(self, record: bytes, meanwhile: Callable[[], None] | None = None) -> None:
         """Append a record, flushed to the disk.
+
+        Args:
+          record: the record.
+          meanwhile: called while the disk takes it, if there is anything to do; must not raise.
 
         Raises:
           FraudError: the disk does not take it; it is no record then.
@@ -113,6 +117,9 @@ class JournalFile:
             written = 0
             while written < len(data):
                 written += os.pwrite(self._descriptor, data[written:], self._place + written)
+            if meanwhile is not None:
+                start_to_write(self._descriptor, self._place, len(data))
+                meanwhile()
             sync_data(self._descriptor)
         except OSError as error:
             raise self._unwritable(error) from None

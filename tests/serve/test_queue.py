@@ -51,8 +51,8 @@ class Slow:
             self._held("record")
             return compute(*args, **options)  # type: ignore[arg-type]
 
-        def committed(*, fold: bool = False) -> None:
-            commit(fold=fold)
+        def committed(**options: object) -> None:
+            commit(**options)  # type: ignore[arg-type]
             self._held("commit")
 
         monkeypatch.setattr(engine, "record", record)

@@ -22,6 +22,8 @@ Columns = Callable[[Floats], Floats]
 
 #: Larger numbers are infinite in the single precision of some trees, and refused there.
 LARGEST = float(np.finfo(np.float32).max)
+#: Values of a block that are compared one by one: a step of NumPy takes as long.
+_FEW = 64
 
 
 class BeyondRangeError(Exception):
@@ -30,6 +32,8 @@ class BeyondRangeError(Exception):
 
 def beyond_range(block: Floats) -> bool:
     """Return whether a number is infinite, or would be in single precision."""
+    if block.size <= _FEW:
+        return any(value > LARGEST or value < -LARGEST for value in block.ravel().tolist())
     return bool((np.abs(block) > LARGEST).any())
 
 
