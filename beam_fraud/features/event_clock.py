@@ -58,6 +58,8 @@ class EventClock:
         self._place = block - max(block // _SHARE, 1)
         self._recent = np.arange(1, blocks + 1)
         self._open = np.zeros(0, dtype=np.int64)
+        #: Rows after these that came one by one.
+        self._single = list[int]()
         self._reached = np.zeros(0, dtype=np.int64)
         #: Result of `after`, for rows that are likely observed next.
         self._computed: tuple[Micros, tuple[Micros, Micros, Micros]] | None = None
@@ -67,26 +69,29 @@ class EventClock:
     @property
     def state(self) -> ClockState:
         """State for `resume`."""
+        self._settle()
         return ClockState(self.at, self._reached.tolist(), self._open.tolist())
 
     def resume(self, state: ClockState) -> None:
         """Continue from a state."""
-        self.at, self._computed = state.at, None
+        self.at, self._computed, self._single = state.at, None, []
         self._reached = np.array(state.reached, dtype=np.int64)
         self._open = np.array(state.open, dtype=np.int64)
 
     def stands(self, rows: int) -> bool:
         """Return whether so many more rows do not move the clock, whatever their times are."""
-        return len(self._open) + rows < self._block
+        return len(self._open) + len(self._single) + rows < self._block
 
     def after(self, times: Micros) -> int:
         """Return the clock's time after n more rows in order of arrival."""
+        self._settle()
         if self._computed is None or self._computed[0] is not times:
             self._computed = (times, self._advance(times))
         return int(self._computed[1][2][-1])
 
     def observe(self, times: Micros) -> None:
         """Add n rows in order of arrival, int64[n] microseconds."""
+        self._settle()
         if self.stands(len(times)):
             self._open, self._computed = np.concatenate((self._open, times)), None
             return
@@ -95,8 +100,22 @@ class EventClock:
         self._open, self._reached, stood = advanced
         self.at = int(stood[-1])
 
+    def observe_one(self, time: int) -> None:
+        """Add one row, microseconds."""
+        if self.stands(1):
+            self._single.append(time)
+            self._computed = None
+        else:
+            self.observe(np.array([time], dtype=np.int64))
+
+    def _settle(self) -> None:
+        if self._single:
+            singles = np.array(self._single, dtype=np.int64)
+            self._open, self._single = np.concatenate((self._open, singles)), []
+
     def along(self, times: Micros) -> Micros:
         """Add rows; return the clock's time at each, int64[n]."""
+        self._settle()
         filled, self._computed = len(self._open) + 1, None
         self._open, self._reached, stood = self._advance(times)
         self.at = int(stood[-1])

@@ -280,7 +280,8 @@ class DeduplicateShard:
           time: its event time, microseconds.
           words: both words of the hash of its id, of a key.
         """
-        self._begin_in_time(np.array([time], dtype=np.int64))
+        self._clock.observe_one(time)
+        self._begin_if_due(time)
         start = self._starts[-1]
         self._seen[-1].add_one(*words)
         return Delta(_ONE_ID.pack(start, ~1, self._hash.fingerprint, *words), newest=start)
@@ -308,9 +309,14 @@ class DeduplicateShard:
     def _begin_in_time(self, times: npt.NDArray[np.int64]) -> bool:
         """Start a generation if it is due; return whether it was."""
         self._clock.observe(times)
+        return self._begin_if_due(None if self._starts else int(np.sort(times)[len(times) // 2]))
+
+    def _begin_if_due(self, first: int | None) -> bool:
+        """Start a generation by the clock, or by the time of the first rows."""
         now = self._clock.at
         if not self._starts:
-            self._begin(int(np.sort(times)[len(times) // 2]) if now == NEVER else now)
+            assert first is not None
+            self._begin(first if now == NEVER else now)
             return True
         if now == NEVER:
             return False
