@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,12 @@ def shadow_bundle(
     features: Sequence[FeatureColumn] = (),
     velocity: Sequence[Any] = (),
     threshold: float = 0.5,
+    roles: Mapping[str, str] = ROLES,
 ) -> str:
     """Write a bundle named like its directory."""
     schema = Schema(
         name="plain",
-        roles=ROLES,
+        roles=dict(roles),
         calendar=False,
         features=tuple(features),
         velocity=tuple(velocity),

@@ -37,7 +37,6 @@ PASSWORD = "quiet river seven"
 #: Where `make screenshots` wants the pictures of docs/review.md.
 _PICTURES = os.environ.get("BEAM_FRAUD_SCREENSHOTS")
 _SHOWN = {path.name for path in (ROOT / "docs" / "review").glob("*.png")}
-_SIZES = ((1280, False), (390, True), (1280, True), (390, False))
 
 
 def furnished(directory: Path) -> World:
@@ -95,6 +94,15 @@ def world(made: tuple[World, Path], driver: WebDriver) -> World:
     return made[0]
 
 
+def sizes_of(name: str) -> list[tuple[int, bool]]:
+    """Return the windows in which a page is looked at: width in pixels, and whether it is dark."""
+    if name in ("queue", "filters", "lists", "figures", "users"):
+        return [(1280, False), (390, True)]
+    if name == "case":
+        return [(1280, True), (390, False)]
+    return [(390, False)]
+
+
 def first_case(world: World) -> str:
     return f"/case/{next(iter(world.cases.values()))[0]}"
 
@@ -131,7 +139,7 @@ def test_no_page_has_a_serious_fault_and_all_fit(
     for name, path in pages.items():
         if name == "login":
             driver.delete_all_cookies()
-        for width, dark in _SIZES if name in ("queue", "case") else _SIZES[:2]:
+        for width, dark in sizes_of(name):
             browser.show_as(driver, width, dark=dark)
             driver.get(world.url + path)
             assert browser.faults(driver) == [], (name, width, dark)
@@ -218,7 +226,8 @@ def test_two_people_never_decide_one_case_without_knowing(world: World, driver: 
     assert not one(driver, "button[value=fraud]").is_enabled()
 
 
-def test_the_first_page_of_a_long_queue_is_small_and_fast(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_the_first_page_of_a_long_queue_is_small_and_fast(tmp_path: Path, count: int) -> None:
     world = make_world(tmp_path)
     now = datetime.now(UTC)
     cases = [
@@ -236,7 +245,7 @@ def test_the_first_page_of_a_long_queue_is_small_and_fast(tmp_path: Path) -> Non
             "max_score": 0.5,
             "last_event_at": now,
         }
-        for number in range(100_000)
+        for number in range(count)
     ]
     with writing(world.site.url) as connection:
         connection.execute(insert(CASES), cases)
