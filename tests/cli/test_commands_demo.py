@@ -37,6 +37,13 @@ def test_a_port_needs_a_server(tmp_path: Path) -> None:
     assert not (tmp_path / "demo").exists()
 
 
+def test_one_of_the_two_servers_runs(tmp_path: Path) -> None:
+    with fails(Code.OPTION_CONFLICT, "--review"):
+        options = DemoOptions(out=str(tmp_path / "demo"), serve=True, review=True)
+        demo.call(options, as_json=False)
+    assert not (tmp_path / "demo").exists()
+
+
 def test_a_server_that_runs_keeps_its_state(tmp_path: Path) -> None:
     served = ServerOutputs(tmp_path / "served")
     served.begin()

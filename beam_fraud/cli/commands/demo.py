@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import shlex
 import shutil
 import time
@@ -20,6 +21,7 @@ from beam_fraud.cli.commands import evaluate, score, train
 from beam_fraud.cli.options import (
     DemoOptions,
     EvaluateOptions,
+    ReviewOptions,
     ScoreOptions,
     ServeOptions,
     TrainOptions,
@@ -31,6 +33,7 @@ from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.storage.atomic import make_directory
+from beam_fraud.storage.database.connection import writing
 from beam_fraud.storage.stream_outputs import ServerOutputs
 
 _LOG = logging.getLogger(__name__)
@@ -43,27 +46,36 @@ _ALERTS = 5
 _CONSOLE = f"console:?digest={_ALERTS}"
 #: Directory of the server's state, under `--out`.
 _SERVED = "served"
+#: Who logs in at --review.
+_ANALYST = "demo"
 _QUERY = "select * from flagged_transactions order by score desc limit 5"
 
 
 def call(options: DemoOptions, *, as_json: bool) -> Outcome:
-    """Run the demo, and then the server of `--serve`.
+    """Run the demo, and then the server of `--serve` or `--review`.
 
     Raises:
-      UsageError: `--port` without `--serve`.
+      UsageError: `--port` without a server, or both servers.
       FraudError: the directory cannot be written, or the server cannot start.
     """
+    if options.serve and options.review:
+        raise UsageError("--review: not together with --serve", Code.OPTION_CONFLICT)
     if options.serve:
         need_extras(("uvicorn",), "--serve")
+    elif options.review:
+        need_extras(("argon2", "starlette", "uvicorn"), "--review")
     elif options.port:
-        raise UsageError(f"--port {options.port}: needs --serve", Code.OPTION_CONFLICT)
+        raise UsageError(f"--port {options.port}: needs --serve or --review", Code.OPTION_CONFLICT)
     out = Path(options.out)
     _forget(out / _SERVED)
     result = run(options)
-    if not options.serve:
+    if not (options.serve or options.review):
         return Outcome(result, render)
     if not as_json:
         typer.echo(render(result))
+    if options.review:
+        reviewed = _review(out, options.port, as_json=as_json)
+        return Outcome({**result, "reviewed": reviewed}, lambda result: _render_reviewed(reviewed))
     served = _serve(out, options.port, as_json=as_json)
     return Outcome({**result, "served": served}, lambda result: _render_served(served))
 
@@ -219,6 +231,35 @@ def _serve(out: Path, port: int, *, as_json: bool) -> dict[str, object]:
         ),
         show,
     )
+
+
+def _review(out: Path, port: int, *, as_json: bool) -> dict[str, object]:
+    """Show the alerts to an analyst until Ctrl-C; print a log-in when the pages are there."""
+    # Needs an extra.
+    from beam_fraud.cli.commands import review
+    from beam_fraud.cli.commands.review_database import review_database
+    from beam_fraud.review.people.roles import Role
+    from beam_fraud.review.people.users import add_user
+
+    # The database is new with each demo.
+    password = secrets.token_hex(8)
+    with writing(review_database(_sink(out))) as connection:
+        add_user(connection, _ANALYST, Role.ADMIN, password)
+
+    def show(url: str) -> None:
+        # Standard output is the result's with --json.
+        typer.echo(
+            f"The alerts are at {url} until Ctrl-C: log in as {_ANALYST}, password {password}",
+            err=as_json,
+        )
+
+    return review.run(ReviewOptions(database=_sink(out), port=port), show)
+
+
+def _render_reviewed(reviewed: dict[str, object]) -> str:
+    from beam_fraud.cli.commands import review
+
+    return review.render(reviewed)
 
 
 def _render_served(served: dict[str, object]) -> str:

@@ -32,8 +32,22 @@ class DemoOptions(SeedOptions):
     ] = False
     port: Annotated[
         int,
-        Option("--port", metavar="N", min=0, max=65535, help="Port of --serve; 0: any free one."),
+        Option(
+            "--port",
+            metavar="N",
+            min=0,
+            max=65535,
+            help="Port of --serve or --review; 0: any free one.",
+        ),
     ] = 0
+    review: Annotated[
+        bool,
+        Option(
+            "--review",
+            help="Then show the alerts to an analyst in a browser, and print a log-in; until "
+            "Ctrl-C.",
+        ),
+    ] = False
 
 
 @options
