@@ -11,8 +11,8 @@ from benchmarks.table import Ratio, figure
 
 #: Number of challengers, and how much more processor time than the champion alone they may take.
 _BOUNDS = {2: 1.5, 4: 2.0}
-#: Rows of a run at most, so that all runs take minutes; bounds are for so many.
-_ROWS = 2_000_000
+#: Rows of a run at most, so that all runs take a few minutes; bounds are for so many.
+_ROWS = 1_000_000
 
 
 def measure_shadow(plan: Plan, results: Results) -> None:
