@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Self
 
-from beam_fraud.platform.wording import first_line
+from beam_fraud.wording import first_line
 
 
 class Code(StrEnum):

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage.atomic import make_directory
+from beam_fraud.wording import reason_of
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
+from beam_fraud.wording import reason_of
 
 
 def program(name: str) -> str:

@@ -33,13 +33,13 @@ from beam_fraud.alerts.fixing import fix
 from beam_fraud.alerts.policy import Clock
 from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.waiting import Wait
-from beam_fraud.platform.wording import own_call, printable
 from beam_fraud.storage.database.connection import transaction, writing
 from beam_fraud.storage.database.errors import (
     FullDatabaseError,
     PassingDatabaseError,
     one_line_errors,
 )
+from beam_fraud.wording import own_call, printable
 
 #: Consecutive failures that open the circuit.
 OPENS_AFTER = 3

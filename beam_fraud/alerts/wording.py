@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from beam_fraud.alerts.alert import Alert, FiredRule, Reason
 from beam_fraud.alerts.message import FIELDS, Message
-from beam_fraud.platform.wording import printable
+from beam_fraud.wording import printable
 
 #: Maximum of characters of an untrusted name.
 NAME_LENGTH = 120

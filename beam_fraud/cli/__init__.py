@@ -11,7 +11,7 @@ from beam_fraud.cli.app import app
 from beam_fraud.cli.terminal import interruption, log, outcome
 from beam_fraud.cli.terminal.command import line_of
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.platform.wording import own_call
+from beam_fraud.wording import own_call
 
 
 def main(args: list[str] | None = None) -> int:

@@ -33,9 +33,9 @@ from beam_fraud.models.manifest import (
 )
 from beam_fraud.models.predict import check_classifier, predict_scores
 from beam_fraud.models.storage import read_bytes, write_directory
-from beam_fraud.platform.wording import own_call
 from beam_fraud.schema.schema import Schema
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import own_call
 
 if TYPE_CHECKING:
     from beam_fraud.models.reference import Reference

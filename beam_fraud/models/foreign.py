@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from beam_fraud.errors import Code, FraudError, missing_extra
-from beam_fraud.platform.wording import first_line
+from beam_fraud.wording import first_line
 
 #: Maximum of characters of a reason: some errors quote whole objects.
 _MOST = 300

@@ -33,8 +33,8 @@ from beam_fraud.models.predict import (
     microseconds_per_row,
     set_single_threaded,
 )
-from beam_fraud.platform.wording import did_you_mean, own_call
 from beam_fraud.schema.schema import Schema
+from beam_fraud.wording import did_you_mean, own_call
 
 _log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage.atomic import check_writable
 from beam_fraud.storage.store import Directory, Store, store_at
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import reason_of
 
 
 def read_bytes(directory: Place, name: str) -> bytes:

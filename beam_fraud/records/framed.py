@@ -18,13 +18,13 @@ from typing import Any, Protocol, TypeAlias
 import pyarrow as pa
 import pyarrow.types as pat
 
-from beam_fraud.platform.wording import first_line
 from beam_fraud.records.envelopes import FRAME, opened
 from beam_fraud.records.json_records import Fault, Kind, decode_json
 from beam_fraud.records.message_decoders import FRAME_BYTES, Decoder, decoder_of
 from beam_fraud.schema.notation import Unwrap
 from beam_fraud.sources.kafka.registry import RegisteredSchema
 from beam_fraud.sources.nested import steps_of
+from beam_fraud.wording import first_line
 
 #: Type: whether a column of a name may have an Arrow type.
 Accepts: TypeAlias = Callable[[str, pa.DataType], bool]

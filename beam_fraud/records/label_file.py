@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.hashing import Hashes, IdHash
-from beam_fraud.platform.wording import first_line, printable
 from beam_fraud.records.identifiers import as_identifiers
 from beam_fraud.records.numbers import as_numbers
 from beam_fraud.records.times import as_times
+from beam_fraud.wording import first_line, printable
 
 Ints = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int8]

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import LabelColumns, validate_labels
 from beam_fraud.schema.notation import LabelNotation, NumberNotation
@@ -21,6 +20,7 @@ from beam_fraud.sources.columns import lacks_column
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.source import FoundInput, found_files, inspect, read_segment, split_file
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import did_you_mean
 
 #: Roles of the columns of a file of labels; each is the column's name unless a mapping says else.
 ROLES = (

@@ -20,8 +20,8 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import first_line
 from beam_fraud.sources.kafka.registry import RegisteredSchema
+from beam_fraud.wording import first_line
 
 #: Bytes of the frame before the record.
 FRAME_BYTES = 5

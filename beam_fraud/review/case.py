@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Table, column, inspect, select, tuple_
 from beam_fraud.alerts.alert import Alert, Reason
 from beam_fraud.alerts.wording import shown
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.review.audit_log import entries
 from beam_fraud.review.errors import MissingError
 from beam_fraud.review.list_requests import ListRequest, requests
@@ -23,6 +22,7 @@ from beam_fraud.review.queue import QueuedCase, queued_cases
 from beam_fraud.review.teamwork import Note
 from beam_fraud.storage.database.review_tables import CASE_NOTES, CASE_TRANSACTIONS, CASES
 from beam_fraud.storage.database.tables import AUDITED, FLAGGED, LABELS
+from beam_fraud.wording import did_you_mean
 
 #: Earlier cases of an account, and entries of a timeline, that are read at most.
 _EARLIER, _ENTRIES = 50, 500

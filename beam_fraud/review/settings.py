@@ -23,9 +23,9 @@ import msgspec
 
 from beam_fraud.decisions.lists.changes import list_file
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import did_you_mean, reason_of
 from beam_fraud.schema.duration import SECOND, microseconds
 from beam_fraud.schema.text_file import Table, must_be, read_table, read_text_file, read_toml
+from beam_fraud.wording import did_you_mean, reason_of
 
 Verdict = Literal["fraud", "genuine", "unsure"]
 Action = Literal["block", "allow", "watch"]

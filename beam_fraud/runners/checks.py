@@ -20,8 +20,8 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import create_runner
 
+from beam_fraud.beam_internals import declared_options
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.beam_internals import declared_options
 from beam_fraud.runners import prism
 from beam_fraud.runners.address import Address, refuse_silent_pool
 from beam_fraud.runners.call import Call, Target

@@ -16,10 +16,10 @@ from apache_beam.options.pipeline_options import (
     JobServerOptions,
 )
 
+from beam_fraud import beam_internals
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform import beam_internals
-from beam_fraud.platform.wording import first_line
 from beam_fraud.runners.submission import Submission
+from beam_fraud.wording import first_line
 
 
 @dataclass(frozen=True)

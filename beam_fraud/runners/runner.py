@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.platform.wording import did_you_mean
+from beam_fraud.wording import did_you_mean
 
 
 class Capability(Enum):

@@ -22,7 +22,7 @@ from beam_fraud.storage.urls import Place
 #: The default runner: it needs no download or service, unlike the first choice of `DirectRunner`.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 #: The default runner for unbounded sources.
-ENDLESS_RUNNER = "beam_fraud.platform.beam_internals.EndlessRunner"
+ENDLESS_RUNNER = "beam_fraud.beam_internals.EndlessRunner"
 #: Logger that logs after every bundle; elsewhere the lines go over the network into the runner's
 #: log.
 _QUIET = {"apache_beam.transforms.util": "WARNING"}

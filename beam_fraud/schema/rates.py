@@ -16,9 +16,9 @@ import pyarrow.parquet
 import pyarrow.types as pat
 
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.duration import DAY, microseconds
 from beam_fraud.schema.notation import ABSENT, CODES_BY_NUMBER
+from beam_fraud.wording import reason_of
 
 #: Maximum of rates: a bundle's manifest holds them.
 MOST_RATES = 200_000

@@ -10,7 +10,6 @@ import msgspec
 import pyarrow as pa
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.schema.notation import (
     ABSENT,
     ANY_TIME,
@@ -25,6 +24,7 @@ from beam_fraud.schema.notation import (
 )
 from beam_fraud.schema.rates import Conversion
 from beam_fraud.schema.velocity import Velocity
+from beam_fraud.wording import did_you_mean
 
 Kind = Literal["numeric", "categorical"]
 Missing = Literal["allow", "reject"]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 import msgspec
 
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import did_you_mean
+from beam_fraud.wording import did_you_mean
 
 #: Maximum parts of a key: the parser's time grows with their square.
 _MOST_PARTS = 1_000

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.schema.duration import microseconds
+from beam_fraud.wording import did_you_mean
 
 #: Aggregates of the transactions in a window.
 AGGREGATES = (

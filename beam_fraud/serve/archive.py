@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.serve.answered_rows import ANSWERED
+from beam_fraud.wording import reason_of
 
 
 def find_answers(directory: Path, ids: Collection[str]) -> pa.Table:

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
-from beam_fraud.platform.wording import place_of
 from beam_fraud.serve.answered_rows import decisions_of
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.archive import find_answers
@@ -28,6 +27,7 @@ from beam_fraud.serve.group import TIMEOUT, Group, marked
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call, Overloaded, Readiness, Unready
 from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
+from beam_fraud.wording import place_of
 
 _LOG = logging.getLogger(__name__)
 #: Rows of a group, unless one call has more.

@@ -22,7 +22,6 @@ from sqlalchemy import Connection
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.queue import queue_alerts
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.stages import SCORED, SEEN, completed
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.sinks.flagged_columns import flagged_columns
@@ -41,6 +40,7 @@ from beam_fraud.storage.database.retry import (
 from beam_fraud.storage.database.tables import AUDITED, FLAGGED, RUNS
 from beam_fraud.storage.database.upsert import Row, upsert, upsert_columns
 from beam_fraud.storage.database.url import FILE_OPTIONS, DatabaseUrl, database_file, parse
+from beam_fraud.wording import reason_of
 
 
 def _audited(seen: pa.RecordBatch) -> pa.RecordBatch | None:

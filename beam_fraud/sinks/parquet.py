@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.base import WriterSink
 from beam_fraud.storage.atomic import check_writable, make_directory, move
@@ -24,6 +23,7 @@ from beam_fraud.storage.staging import (
     at_work,
     foreign_entry,
 )
+from beam_fraud.wording import reason_of
 
 #: Pattern of the names of parts.
 PARTS = "part-*.parquet"

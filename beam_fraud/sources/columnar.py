@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import first_line
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.nested import column_of, with_nested
 from beam_fraud.sources.partitions import with_partitions
 from beam_fraud.sources.raw import POSITION, Origin, with_origin
 from beam_fraud.sources.segment import InputFile, Segment
+from beam_fraud.wording import first_line
 
 #: Maximum bytes of a batch of many small ones.
 BATCH_BYTES = 64 << 20

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.schema.schema import ID_ROLES, LABEL_ROLES, Labels, Schema
 from beam_fraud.sources.nested import names_within, with_nested
+from beam_fraud.wording import did_you_mean
 
 TypeTest = Callable[[pa.DataType], bool]
 #: Maximum of columns named in a message.

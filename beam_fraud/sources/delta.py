@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError, extra_module
-from beam_fraud.platform.wording import first_line
 from beam_fraud.sources.filesystem import FoundFile
 from beam_fraud.sources.tables import DataFile, Table, deleted_bits, stored_place
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import first_line
 
 #: Features of tables that change nothing for a reader, or that are handled here.
 _FEATURES = {

@@ -22,13 +22,13 @@ from zipfile import BadZipFile, ZipFile
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import first_line, reason_of
 from beam_fraud.schema.notation import UTF_8
 from beam_fraud.sources.file_format import FileFormat
 from beam_fraud.sources.json_array import ArrayLines
 from beam_fraud.storage import objects
 from beam_fraud.storage.objects import file_systems, is_missing, missing_file_system
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import first_line, reason_of
 
 _LOG = logging.getLogger(__name__)
 _WILDCARD = re.compile(r"[*?\[]")

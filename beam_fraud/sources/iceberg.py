@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_fraud.errors import Code, FraudError, extra_module
-from beam_fraud.platform.wording import first_line
 from beam_fraud.sources.filesystem import FoundFile, list_files, open_file
 from beam_fraud.sources.segment import Partitions
 from beam_fraud.sources.tables import DataFile, Table, deleted_bits, stored_place
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import first_line
 
 #: Number of a version in the name of its metadata, as in `v3.metadata.json` or `00003-<uuid>...`.
 _VERSION = re.compile(r"/v?([0-9]+)[^/]*\.metadata\.json$")

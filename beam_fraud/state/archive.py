@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from beam_fraud.decisions.inputs import KEPT
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.stages import completed
 from beam_fraud.state.shard import Delta, Effects, Unaged, rows_from_bytes, rows_to_bytes
 from beam_fraud.storage import atomic
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.store import store_at
+from beam_fraud.wording import reason_of
 
 #: Rows per row group: few, so that no batch waits long for the write of earlier ones.
 _ROW_GROUP_ROWS = 16_384

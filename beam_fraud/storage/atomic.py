@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
+from beam_fraud.wording import reason_of
 
 #: Suffix of an unfinished file.
 ENDING = ".unfinished"

@@ -17,7 +17,6 @@ import msgspec
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError, UsageError, fix_of
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
 from beam_fraud.storage import lock
 from beam_fraud.storage.atomic import move, remove_unfinished
@@ -26,6 +25,7 @@ from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import Staging, abandoned, at_work, foreign_entry
 from beam_fraud.storage.store import ObjectStore, Store, store_at
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 SCORES = "scores"

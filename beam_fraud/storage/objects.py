@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from beam_fraud.errors import Code, UsageError, install, is_installed
-from beam_fraud.platform.wording import first_line
+from beam_fraud.wording import first_line
 
 _CHUNK = 8 << 20
 #: Scheme to the package of its file system, and its extra.
@@ -26,7 +26,7 @@ def file_systems() -> Any:
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from beam_fraud.platform.beam_internals import file_systems_have_options
+    from beam_fraud.beam_internals import file_systems_have_options
 
     if not file_systems_have_options():
         # The file systems of S3 and Azure require options.

@@ -17,7 +17,6 @@ from typing import Self
 import msgspec
 
 from beam_fraud.errors import Code, FraudError, fix_of
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage import objects
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.lease import Lease, holds_lease, leases
@@ -25,6 +24,7 @@ from beam_fraud.storage.rescore_outputs import PARTITIONS, RECORD, RescoreOutput
 from beam_fraud.storage.store import ObjectStore
 from beam_fraud.storage.temporary import temporary_directory
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 #: Prefix of the folder of a run's own objects: its lease, and records of failures.

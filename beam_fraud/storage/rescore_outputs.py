@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Self
 
 from beam_fraud.errors import Code, FraudError, fix_of
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage import atomic
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM
 from beam_fraud.storage.staging import Staging, abandoned, at_work
 from beam_fraud.storage.store import Directory, Store, store_at
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import reason_of
 
 PARTITIONS = "partitions"
 MANIFEST, SUMMARY = "manifest.json", "summary.json"

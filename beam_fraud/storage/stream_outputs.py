@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage import lock
 from beam_fraud.storage.atomic import make_directory, remove_unfinished, remove_unfinished_of
 from beam_fraud.storage.batch_outputs import (
@@ -27,6 +26,7 @@ from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.parquet_writer import is_ours
 from beam_fraud.storage.staging import UNFINISHED_PARTS
 from beam_fraud.storage.store import Store, store_at
+from beam_fraud.wording import reason_of
 
 #: File of the identity of a stream whose state Beam's runner keeps.
 _ABOUT = f"{STREAM}/about.json"

@@ -13,9 +13,9 @@ import pyarrow as pa
 from apache_beam.io.unbounded_source import ReadFromUnboundedSource, UnboundedSource
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 
+from beam_fraud.beam_internals import UNBOUNDED_SOURCES, ReaderCache, UnboundedSourceDoFn
 from beam_fraud.monitoring.counters import LABELS_IN, ROWS_IN
 from beam_fraud.monitoring.recorder import recorder
-from beam_fraud.platform.beam_internals import UNBOUNDED_SOURCES, ReaderCache, UnboundedSourceDoFn
 from beam_fraud.sources.raw import origin_of
 from beam_fraud.transforms.counters import count
 

@@ -29,7 +29,6 @@ from beam_fraud.monitoring.counters import (
     EARLIEST_HISTORY_ROW,
     EARLIEST_ROW,
 )
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_history
@@ -39,6 +38,7 @@ from beam_fraud.transforms.counters import count, note_earliest
 from beam_fraud.transforms.order import ORDER, FromFile, Order, file_of, order_of
 from beam_fraud.transforms.read import ReadHistory
 from beam_fraud.transforms.shuffle import SpilledPart, SpillWriter, split, velocity_of_part
+from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 #: Parts on this machine: one at a time is in memory, and a buffer of each during the split.

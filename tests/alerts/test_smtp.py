@@ -20,7 +20,7 @@ from beam_fraud.alerts.channels.smtp import PASSWORD_VARIABLE
 from beam_fraud.alerts.channels.url import parse_channel
 from beam_fraud.alerts.message import Message
 from beam_fraud.errors import FraudError, UsageError
-from beam_fraud.platform.wording import printable
+from beam_fraud.wording import printable
 from tests.certificates import certificates
 from tests.flagged import START, alerts_of, flagged_batch, message_of
 from tests.recipients import LETTER_HEADERS

@@ -12,7 +12,7 @@ from beam_fraud.alerts.message import FIELDS, Message
 from beam_fraud.alerts.policy import BATCH_IN_ONE, Policy
 from beam_fraud.alerts.wording import clock_time, headline, raised_by
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import printable
+from beam_fraud.wording import printable
 
 
 def alert_line(alert: Alert, fields: Collection[str] = FIELDS) -> str:

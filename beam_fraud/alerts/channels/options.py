@@ -11,9 +11,9 @@ from urllib.parse import unquote
 from beam_fraud.alerts.message import FIELDS
 from beam_fraud.alerts.policy import Policy, Rate
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.platform.wording import did_you_mean, printable
 from beam_fraud.schema.duration import SECOND, microseconds
 from beam_fraud.storage.urls import absolute
+from beam_fraud.wording import did_you_mean, printable
 
 #: Options of every channel.
 COMMON = ("group", "rate", "most", "digest", "fields")

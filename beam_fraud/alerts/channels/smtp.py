@@ -26,8 +26,8 @@ from beam_fraud.alerts.policy import SHOWN_IN_DIGEST, Policy, Rate
 from beam_fraud.alerts.template import MessageTemplate, default_template, read_template
 from beam_fraud.alerts.wording import headline
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import printable
 from beam_fraud.schema.text_file import read_secret
+from beam_fraud.wording import printable
 
 _LOG = logging.getLogger(__name__)
 #: HTML frame of an e-mail with a text template only.

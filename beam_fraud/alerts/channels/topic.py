@@ -13,7 +13,6 @@ from beam_fraud.alerts.channels.options import parse_options
 from beam_fraud.alerts.message import FIELDS, Message, message_records
 from beam_fraud.alerts.policy import AS_THEY_COME, Policy
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import printable
 from beam_fraud.sources.kafka.check import topic_partitions
 from beam_fraud.sources.kafka.client import Reports, new_producer
 from beam_fraud.sources.kafka.failure import (
@@ -25,6 +24,7 @@ from beam_fraud.sources.kafka.failure import (
     no_connection,
 )
 from beam_fraud.sources.kafka.settings import KafkaSettings, parse_properties
+from beam_fraud.wording import printable
 
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 

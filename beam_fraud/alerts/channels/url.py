@@ -15,8 +15,8 @@ from beam_fraud.alerts.message import Message
 from beam_fraud.alerts.policy import AS_THEY_COME, BATCH_IN_ONE, Policy
 from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import printable
 from beam_fraud.storage.urls import local_path, split_scheme
+from beam_fraud.wording import printable
 
 _FORMS = {
     "console": "console:",

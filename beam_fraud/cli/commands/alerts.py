@@ -34,11 +34,11 @@ from beam_fraud.cli.commands.times import parse_duration
 from beam_fraud.cli.options import ListAlertsOptions, ResendAlertsOptions, SnoozeAlertsOptions
 from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import own_call, printable
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
 from beam_fraud.storage.database.url import database_file
 from beam_fraud.storage.urls import absolute
+from beam_fraud.wording import own_call, printable
 
 #: Default width of a line.
 _WIDTH = 100

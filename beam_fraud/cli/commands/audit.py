@@ -25,8 +25,8 @@ from beam_fraud.operations.audit.archive import Archive, ArchivedRow
 from beam_fraud.operations.audit.list_entries import LookUp, lists_check, look_ups
 from beam_fraud.operations.audit.recomputation import Check, KeptInputs, recompute
 from beam_fraud.operations.audit.versions import Missing, Versions
-from beam_fraud.platform.wording import printable
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import printable
 
 #: Form of a pseudonym.
 _PSEUDONYM = re.compile(r"[0-9a-f]{16}")

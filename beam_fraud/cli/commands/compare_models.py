@@ -24,9 +24,9 @@ from beam_fraud.models.fitting import Rows
 from beam_fraud.models.manifest import Manifest
 from beam_fraud.models.metrics import measure, one_class_warning
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.platform.wording import printable
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import printable
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from beam_fraud.operations.dead_letters.database import DeadLetterTable
 from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.operations.dead_letters.repaired import write_json_lines
 from beam_fraud.operations.dead_letters.store import Choice, DeadLetters, undelivered_rows
-from beam_fraud.platform.wording import did_you_mean, printable
 from beam_fraud.records.faults import REASONS, line_of
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.csv import DELIMITERS, split_header
@@ -27,6 +26,7 @@ from beam_fraud.sources.csv_text import split_record
 from beam_fraud.sources.segment import CsvLayout
 from beam_fraud.storage.batch_outputs import local_directory
 from beam_fraud.storage.urls import Place, absolute
+from beam_fraud.wording import did_you_mean, printable
 
 #: Maximum of characters shown of a value.
 _LONGEST = 60

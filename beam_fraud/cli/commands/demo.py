@@ -28,13 +28,13 @@ from beam_fraud.cli.options import (
 )
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import Code, FraudError, UsageError, need_extras
-from beam_fraud.platform.wording import own_call, reason_of
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.database.connection import writing
 from beam_fraud.storage.stream_outputs import ServerOutputs
+from beam_fraud.wording import own_call, reason_of
 
 _LOG = logging.getLogger(__name__)
 

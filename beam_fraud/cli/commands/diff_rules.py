@@ -22,9 +22,9 @@ from beam_fraud.errors import Code, UsageError
 from beam_fraud.evaluation.comparison.rule_sets import RuleSetComparison, RuleSetsCompared
 from beam_fraud.models.bundle import Bundle, open_bundle
 from beam_fraud.models.registry.registry import Registry, open_registry
-from beam_fraud.platform.wording import printable
 from beam_fraud.storage.lock import sole_writer
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import printable
 
 #: What stands for no rules.
 _NONE = "none"

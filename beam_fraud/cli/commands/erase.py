@@ -22,7 +22,6 @@ from beam_fraud.operations.erasure.json_lines import erase_from_lines, refuse_ot
 from beam_fraud.operations.erasure.parquet import erase_from_scored, remove_unfinished
 from beam_fraud.operations.erasure.record import Erasure
 from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
-from beam_fraud.platform.wording import printable
 from beam_fraud.schema.duration import microseconds
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.url import parse_sink
@@ -30,6 +29,7 @@ from beam_fraud.storage.batch_outputs import local_directory, new_run_id
 from beam_fraud.storage.database.connection import check_database, prepare_database
 from beam_fraud.storage.database.upsert import is_utf8
 from beam_fraud.storage.urls import Place, absolute
+from beam_fraud.wording import printable
 
 _LOG = logging.getLogger(__name__)
 

@@ -23,7 +23,6 @@ from beam_fraud.cli.terminal.columns import fact, table
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.registry.registry import Author
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.platform.wording import first_line, reason_of
 from beam_fraud.records.dead_share import DeadShare, first_dead_letter
 from beam_fraud.records.label_source import LabelMapping, read_label_rows
 from beam_fraud.records.labels import label_messages
@@ -36,6 +35,7 @@ from beam_fraud.sources.kafka.options import broker_settings
 from beam_fraud.storage.atomic import whole_file
 from beam_fraud.storage.database.connection import masked, prepare_database, writing
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import first_line, reason_of
 
 _LOG = logging.getLogger(__name__)
 #: Labels per transaction.

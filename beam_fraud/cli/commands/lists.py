@@ -33,9 +33,9 @@ from beam_fraud.decisions.lists.declaration import Declared
 from beam_fraud.decisions.lists.membership import Membership
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.registry.registry import Author
-from beam_fraud.platform.wording import did_you_mean, printable, reason_of
 from beam_fraud.schema.event_time import micros_of
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import did_you_mean, printable, reason_of
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from beam_fraud.cli.terminal.columns import size_text, table
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import DIGESTED_FILES, MANIFEST_FILE, open_bundle, read_card
-from beam_fraud.platform.wording import printable
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import printable
 
 #: Figures of a manifest and their names.
 FIGURES = {

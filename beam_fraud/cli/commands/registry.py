@@ -38,9 +38,9 @@ from beam_fraud.models.registry import registry as registries
 from beam_fraud.models.registry.log import Entry
 from beam_fraud.models.registry.registry import Author, Registry, open_registry
 from beam_fraud.models.registry.requirement import FIGURES, Requirement
-from beam_fraud.platform.wording import printable, reason_of
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import printable, reason_of
 
 _LOG = logging.getLogger(__name__)
 

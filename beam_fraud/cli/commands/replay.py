@@ -23,7 +23,6 @@ from beam_fraud.operations.dead_letters.directory import DeadLetterDirectory
 from beam_fraud.operations.dead_letters.repaired import read_repaired
 from beam_fraud.operations.dead_letters.staged import StagedCounts, StagedReplay
 from beam_fraud.operations.dead_letters.store import KEY, Choice
-from beam_fraud.platform.wording import own_call, reason_of
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.database import DatabaseSink, replay_undelivered
 from beam_fraud.sinks.iceberg.run import IcebergRun
@@ -46,6 +45,7 @@ from beam_fraud.storage.batch_outputs import (
 from beam_fraud.storage.staging import REPLAYING, Staging
 from beam_fraud.storage.temporary import temporary_directory
 from beam_fraud.storage.urls import Place, absolute
+from beam_fraud.wording import own_call, reason_of
 
 
 def call(options: ReplayOptions, *, as_json: bool) -> Outcome:

@@ -26,11 +26,11 @@ from beam_fraud.cli.options import ReviewOptions
 from beam_fraud.cli.options.review import ReviewPageOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.errors import Code, UsageError, need_extras
-from beam_fraud.platform.wording import own_call
 from beam_fraud.review.people.roles import Role
 from beam_fraud.review.settings import ReviewSettings, read_settings
 from beam_fraud.review.sweep import sweep
 from beam_fraud.storage.database.connection import transaction
+from beam_fraud.wording import own_call
 
 if TYPE_CHECKING:
     from beam_fraud.review.http.site import Site

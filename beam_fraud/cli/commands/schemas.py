@@ -14,12 +14,12 @@ from beam_fraud.evaluation.inference.check import check_files, unread_roles
 from beam_fraud.evaluation.inference.draft import draft_schema
 from beam_fraud.evaluation.inference.sample import read_sample
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.platform.wording import printable
 from beam_fraud.records.doubts import warnings_of
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources.columns import absence, absent_columns
 from beam_fraud.sources.source import find_inputs
 from beam_fraud.storage.atomic import write_file
+from beam_fraud.wording import printable
 
 #: Columns of numbers in the table of a check.
 _NUMBERS = range(2, 5)

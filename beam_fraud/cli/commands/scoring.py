@@ -25,12 +25,12 @@ from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import check_packages
 from beam_fraud.monitoring.counters import ROWS_AUDITED, ROWS_UNDELIVERED
 from beam_fraud.pipeline.batch import Scoring
-from beam_fraud.platform.wording import own_call
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.sinks.base import FlaggedSink
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.batch_outputs import UNDELIVERED
 from beam_fraud.storage.database.connection import sqlite_url
+from beam_fraud.wording import own_call
 
 
 def audited_rows(audit: AuditLane | None, counted: dict[str, int]) -> dict[str, object]:

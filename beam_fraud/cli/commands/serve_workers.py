@@ -25,9 +25,9 @@ from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal import log, outcome
 from beam_fraud.cli.terminal.interruption import drained_by_signals, stopped_by_signals
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage.atomic import make_directory, write_file
 from beam_fraud.storage.stream_outputs import ServerOutputs
+from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 #: Servers are forks of a process that has only imported them: one starts again in a second.

@@ -16,9 +16,9 @@ from beam_fraud.evaluation.seen_rows import ModelRows, models_seen, rows_seen
 from beam_fraud.evaluation.traffic import Traffic, estimate
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.storage.database.connection import masked, transaction
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import did_you_mean
 
 _LOG = logging.getLogger(__name__)
 #: Figures and their names in text.

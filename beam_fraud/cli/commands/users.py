@@ -14,11 +14,11 @@ from beam_fraud.cli.options import UsersAddOptions, UsersDisableOptions, UsersRe
 from beam_fraud.cli.options.review import PasswordOptions
 from beam_fraud.errors import Code, FraudError, UsageError, need_extras
 from beam_fraud.models.registry.registry import Author
-from beam_fraud.platform.wording import printable
 from beam_fraud.review import audit_log
 from beam_fraud.review.people.roles import Role
 from beam_fraud.schema.text_file import read_secret
 from beam_fraud.storage.database.retry import persistently
+from beam_fraud.wording import printable
 
 #: Variable of the password of a user.
 PASSWORD_VARIABLE = "BEAM_FRAUD_USER_PASSWORD"

@@ -19,7 +19,7 @@ from beam_fraud.cli.options.groups import LoggingOptions
 from beam_fraud.cli.terminal import log
 from beam_fraud.cli.terminal.progress import activities_shown
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.platform.wording import did_you_mean, own_call
+from beam_fraud.wording import did_you_mean, own_call
 
 if TYPE_CHECKING:
     # Typer's context has a base class that Typer does not export.

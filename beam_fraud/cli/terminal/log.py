@@ -13,7 +13,7 @@ from typing import Literal, TextIO
 
 from beam_fraud.cli.terminal import interruption
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.platform.wording import printable
+from beam_fraud.wording import printable
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]

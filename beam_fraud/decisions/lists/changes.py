@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.platform.wording import did_you_mean, own_call, reason_of
 from beam_fraud.storage.atomic import append_lines, make_directory
 from beam_fraud.storage.lock import lock_current
+from beam_fraud.wording import did_you_mean, own_call, reason_of
 
 ENDING, DECLARED = ".jsonl", ".toml"
 #: Pattern of the name of a list, which is a word of conditions.

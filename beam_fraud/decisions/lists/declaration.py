@@ -18,8 +18,8 @@ from beam_fraud.decisions.lists.file_list import FileList
 from beam_fraud.decisions.lists.keys import Keys, TableKeys, TopicKeys
 from beam_fraud.decisions.lists.source import ListSource
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.text_file import must_be, read_table, read_text_file, read_toml
+from beam_fraud.wording import reason_of
 
 
 class _Document(Keys):

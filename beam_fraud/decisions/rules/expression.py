@@ -29,8 +29,8 @@ from beam_fraud.decisions.rules.condition import (
     Text,
     Value,
 )
-from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.schema.velocity import AGGREGATES
+from beam_fraud.wording import did_you_mean
 
 #: Maximum of characters of a condition; put longer lists of values into a file.
 MAX_LENGTH = 4_000

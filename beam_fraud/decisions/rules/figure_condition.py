@@ -22,8 +22,8 @@ from beam_fraud.decisions.rules.program import Program
 from beam_fraud.decisions.rules.rule import Rule, RuleSet
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
-from beam_fraud.platform.wording import printable
 from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.wording import printable
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 from beam_fraud.decisions.rules.files import RULES_FILE, RuleFiles
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.store import Store, store_at
+from beam_fraud.wording import reason_of
 
 #: The directory under `--out` or `--state`.
 DIRECTORY = "rules"

@@ -15,11 +15,11 @@ from beam_fraud.evaluation.comparison.figures import ChangedRow
 from beam_fraud.evaluation.comparison.scored_rows import OF_ROW, OF_SIDE, Block, Side
 from beam_fraud.evaluation.comparison.tally import Arrays
 from beam_fraud.features.hashing import UNKEYED
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.records.label_file import NEVER, UNKNOWN
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
+from beam_fraud.wording import reason_of
 
 #: Maximum of sampled rows that the new side alone flags, and of those it no longer flags.
 _SAMPLED = 12

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.evaluation.rows import Ints
-from beam_fraud.platform.wording import first_line
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import first_line
 
 #: Rows read at once.
 _BLOCK_ROWS = 131_072

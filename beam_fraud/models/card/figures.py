@@ -17,8 +17,8 @@ from beam_fraud.models.calibration import Calibrated
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.resampling.under import PriorCorrected
 from beam_fraud.models.training import Trained
-from beam_fraud.platform.wording import printable
 from beam_fraud.schema.velocity import Velocity
+from beam_fraud.wording import printable
 
 _ESCAPED = re.compile(r"([\\`*_{}\[\]()#!|~<>&])")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}

@@ -17,7 +17,7 @@ from beam_fraud.models.kinds.lightgbm import LightGBM
 from beam_fraud.models.kinds.logistic import Logistic
 from beam_fraud.models.kinds.mlp import MLP
 from beam_fraud.models.kinds.xgboost import XGBoost
-from beam_fraud.platform.wording import did_you_mean
+from beam_fraud.wording import did_you_mean
 
 __all__ = ["KINDS", "ModelKind", "model_kind", "with_settings"]
 

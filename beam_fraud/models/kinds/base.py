@@ -18,7 +18,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.predict import predict_scores, set_single_threaded
-from beam_fraud.platform.wording import first_line
+from beam_fraud.wording import first_line
 
 
 @dataclass(frozen=True)

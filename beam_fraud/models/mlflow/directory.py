@@ -17,7 +17,7 @@ import yaml
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import MANIFEST_FILE, Bundle, open_bundle
 from beam_fraud.models.model_files.saved import SavedModel, read_model_file
-from beam_fraud.platform.wording import first_line
+from beam_fraud.wording import first_line
 
 MLMODEL_FILE = "MLmodel"
 #: The module by which MLflow loads an exported bundle; exports of all versions name it.

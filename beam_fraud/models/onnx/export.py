@@ -17,8 +17,8 @@ from beam_fraud.models.onnx.nodes import UnsupportedError
 from beam_fraud.models.onnx.trees import Mode
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import SCORE, Distribution, Reference
-from beam_fraud.platform.wording import first_line
 from beam_fraud.storage.atomic import write_file
+from beam_fraud.wording import first_line
 
 Floats = npt.NDArray[np.float64]
 #: Rows of each kind.

@@ -20,7 +20,7 @@ from beam_fraud.models.estimators.ensemble import (
 from beam_fraud.models.onnx.converters import converters_for
 from beam_fraud.models.onnx.nodes import OPSETS, TREES_DOMAIN, TREES_VERSION, UnsupportedError
 from beam_fraud.models.resampling.under import PriorCorrected
-from beam_fraud.platform.wording import first_line
+from beam_fraud.wording import first_line
 
 #: Name of the graph's input, float64[n, features].
 INPUT = "features"

@@ -36,12 +36,12 @@ from beam_fraud.models.registry.standing import (
     last_promotion,
 )
 from beam_fraud.models.storage import read_bytes
-from beam_fraud.platform.wording import did_you_mean, own_call, reason_of
 from beam_fraud.schema.schema import Schema
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.lock import lock_current
 from beam_fraud.storage.store import Store, store_at
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import did_you_mean, own_call, reason_of
 
 LOG_FILE = "log.jsonl"
 STATE_FILE = "state.json"

@@ -10,7 +10,7 @@ from beam_fraud.models.resampling.bagging import BalancedBagging
 from beam_fraud.models.resampling.base import OPTION, Resampled, Resampler, with_resampler
 from beam_fraud.models.resampling.smote import Adasyn, Smote, SmoteEnn
 from beam_fraud.models.resampling.under import Tomek, Under
-from beam_fraud.platform.wording import did_you_mean
+from beam_fraud.wording import did_you_mean
 
 __all__ = ["RESAMPLERS", "Resampled", "Resampler", "candidates", "resampled", "resampler"]
 

@@ -20,7 +20,7 @@ from beam_fraud.models.resampling.base import (
     numbers,
     numeric_columns,
 )
-from beam_fraud.platform.wording import first_line
+from beam_fraud.wording import first_line
 
 Floats = npt.NDArray[np.float64]
 

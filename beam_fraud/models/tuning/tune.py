@@ -32,8 +32,8 @@ from beam_fraud.models.tuning.trial import (
     tuned_settings,
 )
 from beam_fraud.monitoring.activity import doing
-from beam_fraud.platform.wording import first_line
 from beam_fraud.storage.lock import lock
+from beam_fraud.wording import first_line
 
 _STUDY = "tuning"
 _FINGERPRINT = "fingerprint"

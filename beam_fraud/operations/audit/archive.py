@@ -27,12 +27,12 @@ from beam_fraud.decisions.rules.files import RuleFiles
 from beam_fraud.decisions.rules.kept import DIRECTORY, kept_rules
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.erasure.subject import token_pattern
-from beam_fraud.platform.wording import first_line, reason_of
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.rescore_outputs import PARTITIONS
 from beam_fraud.storage.store import Store, store_at
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import first_line, reason_of
 
 _T = TypeVar("_T")
 #: Where the branches of an archive are: of a run or stream, of each partition of a rescore, and of

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.dead_letters.store import KEY, ROWS_AT_A_TIME, STORED, Choice
-from beam_fraud.platform.wording import first_line, reason_of
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.sources.csv import header_of
 from beam_fraud.sources.segment import InputFile
@@ -23,6 +22,7 @@ from beam_fraud.storage.atomic import whole_file
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, new_run_id
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import HEADERS, REPLAYED
+from beam_fraud.wording import first_line, reason_of
 
 
 def note_headers(directory: Path, files: Sequence[InputFile]) -> None:

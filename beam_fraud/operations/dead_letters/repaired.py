@@ -13,8 +13,8 @@ import msgspec
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage.atomic import make_directory, remove_unfinished_of, whole_file
+from beam_fraud.wording import reason_of
 
 
 @dataclass(frozen=True)

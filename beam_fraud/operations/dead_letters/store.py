@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import first_line
 from beam_fraud.schema.stages import DEAD_LETTER
 from beam_fraud.storage.batch_outputs import UNDELIVERED
+from beam_fraud.wording import first_line
 
 #: Schema of a dead letter with its replay mark.
 STORED = DEAD_LETTER.append(pa.field("replayed", pa.bool_(), nullable=False))

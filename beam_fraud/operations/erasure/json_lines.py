@@ -10,9 +10,9 @@ import msgspec
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage.atomic import remove_unfinished_of, whole_file
 from beam_fraud.storage.lock import lock_current
+from beam_fraud.wording import reason_of
 
 
 def erase_from_lines(file: Path, subject: Subject, *, dry_run: bool = False) -> int:

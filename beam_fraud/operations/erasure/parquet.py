@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Before, Subject
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage import atomic
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import REWRITTEN
+from beam_fraud.wording import reason_of
 
 #: Rows in memory at once, and the same for rows of megabytes.
 _ROWS, _RECORDS = 50_000, 1_000

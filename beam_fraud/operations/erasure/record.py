@@ -11,11 +11,11 @@ import msgspec
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.operations.erasure.subject import Accounts, Subject
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.storage.atomic import append_lines
 from beam_fraud.storage.database.connection import writing
 from beam_fraud.storage.database.tables import ERASURES
 from beam_fraud.storage.database.upsert import upsert
+from beam_fraud.wording import reason_of
 
 #: File under `--out DIR` with a line per erasure.
 RECORDS = "erasures.jsonl"

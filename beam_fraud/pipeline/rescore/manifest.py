@@ -11,12 +11,12 @@ from typing import Any, Literal
 import msgspec
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.sources.archive import ArchiveFile, ArchivePartition
 from beam_fraud.sources.filesystem import sha256_of
 from beam_fraud.storage.objects import checksum
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import reason_of
 
 #: Changes with what a partition holds.
 FORMAT = 1

@@ -18,10 +18,10 @@ from beam_fraud.pipeline.rescore.lanes import Lane
 from beam_fraud.pipeline.rescore.manifest import PartitionRecord
 from beam_fraud.pipeline.rescore.plan import Task
 from beam_fraud.pipeline.rescore.scoring import PartitionWriter, Scorers, Tally
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.records.dead_share import DeadShare
 from beam_fraud.schema.event_time import moment_of
 from beam_fraud.storage.rescore_outputs import RescoreOutputs
+from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 _COUNTED = frozenset(PartitionRecord.__struct_fields__)

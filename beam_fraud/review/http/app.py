@@ -17,7 +17,6 @@ from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import place_of
 from beam_fraud.review.errors import ConflictError, MissingError
 from beam_fraud.review.http.cookies import LOGIN_COOKIE, SESSION_COOKIE, set_cookie
 from beam_fraud.review.http.form import Form
@@ -28,6 +27,7 @@ from beam_fraud.review.http.visit import RefusedError, Visit
 from beam_fraud.review.people.sessions import Session, find_session, is_form_token, renew_session
 from beam_fraud.serve.http.access_log import AccessLog, Entry
 from beam_fraud.serve.http.problems import Problem
+from beam_fraud.wording import place_of
 
 _LOG = logging.getLogger(__name__)
 #: Headers of every answer.

@@ -10,7 +10,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from beam_fraud.platform.wording import printable
+from beam_fraud.wording import printable
 
 #: Static files and their media types.
 MEDIA = {

@@ -12,13 +12,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from beam_fraud.alerts.pseudonym import Kind
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import printable
 from beam_fraud.review.http.form import Form
 from beam_fraud.review.http.site import Site
 from beam_fraud.review.http.templating import render
 from beam_fraud.review.people.roles import Role
 from beam_fraud.review.people.sessions import Session, form_token
 from beam_fraud.review.people.users import User
+from beam_fraud.wording import printable
 
 #: What was done, by the word that an address carries to the next page.
 DONE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.platform.wording import did_you_mean
+from beam_fraud.wording import did_you_mean
 
 
 class Role(IntEnum):

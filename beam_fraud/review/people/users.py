@@ -10,10 +10,10 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import did_you_mean, printable
 from beam_fraud.review.people.passwords import check_password, hashed, matches, outdated
 from beam_fraud.review.people.roles import Role
 from beam_fraud.storage.database.people_tables import SESSIONS, USERS
+from beam_fraud.wording import did_you_mean, printable
 
 #: Pattern of a name, which appears in labels and logs.
 _NAME = re.compile(r"[A-Za-z0-9][\w.@+-]{0,63}", re.ASCII)

@@ -16,13 +16,13 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
+from beam_fraud.beam_internals import dataflow_jobs
 from beam_fraud.errors import Code, FraudError, UsageError, install
-from beam_fraud.platform.beam_internals import dataflow_jobs
-from beam_fraud.platform.wording import first_line
 from beam_fraud.runners.call import Call
 from beam_fraud.runners.check import Caution, Finding, RunnerCheck
 from beam_fraud.runners.submission import Submission
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import first_line
 
 #: Directory in images of `deploy/dataflow/Dockerfile` for files without a URL, such as the bundle.
 IN_IMAGE = "/opt/beam-fraud"

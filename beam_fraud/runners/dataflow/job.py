@@ -10,7 +10,7 @@ from typing import Any
 
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_fraud.platform.beam_internals import drain_dataflow_job
+from beam_fraud.beam_internals import drain_dataflow_job
 from beam_fraud.runners.launch import finished
 
 _LOG = logging.getLogger(__name__)

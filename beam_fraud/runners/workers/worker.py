@@ -18,8 +18,8 @@ from apache_beam.portability.api import beam_provision_api_pb2_grpc as provision
 from apache_beam.portability.api import beam_runner_api_pb2 as runner
 from google.protobuf import json_format, text_format
 
-from beam_fraud.platform.beam_internals import worker_harness
-from beam_fraud.platform.wording import first_line
+from beam_fraud.beam_internals import worker_harness
+from beam_fraud.wording import first_line
 
 #: Time limit of a runner's provision response in seconds.
 ANSWER_SECONDS = 60.0

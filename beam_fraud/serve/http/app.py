@@ -21,7 +21,6 @@ from typing import Any, TypeAlias
 import msgspec
 
 from beam_fraud.errors import FraudError
-from beam_fraud.platform.wording import place_of
 from beam_fraud.serve.http.access_log import AccessLog, Entry
 from beam_fraud.serve.http.bodies import ARROW, JSON, Columns, arrow_call, json_call
 from beam_fraud.serve.http.limits import Limits
@@ -36,6 +35,7 @@ from beam_fraud.serve.http.problems import (
 from beam_fraud.serve.http.tokens import Tokens
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call, Overloaded, Predictions, Unready
+from beam_fraud.wording import place_of
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

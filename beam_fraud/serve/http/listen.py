@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError, UsageError, fix_of
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.serve.http.limits import Limits
+from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 #: Open files beside those of connections: of the state, the sink and libraries.

@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import first_line, reason_of
 from beam_fraud.schema.text_file import read_text_file
+from beam_fraud.wording import first_line, reason_of
 
 #: The variables that hold tokens, or name their file.
 TOKENS_VARIABLE = "BEAM_FRAUD_TOKENS"

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_fraud.errors import Code, FraudError, UsageError, fix_of
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.sinks.iceberg.table import RUN_OUTPUT, IcebergTable, conflict_types, shown
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.storage.atomic import make_directory
@@ -25,6 +24,7 @@ from beam_fraud.storage.lock import locked_directory
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import UNCOMMITTED, Staging, abandoned
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 #: Form of the URL, for messages.

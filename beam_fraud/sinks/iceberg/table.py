@@ -14,9 +14,9 @@ import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from beam_fraud.errors import Code, FraudError, extra_module
-from beam_fraud.platform.wording import first_line
 from beam_fraud.schema.stages import LATER_COLUMNS, SCORED
 from beam_fraud.sinks.base import ErasedRows
+from beam_fraud.wording import first_line
 
 #: Column that tells the rows of runs apart.
 RUN_OUTPUT = "run_output"

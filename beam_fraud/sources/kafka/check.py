@@ -8,7 +8,6 @@ from shlex import quote
 from time import monotonic, sleep
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import did_you_mean
 from beam_fraud.sources.kafka.client import Reports, new_admin, new_consumer
 from beam_fraud.sources.kafka.failure import (
     ClusterMetadata,
@@ -24,6 +23,7 @@ from beam_fraud.sources.kafka.failure import (
     no_connection,
 )
 from beam_fraud.sources.kafka.settings import KafkaSettings
+from beam_fraud.wording import did_you_mean
 
 #: Time limit of a broker's response in seconds.
 PATIENCE = 10.0

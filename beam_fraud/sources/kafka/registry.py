@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast
 
 from beam_fraud.errors import Code, FraudError, UsageError, install
-from beam_fraud.platform.wording import first_line
 from beam_fraud.sources.kafka.settings import (
     MASK,
     files_of,
@@ -20,6 +19,7 @@ from beam_fraud.sources.kafka.settings import (
     refuse_property,
     resolve,
 )
+from beam_fraud.wording import first_line
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import SchemaRegistryClient

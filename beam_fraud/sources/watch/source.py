@@ -17,7 +17,6 @@ from apache_beam.io.unbounded_source import UnboundedReader, UnboundedSource
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.platform.wording import reason_of
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.sources.file_format import format_in_directory, unknown_format
 from beam_fraud.sources.filesystem import FoundFile
@@ -29,6 +28,7 @@ from beam_fraud.sources.watch.position import WATCH, WatchMark, WatchMarkCoder, 
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.stream_outputs import StreamOutputs
 from beam_fraud.storage.urls import Place
+from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
 #: Pause between listings as a multiple of the last one's duration: many files take long to list.

@@ -10,8 +10,8 @@ import pytest
 
 from beam_fraud.alerts.queue import queue_flagged
 from beam_fraud.cli import main
-from beam_fraud.platform.wording import own_call
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url
+from beam_fraud.wording import own_call
 from tests.flagged import flagged_batch
 
 

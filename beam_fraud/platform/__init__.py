@@ -1,1 +1,0 @@
-"""The ground of all rooms: Beam's private parts, and the words of messages."""
