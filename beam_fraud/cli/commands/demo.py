@@ -237,13 +237,13 @@ def _review(out: Path, port: int, *, as_json: bool) -> dict[str, object]:
     """Show the alerts to an analyst until Ctrl-C; print a log-in when the pages are there."""
     # Needs an extra.
     from beam_fraud.cli.commands import review
-    from beam_fraud.cli.commands.review_database import review_database
+    from beam_fraud.cli.commands.database import database_of
     from beam_fraud.review.people.roles import Role
     from beam_fraud.review.people.users import add_user
 
     # The database is new with each demo.
     password = secrets.token_hex(8)
-    with writing(review_database(_sink(out))) as connection:
+    with writing(database_of(_sink(out))) as connection:
         add_user(connection, _ANALYST, Role.ADMIN, password)
 
     def show(url: str) -> None:

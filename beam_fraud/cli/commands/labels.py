@@ -16,6 +16,7 @@ import pyarrow.csv as pcsv
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
+from beam_fraud.cli.commands.database import database_of
 from beam_fraud.cli.commands.inputs import input_places
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import ExportLabelsOptions, ImportLabelsOptions
@@ -30,10 +31,9 @@ from beam_fraud.schema.event_time import micros_of
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.stages import EXPLAINED_LABEL
 from beam_fraud.sinks.labels import EXPORTED, Imported, import_labels, stored_labels
-from beam_fraud.sinks.url import parse_sink
 from beam_fraud.sources.kafka.options import broker_settings
 from beam_fraud.storage.atomic import whole_file
-from beam_fraud.storage.database.connection import masked, prepare_database, writing
+from beam_fraud.storage.database.connection import masked, writing
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import first_line, reason_of
 
@@ -42,31 +42,6 @@ _LOG = logging.getLogger(__name__)
 _ROWS_AT_A_TIME = 20_000
 #: Columns of an archive that labels may lack.
 _OF_TRANSACTION = ("event_time", "account_id", "merchant_id")
-
-
-def database_of(url: str, *, created: bool = False) -> str:
-    """Return the database of `--database`, with its tables.
-
-    Args:
-      url: its URL.
-      created: whether a missing file of SQLite is created.
-
-    Raises:
-      UsageError: it is no database.
-      FraudError: it is not there or cannot be reached, or its tables are not ours.
-    """
-    sink = parse_sink(url)
-    database = sink.database
-    if database is not None and not (created or sink.exists()):
-        raise FraudError(f"--database {sink.describe()}: is not there", Code.PLACE_EMPTY)
-    if database is None:
-        raise UsageError(
-            f"--database {masked(url)}: is no database; give sqlite:///FILE or "
-            "postgresql://USER@HOST/DATABASE",
-            Code.SINK_UNSUITED,
-        )
-    prepare_database(database)
-    return database
 
 
 def run_import(options: ImportLabelsOptions) -> dict[str, object]:

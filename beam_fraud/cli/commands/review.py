@@ -17,8 +17,8 @@ from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.pseudonym import Pseudonyms
+from beam_fraud.cli.commands.database import database_of
 from beam_fraud.cli.commands.listening import access_log_of, listen_of
-from beam_fraud.cli.commands.review_database import review_database
 from beam_fraud.cli.commands.rules import lists_directory
 from beam_fraud.cli.commands.scoring import channels_of
 from beam_fraud.cli.commands.times import parse_seconds
@@ -63,7 +63,7 @@ def run(options: ReviewOptions, answering: Callable[[str], None] = _announce) ->
     from beam_fraud.review.http.server import ReviewServer
 
     started = time.monotonic()
-    url = review_database(options.database)
+    url = database_of(options.database)
     events, labels = (
         channels_of(urls, sys.stderr, pseudonymise=False)
         for urls in (options.events, options.label_events)

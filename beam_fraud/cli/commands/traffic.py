@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from beam_fraud.cli.commands.labels import database_of
+from beam_fraud.cli.commands.database import database_of
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import EvaluateOptions
 from beam_fraud.cli.terminal.columns import table

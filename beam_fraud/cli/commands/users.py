@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from beam_fraud.cli.commands.review_database import review_database
+from beam_fraud.cli.commands.database import database_of
 from beam_fraud.cli.options import UsersAddOptions, UsersDisableOptions, UsersResetOptions
 from beam_fraud.cli.options.review import PasswordOptions
 from beam_fraud.errors import Code, FraudError, UsageError, need_extras
@@ -35,7 +35,7 @@ def run_add(options: UsersAddOptions) -> dict[str, object]:
     need_extras(("argon2",), "users add")
     from beam_fraud.review.people.users import add_user
 
-    role, url = Role.parse(options.role), review_database(options.database)
+    role, url = Role.parse(options.role), database_of(options.database, created=True)
     password = _password(options, options.name)
 
     def work(connection: Connection) -> None:
@@ -58,7 +58,7 @@ def run_disable(options: UsersDisableOptions) -> dict[str, object]:
         disable_user(connection, options.name)
         _record(connection, "user_disabled", {"user": options.name})
 
-    return _written(review_database(options.database), work, options.name, disabled=True)
+    return _written(database_of(options.database), work, options.name, disabled=True)
 
 
 def run_reset(options: UsersResetOptions) -> dict[str, object]:
@@ -73,7 +73,7 @@ def run_reset(options: UsersResetOptions) -> dict[str, object]:
     from beam_fraud.review.people.users import known_user, reset_user
     from beam_fraud.storage.database.connection import transaction
 
-    url = review_database(options.database)
+    url = database_of(options.database)
     with transaction(url) as connection:
         # Before a password is asked for.
         name = known_user(connection, options.name).name

@@ -1,0 +1,32 @@
+"""The database of the commands about cases, labels and people."""
+
+from __future__ import annotations
+
+from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.database.connection import masked, prepare_database
+
+
+def database_of(url: str, *, created: bool = False) -> str:
+    """Return the database of `--database`, with its tables.
+
+    Args:
+      url: its URL.
+      created: whether a missing file of SQLite is created.
+
+    Raises:
+      UsageError: it is no database.
+      FraudError: it is not there or cannot be reached, or its tables are not ours.
+    """
+    sink = parse_sink(url)
+    database = sink.database
+    if database is not None and not (created or sink.exists()):
+        raise FraudError(f"--database {sink.describe()}: is not there", Code.PLACE_EMPTY)
+    if database is None:
+        raise UsageError(
+            f"--database {masked(url)}: is no database; give sqlite:///FILE or "
+            "postgresql://USER@HOST/DATABASE",
+            Code.SINK_UNSUITED,
+        )
+    prepare_database(database)
+    return database
