@@ -29,11 +29,11 @@ _FORMS = {
 }
 
 
-def parse_sink(url: str) -> FlaggedSink:
+def parse_sink(url: str, option: str = "--sink") -> FlaggedSink:
     """Return the sink that `url` names, without opening it.
 
     `env:NAME` reads the URL from an environment variable. Workers read a PostgreSQL URL from their
-    own environment, so that no password is sent to them.
+    own environment, so that no password is sent to them. Errors name the option.
 
     Example:
       >>> parse_sink("parquet:/data/flagged").describe()
@@ -42,29 +42,29 @@ def parse_sink(url: str) -> FlaggedSink:
     Raises:
       UsageError: the scheme is unknown, or the file or table is missing.
     """
-    scheme, rest = split_scheme("--sink", url, _FORMS)
+    scheme, rest = split_scheme(option, url, _FORMS)
     if scheme == "env":
         held = os.environ.get(rest, "")
         if not held:
-            raise UsageError(f"--sink {url}: the variable {rest} is not set", Code.VARIABLE_UNSET)
+            raise UsageError(f"{option} {url}: the variable {rest} is not set", Code.VARIABLE_UNSET)
         if held.startswith("env:"):
             raise UsageError(
-                f"--sink {url}: the variable {rest} names another one; give that", Code.SINK_URL
+                f"{option} {url}: the variable {rest} names another one; give that", Code.SINK_URL
             )
-        sink = parse_sink(held)
+        sink = parse_sink(held, option)
         server = held.startswith("postgresql:")
         return DatabaseSink(url) if server else sink
     if scheme == "parquet":
         return ParquetSink(local_path("--sink", rest, _FORMS[scheme]))
     if scheme == "postgresql":
-        return DatabaseSink(_postgresql(url, rest))
+        return DatabaseSink(_postgresql(url, rest, option))
     if scheme == "bigquery":
         return BigQuerySink(TableName.parse(rest))
     if scheme == "iceberg":
         return IcebergSink(IcebergRun.parse("--sink", rest))
     if not rest.startswith("///") or len(rest) == 3 or "?" in rest:
         raise UsageError(
-            f"--sink: no file given, or options after it; write {_FORMS[scheme]}", Code.SINK_URL
+            f"{option}: no file given, or options after it; write {_FORMS[scheme]}", Code.SINK_URL
         )
     return DatabaseSink(sqlite_url(absolute(Path(unquote(rest[3:])))))
 
@@ -79,9 +79,9 @@ def parse_archive(url: str) -> IcebergRun:
     return IcebergRun.parse("--archive", rest)
 
 
-def _postgresql(url: str, rest: str) -> str:
+def _postgresql(url: str, rest: str, option: str) -> str:
     if not rest.startswith("//"):
-        raise UsageError(f"--sink: no server given; write {_FORMS['postgresql']}", Code.SINK_URL)
+        raise UsageError(f"{option}: no server given; write {_FORMS['postgresql']}", Code.SINK_URL)
     parsed = parse(url)
     for name in FILE_OPTIONS:
         # An absolute path, so that it means the same in every worker process.

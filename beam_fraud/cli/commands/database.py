@@ -18,7 +18,7 @@ def database_of(url: str, *, created: bool = False) -> str:
       UsageError: it is no database.
       FraudError: it is not there or cannot be reached, or its tables are not ours.
     """
-    sink = parse_sink(url)
+    sink = parse_sink(url, "--database")
     database = sink.database
     if database is not None and not (created or sink.exists()):
         raise FraudError(f"--database {sink.describe()}: is not there", Code.PLACE_EMPTY)
