@@ -14,8 +14,12 @@ from sqlalchemy import select
 
 from beam_fraud.cli import main
 from beam_fraud.cli.commands.users import PASSWORD_VARIABLE
+from beam_fraud.features.dataset import load_dataset
+from beam_fraud.models.bundle import load_bundle
+from beam_fraud.records.label_file import read_label_file
 from beam_fraud.storage.database.connection import sqlite_url, transaction
 from beam_fraud.storage.database.tables import FLAGGED, LABELS
+from beam_fraud.storage.urls import Place
 from deploy.ports import free_port
 from tests.requirements import need
 from tests.review import browser
@@ -85,7 +89,7 @@ def decisions(url: str) -> dict[str, str]:
 
 @pytest.mark.soak
 def test_a_person_blocks_a_merchant_and_the_stream_declines(
-    inbox: Path, url: str, pages: str, stream: Stream
+    inbox: Path, tmp_path: Path, url: str, pages: str, stream: Stream
 ) -> None:
     need("chromium")
     head = "id,t,who,shop,a\n"
@@ -127,6 +131,15 @@ def test_a_person_blocks_a_merchant_and_the_stream_declines(
         columns = LABELS.c.transaction_id, LABELS.c.label, LABELS.c.labelled_by
         labels = sorted(tuple(row) for row in connection.execute(select(*columns)))
     assert labels == [("x0", 0, "anna"), ("x1", 0, "anna"), ("x2", 0, "anna"), ("x3", 1, "anna")]
+    # The rows of the next training have them.
+    exported = tmp_path / "labels.parquet"
+    assert main(["label", "export", "--database", url, "--out", str(exported)]) == 0
+    schema = load_bundle(tmp_path / "model").manifest.schema
+    files = [Place.at(inbox / "first.csv")]
+    rows = load_dataset(files, schema, labels=read_label_file(exported)).transactions
+    ids, given = (rows[name].to_pylist() for name in ("transaction_id", "label"))
+    # Nobody saw the small one.
+    assert dict(zip(ids, given, strict=True)) == {"x0": 0, "x1": 0, "x2": 0, "x3": 1, "small": 0}
 
     # One file after the other, until the stream has taken up the list.
     number = 0
