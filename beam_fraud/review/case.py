@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, column, inspect, select, tuple_
+from sqlalchemy import Connection, Table, column, inspect, select
 
 from beam_fraud.alerts.alert import Alert, Reason
 from beam_fraud.alerts.wording import shown
@@ -22,6 +22,7 @@ from beam_fraud.review.queue import QueuedCase, queued_cases
 from beam_fraud.review.teamwork import Note
 from beam_fraud.storage.database.review_tables import CASE_NOTES, CASE_TRANSACTIONS, CASES
 from beam_fraud.storage.database.tables import AUDITED, FLAGGED, LABELS
+from beam_fraud.storage.database.upsert import in_values
 from beam_fraud.wording import did_you_mean
 
 #: Earlier cases of an account, and entries of a timeline, that are read at most.
@@ -196,13 +197,17 @@ _Scored = tuple[str, tuple[str, ...], tuple[Reason, ...]]
 def _scored(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[str, _Scored]:
     """Return decision, rules and reasons by transaction."""
     scored: dict[str, _Scored] = {}
-    for some in parts(keys):
+    models = dict(keys)
+    for some in parts(list(models)):
         for table in (AUDITED, FLAGGED):
             c = table.c
-            query = select(c.transaction_id, c.decision, c.rules, c.reasons).where(
-                tuple_(c.transaction_id, c.model_id).in_(some)
+            # Not by pairs, for which SQLite would read the whole table.
+            query = select(c.transaction_id, c.model_id, c.decision, c.rules, c.reasons).where(
+                in_values(connection, c.transaction_id, some)
             )
             for row in connection.execute(query):
+                if row.model_id != models[row.transaction_id]:
+                    continue
                 scored[row.transaction_id] = (
                     row.decision if table is FLAGGED else _SHOWN_DECISION,
                     msgspec.json.decode(row.rules, type=tuple[str, ...]),

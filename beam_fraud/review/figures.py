@@ -12,12 +12,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
-from sqlalchemy import ColumnElement, Connection, case, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from beam_fraud.evaluation.explore.rows import wilson
 from beam_fraud.review.opening import parts
 from beam_fraud.storage.database.review_tables import CASE_TRANSACTIONS, CASES
 from beam_fraud.storage.database.tables import FLAGGED
+from beam_fraud.storage.database.upsert import in_values
 
 #: First characters of a text that a spreadsheet takes for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -157,12 +158,15 @@ def _rules(
 ) -> Mapping[str, tuple[str, ...]]:
     table = FLAGGED.c
     rules: dict[str, tuple[str, ...]] = {}
-    for some in parts(keys):
-        query = select(table.transaction_id, table.rules).where(
-            tuple_(table.transaction_id, table.model_id).in_(some)
+    models = dict(keys)
+    for some in parts(list(models)):
+        # Not by pairs, for which SQLite would read the whole table.
+        query = select(table.transaction_id, table.model_id, table.rules).where(
+            in_values(connection, table.transaction_id, some)
         )
-        for key, names in connection.execute(query):
-            rules[key] = msgspec.json.decode(names, type=tuple[str, ...])
+        for key, model, names in connection.execute(query):
+            if model == models[key]:
+                rules[key] = msgspec.json.decode(names, type=tuple[str, ...])
     return rules
 
 
@@ -220,14 +224,16 @@ def money_saved(connection: Connection, since: datetime, until: datetime) -> pa.
 
 def _declined(connection: Connection, keys: Sequence[tuple[str, str]]) -> set[str]:
     table = FLAGGED.c
+    models = dict(keys)
     return {
         key
-        for some in parts(keys)
-        for key in connection.scalars(
-            select(table.transaction_id).where(
-                tuple_(table.transaction_id, table.model_id).in_(some), table.decision == "decline"
+        for some in parts(list(models))
+        for key, model in connection.execute(
+            select(table.transaction_id, table.model_id).where(
+                in_values(connection, table.transaction_id, some), table.decision == "decline"
             )
         )
+        if model == models[key]
     }
 
 
