@@ -23,6 +23,7 @@ from beam_fraud.models.registry.registry import (
     open_registry,
     promote,
     retire,
+    rollback,
 )
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.velocity import Velocity
@@ -164,8 +165,8 @@ def test_one_that_failed_is_tried_again_when_it_comes_back(registry: Registry) -
 def test_a_promoted_one_leaves_and_an_unreadable_registry_changes_nothing(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    second, third = registry.add("second", Share(0.02)), registry.add("third", Share(0.03))
-    first, shadows = registry.champion, live(registry)
+    registry.add("second", Share(0.02))
+    third, first, shadows = registry.add("third", Share(0.03)), registry.champion, live(registry)
     shadows.beside(first)
     shadows.look()
     registry.promote("second")
@@ -173,7 +174,7 @@ def test_a_promoted_one_leaves_and_an_unreadable_registry_changes_nothing(
     assert scored(shadows, champion)[0] == {third}
     shadows.look()
     # Blocks of the one before may still come.
-    assert scored(shadows, first)[0] == {second, third}
+    assert scored(shadows, first)[0] == {third}
     assert scored(shadows, champion)[0] == {third}
     log = Path(str(registry.place)) / "log.jsonl"
     before = log.read_bytes()
@@ -186,6 +187,20 @@ def test_a_promoted_one_leaves_and_an_unreadable_registry_changes_nothing(
     registry.add("fourth", Share(0.04))
     shadows.look()
     assert len(scored(shadows, champion)[0]) == 2
+
+
+def test_after_a_rollback_the_one_before_scores_from_the_first_block_on(
+    registry: Registry,
+) -> None:
+    second, first, shadows = registry.add("second", Share(0.02)), registry.champion, live(registry)
+    shadows.beside(first)
+    shadows.look()
+    registry.promote("second")
+    shadows.look()
+    assert scored(shadows, registry.champion)[0] == set()
+    rollback(open_registry(registry.place), ANN)
+    shadows.look()
+    assert scored(shadows, first)[0] == {second}
 
 
 def test_blocks_go_on_while_challengers_change(registry: Registry) -> None:

@@ -21,6 +21,7 @@ _CHAMPIONS = 2
 class _Beside(NamedTuple):
     """The challengers beside something that decides."""
 
+    champion: Decider
     #: Dropped ones too.
     challengers: tuple[Challenger, ...]
     shadows: Shadows
@@ -90,7 +91,8 @@ class LiveShadows:
     def look(self) -> None:
         """Take up challengers that joined the registry, and leave out those that left it.
 
-        What scores goes on until the new ones are loaded, which is done in the calling thread.
+        What scores goes on until the new ones are loaded, which is done in the calling thread. The
+        challengers of the champion before follow too: a rollback lets it decide again, at once.
         """
         try:
             registry = self._names.read()
@@ -107,26 +109,43 @@ class LiveShadows:
         with self._taking:
             # One that left is tried again if it comes back.
             self._gone -= {name for name in self._gone if name in members and name not in ids}
-            champion, gone = self._champion, frozenset(self._gone)
-            before = self._beside.get(champion.pair)
-        if before is None:
+            entries = list(self._beside.items())
+        for pair, before in entries:
+            self._renew(pair, before, {name for name in ids if name in members}, members)
+
+    def _renew(
+        self, pair: Pair, before: _Beside, joined: Collection[str], members: Collection[str]
+    ) -> None:
+        """Load what scores beside one champion again if that changed.
+
+        Args:
+          pair: what decides.
+          before: what scores beside it.
+          joined: challengers of the registry that were asked for.
+          members: everything in the registry.
+        """
+        with self._taking:
+            gone = frozenset(self._gone)
+            # What is loaded beside the other champion is not loaded again.
+            known = {one.key: one for other in self._beside.values() for one in other.challengers}
+        known |= {one.key: one for one in before.challengers}
+        present = {one.name for one in before.challengers if one.name in members} - gone
+        if set(joined).difference(pair, gone) == present:
             return
-        known = before.challengers
-        wanted = {name for name in ids if name in members}.difference(champion.pair, gone)
-        present = {one.name for one in known if one.name in members} - gone
-        if wanted == present:
-            return
-        challengers, refused = self._names.taken_anew(champion, self._read, known)
+        champion = before.champion
+        challengers, refused = self._names.taken_anew(champion, self._read, known.values())
         staying = [one for one in challengers if one.key not in gone]
         shadows = Shadows(champion, staying, self._limit)
         with self._taking:
-            if self._beside.get(champion.pair) is not before:
+            if self._beside.get(pair) is not before:
                 # Another champion decides by now.
                 return
-            self._beside[champion.pair] = _Beside(challengers, shadows)
+            self._beside[pair] = _Beside(champion, challengers, shadows)
             shadows.leave_out(self._gone - gone)
             self._refuse(refused)
-        _tell(present, {one.name for one in staying if one.name in members})
+            decides = pair == self._champion.pair
+        if decides:
+            _tell(present, {one.name for one in staying if one.name in members})
 
     def _taken(self, champion: Decider) -> _Beside:
         challengers = self._first
@@ -136,7 +155,7 @@ class LiveShadows:
             challengers, refused = self._names.taken_anew(champion, self._read, known)
             self._refuse(refused)
         staying = [one for one in challengers if one.key not in self._gone]
-        taken = _Beside(challengers, Shadows(champion, staying, self._limit))
+        taken = _Beside(champion, challengers, Shadows(champion, staying, self._limit))
         self._beside[champion.pair] = taken
         while len(self._beside) > _CHAMPIONS:
             self._beside.popitem(last=False)
