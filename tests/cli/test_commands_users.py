@@ -11,7 +11,7 @@ from beam_fraud.cli import main
 from beam_fraud.cli.commands.users import PASSWORD_VARIABLE
 from beam_fraud.review import audit_log
 from beam_fraud.review.people.users import list_users, user_by_password
-from beam_fraud.storage.database.connection import sqlite_url, transaction
+from beam_fraud.storage.database.connection import prepare_database, sqlite_url, transaction
 
 PASSWORD = "quiet river seven"
 
@@ -75,8 +75,15 @@ def test_a_wrong_call_is_one_line(
     code: str,
     exit_code: int,
 ) -> None:
+    prepare_database(url)
     assert run(*arguments, "--database", url) == exit_code
     assert f"[{code}" in capsys.readouterr().err
+
+
+def test_a_misspelt_database_is_not_created(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("reset", "anna", "--database", url) == 1
+    assert "[BF225]" in capsys.readouterr().err
+    assert not Path(url.removeprefix("sqlite:///")).exists()
 
 
 def test_a_short_password_is_refused(
