@@ -223,7 +223,7 @@ def test_shared_options_stand_before_or_after_the_others(
         (["simulate"], "give --out FILE or --kafka HOST:PORT --topic T"),
         (["train", "x", "--schema", "s", "--model", "m"], "missing option '--out'; see beam-fraud"),
         (["simulate", "--out"], "option '--out' requires an argument"),
-        (["evaluate", "--model", "b"], "missing argument 'FILE'"),
+        (["evaluate", "--model", "b"], "give FILE, or --from-labels --database URL"),
         (["simulate", "--out", "x", "--days", "x"], "--days x: must be a whole number; see beam-"),
         (["evaluate", "x", "--model", "m", "--threshold", "x"], "--threshold x: must be a number;"),
         (

@@ -105,13 +105,17 @@ class LiveShadows:
             self._unreadable = True
             return
         self._unreadable = False
-        members = registry.standing.members
+        standing = registry.standing
+        members = standing.members
         with self._taking:
             # One that left is tried again if it comes back.
             self._gone -= {name for name in self._gone if name in members and name not in ids}
             entries = list(self._beside.items())
         for pair, before in entries:
-            self._renew(pair, before, {name for name in ids if name in members}, members)
+            # What was promoted scores in shadow until it decides.
+            scoring = {one.name for one in before.challengers}
+            joined = {*ids, *(scoring & {standing.champion, standing.rules})}
+            self._renew(pair, before, {name for name in members if name in joined}, members)
 
     def _renew(
         self, pair: Pair, before: _Beside, joined: Collection[str], members: Collection[str]
@@ -121,7 +125,7 @@ class LiveShadows:
         Args:
           pair: what decides.
           before: what scores beside it.
-          joined: challengers of the registry that were asked for.
+          joined: members of the registry that are to score beside others.
           members: everything in the registry.
         """
         with self._taking:
