@@ -59,8 +59,8 @@ class LocalCheckpoint:
         self.path = path
         self._versions: dict[tuple[str, int], int] = {}
         self._failure: FraudError | None = None
-        #: Rows of this process whose results are committed.
-        self.rows = 0
+        #: Rows of this process whose results are committed, since it was opened.
+        self.rows, self._rows_before = 0, rows_counted()
         make_directory(path.parent)
         with self._one_line_errors():
             # Beam may run the steps in another thread than the one that opened the file.
@@ -166,7 +166,7 @@ class LocalCheckpoint:
                     positions.items(),
                 )
                 self._execute("COMMIT")
-            self.rows = rows_counted()
+            self.rows = rows_counted() - self._rows_before
         except FraudError as error:
             # Beam only logs errors after a bundle, and continues.
             self._failure = error
