@@ -242,7 +242,9 @@ def calls_on(data: Path, place: str) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("place", ["sealed", "file", "n" * 300])
+@pytest.mark.parametrize(
+    "place", ["sealed", pytest.param("file", marks=pytest.mark.soak), "n" * 300]
+)
 def test_every_command_names_the_refused_place(data: Path, ended: Calls, place: str) -> None:
     calls = [Call(args=args, limits={}) for args in calls_on(data, place)]
     for call, came in zip(calls, ended(calls), strict=True):

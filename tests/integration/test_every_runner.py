@@ -282,6 +282,10 @@ def test_this_process_scores_every_row(scored_to_database: Left, month: pa.Table
 
 
 # Both Flinks run one job; the embedded one is in the next test.
+#: What the cluster shows is not shown again by Flink in the job server's process, but by the soak.
+EMBEDDED = pytest.param("embedded", marks=pytest.mark.soak)
+
+
 @pytest.mark.parametrize("runner", ["processes", "prism", "cluster"], indirect=True)
 def test_score_gives_the_same_rows_and_alerts(
     runner: list[str],
@@ -295,7 +299,7 @@ def test_score_gives_the_same_rows_and_alerts(
     assert_same(result, scored_to_database)
 
 
-@pytest.mark.parametrize("runner", ["processes", "prism", "embedded"], indirect=True)
+@pytest.mark.parametrize("runner", ["processes", "prism", EMBEDDED], indirect=True)
 def test_score_gives_the_same_files_of_flagged_rows(
     runner: list[str],
     files: Files,
@@ -310,7 +314,9 @@ def test_score_gives_the_same_files_of_flagged_rows(
 
 
 # Its graph is a part of that of `score`, which runs on Flink above.
-@pytest.mark.parametrize("runner", ["processes", "prism"], indirect=True)
+@pytest.mark.parametrize(
+    "runner", [pytest.param("processes", marks=pytest.mark.soak), "prism"], indirect=True
+)
 def test_features_gives_the_same_table(
     runner: list[str], files: Files, tmp_path: Path, computed: Left
 ) -> None:
@@ -418,7 +424,7 @@ def test_prism_ends_an_idle_stream(
     assert_same(left(tmp_path / "out"), streamed)
 
 
-@pytest.mark.parametrize("name", ["prism", "embedded", "cluster"])
+@pytest.mark.parametrize("name", ["prism", EMBEDDED, "cluster"])
 def test_a_stopped_stream_leaves_the_same_rows_and_alerts(
     name: str,
     make_stream: MakeStream,

@@ -257,7 +257,8 @@ def score_in_two_parts(
             each.kill()
 
 
-@pytest.mark.slow
+# `test_persisted_savepoint.py` resumes a savepoint in every run of the tests.
+@pytest.mark.soak
 def test_a_savepoint_resumes_with_more_workers_and_a_registry_that_promotes(
     broker: Broker, flink_cluster: FlinkCluster, bundle: Path, other_bundle: Path, tmp_path: Path
 ) -> None:

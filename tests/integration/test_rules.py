@@ -247,7 +247,8 @@ def test_a_stream_mutes_a_rule_that_fires_on_everything_and_sends_a_notice(
     assert summary["rows_flagged"] < sum(batch["flagged"].to_pylist())
 
 
-@pytest.mark.slow
+# `test_stream_chaos.py` kills a stream, whose shards share one state, in every run of the tests.
+@pytest.mark.soak
 def test_a_stream_that_is_killed_mutes_the_same_rows(
     day: Path, bundle: Path, rules: Path, tmp_path: Path, inbox: Path
 ) -> None:

@@ -249,11 +249,19 @@ def test_a_killed_run_goes_on_and_leaves_no_object_behind(
     call += ["--model", options.model, "--out", OUT, "--block-rows", "100"]
     with subprocess.Popen(call, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as running:
         limit = time.monotonic() + 60
-        while sum("partition.json" in path.name for path in kept.iterdir()) < 3:
+
+        def is_within_a_partition() -> bool:
+            done = sum("partition.json" in path.name for path in kept.iterdir())
+            return done >= 3 and any(name.startswith(".rescoring-") for name in listed())
+
+        halted = False
+        while not (halted and is_within_a_partition()):
             assert time.monotonic() < limit
             assert running.poll() is None
+            # Halted before the last look, so that it is still there when it is killed.
+            halted = is_within_a_partition()
+            running.send_signal(signal.SIGSTOP if halted else signal.SIGCONT)
         running.send_signal(signal.SIGKILL)
-    assert any(name.startswith(".rescoring-") for name in listed())
     assert any(temporary.iterdir())
     summary = rescore.run(options)
     assert scored(summary) <= DAYS - 3
