@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Column, Float, Identity, Index, Integer, Table, Text, text
 
 from beam_fraud.storage.database.tables import METADATA, UtcDateTime
 
@@ -17,12 +17,8 @@ _FILTERED = ("due_at", "snoozed_until", "claimed_until", "amount", "max_score", 
 REVIEW_INBOX = Table(
     "review_inbox",
     METADATA,
-    Column(
-        "number",
-        BigInteger().with_variant(Integer, "sqlite"),
-        primary_key=True,
-        autoincrement=True,
-    ),
+    # An identity: writers need no rights on a sequence.
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
     # A JSON list of ids; null for all flagged transactions after the id `after`.
     Column("transaction_ids", Text),
     Column("after", Text),

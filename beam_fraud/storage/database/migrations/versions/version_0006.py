@@ -66,8 +66,8 @@ def _make_inbox() -> None:
         sa.Column(
             "number",
             sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+            sa.Identity(),
             primary_key=True,
-            autoincrement=True,
         ),
         sa.Column("transaction_ids", sa.Text),
         sa.Column("after", sa.Text),
