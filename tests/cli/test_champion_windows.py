@@ -168,6 +168,7 @@ def test_windows_filled_from_history_are_those_of_a_stream_that_began_with_the_m
     assert all(rows[n][1] != without[n] for n in swapped[:FILE])
 
 
+@pytest.mark.soak
 def test_without_history_the_champion_waits_until_its_windows_are_full(
     place: Place, start: Callable[..., Running], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -81,6 +81,7 @@ def rescored(home: Path, tmp_path: Path) -> Rescored:
     return Rescored(options)
 
 
+@pytest.mark.soak
 def test_a_database_has_each_flagged_row_once_after_kills(
     rescored: Rescored, tmp_path: Path
 ) -> None:

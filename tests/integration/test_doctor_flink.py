@@ -64,6 +64,7 @@ def other_pool(tmp_path: Path) -> Iterator[str]:
         pool.wait()
 
 
+@pytest.mark.soak
 def test_a_cluster_where_all_is_well(look: Look, bundle: Path, tmp_path: Path) -> None:
     result = look(
         0,

@@ -299,7 +299,11 @@ def test_score_gives_the_same_rows_and_alerts(
     assert_same(result, scored_to_database)
 
 
-@pytest.mark.parametrize("runner", ["processes", "prism", EMBEDDED], indirect=True)
+@pytest.mark.parametrize(
+    "runner",
+    [pytest.param("processes", marks=pytest.mark.soak), "prism", EMBEDDED],
+    indirect=True,
+)
 def test_score_gives_the_same_files_of_flagged_rows(
     runner: list[str],
     files: Files,
@@ -324,6 +328,7 @@ def test_features_gives_the_same_table(
     assert_same(compute(files, tmp_path / "out", *runner), computed)
 
 
+@pytest.mark.soak
 def test_an_interrupted_run_ends_on_the_cluster_as_well(
     flink_cluster: FlinkCluster, files: Files, bundle: Path, rules: Path, tmp_path: Path
 ) -> None:

@@ -150,7 +150,7 @@ def survive(
     assert_same(result, reference)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_killed_worker_and_a_killed_task_manager_change_nothing(
     broker: Broker, cluster: FlinkCluster, bundle: Path, tmp_path: Path, seed: int
 ) -> None:

@@ -51,7 +51,7 @@ class Trouble:
     patience: float
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_little_trouble_loses_nothing(own_postgres: Server, bundle: Path, tmp_path: Path) -> None:
     trouble = Trouble(rows=2_000, outage=2.0, restarts=(3,), kills=(6,), patience=120.0)
     survive(trouble, own_postgres, bundle, tmp_path)

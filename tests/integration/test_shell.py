@@ -31,6 +31,7 @@ def shell(command: str, where: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.soak
 def test_from_simulation_to_scores(tmp_path: Path) -> None:
     done = shell(
         """

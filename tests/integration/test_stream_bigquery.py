@@ -50,7 +50,7 @@ def test_the_local_runner_is_refused_before_anything_is_done(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_runner_that_groups_while_it_reads_inserts_every_flagged_row(
     command: list[str], stand_in: Any, prism: tuple[str, ...], tmp_path: Path
 ) -> None:
