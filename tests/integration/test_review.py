@@ -134,7 +134,7 @@ def test_a_person_blocks_a_merchant_and_the_stream_declines(
     # The rows of the next training have them.
     exported = tmp_path / "labels.parquet"
     assert main(["label", "export", "--database", url, "--out", str(exported)]) == 0
-    schema = load_bundle(tmp_path / "model").manifest.schema
+    schema = load_bundle(tmp_path / "model").schema
     files = [Place.at(inbox / "first.csv")]
     rows = load_dataset(files, schema, labels=read_label_file(exported)).transactions
     ids, given = (rows[name].to_pylist() for name in ("transaction_id", "label"))
