@@ -15,7 +15,7 @@ from beam_fraud.alerts.alert import Alert, Reason
 from beam_fraud.alerts.wording import shown
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.audit_log import entries
-from beam_fraud.review.errors import MissingError
+from beam_fraud.review.errors import missing_case
 from beam_fraud.review.list_requests import ListRequest, requests
 from beam_fraud.review.opening import parts
 from beam_fraud.review.queue import QueuedCase, queued_cases
@@ -116,7 +116,7 @@ def read_case(connection: Connection, case_id: str, now: datetime) -> Case:
     """
     found = queued_cases(connection, [case_id], now)
     if not found:
-        raise MissingError(f"case {case_id}: there is none, or it was erased")
+        raise missing_case(case_id)
     [queued] = found
     transactions = _transactions(connection, case_id)
     fired = Counter(rule for one in transactions for rule in one.rules)

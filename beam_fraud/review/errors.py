@@ -19,3 +19,8 @@ class MissingError(FraudError):
     def __init__(self, message: str, code: Code = Code.CASE_UNKNOWN) -> None:
         """Store the message, one line."""
         super().__init__(message, code)
+
+
+def missing_case(case_id: str) -> MissingError:
+    """Return the error for a case that is not in the database."""
+    return MissingError(f"case {case_id}: there is none, or it was erased")

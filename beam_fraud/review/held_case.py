@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from beam_fraud.review.audit_log import Deed, append_all, has_entry
-from beam_fraud.review.errors import ConflictError, MissingError
+from beam_fraud.review.errors import ConflictError, missing_case
 from beam_fraud.review.events import Event, queue_events
 from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.storage.database.review_tables import CASES
@@ -73,7 +73,7 @@ class Work:
         ).where(table.case_id == case_id)
         row = self.connection.execute(query.with_for_update()).first()
         if row is None:
-            raise MissingError(f"case {case_id}: there is none, or it was erased")
+            raise missing_case(case_id)
         claimed = row.claimed_until is not None and row.claimed_until > self.now
         held = HeldCase(*row[:4], row.claimed_by if claimed else None, *row[5:])
         if held.claimed_by not in (None, self.who) and not force:
@@ -124,5 +124,5 @@ def version_now(connection: Connection, case_id: str) -> int:
     """
     version = connection.scalar(select(CASES.c.version).where(CASES.c.case_id == case_id))
     if version is None:
-        raise MissingError(f"case {case_id}: there is none, or it was erased")
+        raise missing_case(case_id)
     return int(version)

@@ -9,11 +9,10 @@ from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.review.teamwork import MAX_TEXT
 
 #: Maximum of fields of a form, and of characters of a value of one line.
 _MOST_FIELDS, _LONGEST = 2_000, 1_000
-#: Maximum of characters of a text of many lines.
-_LONGEST_TEXT = 10_000
 _Word = TypeVar("_Word", bound=str)
 
 
@@ -71,7 +70,7 @@ class Form:
 
     def text(self, name: str) -> str | None:
         """Return a text of many lines."""
-        value = self.get(name, _LONGEST_TEXT)
+        value = self.get(name, MAX_TEXT)
         return None if value is None else value.replace("\r\n", "\n")
 
     def whole(self, name: str) -> int:
