@@ -163,9 +163,9 @@ def test_windows_filled_from_history_are_those_of_a_stream_that_began_with_the_m
     for n, (by, features) in rows.items():
         assert features == (of_later if by == later else of_first)[n]
     assert running.result["rows_scored"] == len(rows)
-    # Without a history, the same rows have other features: the comparison can fail.
-    without = alone(running, tmp_path / "without", LONG)
-    assert all(rows[n][1] != without[n] for n in swapped[:FILE])
+    # The windows reach behind the swap, however long the stream took to come to it: windows that
+    # begin there would hold these rows alone.
+    assert min(rows[n][1]["account_count_2d"] for n in swapped[:FILE]) > FILE
 
 
 @pytest.mark.soak
