@@ -59,11 +59,13 @@ class Command:
         self.arguments = list(arguments)
         self.log = log
         self.look = look
+        #: Variables that the process has besides.
+        self.environment: dict[str, str] = {}
         self._process: ForkServerProcess | None = None
 
     def start(self) -> None:
         """Start the process."""
-        arguments = self.arguments, str(self.log), self.look
+        arguments = self.arguments, str(self.log), self.look, self.environment
         self._process = _FORKS.Process(target=_command, args=arguments)
         self._process.start()
 
@@ -101,7 +103,10 @@ class Command:
         return self.log.read_text("utf-8", errors="replace")[-20_000:]
 
 
-def _command(arguments: Sequence[str], log: str, look: float | None) -> None:
+def _command(
+    arguments: Sequence[str], log: str, look: float | None, environment: dict[str, str]
+) -> None:
+    os.environ.update(environment)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for standard in (1, 2):
         os.dup2(descriptor, standard)

@@ -23,6 +23,7 @@ import msgspec
 
 from beam_fraud.decisions.lists.changes import list_file
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.review.people.roles import Role
 from beam_fraud.schema.duration import SECOND, microseconds
 from beam_fraud.schema.text_file import Table, must_be, read_table, read_text_file, read_toml
 from beam_fraud.wording import did_you_mean, reason_of
@@ -79,6 +80,13 @@ class ReviewSettings:
     claim_seconds: float = 900.0
     #: Time from opening a case to its due time.
     sla_seconds: float = 4 * 3600.0
+    #: Cases that the team decides in a day.
+    capacity: int = 200
+    #: Roles that see pseudonyms for ids.
+    pseudonymised: frozenset[Role] = frozenset()
+    #: URLs of the channels that events and labels go to; they may hold secrets.
+    events: tuple[str, ...] = field(default=(), repr=False)
+    label_events: tuple[str, ...] = field(default=(), repr=False)
     #: Names of the channels that events go to.
     channels: tuple[str, ...] = ()
     #: Names of the channels, topics of Kafka, that labels go to.
@@ -121,6 +129,12 @@ class _Document(_Keys):
     second_person: Annotated[list[Action], must_be('a list of "block", "allow" and "watch"')] = []
     claim: Annotated[str, must_be('a duration, as in "15m"')] = "15m"
     sla: Annotated[str, must_be('a duration, as in "4h"')] = "4h"
+    capacity: Annotated[int, must_be("a whole number of cases, at least 1", ge=1)] = 200
+    pseudonymise: Annotated[
+        list[Literal["read-only", "analyst"]], must_be('a list of "read-only" and "analyst"')
+    ] = []
+    events: Annotated[list[str], must_be("a list of URLs of channels")] = []
+    label_events: Annotated[list[str], must_be("a list of URLs of topics")] = []
 
 
 def read_settings(path: Path) -> ReviewSettings:
@@ -154,6 +168,10 @@ def read_settings(path: Path) -> ReviewSettings:
         frozenset(document.second_person),
         _seconds(document.claim, f"{where}: claim"),
         _seconds(document.sla, f"{where}: sla"),
+        capacity=document.capacity,
+        pseudonymised=frozenset(map(Role.parse, document.pseudonymise)),
+        events=tuple(document.events),
+        label_events=tuple(document.label_events),
     )
 
 

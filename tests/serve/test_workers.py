@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import requests
 
 import beam_fraud as bf
 from beam_fraud.cli.commands import serve
@@ -77,6 +79,7 @@ def test_accounts_that_are_spread_get_the_scores_of_one_server(
     state = tmp_path / "state"
     database = f"sqlite:///{tmp_path / 'flagged.db'}"
     options = ("--workers", "2", "--history", accounts.history, "--sink", database)
+    options = (*options, "--review", database, "--review-port", "0")
     place = Place.at(tmp_path / "registry")
     models = [
         load_bundle(accounts.bundle),
@@ -89,6 +92,9 @@ def test_accounts_that_are_spread_get_the_scores_of_one_server(
     with Serve(Path(str(place)), state, *options, by="--registry") as server:
         ports = (server.port, server.port + 1)
         wait_until(lambda: "2 servers answer" in server.said() or not server.runs)
+        # All share the analysts' pages.
+        (pages,) = re.findall(r"the pages are at (\S+)", server.said())
+        assert "Log in" in requests.get(f"{pages}/login", timeout=30).text
         for number, record in enumerate(accounts.records):
             if number == SENT // 2:
                 promote(open_registry(place), models[1].model_id, ANN)
@@ -113,6 +119,7 @@ def test_accounts_that_are_spread_get_the_scores_of_one_server(
     assert scores == expected.column("score").to_pylist()
     assert summary["workers"] == 2
     assert summary["restarts"] == 1
+    assert summary["review"] == pages
     assert summary["model_id"] == models[1].model_id
     archived = [pq.read_table(state / number / "scores") for number in ("0", "1")]
     assert all(len(table) for table in archived)

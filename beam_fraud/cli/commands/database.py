@@ -7,24 +7,25 @@ from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.connection import masked, prepare_database
 
 
-def database_of(url: str, *, created: bool = False) -> str:
-    """Return the database of `--database`, with its tables.
+def database_of(url: str, *, created: bool = False, option: str = "--database") -> str:
+    """Return the database that an option names, with its tables.
 
     Args:
       url: its URL.
+      option: the option.
       created: whether a missing file of SQLite is created.
 
     Raises:
       UsageError: it is no database.
       FraudError: it is not there or cannot be reached, or its tables are not ours.
     """
-    sink = parse_sink(url, "--database")
+    sink = parse_sink(url, option)
     database = sink.database
     if database is not None and not (created or sink.exists()):
-        raise FraudError(f"--database {sink.describe()}: is not there", Code.PLACE_EMPTY)
+        raise FraudError(f"{option} {sink.describe()}: is not there", Code.PLACE_EMPTY)
     if database is None:
         raise UsageError(
-            f"--database {masked(url)}: is no database; give sqlite:///FILE or "
+            f"{option} {masked(url)}: is no database; give sqlite:///FILE or "
             "postgresql://USER@HOST/DATABASE",
             Code.SINK_UNSUITED,
         )

@@ -40,11 +40,12 @@ _LOG = logging.getLogger(__name__)
 _MODULES = ("argon2", "starlette", "uvicorn", "uvloop", "httptools")
 
 
-def _announce(url: str) -> None:
+def announce(url: str) -> None:
+    """Say where the pages are."""
     _LOG.info("the pages are at %s", url)
 
 
-def run(options: ReviewOptions, answering: Callable[[str], None] = _announce) -> dict[str, object]:
+def run(options: ReviewOptions, answering: Callable[[str], None] = announce) -> dict[str, object]:
     """Show the pages until SIGINT or SIGTERM.
 
     Args:
@@ -61,14 +62,26 @@ def run(options: ReviewOptions, answering: Callable[[str], None] = _announce) ->
     need_extras(_MODULES, "review")
     # What it imports is an extra.
     from beam_fraud.review.http.server import ReviewServer
+    from beam_fraud.review.http.site import Site
 
     started = time.monotonic()
-    url = database_of(options.database)
+    settings, url = settings_of(options), _database_of(options)
     events, labels = (
         channels_of(urls, sys.stderr, pseudonymise=False)
-        for urls in (options.events, options.label_events)
+        for urls in (settings.events, settings.label_events)
     )
-    site = site_of(options, url, events, labels)
+    settings = replace(
+        settings,
+        channels=tuple(channel.name for channel in events),
+        label_channels=tuple(channel.name for channel in labels),
+    )
+    hides = bool(settings.pseudonymised)
+    site = Site(
+        url,
+        settings,
+        lists=lists_directory(options.lists),
+        pseudonyms=Pseudonyms.from_environment() if hides else None,
+    )
     server = ReviewServer(site, listen_of(options), access_log_of(options))
     _warn_without_users(url, options.database)
     with ExitStack() as stack:
@@ -83,36 +96,35 @@ def render(result: dict[str, object]) -> str:
     return f"The pages were served for {result['seconds']} s."
 
 
-def site_of(
-    options: ReviewPageOptions,
-    url: str,
-    events: tuple[Channel, ...] = (),
-    labels: tuple[Channel, ...] = (),
-) -> Site:
-    """Return what the pages are made of.
+def check(options: ReviewOptions, *, created: bool) -> None:
+    """Check what can be checked before the pages are shown.
 
     Args:
-      options: how they work.
-      url: the database.
-      events: channels of events.
-      labels: channels of labels.
+      options: the options.
+      created: whether a missing file of SQLite is created.
 
     Raises:
       UsageError: an option is invalid.
-      FraudError: the file of settings cannot be read, or the key of pseudonyms is missing.
+      FraudError: the database or the file of settings cannot be used, or an extra is missing.
     """
-    from beam_fraud.review.http.site import Site
+    need_extras(_MODULES, "review")
+    settings_of(options)
+    listen_of(options)
+    _database_of(options, created=created)
 
+
+def settings_of(options: ReviewPageOptions) -> ReviewSettings:
+    """Return how the pages work: the settings of the file, and in their place those of options.
+
+    Raises:
+      UsageError: an option is invalid.
+      FraudError: the file cannot be read.
+    """
     settings = (
         ReviewSettings() if options.settings is None else read_settings(Path(options.settings))
     )
     if options.sla is not None:
         settings = replace(settings, sla_seconds=parse_seconds("--sla", options.sla))
-    settings = replace(
-        settings,
-        channels=tuple(channel.name for channel in events),
-        label_channels=tuple(channel.name for channel in labels),
-    )
     hidden = frozenset(Role.parse(role, "--pseudonymise") for role in options.pseudonymise)
     if any(role > Role.ANALYST for role in hidden):
         raise UsageError(
@@ -120,14 +132,18 @@ def site_of(
             "see them; give read-only or analyst",
             Code.OPTION_VALUE,
         )
-    return Site(
-        url=url,
-        settings=settings,
-        lists=lists_directory(options.lists),
-        capacity=options.capacity,
-        pseudonyms=Pseudonyms.from_environment() if hidden else None,
-        pseudonymised=hidden,
+    return replace(
+        settings,
+        capacity=options.capacity or settings.capacity,
+        pseudonymised=hidden or settings.pseudonymised,
+        events=options.events or settings.events,
+        label_events=options.label_events or settings.label_events,
     )
+
+
+def _database_of(options: ReviewOptions, *, created: bool = False) -> str:
+    option = "--database" if options.prefix == "--" else "--review"
+    return database_of(options.database, created=created, option=option)
 
 
 @contextmanager

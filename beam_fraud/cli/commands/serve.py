@@ -31,6 +31,7 @@ from beam_fraud.cli.commands.serve_model import (
     shadow_of,
     watch_of,
 )
+from beam_fraud.cli.commands.serve_pages import pages_beside, pages_of
 from beam_fraud.cli.commands.serve_plan import ServePlan, plan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
@@ -86,13 +87,14 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         return serve_workers.run(options, run)
     started = time.monotonic()
     serve_workers.refuse_split(Path(options.state))
-    planned = plan(options)
+    planned, pages = plan(options), pages_of(options)
     metrics, counted = Metrics(build=build_of(planned.scored)), Counter[str]()
     predictions = PredictionQueue(planned.pace, metrics, about(planned.scored))
     api = api_of(planned.scored)
     # Before anything is written: tokens may be missing, and the port may be taken.
     server = _server(planned, predictions, api, metrics)
     with ExitStack() as stack:
+        shown = stack.enter_context(pages_beside(pages))
         planned.outputs.begin()
         stack.callback(planned.outputs.release)
         keep_rules(planned.outputs.directory, planned.scored.scoring.rules)
@@ -145,6 +147,7 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         **({} if shadow is None else shadow.about()),
         "model_id": predictions.about()["model_id"],
         "state": str(planned.outputs.directory),
+        **shown,
     }
 
 

@@ -3,52 +3,38 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import signal
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
+from beam_fraud.cli.commands.serve_pages import pages_beside, pages_of, without_pages
 from beam_fraud.cli.commands.serve_plan import SPLIT, ServePlan, plan
+from beam_fraud.cli.commands.server_process import Run, ServerProcess, preload
 from beam_fraud.cli.options import ServeOptions
-from beam_fraud.cli.terminal import log, outcome
-from beam_fraud.cli.terminal.interruption import drained_by_signals, stopped_by_signals
+from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.atomic import make_directory, write_file
 from beam_fraud.storage.stream_outputs import ServerOutputs
 from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
-#: Servers are forks of a process that has only imported them: one starts again in a second.
-_FORKS = multiprocessing.get_context("forkserver")
-_PRELOADED = ["beam_fraud.cli.commands.serve", "beam_fraud.serve.http.server"]
-#: Type: runs a server, and calls a function with its URL when it answers; returns its result.
-Run: TypeAlias = Callable[[ServeOptions, Callable[[str], None]], dict[str, object]]
-#: Type: settings of the log.
-_Logging: TypeAlias = tuple[log.Level, log.Format, str | None]
+#: What processes of servers have imported.
+_PRELOADED = ("beam_fraud.cli.commands.serve", "beam_fraud.serve.http.server")
+_Server: TypeAlias = ServerProcess[ServeOptions]
 #: Seconds between two looks at the servers.
 _TICK = 0.1
-#: Most seconds until a server that fails again and again is started again.
-_PATIENCE = 30.0
-#: Seconds for a server to drain; it needs at most some twenty.
-_DRAIN = 60.0
 #: Figures of a server's result that add up: those that some servers have, and those of all.
 _SELDOM = ("rows_audited",)
 _SUMMED = ("rows_scored", "rows_flagged", "rows_dead", "rows_duplicate", "shed")
 
 
-def run(options: ServeOptions, one: Run) -> dict[str, object]:
+def run(options: ServeOptions, one: Run[ServeOptions]) -> dict[str, object]:
     """Run servers until SIGINT or SIGTERM; start one again that ends by itself.
 
     Args:
@@ -63,14 +49,15 @@ def run(options: ServeOptions, one: Run) -> dict[str, object]:
       FraudError: a server ends before it has answered.
     """
     begun = time.monotonic()
-    servers = [_Server(one, _part(options, number)) for number in range(options.workers)]
-    first = plan(servers[0].options)
+    parts = [_part(options, number) for number in range(options.workers)]
+    servers = [_Server(f"the server at port {part.port}", one, part) for part in parts]
+    first, pages = plan(servers[0].options), pages_of(options)
     _refuse_sharing(options, first)
     _record_split(Path(options.state), options.workers)
     stop = threading.Event()
-    _FORKS.set_forkserver_preload(_PRELOADED)
+    preload(_PRELOADED)
     try:
-        with drained_by_signals(stop.set):
+        with pages_beside(pages) as shown, drained_by_signals(stop.set):
             # The first alone: what all would fail by is said once.
             _start(servers[:1], stop)
             _start(servers[1:], stop)
@@ -96,6 +83,7 @@ def run(options: ServeOptions, one: Run) -> dict[str, object]:
             first.scored.scoring.bundle.model_id,
         ),
         "state": options.state,
+        **shown,
     }
 
 
@@ -111,123 +99,6 @@ def refuse_split(state: Path) -> None:
             f"{number}, or another directory",
             Code.STREAM_CHANGED,
         )
-
-
-class _Server:
-    """A server in a process of its own."""
-
-    def __init__(self, run: Run, options: ServeOptions) -> None:
-        self._run = run
-        self.options = options
-        self.restarts = 0
-        #: Whether the process answers.
-        self.answers = False
-        #: Whether this process, or one before it, has answered.
-        self._answered = False
-        #: Processes in a row that ended without an answer, and when the next one starts.
-        self._failures, self._due = 0, 0.0
-        self._process: ForkServerProcess | None = None
-        self._connection: Connection | None = None
-
-    def start(self) -> None:
-        """Start the process."""
-        self.answers = False
-        self._connection, theirs = _FORKS.Pipe()
-        self._process = _FORKS.Process(
-            target=_work, args=(self._run, self.options, log.settings(), theirs)
-        )
-        self._process.start()
-        theirs.close()
-
-    def attend(self) -> None:
-        """Start the process again if it has ended, at once if it had answered.
-
-        Raises:
-          FraudError: no process of this server has answered.
-        """
-        if self._process is None:
-            if time.monotonic() >= self._due:
-                self.restarts += 1
-                self.start()
-            return
-        if self._process.is_alive():
-            if not self.answers and self._says(0) is not None:
-                self.answers = self._answered = True
-                self._failures = 0
-                if self.restarts:
-                    _LOG.info("the server at port %d answers again", self.options.port)
-            return
-        code = self._process.exitcode
-        if not self._answered:
-            raise FraudError(
-                f"--workers: the server at port {self.options.port} ended with exit code {code} "
-                "before it answered; its message stands above",
-                Code.WORKER_ENDED,
-            )
-        wait = min(2.0**self._failures - 1, _PATIENCE)
-        self._failures += 1
-        _LOG.error(
-            "the server at port %d ended with exit code %d; it starts again%s",
-            *(self.options.port, code, f" in {wait:.0f} s" if wait else ""),
-        )
-        self._due = time.monotonic() + wait
-        self._process = None
-
-    def terminate(self) -> None:
-        """Ask the process to drain and end."""
-        if self._process is not None:
-            self._process.terminate()
-
-    def result(self) -> dict[str, object]:
-        """Wait until the process has drained; return its result, {} if it failed."""
-        if self._process is None:
-            return {}
-        said = self._says(_DRAIN)
-        if isinstance(said, str):
-            # It had not been asked yet.
-            said = self._says(_DRAIN)
-        result = said if isinstance(said, dict) else {}
-        if not result and self._answered:
-            _LOG.error("the server at port %d did not end in order", self.options.port)
-        self._process.join(_DRAIN)
-        return result
-
-    def _says(self, seconds: float) -> object:
-        """Return what the process says within so many seconds: its URL, then its result."""
-        assert self._connection is not None
-        with suppress(EOFError, OSError):
-            if self._connection.poll(seconds):
-                return self._connection.recv()
-        return None
-
-    def kill(self) -> None:
-        """End the process at once, if it still runs."""
-        if self._process is not None and self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-
-
-def _work(run: Run, options: ServeOptions, logging: _Logging, parent: Connection) -> None:
-    """Run one server; the target of its process."""
-    # Ctrl-C in a terminal goes to the parent alone, which then stops all in order.
-    os.setsid()
-    outcome.prepare()
-    log.configure(*logging)
-    threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
-    with stopped_by_signals():
-        try:
-            result = run(options, parent.send)
-        except (Exception, KeyboardInterrupt) as error:
-            sys.exit(outcome.report(error))
-    with suppress(OSError):
-        parent.send(result)
-
-
-def _end_with(parent: Connection) -> None:
-    """End this process as by SIGTERM once its parent has gone, even by a kill."""
-    with suppress(EOFError, OSError):
-        parent.recv()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _start(servers: Sequence[_Server], stop: threading.Event) -> None:
@@ -255,7 +126,8 @@ def _part(options: ServeOptions, number: int) -> ServeOptions:
         config = (*config, f"group.id=beam-fraud-{options.topic}-{number}")
     # As text: a URL must stay one, which is refused.
     state = f"{options.state.rstrip('/')}/{number}"
-    return replace(options, workers=1, state=state, port=port, kafka_config=config)
+    part = replace(options, workers=1, state=state, port=port, kafka_config=config)
+    return without_pages(part)
 
 
 def _refuse_sharing(options: ServeOptions, planned: ServePlan) -> None:

@@ -31,7 +31,8 @@ class ReviewPageOptions:
         Option(
             "--settings",
             metavar="FILE",
-            help="TOML file of reason codes, lists and actions that need a second person.",
+            help="TOML file of reason codes, lists, a provider of log-ins and all else; options "
+            "come first.",
         ),
     ] = None
     sla: Annotated[
@@ -74,9 +75,14 @@ class ReviewPageOptions:
         ),
     ] = ()
     capacity: Annotated[
-        int,
-        Option("--capacity", metavar="N", min=1, help="Cases that the team decides in a day."),
-    ] = 200
+        int | None,
+        Option(
+            "--capacity",
+            metavar="N",
+            min=1,
+            help="Cases that the team decides in a day; default: of FILE, or 200.",
+        ),
+    ] = None
 
 
 @options
@@ -96,6 +102,8 @@ class ReviewOptions(ReviewDatabaseOptions, ReviewPageOptions, ServedOptions):
         ),
     ] = "127.0.0.1"
     port: Annotated[int, PORT] = 8080
+    #: What the options of a call begin with: those of `serve` with `--review-`.
+    prefix: str = "--"
 
 
 @options

@@ -92,6 +92,32 @@ class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions, ServedOption
             help="Rows that may wait for an answer; requests beyond get 503.",
         ),
     ] = 20_000
+    review: Annotated[
+        str | None,
+        Option(
+            "--review",
+            metavar="URL",
+            help="Also show this database's flagged transactions to analysts, as the command "
+            "review does.",
+        ),
+    ] = None
+    review_host: Annotated[
+        str, Option("--review-host", metavar="ADDRESS", help="Address of the analysts' pages.")
+    ] = "127.0.0.1"
+    review_port: Annotated[
+        int,
+        Option(
+            "--review-port", metavar="N", min=0, max=65_535, help="Port of the analysts' pages."
+        ),
+    ] = 8080
+    review_settings: Annotated[
+        str | None,
+        Option(
+            "--review-settings",
+            metavar="FILE",
+            help="TOML file of the analysts' pages: --settings of review.",
+        ),
+    ] = None
     roll_rows: Annotated[int, ROLL_ROWS] = 100_000
     roll_seconds: Annotated[float, ROLL_SECONDS] = 60.0
 

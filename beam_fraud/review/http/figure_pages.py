@@ -67,7 +67,7 @@ def _tables(visit: Visit, days: int) -> dict[str, tuple[str, _Read]]:
         "saved": ("Money saved", _between(domain.money_saved, since, until)),
         "workload": (
             "Workload",
-            partial(domain.workload, now=visit.now, capacity_per_day=visit.site.capacity),
+            partial(domain.workload, now=visit.now, capacity_per_day=visit.site.settings.capacity),
         ),
     }
 

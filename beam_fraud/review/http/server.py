@@ -33,8 +33,9 @@ class ReviewServer:
         """
         if listen.tls_cert is None and not listen.on_loopback:
             raise UsageError(
-                f"--host {listen.host}: other machines reach it, so passwords need TLS; give "
-                "--tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy with TLS",
+                f"{listen.prefix}host {listen.host}: other machines reach it, so passwords need "
+                "TLS; give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy with "
+                "TLS",
                 Code.TLS_MISSING,
             )
         self._service = Service(listen, _LIMITS)

@@ -11,7 +11,6 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from beam_fraud.alerts.pseudonym import Pseudonyms
-from beam_fraud.review.people.roles import Role
 from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.storage.database.retry import persistently
@@ -30,11 +29,8 @@ class Site:
     settings: ReviewSettings
     #: Directory of the lists that rules name; None where nobody can be put on a list.
     lists: Path | None = None
-    #: Cases that the team decides in a day.
-    capacity: int = 200
-    #: Keyed hashes for ids, and the roles that see them.
+    #: Keyed hashes for ids; needed where a role sees them in place of ids.
     pseudonyms: Pseudonyms | None = field(default=None, repr=False)
-    pseudonymised: frozenset[Role] = frozenset()
 
     @staticmethod
     def now() -> datetime:

@@ -93,7 +93,7 @@ class Visit:
     @property
     def hides(self) -> bool:
         """Whether the person sees pseudonyms for ids."""
-        return self.session is not None and self.user.role in self.site.pseudonymised
+        return self.session is not None and self.user.role in self.site.settings.pseudonymised
 
     def may(self, role: str) -> bool:
         """Return whether the person has the rights of a role."""

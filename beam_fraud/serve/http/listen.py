@@ -34,6 +34,8 @@ class Listen:
     tls_key: Path | None = None
     #: PEM file of the authorities whose client certificates are accepted; None to ask for none.
     tls_client_ca: Path | None = None
+    #: What its options of address and port begin with.
+    prefix: str = "--"
 
     def __post_init__(self) -> None:
         """Check that the options of TLS go together.
@@ -146,7 +148,8 @@ def bound(listen: Listen) -> socket.socket:
 def _port_unusable(listen: Listen, error: Exception) -> FraudError:
     fix = fix_of(error) if isinstance(error, OSError) else "give a port up to 65535"
     return FraudError(
-        f"--host {listen.host} --port {listen.port}: {reason_of(error)}; {fix}",
+        f"{listen.prefix}host {listen.host} {listen.prefix}port {listen.port}: "
+        f"{reason_of(error)}; {fix}",
         Code.PORT_UNUSABLE,
     )
 
