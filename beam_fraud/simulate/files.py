@@ -61,6 +61,8 @@ def json_objects(transactions: pa.RecordBatch, *, end: str = "") -> pa.Array:
             if field.nullable:
                 text = pc.binary_join_element_wise(quote, text, after, "").fill_null("null")
                 quote = after = ""
+        elif pa.types.is_string(field.type):
+            quote = after = '"'
         texts.append(text)
         separators.append(f'{before}"{field.name}":{quote}')
         before = f"{after},"

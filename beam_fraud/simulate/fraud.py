@@ -13,6 +13,12 @@ from beam_fraud.simulate.purchases import Purchases
 HIGH_AMOUNT, COMPROMISED_TERMINAL, COMPROMISED_CUSTOMER = 1, 2, 3
 #: Share of each scenario in all frauds; the handbook's data have 7, 61 and 32 per cent.
 MIX = {HIGH_AMOUNT: 1 / 16, COMPROMISED_TERMINAL: 10 / 16, COMPROMISED_CUSTOMER: 5 / 16}
+#: The code of frauds of another kind, which begin on a day.
+NEW_KIND = 4
+#: Terminals of new frauds; their numbers follow those of all others.
+NEW_TERMINALS = 20
+#: Range of the amounts of new frauds, in hundredths.
+_SMALL_AMOUNT = (100, 1500)
 #: Days that a terminal stays compromised.
 TERMINAL_DAYS = 28
 #: Days that a customer's card data are misused.
@@ -140,3 +146,48 @@ def _threshold(cents: npt.NDArray[np.int64], target: float) -> int:
         return int(cents.max(initial=0))
     above = min(max(round(target), 1), len(cents) - 1)
     return int(np.partition(cents, -above - 1)[-above - 1])
+
+
+def commit_new_frauds(
+    labelled: LabelledPurchases,
+    first_day: int,
+    fraud_rate: float,
+    terminals: int,
+    rng: np.random.Generator,
+) -> LabelledPurchases:
+    """Replace the frauds from a day on by small amounts at new terminals (scenario 4).
+
+    The earlier kinds end: their transactions from that day on are left out.
+
+    Args:
+      labelled: n transactions.
+      first_day: the day of the change, from 0.
+      fraud_rate: share of the remaining rows of those days that become frauds.
+      terminals: number of terminals; those of new frauds have the numbers that follow.
+      rng: random number generator.
+
+    Returns:
+      The transactions that are left, in order.
+    """
+    kept = (labelled.purchases.day < first_day) | (labelled.scenario == 0)
+    purchases = Purchases(
+        *(
+            values[kept]
+            for values in (
+                labelled.purchases.second,
+                labelled.purchases.customer,
+                labelled.purchases.terminal,
+                labelled.purchases.cents,
+            )
+        )
+    )
+    chosen = (purchases.day >= first_day) & (rng.random(len(purchases.second)) < fraud_rate)
+    n = int(chosen.sum())
+    terminal, cents = purchases.terminal.copy(), purchases.cents.copy()
+    terminal[chosen] = terminals + rng.integers(0, NEW_TERMINALS, n)
+    cents[chosen] = rng.integers(*_SMALL_AMOUNT, n)
+    scenario, campaign = labelled.scenario[kept], labelled.campaign[kept]
+    scenario[chosen] = NEW_KIND
+    # Each terminal of theirs is one campaign, with a number above all others.
+    campaign[chosen] = campaign.max(initial=0) + 1 + terminal[chosen]
+    return LabelledPurchases(replace(purchases, terminal=terminal, cents=cents), scenario, campaign)

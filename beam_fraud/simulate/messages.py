@@ -10,6 +10,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from beam_fraud.simulate.files import json_objects
+from beam_fraud.simulate.simulation import TERMINAL_TYPE
 
 #: Rows converted at once.
 BLOCK_ROWS = 10_000
@@ -46,7 +47,8 @@ def handbook_messages(transactions: pa.Table, block_rows: int = BLOCK_ROWS) -> I
     Yields:
       At most `block_rows` messages at a time.
     """
-    for block in transactions.select(COLUMNS).to_batches(max_chunksize=block_rows):
+    columns = [*COLUMNS, *({TERMINAL_TYPE.name} & set(transactions.column_names))]
+    for block in transactions.select(columns).to_batches(max_chunksize=block_rows):
         objects = json_objects(block).cast(pa.binary())
         yield Messages(objects.to_pylist(), block["CUSTOMER_ID"].cast(pa.string()).to_pylist())
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.simulate.fraud import LabelledPurchases, commit_frauds
+from beam_fraud.simulate.fraud import (
+    NEW_TERMINALS,
+    LabelledPurchases,
+    commit_frauds,
+    commit_new_frauds,
+)
 from beam_fraud.simulate.label_delay import LabelDelay
 from beam_fraud.simulate.purchases import (
     MEAN_PER_DAY,
@@ -19,6 +25,7 @@ from beam_fraud.simulate.purchases import (
     draw_purchases,
     terminals_in_reach,
 )
+from beam_fraud.simulate.seasons import FLAT, Seasons
 
 #: Length of the sides of the plane of customers and terminals.
 SIDE = 100.0
@@ -46,6 +53,10 @@ TRANSACTIONS = pa.schema(
         pa.field("TX_FRAUD_SCENARIO", pa.int8(), nullable=False),
     ]
 )
+#: Column of the types of terminals, the last one where they are asked for.
+TERMINAL_TYPE = pa.field("TERMINAL_TYPE", pa.string(), nullable=False)
+#: Type of the terminals of new frauds.
+NEW_TYPE = "new"
 #: Schema of the result with delays of labels.
 WITH_LABELLED_AT = TRANSACTIONS.append(pa.field("LABELLED_AT", pa.timestamp("us")))
 
@@ -74,6 +85,12 @@ class Simulation:
     radius: float | None = None
     #: Delay of labels; None labels every fraud at once.
     label_delay: LabelDelay | None = None
+    #: Weekends, pay days and growth.
+    seasons: Seasons = FLAT
+    #: Types of terminals in the column TERMINAL_TYPE; None: no such column.
+    merchant_types: int | None = None
+    #: Day from which all frauds are of scenario 4; None: never.
+    new_fraud: date | None = None
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -91,7 +108,15 @@ class Simulation:
             )
         if self.radius is not None and not 0 < self.radius < math.inf:
             raise UsageError(f"radius {self.radius}: must be above 0", Code.OPTION_VALUE)
+        if self.merchant_types is not None and self.merchant_types < 1:
+            raise UsageError(
+                f"--merchant-types {self.merchant_types}: must be at least 1", Code.OPTION_VALUE
+            )
         expected = self.accounts * self.days * sum(MEAN_PER_DAY) / 2
+        if not self.seasons.flat:
+            # Before the quieter days are thinned out.
+            last = min(self.days, (date.max - self.start).days)
+            expected *= self.seasons.busiest(self.start, max(last, 1))
         if max(expected, self.merchants) > MAX_TRANSACTIONS:
             raise UsageError(
                 f"--accounts {self.accounts} --days {self.days} --merchants {self.merchants}: "
@@ -103,6 +128,14 @@ class Simulation:
             raise UsageError(
                 f"--days {self.days} from --start {self.start}: "
                 f"ends after the year {date.max.year}",
+                Code.OPTION_VALUE,
+            )
+        if self.new_fraud is not None and not (
+            self.start <= self.new_fraud < self.start + timedelta(days=self.days)
+        ):
+            raise UsageError(
+                f"--new-fraud {self.new_fraud}: must be one of the {self.days} days "
+                f"from {self.start} on",
                 Code.OPTION_VALUE,
             )
 
@@ -127,10 +160,13 @@ def simulate(spec: Simulation) -> pa.Table:
     labelled later. TX_FRAUD_SCENARIO has the truth, and LABELLED_AT when the label was known,
     null for rows that are not labelled as fraud. Everything else is as without delays.
 
+    From the day of `spec.new_fraud` on, frauds are of another kind (scenario 4): small amounts of
+    any customer at a few new terminals, whose TERMINAL_TYPE is `new`.
+
     Returns:
-      A table of the schema `TRANSACTIONS`, or `WITH_LABELLED_AT`, ordered by time, which is in
-      whole seconds and UTC; ids count from `seed` times a thousand million; amounts have two
-      decimals. It may be empty if `spec` is very small.
+      A table of the schema `TRANSACTIONS`, or `WITH_LABELLED_AT`, and TERMINAL_TYPE last if asked
+      for; ordered by time, which is in whole seconds and UTC; ids count from `seed` times a
+      thousand million; amounts have two decimals. It may be empty if `spec` is very small.
 
     Raises:
       UsageError: no customer has a terminal in reach.
@@ -149,7 +185,18 @@ def simulate(spec: Simulation) -> pa.Table:
             "give more --merchants or --accounts, or another --seed",
             Code.OPTION_VALUE,
         )
-    purchases = draw_purchases(draw_customers(spec.accounts, rng), reach, spec.days, rng)
+    customers = draw_customers(spec.accounts, rng)
+    if spec.seasons.flat:
+        purchases = draw_purchases(customers, reach, spec.days, rng)
+    else:
+        customers = spec.seasons.more_active(customers, spec.start, spec.days)
+        purchases = spec.seasons.thinned(
+            draw_purchases(customers, reach, spec.days, rng),
+            spec.accounts,
+            spec.start,
+            spec.days,
+            rng,
+        )
     labelled = commit_frauds(
         purchases,
         spec.fraud_rate,
@@ -158,6 +205,9 @@ def simulate(spec: Simulation) -> pa.Table:
         days=spec.days,
         rng=rng,
     )
+    if spec.new_fraud is not None:
+        first = (spec.new_fraud - spec.start).days
+        labelled = commit_new_frauds(labelled, first, spec.fraud_rate, spec.merchants, rng)
     return _table(labelled, spec)
 
 
@@ -165,9 +215,10 @@ def _table(labelled: LabelledPurchases, spec: Simulation) -> pa.Table:
     purchases, scenario = labelled.purchases, labelled.scenario
     first = np.datetime64(spec.start, "s").astype(np.int64)
     lowest = spec.seed * _IDS_OF_A_SEED
-    columns = [
+    times = (purchases.second + first) * 1_000_000
+    columns: list[npt.NDArray[np.generic]] = [
         np.arange(lowest, lowest + len(scenario), dtype=np.int64),
-        (purchases.second + first) * 1_000_000,
+        times,
         purchases.customer.astype(np.int64) + lowest,
         purchases.terminal.astype(np.int64) + lowest,
         # A division by 100 gives the double nearest to the decimal; a product with 0.01 may not.
@@ -182,13 +233,30 @@ def _table(labelled: LabelledPurchases, spec: Simulation) -> pa.Table:
         # A generator of its own: the transactions are those of the same seed without delays.
         rng = np.random.default_rng([spec.seed, 1])
         delays = spec.label_delay.draw(labelled.campaign[frauds], rng)
-        labelled_at[frauds] = columns[1][frauds] + delays
+        labelled_at[frauds] = times[frauds] + delays
         end = (first + spec.days * SECONDS_PER_DAY) * 1_000_000
         unknown[frauds] = labelled_at[frauds] > end
         columns[5] = np.where(unknown, np.int8(0), columns[5])
         schema, columns = WITH_LABELLED_AT, [*columns, labelled_at]
+    if spec.merchant_types is not None:
+        schema = schema.append(TERMINAL_TYPE)
+        columns.append(_types(purchases.terminal, spec))
     arrays = [
         pa.array(c, type=f.type, mask=unknown if f.nullable else None)
         for c, f in zip(columns, schema, strict=True)
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _types(terminal: npt.NDArray[np.int32], spec: Simulation) -> npt.NDArray[np.object_]:
+    """Return the type of each row's terminal: `type_01`, the most frequent, and so on."""
+    types = spec.merchant_types or 1
+    names = np.array([*(f"type_{i + 1:02}" for i in range(types)), NEW_TYPE], dtype=object)
+    # A generator of its own: the transactions are those of the same seed without types.
+    rng = np.random.default_rng([spec.seed, 2])
+    share = 1 / np.arange(1, types + 1)
+    of_terminal = rng.choice(types, spec.merchants, p=share / share.sum())
+    known: npt.NDArray[np.object_] = names[
+        np.concatenate([of_terminal, np.full(NEW_TERMINALS, types)])[terminal]
+    ]
+    return known

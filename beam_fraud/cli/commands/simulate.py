@@ -25,9 +25,10 @@ from beam_fraud.simulate.files import (
     write_partitions,
     write_transactions,
 )
-from beam_fraud.simulate.fraud import MIX
+from beam_fraud.simulate.fraud import MIX, NEW_KIND
 from beam_fraud.simulate.label_delay import parse_label_delay
 from beam_fraud.simulate.messages import Sender, handbook_messages
+from beam_fraud.simulate.seasons import Seasons
 from beam_fraud.simulate.simulation import FRAUD_RATE, Simulation, simulate
 from beam_fraud.sources.kafka.options import broker_settings
 from beam_fraud.storage.lock import sole_writer
@@ -67,7 +68,8 @@ def _simulate(options: SimulateOptions) -> dict[str, object]:
         _LOG.info("simulated %d transactions", transactions.num_rows)
         written = write(transactions)
     scenario = transactions["TX_FRAUD_SCENARIO"]
-    scenarios = {str(kind): pc.sum(pc.equal(scenario, kind)).as_py() or 0 for kind in MIX}
+    kinds = (*MIX, *(() if spec.new_fraud is None else (NEW_KIND,)))
+    scenarios = {str(kind): pc.sum(pc.equal(scenario, kind)).as_py() or 0 for kind in kinds}
     frauds = sum(scenarios.values())
     labelled = pc.sum(transactions["TX_FRAUD"]).as_py() or 0
     return {
@@ -93,10 +95,15 @@ def render(result: Mapping[str, object]) -> str:
         f"{result['seconds']:.1f} s\n"
         f"{_counted(result, 'frauds')} ({result['fraud_rate']:.2%}): "
         f"{scenarios['1']:,} amounts too high, {scenarios['2']:,} at compromised terminals, "
-        f"{scenarios['3']:,} of compromised customers\n"
+        f"{scenarios['3']:,} of compromised customers{_new_kind(scenarios)}\n"
         f"{_labelled(result)}"
         f"{_where(result)}"
     )
+
+
+def _new_kind(scenarios: Mapping[str, int]) -> str:
+    new = scenarios.get(str(NEW_KIND))
+    return "" if new is None else f", {new:,} small ones at new terminals"
 
 
 def _labelled(result: Mapping[str, object]) -> str:
@@ -234,12 +241,7 @@ def _to_topic(options: SimulateOptions) -> Write:
 
 
 def _specification(options: SimulateOptions) -> Simulation:
-    try:
-        start = date.fromisoformat(options.start)
-    except ValueError:
-        raise UsageError(
-            f"--start {options.start!r}: not a day, as in 2024-01-01", Code.TIME_INVALID
-        ) from None
+    start = _day("--start", options.start)
     delay = None if options.label_delay is None else parse_label_delay(options.label_delay)
     return Simulation(
         days=options.days,
@@ -249,4 +251,16 @@ def _specification(options: SimulateOptions) -> Simulation:
         fraud_rate=FRAUD_RATE if options.fraud_rate is None else options.fraud_rate,
         start=start,
         label_delay=delay,
+        seasons=Seasons(options.weekend, options.pay_days, options.growth),
+        merchant_types=options.merchant_types,
+        new_fraud=None if options.new_fraud is None else _day("--new-fraud", options.new_fraud),
     )
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{option} {text!r}: not a day, as in 2024-01-01", Code.TIME_INVALID
+        ) from None

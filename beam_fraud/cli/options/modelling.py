@@ -103,6 +103,44 @@ class SimulateOptions(SeedOptions, KafkaOptions):
             "frauds of a compromised card or terminal; default: every label is known.",
         ),
     ] = None
+    weekend: Annotated[
+        float,
+        Option("--weekend", metavar="X", help="Factor of the volume on Saturdays and Sundays."),
+    ] = 1.0
+    pay_days: Annotated[
+        float,
+        Option(
+            "--pay-days",
+            metavar="X",
+            help="Factor of volume and amounts on the 25th to 27th of each month.",
+        ),
+    ] = 1.0
+    growth: Annotated[
+        float,
+        Option(
+            "--growth",
+            metavar="X",
+            help="Growth of the number of accounts a week, such as 0.02; --accounts are those of "
+            "the last day.",
+        ),
+    ] = 0.0
+    merchant_types: Annotated[
+        int | None,
+        Option(
+            "--merchant-types",
+            metavar="N",
+            min=1,
+            help="Write a column TERMINAL_TYPE with N types of terminals.",
+        ),
+    ] = None
+    new_fraud: Annotated[
+        str | None,
+        Option(
+            "--new-fraud",
+            metavar="DATE",
+            help="From this day on, all frauds are small amounts at new terminals (scenario 4).",
+        ),
+    ] = None
 
 
 @options
