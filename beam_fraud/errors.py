@@ -179,6 +179,8 @@ class Code(StrEnum):
     PASSWORD_UNSUITED = "BF954"
     LOGIN_REFUSED = "BF955"
     LOGIN_LIMITED = "BF956"
+    PROVIDER_SILENT = "BF957"
+    PROVIDER_REFUSED = "BF958"
 
 
 class FraudError(Exception):
@@ -223,6 +225,7 @@ EXTRAS = {
     "httptools": "serve",
     "imblearn": "resampling",
     "jax": "keras",
+    "joserfc": "openid",
     "keras": "keras",
     "lightgbm": "boosting",
     "mlflow": "mlflow",

@@ -8,6 +8,7 @@ so while it installs. It runs in a Python without any package.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.util
 import os
 import re
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -89,6 +90,41 @@ def need_prism() -> Path:
     if not binary.exists():
         _need_fetched("go", _build_prism, binary, need("go"))
     return binary
+
+
+def need_openid_provider() -> Path:
+    """Install a provider of OpenID Connect from npm, once on a machine; return its directory."""
+    need("node")
+    npm = need("npm")
+    source = ROOT / "tests/review/openid"
+    files = tuple(source / n for n in ("package.json", "package-lock.json", "provider.mjs"))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    directory = _cache_directory() / f"openid-{digest}"
+    if not directory.exists():
+        _need_fetched("npm", _install_provider, directory, files, npm)
+    return directory
+
+
+def _install_provider(directory: Path, files: Sequence[Path], npm: Path) -> None:
+    if directory.exists():
+        return
+    # Beside its place and moved there whole, as above.
+    with tempfile.TemporaryDirectory(dir=directory.parent) as building:
+        place = Path(building) / "provider"
+        place.mkdir()
+        for file in files:
+            shutil.copy(file, place)
+        done = subprocess.run(
+            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            last = done.stderr.strip().rpartition("\n")[2]
+            raise FraudError(f"npm ci: {last}", Code.PROGRAM_MISSING)
+        place.rename(directory)
 
 
 def _need_fetched(by: str, fetch: Callable[..., object], *arguments: object) -> None:

@@ -23,6 +23,7 @@ import msgspec
 
 from beam_fraud.decisions.lists.changes import list_file
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.review.people.openid_settings import OpenIdSettings, read_openid
 from beam_fraud.review.people.roles import Role
 from beam_fraud.schema.duration import SECOND, microseconds
 from beam_fraud.schema.text_file import Table, must_be, read_table, read_text_file, read_toml
@@ -84,6 +85,10 @@ class ReviewSettings:
     capacity: int = 200
     #: Roles that see pseudonyms for ids.
     pseudonymised: frozenset[Role] = frozenset()
+    #: Whether people may log in with a password.
+    passwords: bool = True
+    #: Provider that people log in with, or None.
+    openid: OpenIdSettings | None = None
     #: URLs of the channels that events and labels go to; they may hold secrets.
     events: tuple[str, ...] = field(default=(), repr=False)
     label_events: tuple[str, ...] = field(default=(), repr=False)
@@ -133,6 +138,8 @@ class _Document(_Keys):
     pseudonymise: Annotated[
         list[Literal["read-only", "analyst"]], must_be('a list of "read-only" and "analyst"')
     ] = []
+    passwords: Annotated[bool, must_be("true or false")] = True
+    openid: Annotated[dict[str, Any] | None, must_be("written as [openid]")] = None
     events: Annotated[list[str], must_be("a list of URLs of channels")] = []
     label_events: Annotated[list[str], must_be("a list of URLs of topics")] = []
 
@@ -156,6 +163,14 @@ def read_settings(path: Path) -> ReviewSettings:
     for code in codes:
         if codes.count(code) > 1:
             raise UsageError(f"{where}: reason {code!r} is there twice", Code.REVIEW_SETTINGS)
+    openid = None
+    if document.openid is not None:
+        openid = read_openid(document.openid, f"{where}: [openid]", path.parent)
+    elif not document.passwords:
+        raise UsageError(
+            f"{where}: passwords = false: nobody could log in without [openid]",
+            Code.REVIEW_SETTINGS,
+        )
     lists = _default_lists()
     for kind, names in document.lists.items():
         for action, name in names.items():
@@ -170,6 +185,8 @@ def read_settings(path: Path) -> ReviewSettings:
         _seconds(document.sla, f"{where}: sla"),
         capacity=document.capacity,
         pseudonymised=frozenset(map(Role.parse, document.pseudonymise)),
+        passwords=document.passwords,
+        openid=openid,
         events=tuple(document.events),
         label_events=tuple(document.label_events),
     )

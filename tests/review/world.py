@@ -171,9 +171,9 @@ def restore(world: World, template: Path) -> None:
 
 
 @contextmanager
-def served(world: World) -> Iterator[World]:
-    """Serve the pages in a thread, on a free port."""
-    server = ReviewServer(world.site, Listen(port=0), AccessLogSettings(on=False))
+def served(world: World, port: int = 0) -> Iterator[World]:
+    """Serve the pages in a thread, at a port; 0 for a free one."""
+    server = ReviewServer(world.site, Listen(port=port), AccessLogSettings(on=False))
     started = threading.Event()
     thread = threading.Thread(target=server.run, args=(started.set,))
     thread.start()

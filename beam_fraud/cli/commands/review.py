@@ -34,6 +34,7 @@ from beam_fraud.wording import own_call
 
 if TYPE_CHECKING:
     from beam_fraud.review.http.site import Site
+    from beam_fraud.review.people.openid import Provider
 
 _LOG = logging.getLogger(__name__)
 #: Modules of the extra.
@@ -81,7 +82,10 @@ def run(options: ReviewOptions, answering: Callable[[str], None] = announce) -> 
         settings,
         lists=lists_directory(options.lists),
         pseudonyms=Pseudonyms.from_environment() if hides else None,
+        provider=_provider_of(settings),
     )
+    if site.provider is not None:
+        site.provider.check()
     server = ReviewServer(site, listen_of(options), access_log_of(options))
     _warn_without_users(url, options.database)
     with ExitStack() as stack:
@@ -132,6 +136,8 @@ def settings_of(options: ReviewPageOptions) -> ReviewSettings:
             "see them; give read-only or analyst",
             Code.OPTION_VALUE,
         )
+    if settings.openid is not None:
+        need_extras(("joserfc",), "[openid]")
     return replace(
         settings,
         capacity=options.capacity or settings.capacity,
@@ -139,6 +145,15 @@ def settings_of(options: ReviewPageOptions) -> ReviewSettings:
         events=options.events or settings.events,
         label_events=options.label_events or settings.label_events,
     )
+
+
+def _provider_of(settings: ReviewSettings) -> Provider | None:
+    if settings.openid is None:
+        return None
+    # What it imports is an extra.
+    from beam_fraud.review.people.openid import Provider
+
+    return Provider(settings.openid)
 
 
 def _database_of(options: ReviewOptions, *, created: bool = False) -> str:

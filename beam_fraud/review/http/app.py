@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.review.errors import ConflictError, MissingError
-from beam_fraud.review.http.cookies import LOGIN_COOKIE, SESSION_COOKIE, set_cookie
+from beam_fraud.review.http.cookies import LOGIN_COOKIE, OPENID_COOKIE, SESSION_COOKIE, set_cookie
 from beam_fraud.review.http.form import Form
 from beam_fraud.review.http.routes import ROUTES, Page
 from beam_fraud.review.http.site import Site
@@ -124,6 +124,7 @@ class ReviewApp:
             self._site.now(),
             session,
             token if session else "",
+            request.cookies.get(OPENID_COOKIE, ""),
         )
         if any("\0" in part for part in visit.parts.values()):
             return _message(HTTPStatus.NOT_FOUND, "There is no such page.")
@@ -202,7 +203,7 @@ def _handled(page: Page, visit: Visit) -> Response:
 
 
 #: Statuses of what a person can correct on the same page.
-_SHOWN = frozenset({409, 422, 429})
+_SHOWN = frozenset({409, 422, 429, 502})
 
 
 def _status_of(error: FraudError) -> int:
@@ -214,6 +215,8 @@ def _status_of(error: FraudError) -> int:
         return HTTPStatus.FORBIDDEN
     if error.code == Code.LOGIN_LIMITED:
         return HTTPStatus.TOO_MANY_REQUESTS
+    if error.code == Code.PROVIDER_SILENT:
+        return HTTPStatus.BAD_GATEWAY
     # Of the database; anything else is about what the person entered.
     busy = error.code.startswith("BF6")
     return HTTPStatus.SERVICE_UNAVAILABLE if busy else HTTPStatus.UNPROCESSABLE_ENTITY

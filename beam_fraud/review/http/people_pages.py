@@ -9,7 +9,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.review import audit_log
 from beam_fraud.review.http.cookies import SESSION_COOKIE, drop_cookie, set_cookie
 from beam_fraud.review.http.templating import span
-from beam_fraud.review.http.visit import Visit
+from beam_fraud.review.http.visit import RefusedError, Visit
 from beam_fraud.review.people.attempts import begin_attempt, forgive, refused_for
 from beam_fraud.review.people.roles import WORDS, Role
 from beam_fraud.review.people.sessions import begin_session, end_session
@@ -29,21 +29,31 @@ def login(visit: Visit) -> Response:
     if visit.session is not None and visit.problem is None:
         return visit.see("/")
     following = visit.form.get("next") or visit.query.get("next")
-    return visit.page("login", following=_inner(following), name=visit.form.get("name") or "")
+    provider = visit.site.provider
+    ended = provider is not None and visit.query.get("done") == "out"
+    return visit.page(
+        "login",
+        following=inner(following),
+        name=visit.form.get("name") or "",
+        passwords=visit.site.settings.passwords,
+        provider=provider,
+        end_address=provider.end_address() if provider is not None and ended else None,
+    )
 
 
 def log_in(visit: Visit) -> Response:
     """Begin a session for the right password."""
+    _check_passwords(visit)
     name = visit.form.need("name", "the name")
     # Never stripped: a password may begin with a blank.
     password = (visit.form.all("password") or [""])[-1]
     attempt = _attempt(visit, name)
     user = visit.site.read(lambda connection: user_by_password(connection, name, password))
     if user is None:
-        _record_failure(visit, name)
+        record_failure(visit)
         raise FraudError("The name or the password is wrong.", Code.LOGIN_REFUSED)
     token = visit.site.write(lambda connection: _begin(visit, connection, user, password, attempt))
-    response = visit.see(_inner(visit.form.get("next")))
+    response = visit.see(inner(visit.form.get("next")))
     set_cookie(response, SESSION_COOKIE, token)
     return response
 
@@ -66,11 +76,12 @@ def log_out(visit: Visit) -> Response:
 
 def account(visit: Visit) -> Response:
     """Show the form of the own password."""
-    return visit.page("account")
+    return visit.page("account", passwords=visit.site.settings.passwords and visit.user.by_password)
 
 
 def change_password(visit: Visit) -> Response:
     """Change the own password, and begin a new session."""
+    _check_passwords(visit)
     old, new, again = ((visit.form.all(name) or [""])[-1] for name in ("password", "new", "again"))
     user, attempt = visit.user, _attempt(visit, visit.who)
     if visit.site.read(lambda connection: user_by_password(connection, user.name, old)) is None:
@@ -92,11 +103,17 @@ def change_password(visit: Visit) -> Response:
 
 def users(visit: Visit) -> Response:
     """Show all users, with forms to change them."""
-    return visit.page("users", users=visit.site.read(list_users), roles=WORDS)
+    return visit.page(
+        "users",
+        users=visit.site.read(list_users),
+        roles=WORDS,
+        passwords=visit.site.settings.passwords,
+    )
 
 
 def add(visit: Visit) -> Response:
     """Add a user."""
+    _check_passwords(visit)
     name = visit.form.need("name", "the name")
     role = Role.parse(visit.form.choice("role", WORDS), "role")
     password = (visit.form.all("password") or [""])[-1]
@@ -126,6 +143,8 @@ def reset(visit: Visit) -> Response:
     name = visit.form.need("name", "the name")
     role = Role.parse(visit.form.choice("role", WORDS), "role")
     password = (visit.form.all("password") or [""])[-1] or None
+    if password is not None:
+        _check_passwords(visit)
 
     def work(connection: Connection) -> None:
         reset_user(connection, name, role=role, password=password)
@@ -164,7 +183,17 @@ def _begin(visit: Visit, connection: Connection, user: User, password: str, atte
     return token
 
 
-def _record_failure(visit: Visit, name: str) -> None:
+def _check_passwords(visit: Visit) -> None:
+    """Refuse passwords where people log in with the provider alone.
+
+    Raises:
+      RefusedError: they do.
+    """
+    if not visit.site.settings.passwords:
+        raise RefusedError("There are no passwords here; people log in with the provider.")
+
+
+def record_failure(visit: Visit) -> None:
     """Record a wrong log-in; the name is of anybody, and may be a password."""
 
     def work(connection: Connection) -> None:
@@ -179,11 +208,11 @@ def _record(visit: Visit, connection: Connection, action: str, name: str, **deta
     audit_log.append(connection, visit.who, action, visit.now, detail={"user": name, **detail})
 
 
-def _inner(address: str | None) -> str:
+def inner(address: str | None) -> str:
     """Return an address of this site; of another one, that of the queue.
 
     Example:
-      >>> _inner("/case/abc"), _inner("//elsewhere.example"), _inner("https://elsewhere.example")
+      >>> inner("/case/abc"), inner("//elsewhere.example"), inner("https://elsewhere.example")
       ('/case/abc', '/', '/')
     """
     text = address or "/"

@@ -12,11 +12,13 @@ from beam_fraud.review.http import (
     case_pages,
     figure_pages,
     list_pages,
+    openid_pages,
     people_pages,
     queue_pages,
     static_pages,
 )
 from beam_fraud.review.http.visit import Visit
+from beam_fraud.review.people.openid_settings import BACK
 from beam_fraud.review.people.roles import Role
 
 #: Type: answers a visit, in a thread.
@@ -41,6 +43,7 @@ class Page:
 
 
 _READS, _WORKS, _LEADS, _ADMIN = Role.READ_ONLY, Role.ANALYST, Role.LEAD, Role.ADMIN
+_LOGIN = people_pages.login
 _QUEUE, _CASE, _LISTS, _USERS = (
     queue_pages.queue,
     case_pages.case,
@@ -52,8 +55,10 @@ _QUEUE, _CASE, _LISTS, _USERS = (
 ROUTES = (
     Page("static", "GET", "/static/{name}", None, static_pages.static),
     Page("healthz", "GET", "/healthz", None, static_pages.healthz),
-    Page("login", "GET", "/login", None, people_pages.login, binds=True),
-    Page("log_in", "POST", "/login", None, people_pages.log_in, people_pages.login, binds=True),
+    Page("login", "GET", "/login", None, _LOGIN, binds=True),
+    Page("log_in", "POST", "/login", None, people_pages.log_in, _LOGIN, binds=True),
+    Page("openid", "GET", "/login/openid", None, openid_pages.begin, _LOGIN, binds=True),
+    Page("openid_back", "GET", BACK, None, openid_pages.back, _LOGIN, binds=True),
     Page("logout", "POST", "/logout", _READS, people_pages.log_out),
     Page("account", "GET", "/account", _READS, people_pages.account),
     Page(

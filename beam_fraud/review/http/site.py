@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection
 
@@ -14,6 +14,9 @@ from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.storage.database.retry import persistently
+
+if TYPE_CHECKING:
+    from beam_fraud.review.people.openid import Provider
 
 #: Seconds that a request waits for a busy database.
 _PATIENCE = 5.0
@@ -31,6 +34,8 @@ class Site:
     lists: Path | None = None
     #: Keyed hashes for ids; needed where a role sees them in place of ids.
     pseudonyms: Pseudonyms | None = field(default=None, repr=False)
+    #: Where people log in beside passwords, or None.
+    provider: Provider | None = None
 
     @staticmethod
     def now() -> datetime:

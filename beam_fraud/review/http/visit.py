@@ -41,7 +41,7 @@ DONE = {
     "none": "No case waits for you here.",
     "user": "Changed.",
     "password": "Your password is changed; your other sessions have ended.",
-    "out": "You are logged out.",
+    "out": "You are logged out here.",
 }
 
 
@@ -75,6 +75,8 @@ class Visit:
     session: Session | None = None
     #: Token of the session's cookie; or of the cookie that binds a log-in form to a browser.
     token: str = field(default="", repr=False)
+    #: Cookie of a log-in that has begun at a provider.
+    openid: str = field(default="", repr=False)
     #: What went wrong with a form, shown on the page that has it.
     problem: str | None = None
     status: int = 200

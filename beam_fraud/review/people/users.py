@@ -46,7 +46,7 @@ def add_user(connection: Connection, name: str, role: Role, password: str | None
     Raises:
       FraudError: the name is taken or invalid, or the password unsuited.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise FraudError(
             f"user {printable(name)!r}: a name has 1 to 64 letters, digits and . _ @ + -",
             Code.USER_INVALID,
@@ -67,6 +67,11 @@ def add_user(connection: Connection, name: str, role: Role, password: str | None
             created_at=datetime.now(UTC),
         )
     )
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name of a user."""
+    return _NAME.fullmatch(text) is not None
 
 
 def disable_user(connection: Connection, name: str) -> None:

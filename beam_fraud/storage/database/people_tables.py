@@ -1,4 +1,4 @@
-"""The tables of people who use the review: users, their sessions and failed log-ins."""
+"""The tables of people who use the review: users, identities, sessions and log-ins."""
 
 from __future__ import annotations
 
@@ -34,6 +34,27 @@ SESSIONS = Table(
     # Time of the last request, to a minute.
     Column("seen_at", UtcDateTime, nullable=False),
     Index("sessions_user", "user_name"),
+)
+
+#: One row per person whom a provider of OpenID Connect has logged in.
+IDENTITIES = Table(
+    "identities",
+    METADATA,
+    Column("issuer", Text, primary_key=True),
+    # The provider's name of the person, which never changes.
+    Column("subject", Text, primary_key=True),
+    Column("user_name", Text, nullable=False),
+    Column("linked_at", UtcDateTime, nullable=False),
+    Index("identities_user", "issuer", "user_name", unique=True),
+)
+
+#: One row per log-in by a provider in the last minutes: none is used twice.
+OPENID_NONCES = Table(
+    "openid_nonces",
+    METADATA,
+    # SHA-256.
+    Column("nonce_hash", Text, primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False),
 )
 
 #: One row per failed log-in of the last minutes.
