@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import json
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.main import get_command
 
 import beam_fraud as bf
+from beam_fraud.cli.app import app
 from beam_fraud.simulate.simulation import Simulation, simulate
 from tests.serving import Serve
 
@@ -128,6 +133,24 @@ def test_load_is_sent_to_a_server(
 
 def read_parts(directory: Path, name: str) -> list[dict[str, object]]:
     return [row for part in directory.glob(f"{name}-*") for row in pq.read_table(part).to_pylist()]
+
+
+def test_the_dag_is_python_and_its_call_is_one_of_the_program() -> None:
+    tree = ast.parse((EXAMPLES / "retrain_dag.py").read_text())
+    texts = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+    }
+    words = shlex.split(re.sub(r"{{ params\.(\w+) }}", r"\1", texts["RETRAIN"]))
+    assert words[:3] == ["beam-fraud", "retrain", "archive"]
+    group: Any = get_command(app)
+    command = group.commands["retrain"]
+    context = command.make_context("retrain", words[2:])
+    assert context.params["registry"] == "registry"
+    assert len(context.params["promote_if"]) == 2
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])

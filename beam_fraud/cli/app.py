@@ -92,6 +92,7 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("demo", "DemoOptions", "demo"),
             ("simulate", "SimulateOptions", "simulate"),
             ("train", "TrainOptions", "train"),
+            ("retrain", "RetrainOptions", "retrain"),
             ("explore", "ExploreOptions", "explore"),
             ("evaluate", "EvaluateOptions", "evaluate"),
             ("features", "FeaturesOptions", "features"),

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.stats import chi2
+from sklearn.metrics import average_precision_score
 
 from beam_fraud.evaluation.bootstrap import (
     COVERED,
@@ -32,6 +33,8 @@ from beam_fraud.records.label_file import UNKNOWN
 
 Mask = npt.NDArray[np.bool_]
 _TAIL = (1 - COVERED) / 2
+#: Figures of all traffic of any model, by `weighted_figures`.
+TRAFFIC_KEYS = ("traffic_recall", "traffic_precision", "traffic_ap")
 #: Frauds that the audit has to find for a recall that says something.
 FEWEST_FRAUDS = 10
 #: Half the width of an interval of recall that an audit should reach.
@@ -147,6 +150,30 @@ def estimate(seen: SeenRows, *, count: int = 1000, seed: int = 0) -> Traffic:
         warnings=(),
     )
     return Traffic(**{**vars(traffic), "warnings": tuple(_warnings(traffic, seen))})
+
+
+def weighted_figures(
+    labels: Labels, scores: Floats, threshold: float, weights: Floats
+) -> dict[str, float | None]:
+    """Return precision, recall and average precision of all traffic, of any model.
+
+    Args:
+      labels: int8[n] of all rows, 1 is fraud; rows that nobody reported are 0.
+      scores: float64[n].
+      threshold: a score of at least this is flagged.
+      weights: float64[n]: how many transactions a fraud stands for.
+    """
+    fraud, flagged = labels == 1, scores >= threshold
+    frauds, caught = float(weights[fraud].sum()), float(weights[fraud & flagged].sum())
+    both = fraud.any() and not fraud.all()
+    return {
+        "traffic_recall": caught / frauds if frauds else None,
+        # The number of flagged rows is known.
+        "traffic_precision": min(caught / int(flagged.sum()), 1.0) if flagged.any() else None,
+        "traffic_ap": float(average_precision_score(labels, scores, sample_weight=weights))
+        if both
+        else None,
+    }
 
 
 def _weights(seen: SeenRows) -> Floats:

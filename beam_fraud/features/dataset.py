@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -233,6 +234,21 @@ def _labelled(transactions: pa.Table, given: LabelFile) -> pa.Table:
         place = transactions.schema.get_field_index(name)
         transactions = transactions.set_column(place, transactions.schema.field(place), values)
     return transactions
+
+
+def digest_of_rows(rows: pa.Table) -> str:
+    """Return a SHA-256 of labelled rows, the same for every form of their files.
+
+    Args:
+      rows: n rows as `Schema.transactions(labels="required")` describes them.
+    """
+    digest = hashlib.sha256()
+    for value in rows.column("transaction_id").to_pylist():
+        digest.update(f"{value}\n".encode())
+    digest.update(np.ascontiguousarray(event_micros(rows), dtype="<i8").tobytes())
+    digest.update(np.ascontiguousarray(rows.column("amount").to_numpy(), dtype="<f8").tobytes())
+    digest.update(np.ascontiguousarray(rows.column("label").to_numpy(), dtype="<i1").tobytes())
+    return digest.hexdigest()
 
 
 def mixed_currencies(transactions: pa.Table, schema: Schema) -> str | None:

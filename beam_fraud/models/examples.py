@@ -42,9 +42,17 @@ class Examples:
     labels: npt.NDArray[np.int8]
     #: The schema of the rows.
     schema: Schema
+    #: int64[n]: how often each row is fitted on, for rows that stand for others; None for once.
+    repeats: Positions | None = None
 
     def learn(self, at: Positions) -> tuple[FeatureSet, LabelledRows]:
-        """Return the features of rows to fit on; their categories are all that the model knows."""
+        """Return the features of rows to fit on; their categories are all that the model knows.
+
+        A row that stands for several occurs as often, next to itself: every kind of model and every
+        resampler takes such rows, and few take weights.
+        """
+        if self.repeats is not None:
+            at = np.repeat(at, self.repeats[at])
         table = self.transactions.take(pa.array(at))
         categories = {
             feature.column: categories_of(table.column(feature.column))

@@ -261,6 +261,29 @@ def fit_bundle(
     trained = fit(dataset.transactions, schema, recipe)
     for warning in trained.warnings:
         warn(warning)
+    bundle = bundle_of(trained, schema, recipe, name=name, rules=rules, data=data)
+    return Fitted(bundle, trained, dataset)
+
+
+def bundle_of(
+    trained: Trained,
+    schema: Schema,
+    recipe: Recipe,
+    *,
+    name: str,
+    rules: tuple[str, str | None],
+    data: tuple[str, ...],
+) -> Bundle:
+    """Return the bundle of a trained model, in memory.
+
+    Args:
+      trained: the model.
+      schema: the schema of the rows.
+      recipe: the recipe of the training.
+      name: of the model.
+      rules: the rules of the review and the decline threshold, for the card.
+      data: names of the files or tables, for the card.
+    """
     metrics = {}
     if trained.metrics is not None:
         metrics = {"rows_of": trained.reported_on, **trained.metrics.to_dict()}
@@ -279,5 +302,4 @@ def fit_bundle(
     )
     card = model_card(name, trained, recipe, data, *rules)
     files = trained.kind.files(trained.model)
-    bundle = make_bundle(trained.model, manifest, trained.reference, card, files)
-    return Fitted(bundle, trained, dataset)
+    return make_bundle(trained.model, manifest, trained.reference, card, files)

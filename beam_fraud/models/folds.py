@@ -145,6 +145,16 @@ class Division:
         """int64: positions of all validation rows, fold by fold."""
         return np.concatenate([fold.valid for fold in self.folds])
 
+    def validated_until(self, times: npt.NDArray[np.int64], end: int) -> Division:
+        """Return the division without validation rows from a time on.
+
+        Args:
+          times: int64[n], event times in microseconds.
+          end: event time, microseconds.
+        """
+        folds = tuple(replace(f, valid=f.valid[times[f.valid] < end]) for f in self.folds)
+        return replace(self, folds=folds)
+
 
 def block_begins(
     times: npt.NDArray[np.int64], blocks: int, valid_from: datetime | None, delay: int

@@ -126,6 +126,9 @@ class Recipe:
     split: Literal["time", "stratified"] = "time"
     #: Begin of the validation rows of a split by time; None for the last fifth.
     valid_from: datetime | None = None
+    #: End of the validation rows of a split by time: the model learns from later rows, and nothing
+    #: is chosen by them; None for the last row.
+    valid_until: datetime | None = None
     #: Number of folds; None for one split.
     folds: int | None = None
     #: Label delay in microseconds: no candidate is fitted on rows that are younger when its
@@ -202,20 +205,28 @@ class Trained:
         return self.kind.settings
 
 
-def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
+def train(
+    transactions: pa.Table,
+    schema: Schema,
+    recipe: Recipe,
+    repeats: npt.NDArray[np.int64] | None = None,
+) -> Trained:
     """Train a model.
 
     Args:
-      transactions: rows as `schema.transactions(labels="required")` describes them, in time order.
+      transactions: n rows as `schema.transactions(labels="required")` describes them, in time
+        order.
       schema: the schema of the rows.
       recipe: the recipe.
+      repeats: int64[n], how often each row is fitted on, for rows that stand for others; None for
+        once. Validation rows count once.
 
     Raises:
       FraudError: labels, rows or a class are missing where they are needed, the target of the
         threshold is out of reach, or the decline threshold is below review.
     """
     start = time.perf_counter()
-    examples = Examples(transactions, checked_labels(transactions, schema), schema)
+    examples = Examples(transactions, checked_labels(transactions, schema), schema, repeats)
     division = divide(examples, recipe)
     check_folds(division, transactions, examples.labels)
 
@@ -249,6 +260,9 @@ def train(transactions: pa.Table, schema: Schema, recipe: Recipe) -> Trained:
         model = chosen.kind.fit(fitted_on, recipe.seed)
     if calibration is not None:
         model = Calibrated(model, calibration)
+    if repeats is not None:
+        # References and counts are of rows, each once.
+        fitted_on = examples.rows(division.refit, features)
     reported, labels, scores = division.valid, valid_labels, valid_scores
     if len(division.held_out):
         reported = division.held_out
@@ -337,6 +351,8 @@ def divide(examples: Examples, recipe: Recipe) -> Division:
     else:
         begins = block_begins(times, recipe.folds, recipe.valid_from, recipe.label_delay)
     division = chained_folds(times, begins, recipe.label_delay)
+    if recipe.valid_until is not None:
+        division = division.validated_until(times, micros_of(recipe.valid_until))
     if not recipe.drop_known_cards:
         return division
     cards = card_codes(examples.transactions)

@@ -21,18 +21,19 @@ from beam_fraud.records.times import as_times
 from beam_fraud.wording import first_line, printable
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 
 #: Label of a row that has none, and the time of a label that is unknown.
 UNKNOWN = np.int8(-1)
 NEVER = np.iinfo(np.int64).min
-_COLUMNS = ("transaction_id", "label", "labelled_at")
+_COLUMNS = ("transaction_id", "label", "labelled_at", "probability")
 _ENDINGS = (".parquet", ".csv", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
 class LabelFile:
-    """The labels of a file, 17 bytes each in memory."""
+    """The labels of a file, 25 bytes each in memory."""
 
     #: Hash of ids.
     hashing: IdHash
@@ -42,6 +43,9 @@ class LabelFile:
     labels: Labels
     #: int64[n]: when each was known; `NEVER` if unknown.
     known_at: Ints
+    #: float64[n]: with which probability people saw the transaction; NaN if unknown, or if nobody
+    #: did.
+    probability: Floats
 
     @property
     def newest(self) -> int | None:
@@ -57,18 +61,34 @@ class LabelFile:
           labels: int8[n].
           known_at: int64[n].
         """
+        found, places = self._find(ids)
+        labels[found] = self.labels[places]
+        known_at[found] = self.known_at[places]
+        return int(np.count_nonzero(found))
+
+    def probabilities(self, ids: pa.Array) -> Floats:
+        """Return with which probability people saw rows, float64[n]; NaN without such a label.
+
+        Args:
+          ids: string[n].
+        """
+        found, places = self._find(ids)
+        probabilities = np.full(len(ids), np.nan)
+        probabilities[found] = self.probability[places]
+        return probabilities
+
+    def _find(self, ids: pa.Array) -> tuple[npt.NDArray[np.bool_], Ints]:
+        """Return which of n rows have a label, bool[n], and the places of these labels."""
         if not len(self.ids):
-            return 0
+            return np.zeros(len(ids), dtype=np.bool_), np.zeros(0, dtype=np.int64)
         hashes = self.hashing.of(ids)
         places = np.minimum(np.searchsorted(self.ids, hashes), len(self.ids) - 1)
         found = self.ids[places] == hashes
-        labels[found] = self.labels[places[found]]
-        known_at[found] = self.known_at[places[found]]
-        return int(np.count_nonzero(found))
+        return found, places[found]
 
 
 def read_label_file(path: Path) -> LabelFile:
-    """Read `transaction_id`, `label` and, where it is there, `labelled_at` of a file.
+    """Read `transaction_id`, `label` and, where they are there, `labelled_at` and `probability`.
 
     The label that was known last counts where an id has several; the last one in the file without
     times.
@@ -80,7 +100,7 @@ def read_label_file(path: Path) -> LabelFile:
     if path.suffix.lower() not in _ENDINGS:
         raise UsageError(f"--labels {path}: must end in {', '.join(_ENDINGS)}", Code.OPTION_VALUE)
     hashing = IdHash.random()
-    parts: list[tuple[npt.NDArray[np.uint64], Labels, Ints]] = []
+    parts: list[tuple[Hashes, Labels, Ints, Floats]] = []
     row = 0
     try:
         for batch in _batches(path):
@@ -92,12 +112,13 @@ def read_label_file(path: Path) -> LabelFile:
         ) from None
     if not parts:
         none = np.zeros(0, np.int64)
-        return LabelFile(hashing, none.astype(np.uint64), none.astype(np.int8), none)
-    ids, labels, known_at = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return LabelFile(
+            hashing, none.astype(np.uint64), none.astype(np.int8), none, none.astype(np.float64)
+        )
+    ids, labels, known_at, seen = (np.concatenate(each) for each in zip(*parts, strict=True))
     order = np.lexsort((known_at, ids))
-    ids, labels, known_at = ids[order], labels[order], known_at[order]
-    last = np.append(ids[1:] != ids[:-1], True)
-    return LabelFile(hashing, ids[last], labels[last], known_at[last])
+    last = order[np.append(ids[order][1:] != ids[order][:-1], True)]
+    return LabelFile(hashing, ids[last], labels[last], known_at[last], seen[last])
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -116,7 +137,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _read(
     batch: pa.RecordBatch, hashing: IdHash, path: Path, row: int
-) -> tuple[Hashes, Labels, Ints]:
+) -> tuple[Hashes, Labels, Ints, Floats]:
     for column in _COLUMNS[:2]:
         if column not in batch.schema.names:
             there = ", ".join(printable(name, 40) for name in batch.schema.names[:8])
@@ -133,17 +154,37 @@ def _read(
         known_at = np.where(times.absent, NEVER, times.micros)
     else:
         bad = np.zeros(len(labels), dtype=bool)
+    seen, unlikely = _probabilities(batch)
     for column, faulty in (
         ("transaction_id", ids.absent | ids.unreadable | ids.too_long),
         ("label", wrong),
         ("labelled_at", bad),
+        ("probability", unlikely),
     ):
         if faulty.any():
             at = int(np.argmax(faulty))
             value = printable(str(batch.column(column)[at].as_py()), 40)
-            needed = {"label": "0 or 1", "labelled_at": "a time"}.get(column, "an id")
+            needed = _NEEDED[column]
             raise FraudError(
                 f"--labels {path}: row {row + at}: {column} {value!r} is not {needed}",
                 Code.ROWS_INVALID,
             )
-    return hashing.of(ids.values), labels.astype(np.int8), known_at
+    return hashing.of(ids.values), labels.astype(np.int8), known_at, seen
+
+
+#: Column to what its values must be.
+_NEEDED = {
+    "transaction_id": "an id",
+    "label": "0 or 1",
+    "labelled_at": "a time",
+    "probability": "above 0, at most 1",
+}
+
+
+def _probabilities(batch: pa.RecordBatch) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the column `probability`, NaN where it has no value, and which values are wrong."""
+    if "probability" not in batch.schema.names:
+        return np.full(len(batch), np.nan), np.zeros(len(batch), dtype=np.bool_)
+    numbers = as_numbers(batch.column("probability"))
+    seen = np.where(numbers.absent, np.nan, numbers.values)
+    return seen, ~numbers.absent & ~((numbers.values > 0) & (numbers.values <= 1))

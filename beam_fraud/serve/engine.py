@@ -285,7 +285,7 @@ class Engine:
             new = self.state.deduplicated(checked.transactions)
             if len(new):
                 rows, _, inputs = self._scored(new, self.state.observe(new))
-                self.state.answers.add(rows, inputs)
+                self.state.answer(rows, inputs)
         self.state.bury(dead)
         return Followed(rows, dead, labels)
 
@@ -338,9 +338,7 @@ class Engine:
         """Return n answers, or those that were given to the same transactions before."""
         if not self._identified:
             return rows
-        given = [
-            self.state.answers.given(name) for name in rows.column("transaction_id").to_pylist()
-        ]
+        given = [self.state.given(name) for name in rows.column("transaction_id").to_pylist()]
         if not any(given):
             return rows
         return pa.concat_batches(
@@ -383,7 +381,7 @@ class Engine:
             rows, block, inputs = self._scored(new, self.state.observe(new))
         if late is not None and late[places].any():
             rows = self.defaulted(rows, late[places], TIMEOUT)
-        self.state.answers.add(rows, inputs)
+        self.state.answer(rows, inputs)
         self.state.bury(checked.dead)
         known = _NOT_ONE if len(new) == len(every) else np.isin(every, places, invert=True)
         return self._group(records, checked, base, rows, places, block, known, features=features)
@@ -411,7 +409,7 @@ class Engine:
             for place, name in zip(
                 (np.asarray(repeated.column(POSITION)) - base).tolist(), ids, strict=True
             ):
-                answer = self.state.answers.earlier(name)
+                answer = self.state.earlier(name)
                 if answer is None:
                     archived[place] = name
                 else:

@@ -19,10 +19,10 @@ from beam_fraud.decisions.rules.figure_condition import FigureCondition
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.evaluation.comparison.comparison import ComparisonSettings, compare
 from beam_fraud.evaluation.comparison.figures import Comparison, figure_names, parse_prices
-from beam_fraud.evaluation.comparison.maturity import estimate_delays
 from beam_fraud.evaluation.comparison.report import outputs_of
 from beam_fraud.evaluation.comparison.scored_rows import Partition, Side
 from beam_fraud.evaluation.comparison.swap import SwapCell
+from beam_fraud.models.label_delay import estimate_delays
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import REASON
 from beam_fraud.storage.urls import Place

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-import numpy as np
-import pyarrow as pa
 
 from beam_fraud.cli.commands.inputs import input_places
 from beam_fraud.cli.commands.times import parse_moment
@@ -30,6 +27,7 @@ from beam_fraud.decisions.rules.toml import list_files, read_rule_files
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.candidate import candidate_of
 from beam_fraud.evaluation.holdout import evaluated_rows
+from beam_fraud.features.dataset import digest_of_rows
 from beam_fraud.models.bundle import Bundle, check_packages, open_bundle
 from beam_fraud.models.fitting import Rows
 from beam_fraud.models.manifest import model_name
@@ -38,7 +36,6 @@ from beam_fraud.models.registry import registry as registries
 from beam_fraud.models.registry.log import Entry
 from beam_fraud.models.registry.registry import Author, Registry, open_registry
 from beam_fraud.models.registry.requirement import FIGURES, Requirement
-from beam_fraud.schema.event_time import event_micros
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import printable, reason_of
 
@@ -349,7 +346,7 @@ def _measured(registry: Registry, member: Entry, options: RegistryPromoteOptions
     return {
         "rows": len(labels),
         "frauds": int(labels.sum()),
-        "data_sha256": _digest_of(evaluated.transactions[0]),
+        "data_sha256": digest_of_rows(evaluated.transactions[0]),
         "files": [Path(file).name for file in options.on],
         "model": figures[0],
         "champion": figures[1] if len(figures) > 1 else None,
@@ -360,14 +357,3 @@ def _measured(registry: Registry, member: Entry, options: RegistryPromoteOptions
 def _figures(bundle: Bundle, measured: Mapping[str, Any]) -> dict[str, Any]:
     known = {**measured, "microseconds_per_row": bundle.manifest.microseconds_per_row}
     return {"model_id": bundle.model_id, **{name: known[name] for name in FIGURES.values()}}
-
-
-def _digest_of(rows: pa.Table) -> str:
-    """Return a SHA-256 of labelled rows, the same for every form of their files."""
-    digest = hashlib.sha256()
-    for value in rows.column("transaction_id").to_pylist():
-        digest.update(f"{value}\n".encode())
-    digest.update(np.ascontiguousarray(event_micros(rows), dtype="<i8").tobytes())
-    digest.update(np.ascontiguousarray(rows.column("amount").to_numpy(), dtype="<f8").tobytes())
-    digest.update(np.ascontiguousarray(rows.column("label").to_numpy(), dtype="<i1").tobytes())
-    return digest.hexdigest()

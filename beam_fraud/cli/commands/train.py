@@ -9,28 +9,27 @@ from typing import Any, cast
 
 from beam_fraud.cli.commands.figures import render_metrics
 from beam_fraud.cli.commands.inputs import input_places
-from beam_fraud.cli.commands.times import parse_duration, parse_moment, parse_seconds
+from beam_fraud.cli.commands.times import parse_duration, parse_moment
+from beam_fraud.cli.commands.tuning import forget_trials, tuning_of
 from beam_fraud.cli.options import TrainOptions
 from beam_fraud.cli.terminal.columns import table
-from beam_fraud.errors import Code, UsageError, need_extras
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.velocity.reach import look_back, spoken
 from beam_fraud.models.bundle import MANIFEST_FILE
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
 from beam_fraud.models.class_weight import WEIGHT_SETTINGS, with_class_weight
 from beam_fraud.models.fitting import Rows, fit_bundle
 from beam_fraud.models.folds import summary
-from beam_fraud.models.kinds import ModelKind, model_kind
+from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import model_name
 from beam_fraud.models.resampling import candidates, resampled
 from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe
-from beam_fraud.models.tuning.trial import Tuning, tuned_settings
 from beam_fraud.records.label_file import read_label_file
 from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
-from beam_fraud.storage.atomic import check_writable
 from beam_fraud.storage.lock import sole_writer
 from beam_fraud.storage.urls import Place
 
@@ -152,10 +151,8 @@ def _train(options: TrainOptions, out: Place) -> dict[str, object]:
     kind.check_packages()
     for way in candidates(options.resample):
         way.check_packages()
-    if options.tune is not None:
-        need_extras(["optuna"], "--tune")
-    trials = None if options.tune is None else _trials_of(options, out)
-    tuning = _tuning(options, kind, trials)
+    fixed = WEIGHT_SETTINGS if options.class_weight is not None else frozenset[str]()
+    tuning = tuning_of(options, kind, out, fixed)
     recipe = Recipe(
         kind=kind,
         rule=parse_threshold(options.threshold),
@@ -189,9 +186,7 @@ def _train(options: TrainOptions, out: Place) -> dict[str, object]:
     )
     trained, dataset = fitted.trained, fitted.dataset
     bundle = fitted.bundle.save(out)
-    if trials is not None and options.tune_store is None:
-        # The bundle beside it is complete.
-        trials.unlink(missing_ok=True)
+    forget_trials(options, tuning)
     back = look_back(schema.velocity)
     return {
         "model_id": bundle.model_id,
@@ -295,54 +290,3 @@ def _label_delay(options: TrainOptions) -> int:
     if options.label_delay is None:
         return 0
     return parse_duration("--label-delay", options.label_delay)
-
-
-def _tuning(options: TrainOptions, kind: ModelKind, trials: Path | None) -> Tuning | None:
-    """Return the options of tuning, or None.
-
-    Args:
-      options: of the command.
-      kind: the kind to train.
-      trials: the journal of trials; None without tuning.
-
-    Raises:
-      UsageError: an option has no effect here or an invalid value, or the kind has no settings to
-        tune.
-      FraudError: the journal of trials cannot be written.
-    """
-    if options.tune is None or trials is None:
-        for option, value in (
-            ("--tune-budget", options.tune_budget),
-            ("--tune-store", options.tune_store),
-        ):
-            if value is not None:
-                raise UsageError(f"{option} {value}: only with --tune", Code.OPTION_CONFLICT)
-        return None
-    if options.tune < 1:
-        raise UsageError(f"--tune {options.tune}: must be 1 or more", Code.OPTION_VALUE)
-    budget = None
-    if options.tune_budget is not None:
-        budget = parse_seconds("--tune-budget", options.tune_budget)
-    check_writable(trials.parent)
-    fixed = frozenset(setting.partition("=")[0] for setting in options.settings)
-    if options.class_weight is not None:
-        fixed |= WEIGHT_SETTINGS
-    tuned_settings(kind, fixed)
-    return Tuning(options.tune, str(trials), budget, fixed)
-
-
-def _trials_of(options: TrainOptions, out: Place) -> Path:
-    """Return the journal of trials: `--tune-store`, or a file beside the bundle."""
-    if options.tune_store is not None:
-        store = Place.parse(options.tune_store).local
-        if store is None:
-            raise UsageError(
-                f"--tune-store {options.tune_store}: must be a local file", Code.OUTPUT_NAME
-            )
-        return store
-    if out.local is None:
-        raise UsageError(
-            f"--tune: trials can't be kept beside {out.shown}; give a local --tune-store",
-            Code.OUTPUT_NAME,
-        )
-    return out.local.with_name(f"{out.local.name}.trials")

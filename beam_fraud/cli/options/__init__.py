@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.modelling import ImportModelOptions as ImportModelOptions
     from beam_fraud.cli.options.modelling import InferSchemaOptions as InferSchemaOptions
     from beam_fraud.cli.options.modelling import ListModelsOptions as ListModelsOptions
+    from beam_fraud.cli.options.modelling import RetrainOptions as RetrainOptions
     from beam_fraud.cli.options.modelling import ShowModelOptions as ShowModelOptions
     from beam_fraud.cli.options.modelling import SimulateOptions as SimulateOptions
     from beam_fraud.cli.options.modelling import TrainOptions as TrainOptions
@@ -80,6 +81,7 @@ _MODULES = {
     "ImportModelOptions": "modelling",
     "InferSchemaOptions": "modelling",
     "ListModelsOptions": "modelling",
+    "RetrainOptions": "modelling",
     "ShowModelOptions": "modelling",
     "SimulateOptions": "modelling",
     "TrainOptions": "modelling",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from beam_fraud.cli.options.declaration import Option, options
 from beam_fraud.cli.options.groups import (
     BundleSchemaOptions,
+    ComparisonOptions,
     FileOptions,
     KafkaOptions,
     LabelFileOptions,
@@ -16,6 +17,7 @@ from beam_fraud.cli.options.groups import (
     SeedOptions,
     SpanOptions,
 )
+from beam_fraud.cli.options.registry import AuthorOptions
 
 
 @options
@@ -144,8 +146,62 @@ class SimulateOptions(SeedOptions, KafkaOptions):
 
 
 @options
+class TuningOptions:
+    """Settings of a kind of model, given or tried."""
+
+    tune: Annotated[
+        int | None,
+        Option(
+            "--tune",
+            metavar="N",
+            help="Try N settings on the validation rows and take the best; the kind's own are the "
+            "first.",
+        ),
+    ] = None
+    tune_budget: Annotated[
+        str | None,
+        Option(
+            "--tune-budget", metavar="DURATION", help="Start no trial after this time, such as 10m."
+        ),
+    ] = None
+    tune_store: Annotated[
+        str | None,
+        Option(
+            "--tune-store",
+            metavar="FILE",
+            help="Keep the trials, to try more of them later; default: beside the bundle until "
+            "that is there.",
+        ),
+    ] = None
+    settings: Annotated[
+        tuple[str, ...],
+        Option("--set", metavar="NAME=VALUE", help="A setting of the kind; repeatable."),
+    ] = ()
+
+
+@options
+class KnownCardOptions:
+    """Which validation rows count."""
+
+    drop_known_cards: Annotated[
+        bool,
+        Option(
+            "--drop-known-cards",
+            help="Drop validation rows of cards whose fraud is known by then.",
+        ),
+    ] = False
+
+
+@options
 class TrainOptions(
-    FileOptions, SchemaOptions, NewBundleOptions, SpanOptions, SeedOptions, LabelFileOptions
+    FileOptions,
+    SchemaOptions,
+    NewBundleOptions,
+    SpanOptions,
+    SeedOptions,
+    LabelFileOptions,
+    KnownCardOptions,
+    TuningOptions,
 ):
     """Fit a model, choose its threshold and write the bundle."""
 
@@ -183,37 +239,6 @@ class TrainOptions(
             help="Label delay, such as 7d: candidates are not fitted on younger rows.",
         ),
     ] = None
-    drop_known_cards: Annotated[
-        bool,
-        Option(
-            "--drop-known-cards",
-            help="Drop validation rows of cards whose fraud is known by then.",
-        ),
-    ] = False
-    tune: Annotated[
-        int | None,
-        Option(
-            "--tune",
-            metavar="N",
-            help="Try N settings on the validation rows and take the best; the kind's own are the "
-            "first.",
-        ),
-    ] = None
-    tune_budget: Annotated[
-        str | None,
-        Option(
-            "--tune-budget", metavar="DURATION", help="Start no trial after this time, such as 10m."
-        ),
-    ] = None
-    tune_store: Annotated[
-        str | None,
-        Option(
-            "--tune-store",
-            metavar="FILE",
-            help="Keep the trials, to try more of them later; default: beside the bundle until "
-            "that is there.",
-        ),
-    ] = None
     threshold: Annotated[
         str,
         Option(
@@ -235,10 +260,6 @@ class TrainOptions(
         Literal["isotonic", "platt"] | None,
         Option("--calibrate", help="Calibrate scores to probabilities; default: no calibration."),
     ] = None
-    settings: Annotated[
-        tuple[str, ...],
-        Option("--set", metavar="NAME=VALUE", help="A setting of the kind; repeatable."),
-    ] = ()
     resample: Annotated[
         str | None,
         Option(
@@ -256,6 +277,101 @@ class TrainOptions(
             help="A fraud weighs as N genuine rows; balanced: all frauds as all genuine rows. "
             "Default: what the kind itself says.",
         ),
+    ] = None
+
+
+@options
+class RetrainOptions(
+    FileOptions,
+    BundleSchemaOptions,
+    AuthorOptions,
+    SpanOptions,
+    SeedOptions,
+    ComparisonOptions,
+    KnownCardOptions,
+    TuningOptions,
+):
+    """Fit a challenger on new labels, compare and register it.
+
+    It learns from an archive and the labels that have come since, and is compared with the champion
+    of a registry on the newest mature rows. Without new data, nothing is done.
+    """
+
+    out: Annotated[
+        str,
+        Option("--out", metavar="DIR", help="Directory of the models and their comparison."),
+    ]
+    database: Annotated[
+        str | None,
+        Option(
+            "--database",
+            metavar="URL",
+            help="Database with the labels, in place of --labels; a copy is kept in --out.",
+        ),
+    ] = None
+    label_maturity: Annotated[
+        str | None,
+        Option(
+            "--label-maturity",
+            metavar="DURATION",
+            help="Learn and compare only rows this much older than the newest label or row, such "
+            "as 30d; default: what 95 % of the frauds' labels need, estimated.",
+        ),
+    ] = None
+    compare: Annotated[
+        str,
+        Option(
+            "--compare",
+            metavar="DURATION",
+            help="Compare on the newest mature rows of this time, as far as the champion was not "
+            "fitted on them.",
+        ),
+    ] = "30d"
+    register: Annotated[
+        Literal["refit", "compared", "weighted"],
+        Option(
+            "--register",
+            help="Register the recipe fitted again on all mature rows, the model that was "
+            "compared, or the recipe fitted on younger rows too, whose frauds weigh more.",
+        ),
+    ] = "refit"
+    promote_if: Annotated[
+        tuple[str, ...],
+        Option(
+            "--promote-if",
+            metavar="COND",
+            help='Promote the challenger if this holds, such as "recall >= old.recall"; '
+            "repeatable: all must hold.",
+        ),
+    ] = ()
+    model: Annotated[
+        str | None,
+        Option(
+            "--model",
+            metavar="KIND",
+            help="Kind of the challenger, as in train; default: the champion's, with its settings.",
+        ),
+    ] = None
+    threshold: Annotated[
+        str | None,
+        Option(
+            "--threshold",
+            metavar="SPEC",
+            help="Rule of the threshold, as in train; default: as many alerts a day as the "
+            "champion.",
+        ),
+    ] = None
+    decline: Annotated[
+        str | None,
+        Option(
+            "--decline",
+            metavar="SPEC",
+            help="Rule of the decline threshold; default: as many a day as the champion, if any.",
+        ),
+    ] = None
+    calibrate: Annotated[
+        Literal["isotonic", "platt", "none"] | None,
+        Option("--calibrate", help="Calibrate scores to probabilities; default: as the champion."),
     ] = None
 
 

@@ -26,7 +26,7 @@ from beam_fraud.evaluation.comparison.figures import (
     SideFigures,
 )
 from beam_fraud.evaluation.comparison.finding import sentence_of, warnings_of
-from beam_fraud.evaluation.comparison.maturity import Maturity, estimate_delays, maturity_of
+from beam_fraud.evaluation.comparison.maturity import Maturity, maturity_of
 from beam_fraud.evaluation.comparison.ranking import Grouping, Rankings, rank
 from beam_fraud.evaluation.comparison.resampling import FIGURES, Resamples, resample
 from beam_fraud.evaluation.comparison.scored_rows import (
@@ -43,6 +43,7 @@ from beam_fraud.evaluation.comparison.swap import swap_set
 from beam_fraud.evaluation.comparison.tally import Arrays, Cut, RuleTally, Tally, arrays_of
 from beam_fraud.evaluation.rows import Ints
 from beam_fraud.features.hashing import IdHash
+from beam_fraud.models.label_delay import estimate_delays
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.records.label_file import NEVER, read_label_file
 from beam_fraud.schema.duration import HOUR

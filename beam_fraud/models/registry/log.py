@@ -39,9 +39,10 @@ class Entry:
     digest: str | None = None
     #: What was added: file of a rule set to its SHA-256. A model's manifest lists its files.
     files: dict[str, str] = field(default_factory=dict)
-    #: Figures on which a promotion rests, with the digest of their rows.
+    #: Figures on which a promotion or a challenger of `retrain` rests, with the digest of their
+    #: rows.
     evidence: dict[str, Any] | None = None
-    #: Comparison report of a promotion: its place in the registry and its SHA-256.
+    #: Comparison report of it: its place in the registry and its SHA-256.
     report: dict[str, str] | None = None
 
 

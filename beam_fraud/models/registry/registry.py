@@ -243,10 +243,24 @@ def open_registry(place: Place) -> Registry:
     return registry
 
 
-def add_model(place: Place, bundle: Bundle, author: Author) -> Registry:
+def add_model(
+    place: Place,
+    bundle: Bundle,
+    author: Author,
+    *,
+    evidence: dict[str, Any] | None = None,
+    report: tuple[str, bytes] | None = None,
+) -> Registry:
     """Add a bundle as a challenger; create the registry if it is missing.
 
     A bundle that is there already is written again if it was damaged.
+
+    Args:
+      place: the registry.
+      bundle: the model, in a directory.
+      author: who adds it, and why.
+      evidence: figures to record.
+      report: name and contents of a comparison report to keep.
 
     Raises:
       FraudError: the bundle or the registry was changed, or cannot be written.
@@ -261,10 +275,9 @@ def add_model(place: Place, bundle: Bundle, author: Author) -> Registry:
             intact = False
         if not intact:
             bundle.save(target)
-        return _appended(
-            registry,
-            _entry(author, "add", "model", bundle.model_id, digest=_sha256(data)),
-        )
+        entry = _entry(author, "add", "model", bundle.model_id, digest=_sha256(data))
+        kept = _kept(registry, report)
+        return _appended(registry, replace(entry, evidence=evidence, report=kept))
 
 
 def add_rules(place: Place, name: str, files: Mapping[str, bytes], author: Author) -> Registry:
@@ -316,17 +329,22 @@ def promote(
         changed what decides since `registry` was read.
     """
     kind = registry.standing.members[member].kind
-    kept = None
     with _changing(registry.place, registry) as current:
         _check_together(current, kind, member)
-        if report is not None:
-            name, data = report
-            digest = _sha256(data)
-            directory = f"reports/{digest[:12]}"
-            kept = {"place": f"{directory}/{name}", "sha256": digest}
-            _write_files(_below(registry.place, *directory.split("/")), {name: data})
+        kept = _kept(registry, report)
         entry = _entry(author, "promote", kind, member, in_force=member)
         return _appended(current, replace(entry, evidence=evidence, report=kept))
+
+
+def _kept(registry: Registry, report: tuple[str, bytes] | None) -> dict[str, str] | None:
+    """Write a report into the registry; return its place and digest for the log."""
+    if report is None:
+        return None
+    name, data = report
+    digest = _sha256(data)
+    directory = f"reports/{digest[:12]}"
+    _write_files(_below(registry.place, *directory.split("/")), {name: data})
+    return {"place": f"{directory}/{name}", "sha256": digest}
 
 
 def rollback(registry: Registry, author: Author) -> Registry:
@@ -386,6 +404,21 @@ def _entry(author: Author, action: Any, kind: Kind, member: str, **fields: Any) 
     )
 
 
+def check_changeable(place: Place) -> Path:
+    """Return the directory of a registry that is to be changed.
+
+    Raises:
+      UsageError: it is at a URL.
+    """
+    if place.local is None:
+        raise UsageError(
+            f"--registry {place.shown}: can be read but not changed, because object stores have no "
+            "locks; change a registry in a directory, and copy it there",
+            Code.URL_UNUSABLE,
+        )
+    return place.local
+
+
 @contextmanager
 def _changing(place: Place, seen: Registry | None = None) -> Iterator[Registry]:
     """Exclude other changes, and give the registry as it is now.
@@ -397,15 +430,10 @@ def _changing(place: Place, seen: Registry | None = None) -> Iterator[Registry]:
     Raises:
       FraudError: it cannot be changed, or what decides was changed since `seen`.
     """
-    if place.local is None:
-        raise UsageError(
-            f"--registry {place.shown}: can be read but not changed, because object stores have no "
-            "locks; change a registry in a directory, and copy it there",
-            Code.URL_UNUSABLE,
-        )
-    make_directory(place.local)
+    directory = check_changeable(place)
+    make_directory(directory)
     try:
-        held = lock_current(place.local / _LOCK_FILE, wait=True)
+        held = lock_current(directory / _LOCK_FILE, wait=True)
     except OSError as error:
         raise _unwritable(place, error) from None
     try:

@@ -1,0 +1,1 @@
+"""A challenger from an archive and the labels that have come since."""

@@ -1,0 +1,158 @@
+"""What a challenger learns from: weights of labels, periods, and the champion's own recipe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from beam_fraud.errors import Code
+from beam_fraud.models.class_weight import with_class_weight
+from beam_fraud.models.kinds import KINDS, ModelKind, model_kind
+from beam_fraud.models.label_delay import DelayEstimate
+from beam_fraud.models.recorded_kind import recorded_kind
+from beam_fraud.models.resampling import resampled
+from beam_fraud.operations.retraining.periods import LabelledTimes, periods_of
+from beam_fraud.operations.retraining.weights import audit_weights, delay_weights
+from beam_fraud.records.label_file import NEVER
+from beam_fraud.schema.duration import DAY
+from tests.failing import fails
+from tests.models.registering import MANIFEST, small_bundle
+
+Ints = npt.NDArray[np.int64]
+
+
+def test_frauds_of_the_audit_stand_for_those_that_nobody_saw() -> None:
+    # Two flagged frauds, one audited fraud and one audited genuine row, two rows that nobody saw.
+    labels = np.array([1, 1, 1, 0, 0, 0], dtype=np.int8)
+    seen = np.array([1.0, 1.0, 0.05, 0.05, np.nan, np.nan])
+    weights = audit_weights(labels, seen)
+    assert weights.values.tolist() == [1, 1, 20, 1, 1, 1]
+    assert (weights.audited, weights.reported) == (1, 0)
+    assert weights.effective(labels) == pytest.approx(22**2 / (1 + 1 + 400))
+
+
+def test_frauds_that_are_reported_otherwise_are_not_counted_twice() -> None:
+    # The audit stands for 40 frauds: 2 of its own, 19 that were charged back, and 19 others.
+    labels = np.ones(21, dtype=np.int8)
+    seen = np.array([0.05, 0.05, *[np.nan] * 19])
+    weights = audit_weights(labels, seen)
+    assert weights.values.sum() == pytest.approx(40)
+    assert weights.values[0] == pytest.approx(1 + 19 * 0.5)
+    # More reports than the audit expects: it stands for itself.
+    many = np.ones(100, dtype=np.int8)
+    assert audit_weights(many, np.array([0.05, *[np.nan] * 99])).repeats(0) is None
+
+
+def test_the_weighted_number_of_frauds_is_unbiased() -> None:
+    random = np.random.default_rng(1)
+    fraud = random.random(20_000) < 0.02
+    totals = []
+    for _ in range(100):
+        audited = random.random(20_000) < 0.05
+        labels = (fraud & audited).astype(np.int8)
+        weights = audit_weights(labels, np.where(audited, 0.05, np.nan))
+        repeats = weights.repeats(int(random.integers(1000)))
+        assert repeats is not None
+        totals.append(repeats[labels == 1].sum())
+    error = np.std(totals) / np.sqrt(len(totals))
+    assert abs(np.mean(totals) - fraud.sum()) < 4 * error
+
+
+def test_fractional_weights_are_rounded_at_random_and_repeatable() -> None:
+    labels = np.ones(1000, dtype=np.int8)
+    weights = replace(audit_weights(labels, np.ones(1000)), values=np.full(1000, 1.25))
+    repeats = weights.repeats(3)
+    assert repeats is not None
+    assert set(repeats.tolist()) == {1, 2}
+    assert 1.2 < repeats.mean() < 1.3
+    again = weights.repeats(3)
+    assert again is not None
+    assert (again == repeats).all()
+
+
+def test_young_frauds_stand_for_those_whose_labels_are_still_to_come() -> None:
+    delays = DelayEstimate(np.array([1, 2, 4]) * DAY, np.array([0.2, 0.5, 1.0]))
+    labels = np.array([1, 0, 1, 1, 0], dtype=np.int8)
+    ages = np.array([9, 5, 3, 2, 1]) * DAY
+    weights, count = delay_weights(labels, ages, delays)
+    # Of rows a day old too few labels are there.
+    assert count == 4
+    assert weights.tolist() == [1, 1, 2, 2]
+
+
+def rows(days: int, as_of: int) -> LabelledTimes:
+    times = np.arange(days, dtype=np.int64) * DAY
+    return LabelledTimes(times, np.zeros(days, np.int8), np.full(days, NEVER), as_of)
+
+
+def test_the_newest_mature_rows_are_compared(tmp_path: Path) -> None:
+    champion = small_bundle(tmp_path / "b")
+    periods = periods_of(rows(100, 100 * DAY), 20 * DAY, 30 * DAY, champion)
+    times = np.arange(100, dtype=np.int64) * DAY
+    # Rows of day 80 are exactly 20 days old.
+    assert (periods.learned(times), periods.mature(times)) == (51, 81)
+
+
+def test_rows_that_the_champion_was_fitted_on_are_not_compared(tmp_path: Path) -> None:
+    champion = small_bundle(tmp_path / "b")
+    until = ("1970-01-01T00:00:00+00:00", "1970-03-02T00:00:00+00:00")
+    fitted = replace(champion, manifest=replace(champion.manifest, trained_on=until))
+    times = np.arange(100, dtype=np.int64) * DAY
+    periods = periods_of(rows(100, 100 * DAY), 20 * DAY, 30 * DAY, fitted)
+    assert (periods.learned(times), periods.mature(times)) == (61, 81)
+    # Nothing that is mature is new to it.
+    periods = periods_of(rows(100, 100 * DAY), 50 * DAY, 30 * DAY, fitted)
+    assert periods.learned(times) == periods.mature(times) == 51
+
+
+def test_the_delay_of_labels_is_estimated_from_the_frauds_with_times() -> None:
+    random = np.random.default_rng(0)
+    times = np.sort(random.integers(0, 100 * DAY, 4000))
+    delays = random.integers(0, 10 * DAY, 4000)
+    known = times + delays <= 100 * DAY
+    labelled = LabelledTimes(
+        times, known.astype(np.int8), np.where(known, times + delays, NEVER), 100 * DAY
+    )
+    estimate = labelled.delays()
+    assert estimate is not None
+    assert 9.3 < estimate.quantile(0.95) / DAY < 9.7
+    assert LabelledTimes(times, np.zeros(4000, np.int8), labelled.known_at, 0).delays() is None
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(kind for name, kind in KINDS.items()),
+        model_kind("average:forest+forest+logistic", ["forest_2.trees=7", "logistic.c=0.5"]),
+        model_kind("stacking:forest+hist_gradient_boosting", ["c=2"]),
+        resampled(model_kind("logistic"), "under=0.5"),
+        resampled(model_kind("average:forest+logistic"), "under=0.5"),
+        with_class_weight(model_kind("forest", ["trees=9"]), "balanced"),
+    ],
+    ids=lambda kind: kind.name,
+)
+def test_a_kind_is_found_again_in_a_manifest(kind: ModelKind) -> None:
+    settings = json.loads(json.dumps(kind.settings))
+    manifest = replace(MANIFEST, kind=kind.name, settings=settings)
+    again = recorded_kind(manifest, "m@1")
+    assert again == kind
+    assert again.settings == kind.settings
+
+
+def test_the_number_of_trees_is_chosen_again() -> None:
+    chosen = model_kind("hist_gradient_boosting", ["trees=12", "leaves=5"])
+    manifest = replace(MANIFEST, kind=chosen.name, settings=chosen.settings)
+    assert recorded_kind(manifest, "m@1").settings == {**chosen.settings, "trees": 150}
+    fixed = model_kind("hist_gradient_boosting", ["trees=12", "fixed=true"])
+    manifest = replace(MANIFEST, kind=fixed.name, settings=fixed.settings)
+    assert recorded_kind(manifest, "m@1") == fixed
+
+
+def test_an_imported_model_cannot_be_trained_again() -> None:
+    with fails(Code.MODEL_KIND, "m@1"):
+        recorded_kind(MANIFEST, "m@1")
