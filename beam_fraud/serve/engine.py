@@ -285,7 +285,7 @@ class Engine:
             new = self.state.deduplicated(checked.transactions)
             if len(new):
                 rows, _, inputs = self._scored(new, self.state.observe(new))
-                self.state.answer(rows, inputs)
+                self.state.answers.add(rows, inputs)
         self.state.bury(dead)
         return Followed(rows, dead, labels)
 
@@ -338,7 +338,9 @@ class Engine:
         """Return n answers, or those that were given to the same transactions before."""
         if not self._identified:
             return rows
-        given = [self.state.given(name) for name in rows.column("transaction_id").to_pylist()]
+        given = [
+            self.state.answers.given(name) for name in rows.column("transaction_id").to_pylist()
+        ]
         if not any(given):
             return rows
         return pa.concat_batches(
@@ -381,7 +383,7 @@ class Engine:
             rows, block, inputs = self._scored(new, self.state.observe(new))
         if late is not None and late[places].any():
             rows = self.defaulted(rows, late[places], TIMEOUT)
-        self.state.answer(rows, inputs)
+        self.state.answers.add(rows, inputs)
         self.state.bury(checked.dead)
         known = _NOT_ONE if len(new) == len(every) else np.isin(every, places, invert=True)
         return self._group(records, checked, base, rows, places, block, known, features=features)
@@ -409,7 +411,7 @@ class Engine:
             for place, name in zip(
                 (np.asarray(repeated.column(POSITION)) - base).tolist(), ids, strict=True
             ):
-                answer = self.state.earlier(name)
+                answer = self.state.answers.earlier(name)
                 if answer is None:
                     archived[place] = name
                 else:

@@ -102,7 +102,7 @@ class FewRecords:
         kept, inputs = self._scorer.kept, None
         if kept is not None:
             inputs = kept.of_rows(rows, computed, scored.block, scored.fired, silenced)
-        self._state.answer(answered, inputs)
+        self._state.answers.add(answered, inputs)
         return Recorded(answered, scored.block)
 
     def _answered(

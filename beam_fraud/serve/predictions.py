@@ -21,6 +21,8 @@ class Call:
     record: bool = True
     #: Whether the answers hold the model's features.
     features: bool = False
+    #: Whether no other request has arrived that waits for its answer.
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

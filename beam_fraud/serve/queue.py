@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -27,6 +26,8 @@ from beam_fraud.serve.group import TIMEOUT, Group, marked
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call, Overloaded, Readiness, Unready
 from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
+from beam_fraud.serve.turn import Turn
+from beam_fraud.serve.upkeep import Upkeep
 from beam_fraud.wording import place_of
 
 _LOG = logging.getLogger(__name__)
@@ -35,11 +36,8 @@ _GROUP_ROWS = 1_000
 #: Rows from which a call is large, and rows of a group of such calls alone: a group costs as much
 #: as 500 rows, and a flush of the disk. Single rows do not join them: they would wait longer.
 _LARGE_CALL, _GROUP_ROWS_OF_LARGE = 256, 4_000
-#: Seconds between two looks at the archive and the journal.
+#: Seconds between two looks at what decides, without calls; and between two attempts to write.
 _TICK = 0.2
-#: Groups after which garbage is collected if the queue is never empty, and collections between two
-#: of all garbage.
-_GROUPS_PER_COLLECTION, _FULL_COLLECTION = 4_000, 16
 #: Reasons of answers whose transaction could not be made durable, or not be scored.
 _NOT_STORED, _FAILED = "not_stored", "failed"
 #: Seconds after which an engine that another one has replaced is freed.
@@ -142,20 +140,13 @@ class PredictionQueue:
         self._waiting = 0
         self._engine: Engine | None = None
         self._lock = threading.Lock()
-        #: Held by the thread that works with the engine, and whether the engine's thread waits for
-        #: it: the event loop could take it again and again.
-        self._turn = threading.Lock()
-        self._claims = False
+        self._turn = Turn()
+        self._upkeep: Upkeep | None = None
         #: Whether the event loop has the turn, and the calls of its next one.
         self._in_loop = False
         self._arrived = list[_Entry]()
-        #: Groups since the last look at what is to be tidied, and since garbage was collected; and
-        #: the number of collections.
-        self._groups = self._collected = self._collections = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._failure: FraudError | None = None
-        #: Whether the last fold of the journal failed.
-        self._unfolded = False
         self._lookups = set[asyncio.Future[None]]()
         self._stopping = False
         #: Whether the thread has ended by an error.
@@ -178,8 +169,10 @@ class PredictionQueue:
         """
         self._refused, self._renewed = refused, renewed
         self._engine = engine
+        self._upkeep = Upkeep(engine.state, self._turn, self._store, self._end)
         engine.state.start()
         self._thread.start()
+        self._upkeep.start()
 
     async def predict(self, call: Call) -> Answered:
         """Answer a call.
@@ -200,9 +193,11 @@ class PredictionQueue:
         entry = _Entry(call, loop.create_future())
         self._waiting += entry.rows
         if self._pace.in_loop and call.table is None and call.record and entry.rows < _LARGE_CALL:
-            if not self._arrived:
-                loop.call_soon(self._answer_arrived)
             self._arrived.append(entry)
+            if call.alone:
+                self._answer_arrived()
+            elif len(self._arrived) == 1:
+                loop.call_soon(self._answer_arrived)
         else:
             self._queue.put(entry)
         if self._broken:
@@ -249,6 +244,8 @@ class PredictionQueue:
             return
         self._queue.put(None)
         self._thread.join()
+        if self._upkeep is not None:
+            self._upkeep.close()
         for name, rows in self._engine.state.close(self._pace.drain).items():
             if rows:
                 _LOG.warning(
@@ -292,13 +289,13 @@ class PredictionQueue:
         entries, self._arrived = self._arrived, []
         group, rows = list[_Entry](), 0
         # Calls in the queue are older.
-        if not (self._claims or self._broken or self._held or not self._queue.empty()):
+        if not (self._broken or self._held or not self._queue.empty()):
             for entry in entries:
                 rows += entry.rows
                 if group and rows > _GROUP_ROWS:
                     break
                 group.append(entry)
-        if not group or not self._turn.acquire(blocking=False):
+        if not group or not self._turn.taken():
             group = []
         for entry in entries[len(group) :]:
             self._queue.put(entry)
@@ -335,60 +332,22 @@ class PredictionQueue:
             try:
                 first = self._held.pop() if self._held else self._queue.get(timeout=_TICK)
             except Empty:
-                with self._claimed_turn():
-                    self._tidy()
-                self._end_fold()
+                with self._turn.claimed():
+                    self._in_force()
                 continue
             if first is None:
                 return
-            with self._claimed_turn():
+            with self._turn.claimed():
                 engine = self._in_force()
                 if isinstance(first, Block):
                     self._follow(engine, first)
                     continue
                 joins = first.call.table is None and first.call.record
                 self._answer_group(engine, self._joined(first) if joins else [first])
-                waits = self._held or not self._queue.empty()
-                tidies = self._groups >= _GROUPS_PER_COLLECTION or (engine.state.due and not waits)
-                if tidies:
-                    self._tidy()
-            if tidies:
-                self._end_fold()
-
-    @contextmanager
-    def _claimed_turn(self) -> Iterator[None]:
-        """Wait for the turn, before the event loop, and hold it."""
-        self._claims = True
-        with self._turn:
-            self._claims = False
-            yield
-
-    def _tidy(self) -> None:
-        """Do, with the turn, what should not come within an answer."""
-        state, idle = self._in_force().state, not self._groups
-        folds = state.due or (idle and state.untidy)
-        self._store(state.tidy if folds else state.tick)
-        self._collected += self._groups
-        self._groups = 0
-        if folds or self._collected >= _GROUPS_PER_COLLECTION:
-            # The command turns automatic collections off, which may come within an answer.
-            self._collected, self._collections = 0, self._collections + 1
-            gc.collect(2 if idle and self._collections % _FULL_COLLECTION == 0 else 1)
-
-    def _end_fold(self) -> None:
-        """Fold what `_tidy` left, without the turn."""
-        assert self._engine is not None
-        try:
-            self._engine.state.end_fold()
-        except FraudError as error:
-            if not self._unfolded:
-                _LOG.error("answers are stored in the journal alone, which grows: %s", error)
-            self._unfolded = True
-        else:
-            self._unfolded = False
 
     def _answer_group(self, engine: Engine, entries: list[_Entry]) -> None:
-        self._groups += 1
+        if self._upkeep is not None:
+            self._upkeep.groups += 1
         try:
             self._answer(engine, entries)
         except Exception as error:
@@ -480,7 +439,7 @@ class PredictionQueue:
                 now_late = _rows_of(overtaken - early, entries)
                 rows = engine.defaulted(group.new, now_late[group.new_places], TIMEOUT)
                 _amend(engine, group, rows)
-            engine.state.sent()
+            engine.state.answers.sent()
             self._forward(engine, group.flagged, group.dead)
             audit = engine.state.settings.audit
             if audit is not None and group.audited(audit):
@@ -592,7 +551,7 @@ class PredictionQueue:
         engine.state.move(block.positions)
         while not self._store(engine.state.commit):
             time.sleep(_TICK)
-        engine.state.sent()
+        engine.state.answers.sent()
         flagged = followed.new.filter(followed.new.column("flagged"))
         self._forward(engine, flagged if len(flagged) else None, followed.dead)
         engine.forward_audited(followed.new)
@@ -644,5 +603,5 @@ def _rows_of(numbers: set[int], entries: Sequence[_Entry]) -> Mask:
 def _amend(engine: Engine, group: Group, rows: pa.RecordBatch) -> None:
     """Record that callers get, or got, other answers than were computed."""
     if len(rows):
-        engine.state.amend(rows)
+        engine.state.answers.amend(rows)
         group.amend(rows)

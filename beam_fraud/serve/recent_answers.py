@@ -56,15 +56,23 @@ class RecentAnswers:
             ids = ids_of(answered)
             self._open.update(zip(ids, zip(repeat(answered), range(len(ids))), strict=False))
 
-    def archive(self, batches: Sequence[Rows], most: int) -> None:
-        """Note that answers are archived, and forget all but so many of these."""
+    def archive(
+        self, batches: Sequence[Rows], most: int, joined: pa.RecordBatch | None = None
+    ) -> None:
+        """Note that answers are archived, and forget all but so many of these.
+
+        Args:
+          batches: the answers, as they were added.
+          most: rows to remember.
+          joined: the rows of the small batches as one, if that is made already.
+        """
         with self._lock:
             small = list[Rows]()
             for batch in batches:
                 if self._waiting.pop(id(batch), None) is None:
                     small.append(batch)
             if small:
-                self._join(small)
+                self._join(small, batch_of(*small) if joined is None else joined)
             kept = min(self._waiting.values(), default=self._next)
             rows = len(self._numbers) + sum(len(batch) for _, batch in self._unentered)
             while rows > most and len(self._numbered) > 1 and self._numbered[0][0] < kept:
@@ -106,11 +114,11 @@ class RecentAnswers:
                 del self._open[name]
             self._unentered.popleft()
 
-    def _join(self, small: Sequence[Rows]) -> None:
+    def _join(self, small: Sequence[Rows], joined: pa.RecordBatch) -> None:
         """Number the answers of small batches as one batch."""
         # Before, because a number is of the last batch that has begun.
         self._enter()
-        number = self._number(batch_of(*small))
+        number = self._number(joined)
         for batch in small:
             for name in ids_of(batch):
                 if self._open.get(name, _NOTHING)[0] is batch:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 
 from beam_fraud.decisions.audit_lane import AuditLane
-from beam_fraud.decisions.inputs import without_inputs
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash
@@ -30,36 +28,24 @@ from beam_fraud.models.manifest import Thresholds
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.schema.duration import DAY
-from beam_fraud.schema.stages import DEAD_LETTER, SCORED, completed
+from beam_fraud.schema.stages import DEAD_LETTER, SCORED
 from beam_fraud.schema.velocity import Velocity
-from beam_fraud.serve.answer_deltas import (
-    answers_of,
-    delta_of,
-    inputs_delta,
-    inputs_of,
-    is_amended,
-)
-from beam_fraud.serve.answered_rows import ANSWERED, Rows, batch_of, scored_of
+from beam_fraud.serve.answered_rows import ANSWERED, batch_of, scored_of
 from beam_fraud.serve.backlog import Backlog, Deliver
-from beam_fraud.serve.recent_answers import RecentAnswers
+from beam_fraud.serve.kept_answers import KeptAnswers, Prepared
 from beam_fraud.serve.rule_shares import RuleShares
 from beam_fraud.serve.shadow_backlog import Scoring, ShadowBacklog, drop_waiting
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.identity import IN_FORCE, checkpoint_hash
 from beam_fraud.state.local_shards import LocalShards
-from beam_fraud.state.shard import Effects, Shard, rows_from_bytes
+from beam_fraud.state.shard import Effects, Shard
 from beam_fraud.state.velocity import History, VelocityShard
 from beam_fraud.state.window_sets import Filling, Wanted, WindowSetsShard
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
-from beam_fraud.storage.checkpoint import FOREVER
 from beam_fraud.storage.journal import JournaledCheckpoint
 
 _LOG = logging.getLogger(__name__)
-#: Step of the answers that are in no part of the archive yet.
-_ANSWERS = "answers"
-#: Groups of answers that are worth to be passed to the archive.
-_WORTH_GROUPS = 32
 #: Backlogs, and their steps.
 FLAGGED, AUDITED, DEAD, LABELS = "flagged", "audited", "dead letters", "labels"
 #: Start of the source of the records of requests, and name of their number among the positions.
@@ -196,18 +182,14 @@ class ServerState:
             self.shadow = ShadowBacklog(self._checkpoint, settings.shadow)
         else:
             drop_waiting(self._checkpoint, settings.last_shadowed)
-        #: Answered rows that are in no step of the archive, by group.
-        self._unarchived: list[Rows] = []
-        #: The kept inputs of their decisions, or None, for each group.
-        self._inputs: list[pa.RecordBatch | None] = []
-        #: How many of them are committed.
-        self._committed = 0
-        #: The last group, while its callers have no answer.
-        self._unsent: Rows | None = None
-        self._recent = RecentAnswers()
+        #: The answers.
+        self.answers = KeptAnswers(self._checkpoint, SCORES, 2 * settings.roll_rows)
+        for answered in self.answers.restored():
+            rows = batch_of(answered)
+            self.forward(FLAGGED, rows.filter(rows.column("flagged")))
+            self.forward_audited(rows)
         #: Doubts about rows that this process has warned of.
         self.doubts = set[Doubt]()
-        self._restore_answers()
         # A history is durable before the first request.
         self._checkpoint.commit({IN_FORCE: settings.in_force}, fold=True)
 
@@ -359,9 +341,9 @@ class ServerState:
         assert isinstance(shard, WindowSetsShard)
         return shard
 
-    def _read_earlier(self) -> bool:
-        """Read earlier transactions for the windows of another model; return whether some came."""
-        until, read = time.monotonic() + _READING_SECONDS, False
+    def _read_earlier(self) -> None:
+        """Read earlier transactions for the windows of another model."""
+        until = time.monotonic() + _READING_SECONDS
         for step in self._velocity:
             sets = self._windows(step)
             while sets.reads and time.monotonic() < until:
@@ -369,31 +351,6 @@ class ServerState:
                 if not deltas:
                     break
                 self._steps[step].keep(0, Effects(deltas=deltas))
-                read = True
-        return read
-
-    def answer(self, answered: Rows, inputs: pa.RecordBatch | None = None) -> None:
-        """Keep answers.
-
-        Args:
-          answered: n answers.
-          inputs: n rows with the kept inputs of their decisions (`decisions.inputs`), or None.
-        """
-        if not len(answered):
-            return
-        self._keep_answers(answered)
-        if inputs is not None:
-            self._checkpoint.keep(_ANSWERS, 0, [(inputs_delta(inputs), FOREVER)])
-        self._unarchived.append(answered)
-        self._inputs.append(inputs)
-        self._unsent = answered
-        self._recent.add(answered)
-
-    def amend(self, answered: pa.RecordBatch) -> None:
-        """Replace the last group of answers: some callers got another answer than was committed."""
-        self._keep_answers(answered, amended=True)
-        self._unarchived[-1] = answered
-        self._recent.add(answered)
 
     def bury(self, dead: pa.RecordBatch) -> None:
         """Keep dead letters."""
@@ -403,21 +360,6 @@ class ServerState:
     def move(self, positions: Mapping[str, int]) -> None:
         """Note positions of followed topics for the next commit."""
         self._uncommitted |= {name: str(position) for name, position in positions.items()}
-
-    def earlier(self, transaction_id: str) -> pa.RecordBatch | None:
-        """Return an earlier answer that is in memory, one row of `ANSWERED`."""
-        rows, row = self._recent.place(transaction_id)
-        return None if rows is None else batch_of(rows).slice(row, 1)
-
-    def given(self, transaction_id: str) -> pa.RecordBatch | None:
-        """Return an earlier answer that is in memory and was `sent`; in any thread."""
-        rows, row = self._recent.place(transaction_id)
-        # In this order: the engine's thread marks a group before it can be found.
-        return None if rows is None or rows is self._unsent else batch_of(rows).slice(row, 1)
-
-    def sent(self) -> None:
-        """Note that the callers of the last group have their answers."""
-        self._unsent = None
 
     def commit(self, *, fold: bool = False, meanwhile: Callable[[], None] | None = None) -> None:
         """Make all changes durable.
@@ -431,44 +373,58 @@ class ServerState:
         """
         fold = fold or self._checkpoint.overdue
         if fold:
-            self._file_away()
+            self._archive_all()
         now = {_SOURCE: str(self._next), _COMMITTED: f"{time.time():.3f}"}
         self._checkpoint.commit(self._uncommitted | now, fold=fold, meanwhile=meanwhile)
         self._uncommitted = {}
-        self._committed = len(self._unarchived)
+        self.answers.committed()
         if self.shadow is not None:
             self.shadow.committed()
 
     @property
     def untidy(self) -> bool:
-        """Whether `tidy` is worth while if there is nothing else to do."""
+        """Whether `begin_fold` is worth while if there is nothing else to do."""
         return self._checkpoint.worth
 
     @property
     def due(self) -> bool:
-        """Whether `tidy` should come between two groups of requests."""
+        """Whether `begin_fold` should come between two groups of requests."""
         return self._checkpoint.due
 
-    def tidy(self) -> None:
-        """Do what `tick` does, and begin to fold the journal, so that no later commit has to."""
-        self.tick()
-        self._file_away()
+    def archive(self, prepared: Prepared) -> None:
+        """Pass answers to the archive, whose part they join with the next commit."""
+        if not self.answers.holds(prepared):
+            # A commit was overdue to fold the journal, and has done it meanwhile.
+            return
+        for rows in prepared.rows:
+            self._scores.take(0, rows)
+            flagged = rows.filter(rows.column("flagged"))
+            if self._flagged is not None and len(flagged):
+                self._flagged.take(0, scored_of(flagged))
+        self.answers.archive(prepared)
+        # Until now, rows that wait for their places could be found again among the answers.
+        for backlog in self._backlogs.values():
+            backlog.fold()
+
+    def begin_fold(self) -> None:
+        """Begin to fold the journal, so that no later commit has to."""
         self.commit()
         self._checkpoint.begin_fold()
 
-    def end_fold(self) -> None:
-        """Fold what `tidy` left, in any thread, beside groups of requests.
+    def end_fold(self, pause: Callable[[], object] = lambda: None) -> None:
+        """Fold what `begin_fold` left, in any thread, beside groups of requests.
+
+        Args:
+          pause: called between two parts of the work, each of about a millisecond.
 
         Raises:
           FraudError: the state cannot be written; the next call does it again.
         """
-        self._checkpoint.end_fold()
+        self._checkpoint.end_fold(pause)
 
-    def _file_away(self) -> None:
-        """Pass to archive and backlogs what they keep in the state themselves."""
-        self._archive_answers()
-        for backlog in self._backlogs.values():
-            backlog.fold()
+    def _archive_all(self, *, last: bool = False) -> None:
+        if (groups := self.answers.groups(last=last)) is not None:
+            self.archive(groups.prepared())
 
     def discard(self) -> None:
         """Return to the last commit, after a failure."""
@@ -476,10 +432,7 @@ class ServerState:
         if self.shadow is not None:
             self.shadow.discarded()
         self._uncommitted = {}
-        for answered in self._unarchived[self._committed :]:
-            self._recent.remove(answered)
-        del self._unarchived[self._committed :]
-        del self._inputs[self._committed :]
+        self.answers.discard()
 
     def forward(self, name: str, rows: pa.RecordBatch) -> None:
         """Deliver committed rows in the background, if they have a place to go to."""
@@ -497,17 +450,19 @@ class ServerState:
         return len(audited)
 
     def tick(self) -> None:
-        """Finish files of the archive that are old enough, pass it the answers, fill windows."""
+        """Finish files of the archive that are old enough, and fill windows.
+
+        What an earlier commit could not make durable is committed, too.
+
+        Raises:
+          FraudError: the disk does not take it.
+        """
         now = time.time()
         for shards in self._archives:
             list(shards.tick(now))
-        read = self._read_earlier()
-        if self._committed >= _WORTH_GROUPS:
-            # In small parts: requests wait for it.
-            self._archive_answers()
-        elif not read:
-            return
-        self.commit()
+        self._read_earlier()
+        if self._checkpoint.changed:
+            self.commit()
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -522,7 +477,7 @@ class ServerState:
           Backlog to the rows that still wait; the next server delivers them.
         """
         until = time.monotonic() + seconds
-        self._archive_answers(last=True)
+        self._archive_all(last=True)
         for shards in self._archives:
             shards.keep(0, shards.shard(0).finish())
         waiting = {
@@ -593,57 +548,6 @@ class ServerState:
             return rows[0]
         return pa.concat_batches(rows) if rows else batch.slice(0, 0)
 
-    def _archive_answers(self, *, last: bool = False) -> None:
-        """Pass committed answers to the archive, whose part they join.
-
-        Args:
-          last: also those of the next commit, which cannot be amended then.
-        """
-        count = len(self._unarchived) if last else self._committed
-        if not count:
-            return
-        archived = self._unarchived[:count]
-        for rows in _with_inputs(archived, self._inputs[:count]):
-            self._scores.take(0, rows)
-            flagged = rows.filter(rows.column("flagged"))
-            if self._flagged is not None and len(flagged):
-                self._flagged.take(0, scored_of(flagged))
-        self._unarchived = self._unarchived[count:]
-        self._inputs = self._inputs[count:]
-        self._committed = 0
-        left = list[tuple[bytes, int]]()
-        for answered, inputs in zip(self._unarchived, self._inputs, strict=True):
-            left.append((delta_of(answered), FOREVER))
-            if inputs is not None:
-                left.append((inputs_delta(inputs), FOREVER))
-        self._checkpoint.keep(_ANSWERS, 0, left, replaces=True)
-        # Older ones are in finished parts of the archive.
-        self._recent.archive(archived, 2 * self.settings.roll_rows)
-
-    def _keep_answers(self, answered: Rows, *, amended: bool = False) -> None:
-        self._checkpoint.keep(_ANSWERS, 0, [(delta_of(answered, amended=amended), FOREVER)])
-
-    def _restore_answers(self) -> None:
-        for data in self._checkpoint.deltas(SCORES, 0):
-            # Rows of a part that is not finished; the archive checks the form.
-            if data[:1] == b"R":
-                rows = completed(without_inputs(rows_from_bytes(data[9:])), ANSWERED)
-                self._recent.add(rows)
-                self._recent.archive([rows], 2 * self.settings.roll_rows)
-        for data in self._checkpoint.deltas(_ANSWERS, 0):
-            if (inputs := inputs_of(data)) is not None:
-                self._inputs[-1] = inputs
-            elif is_amended(data):
-                self._unarchived[-1] = answers_of(data)
-            else:
-                self._unarchived.append(answers_of(data))
-                self._inputs.append(None)
-        for answered in self._unarchived:
-            self._recent.add(answered)
-            rows = batch_of(answered)
-            self.forward(FLAGGED, rows.filter(rows.column("flagged")))
-            self.forward_audited(rows)
-
 
 class _KeyHashes:
     """Hashes of the keys of one transaction; each column is hashed once."""
@@ -661,19 +565,3 @@ class _KeyHashes:
 
 def _made(windows: partial[VelocityShard], definitions: tuple[Velocity, ...]) -> VelocityShard:
     return windows(definitions=definitions)
-
-
-def _with_inputs(
-    answered: Sequence[Rows], inputs: Sequence[pa.RecordBatch | None]
-) -> Iterator[pa.RecordBatch]:
-    """Yield groups of answers as few batches, with the kept inputs of their decisions."""
-    groups = zip(answered, inputs, strict=True)
-    for schema, alike in groupby(groups, lambda one: one[1] and one[1].schema):
-        of_rows, kept = zip(*alike, strict=True)
-        rows = batch_of(*of_rows)
-        if schema is None:
-            yield rows
-            continue
-        described = pa.schema([*rows.schema, *schema])
-        columns = [*rows.columns, *pa.concat_batches(kept).columns]
-        yield pa.RecordBatch.from_arrays(columns, schema=described)

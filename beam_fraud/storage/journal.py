@@ -26,6 +26,8 @@ _FOLD_RECORDS = 2_000
 _FOLD_SECONDS = 5.0
 #: Bytes after which it is folded.
 _FOLD_BYTES = 4 << 20
+#: Deltas that are merged at once.
+_MERGED_AT_ONCE = 256
 #: How many times as much makes a commit fold it, if nobody did between two commits.
 _OVERDUE = 4
 
@@ -130,6 +132,11 @@ class JournaledCheckpoint:
     def records(self) -> int:
         """Number of records in the journal, without those of a fold that has begun."""
         return len(self._records)
+
+    @property
+    def changed(self) -> bool:
+        """Whether there are changes since the last commit."""
+        return bool(self._pending)
 
     def close(self) -> None:
         """Close the files; uncommitted changes are lost."""
@@ -258,8 +265,11 @@ class JournaledCheckpoint:
                 self._folded = time.monotonic()
         return self._folding is not None
 
-    def end_fold(self) -> None:
+    def end_fold(self, pause: Callable[[], object] = lambda: None) -> None:
         """Fold the generation before, in any thread, while this one is written.
+
+        Args:
+          pause: called between two parts of the work, each of about a millisecond.
 
         Raises:
           FraudError: the state of the shards cannot be written; the next call does it again.
@@ -270,7 +280,8 @@ class JournaledCheckpoint:
                 return
             try:
                 changes = [change for record in fold.records for change in record]
-                self._fold(changes, self._opened() if fold.shards is None else fold.shards)
+                shards = self._opened() if fold.shards is None else fold.shards
+                self._fold(changes, shards, pause)
                 self.base.commit({**fold.positions, _GENERATION: str(fold.generation + 1)})
             except FraudError:
                 self.base.roll_back()
@@ -312,7 +323,7 @@ class JournaledCheckpoint:
         """Add the changes to the state of the shards, and begin the journal again."""
         generation = self._generation + 1
         try:
-            self._fold(self._changes(), self._opened())
+            self._fold(self._changes(), self._opened(), lambda: None)
             self.base.commit({**self.positions, **positions, _GENERATION: str(generation)})
         except FraudError:
             self.base.roll_back()
@@ -324,7 +335,12 @@ class JournaledCheckpoint:
         self._bytes = 0
         self._folded = time.monotonic()
 
-    def _fold(self, made: Sequence[_Change], shards: Mapping[tuple[str, int], Merging]) -> None:
+    def _fold(
+        self,
+        made: Sequence[_Change],
+        shards: Mapping[tuple[str, int], Merging],
+        pause: Callable[[], object],
+    ) -> None:
         changes: dict[tuple[str, int], list[_Change]] = {}
         for change in made:
             of_shard = changes.setdefault((change.step, change.shard), [])
@@ -337,14 +353,16 @@ class JournaledCheckpoint:
             shard = shards.get((step, number))
             ageing = [delta for delta in deltas if delta[1] != FOREVER]
             if shard is not None and len(ageing) > 1:
-                merged = shard.merge([data for data, _ in ageing])
+                merged = _merged(shard, [data for data, _ in ageing], pause)
                 newest = max(newest for _, newest in ageing)
                 deltas = [(merged, newest), *(d for d in deltas if d[1] == FOREVER)]
             self.base.keep(step, number, deltas, replaces=replaces)
             if shard is not None:
                 self.base.drop(step, number, shard.needed_from)
                 for level, parts in self.base.to_merge(step, number):
+                    pause()
                     self.base.merge(step, number, level, shard.merge(parts))
+            pause()
 
     def _decoded(self, record: bytes) -> _Record:
         try:
@@ -355,3 +373,12 @@ class JournaledCheckpoint:
                 "--history",
                 Code.STATE_UNREADABLE,
             ) from None
+
+
+def _merged(shard: Merging, deltas: Sequence[bytes], pause: Callable[[], object]) -> bytes:
+    """Merge deltas in parts: one long merge would keep other threads from the interpreter."""
+    parts = list[bytes]()
+    for start in range(0, len(deltas), _MERGED_AT_ONCE):
+        parts.append(shard.merge(deltas[start : start + _MERGED_AT_ONCE]))
+        pause()
+    return parts[0] if len(parts) == 1 else shard.merge(parts)

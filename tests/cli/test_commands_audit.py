@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.alerts.pseudonym import KEY_VARIABLE, Pseudonyms
+from beam_fraud.cli import main
 from beam_fraud.cli.commands import audit, erase, rescore, score, stream, train
 from beam_fraud.cli.options import (
     AuditOptions,
@@ -528,15 +527,18 @@ def test_an_erased_account_leaves_no_inputs(shop: Shop, tmp_path: Path) -> None:
     assert_agrees(shop.audited(left["transaction_id"][0].as_py(), tmp_path / "out"))
 
 
-def test_an_id_may_look_like_an_option(shop: Shop, out: Path) -> None:
-    call = [sys.executable, "-m", "beam_fraud", "audit", "--out", str(out), "--json"]
+def test_an_id_may_look_like_an_option(
+    shop: Shop, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["audit", "--out", str(out), "--json"]
     call += ["--model", shop.model("hist_gradient_boosting"), "--rules", shop.rules]
-    done = subprocess.run([*call, "--", "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["transaction_id"] == "--json"
-    done = subprocess.run([*call, "--", "--jso"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert len(done.stderr.splitlines()) == 1
-    assert Code.TRANSACTION_UNKNOWN in done.stderr
+    assert main([*call, "--", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["transaction_id"] == "--json"
+    assert main([*call, "--", "--jso"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert Code.TRANSACTION_UNKNOWN in printed.err
 
 
 def test_a_replay_of_dead_letters_keeps_features_too() -> None:

@@ -43,7 +43,7 @@ from beam_fraud.storage.database.tables import (
 )
 from beam_fraud.storage.database.upsert import upsert
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter, is_ours
-from beam_fraud.storage.stream_outputs import StreamOutputs
+from beam_fraud.storage.stream_outputs import ServerOutputs, StreamOutputs
 from tests.cli.test_commands_score import bundle
 from tests.crash import run_and_die_at
 from tests.earlier import make_earlier
@@ -266,15 +266,18 @@ def test_a_directory_at_work_is_refused(tmp_path: Path) -> None:
     run(outs=(str(out),))
 
 
-def test_a_running_stream_is_refused_and_its_state_is_mentioned(tmp_path: Path) -> None:
-    stream = StreamOutputs(tmp_path / "out")
+@pytest.mark.parametrize("outputs", [StreamOutputs, ServerOutputs])
+def test_a_running_stream_or_server_is_refused_and_its_state_is_mentioned(
+    outputs: type[StreamOutputs], tmp_path: Path
+) -> None:
+    stream = outputs(tmp_path / "out")
     stream.begin()
     stream.checkpoint.touch()
     with fails(Code.OUTPUT_IN_USE, r"a stream is running there; stop it"):
         run(outs=(str(tmp_path / "out"),))
     stream.release()
     (note,) = run(outs=(str(tmp_path / "out"),))["notes"]
-    assert "state keeps accounts until its windows have passed them" in note
+    assert "keeps accounts until its windows have passed them" in note
     stream.begin()
     stream.release()
 

@@ -142,8 +142,9 @@ def test_score_of_every_format(folder: Path, expected: list[dict[str, Any]], for
     assert (row["transaction_id"], row["account_id"]) == (f"t{COUNT + 7}", "a1")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["avro"])
+# `test_every_runner.py` has workers in every run, the tests of sources the parts of each format.
+@pytest.mark.soak
+@pytest.mark.parametrize("form", OTHERS)
 def test_workers_share_a_file_of_every_format(
     folder: Path, expected: list[dict[str, Any]], form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

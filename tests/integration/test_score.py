@@ -83,7 +83,8 @@ def test_the_rows_do_not_depend_on_blocks_format_and_workers(
         assert rows(tmp_path / out).equals(expected), out
 
 
-@pytest.mark.slow
+# `test_every_runner.py` has processes in every run, over another model and a database.
+@pytest.mark.soak
 def test_several_processes_give_the_same_rows(
     parquet: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

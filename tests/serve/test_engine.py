@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import beam_fraud as bf
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import LATER_COLUMNS, SCORED
-from beam_fraud.serve import state as serve_state
+from beam_fraud.serve import kept_answers
 from beam_fraud.serve.answered_rows import (
     ANSWERED,
     AnsweredRows,
@@ -177,7 +177,7 @@ def test_a_state_and_files_of_an_earlier_version_go_on(
             return b"G" + bytes(old.serialize())
         return b"g" + rows_to_bytes(old)
 
-    monkeypatch.setattr(serve_state, "delta_of", old_delta)
+    monkeypatch.setattr(kept_answers, "delta_of", old_delta)
     engine = running.engine()
     given += answer(engine, *served.records[:size])
     # As if the process was killed.
@@ -286,7 +286,7 @@ def test_a_late_repeat_gets_the_answer_of_before(running: Running, served: Serve
     engine.state.commit()
     # Its own deadline passes: what was computed is not what its caller gets.
     assert engine.fallbacks(call, TIMEOUT).rows.column("degraded").to_pylist() == [TIMEOUT] * 2
-    engine.state.sent()
+    engine.state.answers.sent()
     rows = engine.fallbacks(call, TIMEOUT).rows
     assert rows.slice(0, 1).equals(group.answered.rows)
     assert rows.column("degraded").to_pylist() == [None, TIMEOUT]
@@ -306,7 +306,7 @@ def test_an_amended_group_is_what_the_archive_holds(
     group = engine.record(served.records[:rows])
     engine.state.commit(fold=fold)
     amended = engine.defaulted(group.new, np.full(rows, True), TIMEOUT)
-    engine.state.amend(amended)
+    engine.state.answers.amend(amended)
     engine.state.commit()
     assert {one["degraded"] for one in answer(engine, *served.records[:rows])} == {TIMEOUT}
     engine.state._checkpoint.close()

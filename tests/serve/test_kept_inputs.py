@@ -91,7 +91,7 @@ def test_an_answer_by_default_is_told_from_the_models(running: Running, served: 
     rows = group.new
     late = pa.array([True] * len(rows)).to_numpy(zero_copy_only=False)
     group.amend(engine.defaulted(rows, late, TIMEOUT))
-    engine.state.amend(group.new)
+    engine.state.answers.amend(group.new)
     engine.state.commit()
     engine.state.close(1.0)
     table = assert_all_agree(running, step=5)

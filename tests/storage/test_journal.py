@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.storage import journal
 from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
 from beam_fraud.storage.journal import JournaledCheckpoint
 from beam_fraud.storage.journal_file import JournalFile
@@ -152,6 +153,43 @@ def test_commits_go_on_while_a_fold_does_not_end(
     checkpoint.close()
 
 
+@pytest.mark.parametrize("killed", [None, 1, 2, 3, 4])
+def test_commits_between_the_parts_of_a_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: int | None
+) -> None:
+    """And what is left of a process that ends between two parts."""
+    monkeypatch.setattr(journal, "_MERGED_AT_ONCE", 2)
+    path = tmp_path / "state.db"
+    checkpoint, pauses = opened(path), 0
+    for number in range(5):
+        checkpoint.keep("ids", 0, [(b"%d" % number, number)])
+        checkpoint.commit({"t:0": str(number)})
+    assert checkpoint.begin_fold()
+
+    def pause() -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == killed:
+            raise KeyboardInterrupt
+        checkpoint.keep("ids", 0, [(b"%d" % (4 + pauses), 4 + pauses)])
+        checkpoint.commit({"t:0": str(4 + pauses)})
+
+    if killed is None:
+        checkpoint.end_fold(pause)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.end_fold(pause)
+        pauses -= 1
+    checkpoint.close()
+    checkpoint = opened(path)
+    written = b"0123456789"[: 5 + pauses]
+    assert pauses >= (3 if killed is None else killed - 1)
+    assert (text(checkpoint, "ids"), checkpoint.positions) == (written, {"t:0": str(4 + pauses)})
+    checkpoint.commit({}, fold=True)
+    assert b"".join(checkpoint.base.deltas("ids", 0)) == written
+    checkpoint.close()
+
+
 def test_other_threads_see_each_change_once_during_a_fold(tmp_path: Path) -> None:
     checkpoint, ended = opened(tmp_path / "state.db"), threading.Event()
     seen = list[bytes]()
@@ -192,11 +230,11 @@ def journaled(path: Path) -> Path:
 
 def test_a_torn_last_append_is_no_record(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    journal = journaled(path)
-    data = journal.read_bytes()
+    file = journaled(path)
+    data = file.read_bytes()
     end = data.index(b"3" * 10)
     for torn in (data[:end], data[: end + 5], data[:end] + bytes(len(data) - end)):
-        journal.write_bytes(torn)
+        file.write_bytes(torn)
         checkpoint = opened(path)
         assert text(checkpoint, "ids") == b"0" * 10 + b"1" * 10 + b"2" * 10
         checkpoint.close()
@@ -211,20 +249,20 @@ def test_a_torn_last_append_is_no_record(tmp_path: Path) -> None:
 
 def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    journal = journaled(path)
-    journal.write_bytes(journal.read_bytes().replace(b"2" * 10, b"2" * 9 + b"1"))
+    file = journaled(path)
+    file.write_bytes(file.read_bytes().replace(b"2" * 10, b"2" * 9 + b"1"))
     with fails(Code.STATE_UNREADABLE, "state.journal"):
         opened(path)
 
 
 def test_records_of_before_a_fold_are_none(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    journal = journaled(path)
-    before = journal.read_bytes()
+    file = journaled(path)
+    before = file.read_bytes()
     checkpoint = opened(path)
     checkpoint.commit({}, fold=True)
     checkpoint.close()
-    assert journal.read_bytes() == before
+    assert file.read_bytes() == before
     checkpoint = opened(path)
     assert checkpoint.records == 0
     checkpoint.keep("ids", 0, [(b"4", FOREVER)])

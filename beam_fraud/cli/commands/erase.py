@@ -34,8 +34,8 @@ from beam_fraud.wording import printable
 _LOG = logging.getLogger(__name__)
 
 _STATE = (
-    "{out}: the stream's state keeps accounts until its windows have passed them (it is not "
-    "edited), and rows of a stream that was killed: start and stop that, then erase again"
+    "{out}: the state of the stream or server keeps accounts until its windows have passed them "
+    "(it is not edited), and rows of one that was killed: start and stop it, then erase again"
 )
 
 

@@ -29,7 +29,7 @@ from beam_fraud.storage.batch_outputs import (
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url
 from beam_fraud.storage.parquet_writer import is_ours
 from beam_fraud.storage.staging import UNCOMMITTED, UNFINISHED_PARTS, abandoned
-from beam_fraud.storage.stream_outputs import StreamOutputs
+from beam_fraud.storage.stream_outputs import ServerOutputs, StreamOutputs
 
 
 def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) -> dict[str, int]:
@@ -78,8 +78,8 @@ def erase_from_directory(out: Path, subject: Subject, *, dry_run: bool = False) 
 
 
 def keeps_a_state(out: Path) -> bool:
-    """Return whether a stream's state there contains accounts."""
-    return StreamOutputs(out).checkpoint.exists()
+    """Return whether the state of a stream or a server there contains accounts."""
+    return any(outputs(out).checkpoint.exists() for outputs in (StreamOutputs, ServerOutputs))
 
 
 def _refuse_hidden_rows(out: Path) -> None:

@@ -120,6 +120,7 @@ class App:
         tokens: Tokens | None,
         metrics: Metrics,
         log: AccessLog,
+        waiting: Callable[[], int] = lambda: 2,
     ) -> None:
         """Assemble the application.
 
@@ -130,7 +131,9 @@ class App:
           tokens: who may send requests; None for anyone on this machine.
           metrics: figures, which `/metrics` shows.
           log: log of the requests.
+          waiting: returns the number of requests that have arrived and have no answer.
         """
+        self._waiting = waiting
         self._predictions, self._description = predictions, description
         self._limits, self._tokens = limits, tokens
         self._metrics, self._log = metrics, log
@@ -257,7 +260,10 @@ class App:
         try:
             body = await self._body(request, receive)
             if media == JSON:
-                call, array = json_call(body, limits.rows, record=record, features=features)
+                alone = self._waiting() == 1
+                call, array = json_call(
+                    body, limits.rows, record=record, features=features, alone=alone
+                )
             else:
                 array = True
                 call = arrow_call(

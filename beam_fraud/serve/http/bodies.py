@@ -39,13 +39,15 @@ _COLUMN = re.compile(r"column '([^']*)'")
 _DICTIONARY, _BATCH = 2, 3
 
 
-def json_call(body: bytes, most: int, *, record: bool, features: bool) -> tuple[Call, bool]:
+def json_call(
+    body: bytes, most: int, *, record: bool, features: bool, alone: bool = False
+) -> tuple[Call, bool]:
     """Return the call of a JSON body, and whether the body is an array.
 
     Args:
       body: the body.
       most: maximum of records.
-      record, features: of the call.
+      record, features, alone: of the call.
 
     Raises:
       Refused: it is no JSON, neither an object nor an array, or has too many records.
@@ -54,7 +56,7 @@ def json_call(body: bytes, most: int, *, record: bool, features: bool) -> tuple[
     try:
         if first == b"{":
             _OBJECT.decode(body)
-            return Call((body,), None, record, features), False
+            return Call((body,), None, record, features, alone), False
         if first == b"[":
             elements = _elements(body, most)
             _check_rows(len(elements), most)

@@ -71,7 +71,13 @@ class HttpServer:
         self._columns = Columns(api.schema, api.labels, api.schema)
         described = self.described(api)
         self._app = App(
-            predictions, described, self._service.limits, self._tokens, metrics, self._log
+            predictions,
+            described,
+            self._service.limits,
+            self._tokens,
+            metrics,
+            self._log,
+            lambda: self._service.waiting,
         )
         metrics.connections = lambda: self._service.connections
 

@@ -57,6 +57,11 @@ class Service:
         """Number of open connections."""
         return 0 if self._connections is None else len(self._connections.open)
 
+    @property
+    def waiting(self) -> int:
+        """Number of requests that have arrived and have no answer."""
+        return 0 if self._server is None else len(self._server.server_state.tasks)
+
     def run(
         self,
         app: Callable[..., Awaitable[Any]],

@@ -1,0 +1,208 @@
+"""The answers of a server: kept with their commit, found again, and passed to the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import pyarrow as pa
+
+from beam_fraud.decisions.inputs import without_inputs
+from beam_fraud.schema.stages import completed
+from beam_fraud.serve.answer_deltas import (
+    answers_of,
+    delta_of,
+    inputs_delta,
+    inputs_of,
+    is_amended,
+)
+from beam_fraud.serve.answered_rows import ANSWERED, Rows, batch_of
+from beam_fraud.serve.recent_answers import LARGE, RecentAnswers
+from beam_fraud.state.shard import rows_from_bytes
+from beam_fraud.storage.checkpoint import FOREVER
+from beam_fraud.storage.journal import JournaledCheckpoint
+
+#: Step of the answers that are in no part of the archive yet.
+_ANSWERS = "answers"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Groups of answers as what the archive takes."""
+
+    groups: Sequence[Rows]
+    #: All rows in few batches, with the kept inputs of their decisions.
+    rows: Sequence[pa.RecordBatch]
+    #: The rows of small groups as one batch of `ANSWERED`; None without any.
+    joined: pa.RecordBatch | None
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Committed groups of answers that are not archived."""
+
+    groups: Sequence[Rows]
+    #: The kept inputs of their decisions, or None, for each group.
+    inputs: Sequence[pa.RecordBatch | None]
+
+    def prepared(self) -> Prepared:
+        """Return them for the archive; in any thread, for this takes most of the time."""
+        rows = list(_with_inputs(self.groups, self.inputs))
+        small = [group for group in self.groups if len(group) < LARGE]
+        joined = batch_of(*small) if small else None
+        if len(small) == len(self.groups) and all(one is None for one in self.inputs):
+            (joined,) = rows
+        return Prepared(self.groups, rows, joined)
+
+
+class KeptAnswers:
+    """The answers in the state; changed by the thread that works with the engine.
+
+    Args:
+      checkpoint: the state.
+      archive: step of the archive's shard, which holds the rows of its unfinished part.
+      most: archived answers that stay in memory for transactions that come again.
+    """
+
+    def __init__(self, checkpoint: JournaledCheckpoint, archive: str, most: int) -> None:
+        self._checkpoint, self._most = checkpoint, most
+        #: Answered rows that are in no step of the archive, by group.
+        self._unarchived: list[Rows] = []
+        #: The kept inputs of their decisions, or None, for each group.
+        self._inputs: list[pa.RecordBatch | None] = []
+        #: How many groups are committed.
+        self._committed = 0
+        #: Groups, with their inputs, that the archive has with the next commit.
+        self._leaving: list[tuple[Sequence[Rows], list[pa.RecordBatch | None]]] = []
+        #: The last group, while its callers have no answer.
+        self._unsent: Rows | None = None
+        self._recent = RecentAnswers()
+        for data in checkpoint.deltas(archive, 0):
+            # Rows of a part that is not finished; the archive checks the form.
+            if data[:1] == b"R":
+                rows = completed(without_inputs(rows_from_bytes(data[9:])), ANSWERED)
+                self._recent.add(rows)
+                self._recent.archive([rows], most)
+        for data in checkpoint.deltas(_ANSWERS, 0):
+            if (inputs := inputs_of(data)) is not None:
+                self._inputs[-1] = inputs
+            elif is_amended(data):
+                self._unarchived[-1] = answers_of(data)
+            else:
+                self._unarchived.append(answers_of(data))
+                self._inputs.append(None)
+        for answered in self._unarchived:
+            self._recent.add(answered)
+
+    def restored(self) -> Sequence[Rows]:
+        """Return the groups that an earlier process left, which may not have been delivered."""
+        return self._unarchived[:]
+
+    def add(self, answered: Rows, inputs: pa.RecordBatch | None = None) -> None:
+        """Keep answers.
+
+        Args:
+          answered: n answers.
+          inputs: n rows with the kept inputs of their decisions (`decisions.inputs`), or None.
+        """
+        if not len(answered):
+            return
+        self._keep(answered)
+        if inputs is not None:
+            self._checkpoint.keep(_ANSWERS, 0, [(inputs_delta(inputs), FOREVER)])
+        self._unarchived.append(answered)
+        self._inputs.append(inputs)
+        self._unsent = answered
+        self._recent.add(answered)
+
+    def amend(self, answered: pa.RecordBatch) -> None:
+        """Replace the last group of answers: some callers got another answer than was committed."""
+        self._keep(answered, amended=True)
+        self._unarchived[-1] = answered
+        self._recent.add(answered)
+
+    def committed(self) -> None:
+        """Note that all answers are committed, and the archive has what it was passed."""
+        self._leaving = []
+        self._committed = len(self._unarchived)
+
+    def sent(self) -> None:
+        """Note that the callers of the last group have their answers."""
+        self._unsent = None
+
+    def discard(self) -> None:
+        """Forget the answers since the last commit; what the archive was passed is here again."""
+        for answered in self._unarchived[self._committed :]:
+            self._recent.remove(answered)
+        del self._unarchived[self._committed :]
+        del self._inputs[self._committed :]
+        for groups, inputs in reversed(self._leaving):
+            self._unarchived = [*groups, *self._unarchived]
+            self._inputs = [*inputs, *self._inputs]
+        self._leaving = []
+        self._committed = len(self._unarchived)
+
+    def earlier(self, transaction_id: str) -> pa.RecordBatch | None:
+        """Return an earlier answer that is in memory, one row of `ANSWERED`."""
+        rows, row = self._recent.place(transaction_id)
+        return None if rows is None else batch_of(rows).slice(row, 1)
+
+    def given(self, transaction_id: str) -> pa.RecordBatch | None:
+        """Return an earlier answer that is in memory and was `sent`; in any thread."""
+        rows, row = self._recent.place(transaction_id)
+        # In this order: the engine's thread marks a group before it can be found.
+        return None if rows is None or rows is self._unsent else batch_of(rows).slice(row, 1)
+
+    @property
+    def rows(self) -> int:
+        """Number of committed answers that are not archived."""
+        return sum(map(len, self._unarchived[: self._committed]))
+
+    def groups(self, *, last: bool = False) -> Groups | None:
+        """Return the committed groups that are not archived; None without any.
+
+        Args:
+          last: also those of the next commit, which cannot be amended then.
+        """
+        count = len(self._unarchived) if last else self._committed
+        return Groups(self._unarchived[:count], self._inputs[:count]) if count else None
+
+    def holds(self, prepared: Prepared) -> bool:
+        """Return whether the groups are still to be archived."""
+        return bool(self._unarchived) and self._unarchived[0] is prepared.groups[0]
+
+    def archive(self, prepared: Prepared) -> None:
+        """Remove groups that the archive has with the next commit."""
+        groups = prepared.groups
+        self._leaving.append((groups, self._inputs[: len(groups)]))
+        self._unarchived = self._unarchived[len(groups) :]
+        self._inputs = self._inputs[len(groups) :]
+        self._committed = max(self._committed - len(groups), 0)
+        left = list[tuple[bytes, int]]()
+        for answered, inputs in zip(self._unarchived, self._inputs, strict=True):
+            left.append((delta_of(answered), FOREVER))
+            if inputs is not None:
+                left.append((inputs_delta(inputs), FOREVER))
+        self._checkpoint.keep(_ANSWERS, 0, left, replaces=True)
+        # Older ones are in finished parts of the archive.
+        self._recent.archive(groups, self._most, prepared.joined)
+
+    def _keep(self, answered: Rows, *, amended: bool = False) -> None:
+        self._checkpoint.keep(_ANSWERS, 0, [(delta_of(answered, amended=amended), FOREVER)])
+
+
+def _with_inputs(
+    answered: Sequence[Rows], inputs: Sequence[pa.RecordBatch | None]
+) -> Iterator[pa.RecordBatch]:
+    """Yield groups of answers as few batches, with the kept inputs of their decisions."""
+    groups = zip(answered, inputs, strict=True)
+    for schema, alike in groupby(groups, lambda one: one[1] and one[1].schema):
+        of_rows, kept = zip(*alike, strict=True)
+        rows = batch_of(*of_rows)
+        if schema is None:
+            yield rows
+            continue
+        described = pa.schema([*rows.schema, *schema])
+        columns = [*rows.columns, *pa.concat_batches(kept).columns]
+        yield pa.RecordBatch.from_arrays(columns, schema=described)

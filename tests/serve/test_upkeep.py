@@ -1,0 +1,188 @@
+"""The upkeep of a state delays no call, and a process that ends within it loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.metrics import Metrics
+from beam_fraud.serve.predictions import Call
+from beam_fraud.serve.queue import Pace, PredictionQueue
+from beam_fraud.serve.state import FLAGGED
+from beam_fraud.storage import journal
+from beam_fraud.storage.checkpoint import LocalCheckpoint
+from beam_fraud.storage.journal_file import JournalFile
+from tests.failing import fails
+from tests.fn_runner import until
+from tests.models.registering import other
+from tests.serve.conftest import Served
+from tests.serve.running import Running, ids
+
+
+@pytest.fixture
+def running(served: Served, tmp_path: Path) -> Running:
+    return Running(served, tmp_path)
+
+
+def answered(engine: Engine, records: list[bytes]) -> list[dict[str, object]]:
+    """Answer records one by one, each with a commit."""
+    answers = list[dict[str, object]]()
+    for record in records:
+        group = engine.record([record])
+        engine.state.commit()
+        engine.state.answers.sent()
+        if (flagged := group.flagged) is not None:
+            engine.state.forward(FLAGGED, flagged)
+        answers.append(json.loads(group.answered.json(array=False)))
+    return answers
+
+
+def full(self: object, *changes: object) -> None:
+    raise FraudError("the disk is full", Code.OUTPUT_UNWRITABLE)
+
+
+@pytest.mark.parametrize("in_loop", [False, True], ids=["by the thread", "in the loop"])
+def test_calls_are_answered_while_a_fold_does_not_end(
+    running: Running, served: Served, in_loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_FOLD_SECONDS", 0.0)
+    folds, go = threading.Event(), threading.Event()
+    commit = LocalCheckpoint.commit
+
+    def held(self: LocalCheckpoint, positions: dict[str, str]) -> None:
+        if threading.current_thread().name == "upkeep":
+            folds.set()
+            assert go.wait(20)
+        commit(self, positions)
+
+    monkeypatch.setattr(LocalCheckpoint, "commit", held)
+
+    async def run() -> None:
+        queue = PredictionQueue(Pace(in_loop=in_loop), Metrics(), {})
+        queue.start(running.engine())
+        await queue.predict(Call(served.records[:1]))
+        await asyncio.to_thread(folds.wait, 20)
+        # Of one call, and of a large one, which the engine's thread answers in any case.
+        for call in (Call(served.records[1:2]), Call(served.records[2:300])):
+            await asyncio.wait_for(queue.predict(call), 20)
+        go.set()
+        await asyncio.to_thread(queue.drain)
+
+    asyncio.run(run())
+    assert folds.is_set()
+    assert sorted(archived(running)) == sorted(
+        str(json.loads(record)["TRANSACTION_ID"]) for record in served.records[:300]
+    )
+
+
+def archived(running: Running) -> list[str]:
+    return ids(pq.read_table(running.scores))
+
+
+def upkeep(engine: Engine) -> Iterator[Callable[[], None]]:
+    """Yield the steps of upkeep, each of which may be the last of a process."""
+    state = engine.state
+    groups = state.answers.groups()
+    assert groups is not None
+    prepared = groups.prepared()
+    yield lambda: None
+    yield lambda: state.archive(prepared)
+    yield state.commit
+    yield state.begin_fold
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    def end_fold() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            state.end_fold(killed)
+
+    yield end_fold
+    yield state.end_fold
+
+
+@pytest.mark.parametrize("last", range(6))
+def test_a_process_that_ends_within_upkeep_loses_and_repeats_nothing(
+    running: Running, served: Served, last: int
+) -> None:
+    engine = running.engine()
+    records = list(served.records[:8])
+    before = answered(engine, records[:4])
+    for number, step in enumerate(upkeep(engine)):
+        step()
+        if number == 2:
+            # These are in the generation of the journal that a fold ends.
+            before += answered(engine, records[4:6])
+        if number == last:
+            break
+    before += answered(engine, records[len(before) :])
+    engine.state._checkpoint.close()
+    engine = running.engine()
+    assert answered(engine, records) == before
+    engine.state.close(1.0)
+    assert sorted(archived(running)) == sorted(str(one["transaction_id"]) for one in before)
+
+
+def test_answers_are_archived_once_whatever_failed_meanwhile(
+    running: Running, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = running.engine()
+    state = engine.state
+    before = answered(engine, list(served.records[:4]))
+    groups = state.answers.groups()
+    assert groups is not None
+    prepared = groups.prepared()
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFile, "append", full)
+        state.archive(prepared)
+        with fails(Code.OUTPUT_UNWRITABLE):
+            state.commit()
+    # A group that fails reverts what is not committed.
+    engine.record(served.records[4:5])
+    state.discard()
+    assert answered(engine, list(served.records[:6]))[:4] == before
+    # A commit that has to fold archives all, also what is being prepared for it.
+    groups = state.answers.groups()
+    assert groups is not None
+    prepared = groups.prepared()
+    state.commit(fold=True)
+    state.archive(prepared)
+    state.close(1.0)
+    assert len(archived(running)) == len(set(archived(running))) == 6
+
+
+def test_a_row_that_waits_for_its_sink_outlives_the_archiving_of_its_answer(
+    running: Running, served: Served, tmp_path: Path
+) -> None:
+    away = threading.Event()
+    taken = list[str]()
+
+    def deliver(rows: pa.RecordBatch) -> None:
+        if not away.is_set():
+            raise FraudError("the database is away", Code.DATABASE_SILENT)
+        taken.extend(ids(rows))
+
+    running.deliveries = {FLAGGED: deliver}
+    everything = other(Path(served.bundle), tmp_path / "everything", 0.0)
+    engine = running.engine(everything)
+    engine.state.start()
+    before = answered(engine, list(served.records[:4]))
+    for step, _ in zip(upkeep(engine), range(3), strict=False):
+        step()
+    # As if the process was killed, with its thread.
+    engine.state._checkpoint.close()
+    running.deliveries = {FLAGGED: lambda rows: taken.extend(ids(rows))}
+    engine = running.engine(everything)
+    engine.state.start()
+    until(lambda: len(taken) == 4)
+    assert taken == [one["transaction_id"] for one in before]
+    engine.state.close(1.0)
