@@ -457,8 +457,18 @@ class PredictionQueue:
             # After the answers have been written.
             loop = entries[0].future.get_loop()
             loop.call_soon(loop.call_soon, account)
+            loop.call_soon(loop.call_soon, self._settle, engine)
         else:
             account()
+            _settle(engine)
+
+    def _settle(self, engine: Engine) -> None:
+        """Do between two answers what the next one would have to wait for."""
+        if self._turn.taken():
+            try:
+                _settle(engine)
+            finally:
+                self._turn.release()
 
     def _forward(
         self, engine: Engine, flagged: pa.RecordBatch | None, dead: pa.RecordBatch
@@ -592,6 +602,14 @@ def _computed(engine: Engine, entries: Sequence[_Entry], late: Mask | None) -> G
         return engine.peek(call.records, features=call.features)
     records = [record for entry in entries for record in entry.call.records]
     return engine.record(records, late, features=any(entry.call.features for entry in entries))
+
+
+def _settle(engine: Engine) -> None:
+    try:
+        engine.state.settle()
+    except FraudError as error:
+        # The next row meets it, too.
+        _LOG.error("%s", error)
 
 
 def _rows_of(numbers: set[int], entries: Sequence[_Entry]) -> Mask:

@@ -207,7 +207,12 @@ class ServerState:
         self._checkpoint.claim(about)
 
     def start(self) -> None:
-        """Start to deliver what waits."""
+        """Start to deliver what waits.
+
+        Raises:
+          FraudError: the disk has no room for the journal.
+        """
+        self._checkpoint.reserve()
         for backlog in self._backlogs.values():
             backlog.start()
         if self.shadow is not None:
@@ -323,6 +328,15 @@ class ServerState:
                 features |= own
             computed.append(self._named(features))
         return computed
+
+    def settle(self) -> None:
+        """Do what the next row may have to do first, between two groups.
+
+        Raises:
+          FraudError: there are too many keys; the next row raises it, too.
+        """
+        for step in self._velocity:
+            self._windows(step).settle()
 
     def peek(self, transaction: pa.RecordBatch) -> dict[str, Feature]:
         """Return the velocity features of one transaction, without changing the windows."""

@@ -161,6 +161,14 @@ class VelocityShard:
         data = StateDelta.bytes_of_row(key, time, amount, self._hash.fingerprint)
         return features, Delta(data, newest=time)
 
+    def settle(self) -> None:
+        """Do what the next single row may have to do first; between two rows.
+
+        Raises:
+          FraudError: there are too many keys; the next row raises it, too.
+        """
+        self._state.settle()
+
     def peek(self, transaction: pa.RecordBatch) -> dict[str, Feature]:
         """Return the features that one transaction would have now, without adding it."""
         keyed = keyed_rows(transaction, self._definitions, self._hash)

@@ -313,6 +313,15 @@ class WindowSetsShard:
                 features |= {one.columns[name]: value for name, value in computed.items()}
         return features, deltas
 
+    def settle(self) -> None:
+        """Do what the next single row may have to do first; between two rows.
+
+        Raises:
+          FraudError: there are too many keys; the next row raises it, too.
+        """
+        for one in self._sets:
+            one.windows.settle()
+
     def tick(self, now: float) -> Effects:
         """Do nothing."""
         return Effects()

@@ -133,6 +133,15 @@ class JournaledCheckpoint:
         """Number of records in the journal, without those of a fold that has begun."""
         return len(self._records)
 
+    def reserve(self) -> None:
+        """Fill new files, so that no commit has to; before the first commit.
+
+        Raises:
+          FraudError: the disk does not take them.
+        """
+        self._file.reserve()
+        self._other.reserve()
+
     @property
     def changed(self) -> bool:
         """Whether there are changes since the last commit."""

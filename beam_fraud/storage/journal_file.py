@@ -51,6 +51,20 @@ class JournalFile:
         """Close the file."""
         os.close(self._descriptor)
 
+    def reserve(self) -> None:
+        """Fill a new file with zeros, which takes as long as hundreds of appends.
+
+        Raises:
+          FraudError: the disk does not take them.
+        """
+        if self._size:
+            return
+        try:
+            self._grow(1)
+            sync_data(self._descriptor)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
     def begin(self, generation: int) -> None:
         """Begin a generation, or return to the start of this one; nothing is written.
 

@@ -35,7 +35,7 @@ class Step:
 steps = st.lists(
     st.builds(
         Step,
-        st.sampled_from(["update"] * 6 + ["peek", "add", "label", "expire"]),
+        st.sampled_from(["update"] * 6 + ["peek", "add", "label", "expire", "settle"]),
         st.sampled_from([1, 1, 1, 1, 2, 7]),
         st.integers(0, 2**32 - 1),
     ),
@@ -69,6 +69,9 @@ def test_features_are_those_of_the_general_way(steps: list[Step], seed: int, lat
         elif step.what == "peek":
             alone = rows.take(slice(0, 1))
             mine, theirs = (w.update(alone, keep=False) for w in (single, general))
+        elif step.what == "settle":
+            mine = theirs = {}
+            single.settle()
         else:
             mine = theirs = {}
             for windows in (single, general):
@@ -95,6 +98,23 @@ def test_single_rows_have_their_way() -> None:
     assert len(windows._single) == 5
     windows.update(rows_of(np.random.default_rng(1), 2, 10**15, 0))
     assert not len(windows._single)
+
+
+def test_single_rows_have_their_way_always_if_they_are_settled_between() -> None:
+    """Also those that move the clock, by less than a step of the frame."""
+    windows, general = (KeyWindows(SPECS, LATENESS, EventClock()) for _ in range(2))
+    general._alone = False
+    for one in (windows, general):
+        one.update(rows_of(np.random.default_rng(1), 200, 10**15, 0))
+    before = windows._runs.clock.at
+    for number in range(500):
+        rows = rows_of(np.random.default_rng(number), 1, 10**15 + number * 1_000, 0)
+        expected, waited = general.update(rows), len(windows._single)
+        for name, feature in windows.update(rows).items():
+            assert feature.tobytes() == expected[name].tobytes(), name
+        assert len(windows._single) == waited + 1
+        windows.settle()
+    assert windows._runs.clock.at == general._runs.clock.at > before
 
 
 @pytest.mark.parametrize("aggregate", ["std", "min", "max", "distinct_merchant"])

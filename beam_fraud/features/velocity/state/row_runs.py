@@ -205,8 +205,8 @@ class RowRuns:
         return frame if inside else Frame.around(first, last)
 
     def takes(self, time: int, waiting: int, load: Load) -> bool:
-        """Return whether a row needs none of what batches may: no step of the clock, no late row,
-        none ahead, no large sums.
+        """Return whether a row needs none of what batches may: no other frame by the step of the
+        clock, no late row, none ahead, no large sums.
 
         Args:
           time: its event time.
@@ -216,10 +216,14 @@ class RowRuns:
         frame = self._frame(self.clock.at)
         return (
             frame.origin <= time < frame.end
-            and self.clock.stands(waiting + 1)
+            and (self.clock.stands(waiting + 1) or (not waiting and self._keeps(frame, time)))
             and not len(self.ahead)
             and (self._loads() + load).fits
         )
+
+    def _keeps(self, frame: Frame, time: int) -> bool:
+        """Return whether the frame stays the same after a row."""
+        return self._frame(self.clock.after(np.array([time]))).origin == frame.origin
 
     def slot(self, key: int) -> int | None:
         """Return the slot of a key, or None if it has no rows."""

@@ -49,10 +49,9 @@ class SingleRows:
         self._rows.append((key, time, amount))
         self._load += load_of(amount)
 
-    def take(self) -> KeyRows:
-        """Return all rows, and forget them."""
+    def joined(self) -> KeyRows:
+        """Return all rows together."""
         keys, times, amounts = zip(*self._rows, strict=True)
-        self._rows, self._load = [], Load()
         return KeyRows(
             np.array(keys, dtype=np.uint64),
             np.array(times, dtype=np.int64),

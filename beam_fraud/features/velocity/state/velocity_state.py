@@ -33,6 +33,8 @@ from beam_fraud.features.velocity.window_totals import (
 )
 from beam_fraud.schema.velocity import Velocity, by_grouping
 
+#: Single rows that `settle` puts into a run: fewer than make the next row do it.
+_SETTLED = 3 * MOST // 4
 #: Maximum of chains; rows in random order make more, which the caller must avoid.
 MOST_CHAINS = 16
 
@@ -284,10 +286,21 @@ class KeyWindows:
             single.add(key, time, amount)
         return scan.features(amount, frauds)
 
+    def settle(self) -> None:
+        """Do what the next single row may have to do first; between two rows.
+
+        Raises:
+          FraudError: there are too many keys; the next row raises it, too.
+        """
+        waiting = len(self._single)
+        if waiting >= _SETTLED or (waiting and not self._runs.clock.stands(waiting + 1)):
+            self._settle()
+
     def _settle(self) -> None:
         """Put the rows that arrived one by one into a run."""
         if len(self._single):
-            self._add(self._single.take())
+            self._add(self._single.joined())
+            self._single = SingleRows()
 
     def _cut(self, rows: KeyRows, frauds: Frauds | None) -> int:
         """Return the row before which a batch must be divided, or 0.
@@ -391,6 +404,15 @@ class VelocityState:
     def needed_from(self) -> int:
         """Event time (microseconds) from which rows and frauds still matter."""
         return min(part.needed_from for part in self._all)
+
+    def settle(self) -> None:
+        """Do what the next single row may have to do first; between two rows.
+
+        Raises:
+          FraudError: there are too many keys; the next row raises it, too.
+        """
+        for part in self._all:
+            part.settle()
 
     def update(
         self, rows: KeyRows, frauds: Frauds | None = None, *, keep: bool = True
