@@ -101,6 +101,7 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("stream", "StreamOptions", "stream"),
             ("serve", "ServeOptions", "serve"),
             ("review", "ReviewOptions", "review"),
+            ("monitor", "MonitorOptions", "monitor"),
             ("doctor", "DoctorOptions", "doctor"),
             ("workers", "WorkersOptions", "workers"),
             ("audit", "AuditOptions", "audit"),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.modelling import ShowModelOptions as ShowModelOptions
     from beam_fraud.cli.options.modelling import SimulateOptions as SimulateOptions
     from beam_fraud.cli.options.modelling import TrainOptions as TrainOptions
+    from beam_fraud.cli.options.monitoring import MonitorOptions as MonitorOptions
     from beam_fraud.cli.options.pipelines import DoctorOptions as DoctorOptions
     from beam_fraud.cli.options.pipelines import (
         ExportDeadLettersOptions as ExportDeadLettersOptions,
@@ -85,6 +86,7 @@ _MODULES = {
     "ShowModelOptions": "modelling",
     "SimulateOptions": "modelling",
     "TrainOptions": "modelling",
+    "MonitorOptions": "monitoring",
     "DoctorOptions": "pipelines",
     "ExportDeadLettersOptions": "pipelines",
     "FeaturesOptions": "pipelines",

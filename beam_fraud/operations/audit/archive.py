@@ -72,7 +72,7 @@ class Archive:
         Raises:
           FraudError: none did, or it cannot be listed.
         """
-        if not self._files(SCORES):
+        if not self.files(SCORES):
             raise FraudError(
                 f"{self.place.shown}: holds no scores; give the --out of score, stream or rescore, "
                 "or the --state of serve",
@@ -141,7 +141,15 @@ class Archive:
         """The directory or URL."""
         return store_at(self.place.local or self.place.name)
 
-    def _files(self, branch: str) -> list[str]:
+    def files(self, branch: str) -> list[str]:
+        """Return the Parquet files of a branch, relative to the archive.
+
+        Args:
+          branch: `scores` or `dead_letters`.
+
+        Raises:
+          FraudError: the archive cannot be listed.
+        """
         with self._one_line_errors():
             return self._listed(f"{branch}/part-*.parquet")
 
@@ -174,7 +182,7 @@ class Archive:
                 ) from None
 
         with ThreadPoolExecutor(_TOGETHER) as pool:
-            found = pool.map(in_file, self._files(branch))
+            found = pool.map(in_file, self.files(branch))
             return [one for each in found for one in each]
 
 

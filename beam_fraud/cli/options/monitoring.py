@@ -1,0 +1,68 @@
+"""Options of the monitor of drift."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from beam_fraud.cli.options.declaration import Option, options
+from beam_fraud.cli.options.groups import AlertOptions
+
+
+@options
+class MonitorOptions(AlertOptions):
+    """Find what has changed in the scored rows of an archive.
+
+    Each day is compared with the same weekday of earlier weeks, and the last days with the training
+    rows. Weekends, pay days and steady growth raise no alarm.
+    """
+
+    directory: Annotated[
+        str,
+        Option("DIR", help="--out of score, stream or rescore, or --state of serve."),
+    ]
+    model: Annotated[
+        str, Option("--model", metavar="BUNDLE", help="Bundle of the model that scored the rows.")
+    ]
+    out: Annotated[
+        str | None, Option("--out", metavar="FILE", help="Report with plots; ends in .html.")
+    ] = None
+    segments: Annotated[
+        tuple[str, ...],
+        Option(
+            "--segment",
+            metavar="COLUMN",
+            help="Also watch the rows of each of its nine most frequent values; repeatable.",
+        ),
+    ] = ()
+    since: Annotated[
+        str | None,
+        Option("--from", metavar="DAY", help="First day to judge; default: after five weeks."),
+    ] = None
+    false_alarms: Annotated[
+        str,
+        Option(
+            "--false-alarms",
+            metavar="1/SPAN",
+            help="One false alarm in this span is accepted, over everything together.",
+        ),
+    ] = "1/30d"
+    fail_if: Annotated[
+        Literal["alarms"] | None,
+        Option("--fail-if", help="Exit with 3 if an alarm goes on at the last judged day."),
+    ] = None
+    metrics: Annotated[
+        str | None,
+        Option(
+            "--metrics",
+            metavar="FILE",
+            help="Gauges for Prometheus' node_exporter; ends in .prom.",
+        ),
+    ] = None
+    sink: Annotated[
+        str | None,
+        Option(
+            "--sink",
+            metavar="URL",
+            help="Database in which alerts wait; default: outbox.db in DIR.",
+        ),
+    ] = None

@@ -1,0 +1,1 @@
+"""Drift: summaries of days that merge exactly, their divergences, and alarms."""

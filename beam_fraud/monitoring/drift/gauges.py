@@ -1,0 +1,74 @@
+"""The figures of a report as gauges in Prometheus' text format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from beam_fraud.monitoring.drift.report import DriftReport, MeasureFigures
+
+
+def exposition(report: DriftReport) -> bytes:
+    """Return the gauges as a text file, as node_exporter's textfile collector reads it."""
+    registry = CollectorRegistry()
+    registry.register(_Report(report))
+    return generate_latest(registry)
+
+
+class _Report(Collector):
+    def __init__(self, report: DriftReport) -> None:
+        self._report = report
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        report = self._report
+        yield InfoMetricFamily(
+            "beam_fraud_drift_model", "The monitored model", {"model_id": report.model_id}
+        )
+        yield from _figures([report.score, *report.features])
+        weight = GaugeMetricFamily(
+            "beam_fraud_drift_alarm",
+            "Weight of an alarm that goes on",
+            labels=["what", "segment", "kind"],
+        )
+        for alarm in report.open_alarms:
+            weight.add_metric([alarm.what, alarm.segment or "", alarm.kind], alarm.weight)
+        yield weight
+        yield GaugeMetricFamily(
+            "beam_fraud_drift_alarms", "Alarms that go on", len(report.open_alarms)
+        )
+        last = next((window for window in reversed(report.windows) if window.judged), None)
+        if last is not None:
+            yield GaugeMetricFamily(
+                "beam_fraud_drift_rows", "Rows of the last judged day", last.rows
+            )
+            if last.flagged is not None:
+                yield GaugeMetricFamily(
+                    "beam_fraud_drift_flagged_ratio",
+                    "Share of flagged rows of the last judged day",
+                    last.flagged,
+                )
+
+
+def _figures(measures: list[MeasureFigures]) -> Iterator[Metric]:
+    labels = ["measure", "segment"]
+    psi = GaugeMetricFamily(
+        "beam_fraud_drift_psi", "Stability index against the training rows", labels=labels
+    )
+    missing = GaugeMetricFamily(
+        "beam_fraud_drift_missing_ratio", "Share of rows without a value", labels=labels
+    )
+    unseen = GaugeMetricFamily(
+        "beam_fraud_drift_unseen_ratio", "Share of values that the model lacks", labels=labels
+    )
+    for one in measures:
+        named = [one.name, one.segment or ""]
+        if one.psi is not None:
+            psi.add_metric(named, one.psi)
+        missing.add_metric(named, one.missing)
+        if one.unseen is not None:
+            unseen.add_metric(named, one.unseen)
+    yield from (psi, missing, unseen)

@@ -1,0 +1,245 @@
+"""Summarise the scored rows of an archive, on all cores, without holding them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter as Tally
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from beam_fraud.decisions.inputs import FEATURES
+from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.models.bundle import Bundle, read_reference
+from beam_fraud.models.reference import Reference
+from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
+from beam_fraud.operations.audit.archive import Archive
+from beam_fraud.operations.drift.rows import (
+    Counter,
+    column_of,
+    largest,
+    measures_of,
+    own_rows,
+    text_column,
+)
+from beam_fraud.sources.filesystem import open_file
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
+from beam_fraud.storage.urls import Place
+from beam_fraud.wording import first_line
+
+_T = TypeVar("_T")
+#: Rows counted at once.
+_BLOCK_ROWS = 131_072
+#: Values of a segment's column with groups of their own; all others are one more.
+SEGMENT_VALUES = 9
+#: Distinct values above which a column divides rows into too many parts.
+_MOST_VALUES = 100_000
+#: Rows from which the weights of features are computed.
+_SAMPLE_ROWS = 2_000
+#: Columns in which few values repeat.
+_REPEATING = {SCORES: ["model_id", "decision"], DEAD_LETTERS: ["reason"]}
+#: Files that are read side by side.
+_TOGETHER = min(os.cpu_count() or 1, 8)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What an archive holds."""
+
+    summary: Summary
+    reference: Reference
+    #: Rows of other models, or of models that are only compared.
+    rows_other_models: int
+    #: Reason to the number of its dead letters.
+    dead_letters: dict[str, int]
+    #: Features of some rows, float64[m, features]; None if the archive has none.
+    sample: np.ndarray[tuple[int, int], np.dtype[np.float64]] | None
+
+
+def count_archive(
+    place: Place, bundle: Bundle, segments: Sequence[str] = (), zone: tzinfo = UTC
+) -> Counted:
+    """Count the rows of an archive that a model decided.
+
+    Args:
+      place: `--out` of `score`, `stream` or `rescore`, or `--state` of `serve`.
+      bundle: the model.
+      segments: columns whose values divide the rows, too.
+      zone: time zone of days and hours.
+
+    Raises:
+      FraudError: it holds no scores or none of the model, or a file cannot be read.
+      UsageError: no file has the column of a segment, or it has too many values.
+    """
+    archive = Archive(place)
+    archive.check()
+    scan = _Scan(archive, bundle, zone)
+    if not scan.files:
+        raise FraudError(
+            f"{place.shown}: its files of scores have no rows; give an archive with some",
+            Code.PLACE_EMPTY,
+        )
+    divided = tuple(scan.segments(column) for column in segments)
+    reference = read_reference(bundle)
+    measures = measures_of(bundle.features, reference, kept=scan.kept)
+    counter = Counter(Layout(measures, divided), bundle.model_id, bundle.features, zone)
+    summary, rows = scan.summary(counter)
+    own = int(summary.of("decision").sum())
+    if not own:
+        raise FraudError(
+            f"{place.shown}: none of its {rows:,} rows was decided by {bundle.model_id}; give the "
+            "bundle that scored them",
+            Code.PLACE_EMPTY,
+        )
+    return Counted(
+        summary,
+        reference,
+        rows - own,
+        scan.dead_letters(),
+        scan.sample(own),
+    )
+
+
+class _Scan:
+    """The files of an archive."""
+
+    def __init__(self, archive: Archive, bundle: Bundle, zone: tzinfo) -> None:
+        self._archive = archive
+        self._bundle = bundle
+        self._features = bundle.features
+        opened = self._each(SCORES, lambda name, file: (name, file.schema_arrow, file.metadata))
+        #: Files with rows, and the schema of each.
+        self.files = [(name, schema) for name, schema, meta in opened if meta.num_rows]
+        names = list(self._features.names)
+        #: Whether rows keep the features of the model.
+        self.kept = any(
+            FEATURES in schema.names
+            and [field.name for field in schema.field(FEATURES).type] == names
+            for _, schema in self.files
+        )
+
+    def segments(self, column: str) -> Segments:
+        """Return the groups of a column: the most frequent values, and all others.
+
+        Raises:
+          UsageError: no file has it, or it has too many values.
+        """
+        known = self._features.categories.get(column)
+        if known is not None and self.kept:
+            return Segments(column, tuple(known[:SEGMENT_VALUES]))
+        columns = {column_of(column, schema, self._features) for _, schema in self.files} - {""}
+        if not columns or FEATURES in columns:
+            raise UsageError(
+                f"--segment {column}: no row of {self._archive.place.shown} has it; give a column "
+                "of scored rows, or with --keep-features a categorical feature or what rules read",
+                Code.COLUMN_MISSING,
+            )
+
+        def tally(name: str, file: pq.ParquetFile) -> Tally[str]:
+            own: Tally[str] = Tally()
+            place = column_of(column, file.schema_arrow, self._features)
+            for batch in file.iter_batches(_BLOCK_ROWS, columns=[place] if place else []):
+                if place:
+                    counts = pc.value_counts(text_column(batch, column).drop_null())
+                    values, numbers = counts.field("values"), counts.field("counts")
+                    own.update(dict(zip(values.to_pylist(), numbers.to_pylist(), strict=True)))
+                if len(own) > _MOST_VALUES:
+                    break
+            return own
+
+        total: Tally[str] = Tally()
+        for one in self._each(SCORES, tally):
+            total.update(one)
+        if len(total) > _MOST_VALUES:
+            raise UsageError(
+                f"--segment {column}: has over {_MOST_VALUES:,} values; give a column with few",
+                Code.OPTION_VALUE,
+            )
+        return Segments(column, tuple(largest(total, SEGMENT_VALUES)))
+
+    def summary(self, counter: Counter) -> tuple[Summary, int]:
+        """Return the summary of all files, and the number of their rows."""
+
+        def of_file(name: str, file: pq.ParquetFile) -> tuple[Summary, int]:
+            parts: list[Summary] = []
+            rows = 0
+            columns = counter.columns(file.schema_arrow)
+            for batch in file.iter_batches(_BLOCK_ROWS, columns=columns, use_threads=False):
+                parts.append(counter.count(batch))
+                rows += len(batch)
+                if len(parts) > 16:
+                    parts = [Summary.merged(counter.layout, parts)]
+            return Summary.merged(counter.layout, parts), rows
+
+        found = self._each(SCORES, of_file)
+        summary = Summary.merged(counter.layout, (one for one, _ in found))
+        return summary, sum(rows for _, rows in found)
+
+    def sample(self, own: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]] | None:
+        """Return the features of some rows, from files spread over the archive."""
+        if not self.kept:
+            return None
+        chosen = self.files[:: max(1, len(self.files) // 8)]
+        each = -(-_SAMPLE_ROWS // len(chosen))
+        blocks: list[np.ndarray[tuple[int, int], np.dtype[np.float64]]] = []
+
+        def some(name: str, file: pq.ParquetFile) -> None:
+            if FEATURES not in file.schema_arrow.names:
+                return
+            columns = [FEATURES, "model_id"]
+            batch = next(file.iter_batches(_BLOCK_ROWS, columns=columns), None)
+            if batch is None:
+                return
+            rows = own_rows(batch, self._bundle.model_id)
+            if len(rows):
+                places = np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(np.int64)
+                struct = rows.column(FEATURES).take(pa.array(places))
+                blocks.append(np.column_stack([c.to_numpy() for c in struct.flatten()]))
+
+        for name, _ in chosen:
+            self._in_file(name, SCORES, some)
+        return np.ascontiguousarray(np.concatenate(blocks)) if blocks else None
+
+    def dead_letters(self) -> dict[str, int]:
+        """Return the number of dead letters of each reason."""
+
+        def reasons(name: str, file: pq.ParquetFile) -> Tally[str]:
+            own: Tally[str] = Tally()
+            for batch in file.iter_batches(_BLOCK_ROWS, columns=["reason"]):
+                own.update(batch.column("reason").to_pylist())
+            return own
+
+        total: Tally[str] = Tally()
+        for one in self._each(DEAD_LETTERS, reasons):
+            total.update(one)
+        return dict(sorted(total.items(), key=lambda one: (-one[1], one[0])))
+
+    def _each(self, branch: str, of_file: Callable[[str, pq.ParquetFile], _T]) -> list[_T]:
+        with ThreadPoolExecutor(_TOGETHER) as pool:
+            return list(
+                pool.map(
+                    lambda name: self._in_file(name, branch, of_file), self._archive.files(branch)
+                )
+            )
+
+    def _in_file(self, name: str, branch: str, of_file: Callable[[str, pq.ParquetFile], _T]) -> _T:
+        path = self._archive.store.place(name)
+        try:
+            with (
+                closing(open_file(Place(path, self._archive.place.local and Path(path)))) as opened,
+                pq.ParquetFile(opened, read_dictionary=_REPEATING[branch]) as file,
+            ):
+                return of_file(name, file)
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise FraudError(
+                f"{path}: cannot be read ({first_line(error)})", Code.INPUT_DAMAGED
+            ) from None

@@ -1,0 +1,216 @@
+"""Count the scored rows of a batch for a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_fraud.decisions.inputs import FEATURES, RULE_INPUTS
+from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.reference import SCORE_QUANTILES, Distribution, Reference
+from beam_fraud.monitoring.drift.statistics import AMOUNT, DECISION, FLAGGED, HOUR, SCORE
+from beam_fraud.monitoring.drift.summary import OCTAVES, Layout, Measure, Segments, Summary
+from beam_fraud.schema.duration import HOUR as HOUR_MICROS
+
+#: Values of a decision.
+DECISIONS = ("approve", "review", "decline")
+#: Columns that are read of every archive.
+COLUMNS = ("event_time", "amount", "score", "flagged", "decision", "model_id")
+#: Set by `rescore` on rows of models that are only compared.
+SHADOW = "shadow"
+_HOURS_OF_A_DAY = 24
+
+
+def measures_of(features: FeatureSet, reference: Reference, *, kept: bool) -> tuple[Measure, ...]:
+    """Return the measures of an archive's rows.
+
+    Args:
+      features: the model's features.
+      reference: its reference; empty for an imported model, whose bins are powers of two.
+      kept: whether the archive has the features.
+    """
+    known = {one.feature: one for one in reference.distributions}
+    score = known.get("score")
+    edges = tuple(SCORE_QUANTILES.tolist()) if score is None else score.edges
+    names = features.names if kept else ()
+    measures = [
+        Measure(HOUR, "numeric", tuple(float(hour) for hour in range(_HOURS_OF_A_DAY - 1))),
+        Measure(DECISION, "categorical", categories=DECISIONS),
+        Measure(FLAGGED, "categorical", categories=("passed", "flagged")),
+        Measure(SCORE, "numeric", edges),
+    ]
+    if AMOUNT not in names:
+        measures.append(_measure(AMOUNT, known.get(AMOUNT), features))
+    measures += [_measure(name, known.get(name), features) for name in names]
+    return tuple(measures)
+
+
+def _measure(name: str, known: Distribution | None, features: FeatureSet) -> Measure:
+    if name in features.categories:
+        return Measure(name, "categorical", categories=features.categories[name])
+    edges = known.edges if known is not None else ()
+    return Measure(name, "numeric", edges or OCTAVES)
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Counts the rows of one model."""
+
+    layout: Layout
+    #: Rows of other models are left out.
+    model_id: str
+    #: The model's features, in the order in which rows keep them.
+    features: FeatureSet
+    #: Time zone of days and hours.
+    zone: tzinfo = UTC
+
+    def columns(self, schema: pa.Schema) -> list[str]:
+        """Return the columns to read of a file."""
+        wanted = [*COLUMNS, SHADOW]
+        if any(name in self.layout.spans for name in self.features.names):
+            wanted.append(FEATURES)
+        wanted += [column_of(one.column, schema, self.features) for one in self.layout.segments]
+        return [name for name in dict.fromkeys(wanted) if name.split(".")[0] in schema.names]
+
+    def count(self, batch: pa.RecordBatch) -> Summary:
+        """Return the summary of the rows of a batch.
+
+        Args:
+          batch: n scored rows with at least `COLUMNS`.
+        """
+        batch = own_rows(batch, self.model_id)
+        if not len(batch):
+            return Summary.empty(self.layout)
+        days, hours = self._local(batch)
+        codes = pc.index_in(batch.column("decision"), value_set=pa.array(DECISIONS))
+        values: dict[str, npt.NDArray[np.float64]] = {
+            HOUR: hours,
+            DECISION: _floats(pc.cast(codes, pa.float64())),
+            FLAGGED: _floats(pc.cast(pc.cast(batch.column("flagged"), pa.int8()), pa.float64())),
+            SCORE: _floats(batch.column("score")),
+        }
+        if AMOUNT in self.layout.spans:
+            values[AMOUNT] = _floats(batch.column("amount"))
+        values |= self._features(batch)
+        places = {
+            measure.name: measure.places(values[measure.name])
+            for measure in self.layout.measures
+            if measure.name in values
+        }
+        groups = [self._groups(batch, one, values) for one in self.layout.segments]
+        return Summary.of_rows(self.layout, days, places, groups)
+
+    def _features(self, batch: pa.RecordBatch) -> Mapping[str, npt.NDArray[np.float64]]:
+        if FEATURES not in batch.schema.names:
+            return {}
+        struct = batch.column(FEATURES)
+        return {
+            field.name: _floats(column)
+            for field, column in zip(struct.type, struct.flatten(), strict=True)
+            if field.name in self.layout.spans
+        }
+
+    def _local(
+        self, batch: pa.RecordBatch
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Return the day since 1970, int64[n], and the hour, float64[n], of each row."""
+        micros = batch.column("event_time").cast(pa.int64()).to_numpy(zero_copy_only=False)
+        hours = micros // HOUR_MICROS
+        first = int(hours.min())
+        offsets = hours - first
+        if self.zone is UTC:
+            return hours // _HOURS_OF_A_DAY, (hours % _HOURS_OF_A_DAY).astype(np.float64)
+        shifts = np.zeros(int(offsets.max()) + 1, np.int64)
+        for hour in np.unique(offsets).tolist():
+            moment = datetime.fromtimestamp((first + hour) * 3600, self.zone)
+            shift = moment.utcoffset()
+            shifts[hour] = 0 if shift is None else int(shift.total_seconds() // 3600)
+        local = hours + shifts[offsets]
+        return local // _HOURS_OF_A_DAY, (local % _HOURS_OF_A_DAY).astype(np.float64)
+
+    def _groups(
+        self,
+        batch: pa.RecordBatch,
+        segments: Segments,
+        values: Mapping[str, npt.NDArray[np.float64]],
+    ) -> npt.NDArray[np.intp]:
+        others = len(segments.values)
+        if segments.column in self.features.categories:
+            names = self.features.categories[segments.column]
+            of_code = np.full(len(names) + 1, others)
+            for group, value in enumerate(segments.values):
+                of_code[names.index(value)] = group
+            codes = values.get(segments.column)
+            if codes is None:
+                return np.full(len(batch), others)
+            known = np.nan_to_num(codes, nan=len(names)).astype(np.intp)
+            return of_code[np.clip(known, 0, len(names))]
+        found = pc.index_in(
+            text_column(batch, segments.column), value_set=pa.array(segments.values, pa.string())
+        )
+        return np.asarray(pc.fill_null(found, others), dtype=np.intp)
+
+
+def own_rows(batch: pa.RecordBatch, model_id: str) -> pa.RecordBatch:
+    """Return the rows that a model decided or, in a comparison, would decide."""
+    mask = pc.equal(_plain(batch.column("model_id")), model_id)
+    if SHADOW in batch.schema.names:
+        mask = pc.and_not(mask, pc.fill_null(batch.column(SHADOW), False))
+    if pc.all(mask).as_py():
+        return batch
+    return batch.filter(mask)
+
+
+def column_of(segment: str, schema: pa.Schema, features: FeatureSet) -> str:
+    """Return the column of a file that holds the values of a segment; "" if none does."""
+    if segment in features.categories:
+        return FEATURES
+    if segment in schema.names:
+        return segment
+    if RULE_INPUTS in schema.names:
+        kept = schema.field(RULE_INPUTS).type
+        if kept.get_field_index(segment) >= 0:
+            return f"{RULE_INPUTS}.{segment}"
+    return ""
+
+
+def text_column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """Return the values of a column as text, string[n]; nulls if it is missing."""
+    if name in batch.schema.names:
+        return _plain(batch.column(name)).cast(pa.string())
+    if RULE_INPUTS in batch.schema.names:
+        kept = batch.column(RULE_INPUTS)
+        if kept.type.get_field_index(name) >= 0:
+            return _plain(kept.field(name)).cast(pa.string())
+    return pa.nulls(len(batch), pa.string())
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _floats(column: pa.Array) -> npt.NDArray[np.float64]:
+    values: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def reference_counts(reference: Reference, layout: Layout) -> Mapping[str, npt.NDArray[np.int64]]:
+    """Return the reference's rows by bin of each measure that it has, int64[bins]."""
+    found = {}
+    for one in reference.distributions:
+        measure = layout.measure(one.feature)
+        counts = np.array([*one.counts, one.missing], np.int64)
+        if measure is not None and measure.width == len(counts):
+            found[one.feature] = counts
+    return found
+
+
+def largest(counted: Mapping[str, int], most: int) -> Sequence[str]:
+    """Return the most frequent values, the most frequent first, then by name."""
+    return [value for value, _ in sorted(counted.items(), key=lambda one: (-one[1], one[0]))][:most]

@@ -1,0 +1,142 @@
+"""`monitor` over an archive: figures, alarms, page, gauges, notices, refusals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_fraud.cli.commands import monitor
+from beam_fraud.cli.options import MonitorOptions
+from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.models.bundle import read_reference
+from beam_fraud.monitoring.drift.divergence import psi
+from tests.drifting import Archive, archive_of
+
+
+@dataclass(frozen=True)
+class Place:
+    archive: Archive
+    out: Path
+    bundle: Path
+
+    def options(self, **changes: object) -> MonitorOptions:
+        return MonitorOptions(
+            **{"directory": str(self.out), "model": str(self.bundle), **changes}  # type: ignore[arg-type]
+        )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Place:
+    directory = tmp_path_factory.mktemp("monitored")
+    archive = archive_of(2, directory, judged=2, accounts=800)
+    archive.bundle.save(directory / "bundle")
+    scores = directory / "out/scores"
+    scores.mkdir(parents=True)
+    for number, start in enumerate(range(0, archive.rows.num_rows, 20_000)):
+        pq.write_table(archive.rows.slice(start, 20_000), scores / f"part-{number}.parquet")
+    letters = directory / "out/dead_letters"
+    letters.mkdir()
+    pq.write_table(pa.table({"reason": ["amount", "amount", "time"]}), letters / "part-0.parquet")
+    return Place(archive, directory / "out", directory / "bundle")
+
+
+def test_the_change_is_reported_everywhere(place, tmp_path):
+    options = place.options(
+        out=str(tmp_path / "drift.html"),
+        metrics=str(tmp_path / "drift.prom"),
+        alerts=(f"file:{tmp_path / 'alerts.jsonl'}",),
+        segments=("TERMINAL_TYPE", "decision"),
+        fail_if="alarms",
+    )
+    outcome = monitor.call(options, as_json=True)
+    assert outcome.exit_code == 3
+    result = json.loads(json.dumps(outcome.result))
+    [unseen] = [one for one in result["alarms"] if one["kind"] == "unseen" and not one["segment"]]
+    assert unseen["measure"] == "TERMINAL_TYPE"
+    assert 0 < unseen["weight"] <= 1
+    assert result["rows"] == place.archive.rows.num_rows
+    assert result["dead_letters"] == {"amount": 2, "time": 1}
+    assert sum(window["rows"] for window in result["windows"]) == result["rows"]
+    segments = {one["segment"] for one in result["features"]} - {None}
+    assert "TERMINAL_TYPE=type_01" in segments
+    assert "decision=approve" in segments
+    page = (tmp_path / "drift.html").read_text()
+    assert "unseen values of TERMINAL_TYPE" in page
+    assert page.count("<svg") == 3
+    gauges = (tmp_path / "drift.prom").read_text()
+    assert 'beam_fraud_drift_psi{measure="amount",segment=""}' in gauges
+    assert "unseen values of TERMINAL_TYPE" in monitor.render(outcome.result)
+    notices = (tmp_path / "alerts.jsonl").read_text()
+    assert notices.count("- unseen values of TERMINAL_TYPE since") == 1
+    monitor.run(options)
+    assert (tmp_path / "alerts.jsonl").read_text() == notices
+
+
+def test_figures_against_the_training_rows_are_those_of_the_values(place):
+    result = monitor.run(place.options())
+    rows = place.archive.rows
+    days = rows["event_time"].to_numpy().astype("datetime64[D]")
+    last = np.isin(days, np.unique(days)[-7:])
+    values = rows["features"].combine_chunks().field("account_mean_7d").to_numpy()[last]
+    reference = {one.feature: one for one in read_reference(place.archive.bundle).distributions}
+    known = reference["account_mean_7d"]
+    bins = np.r_[-np.inf, np.nextafter(known.edges, np.inf), np.inf]
+    expected = psi(np.histogram(values, bins)[0], np.array(known.counts))
+    [own] = [one for one in result["features"] if one["name"] == "account_mean_7d"]
+    assert own["psi"] == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_an_archive_without_features_is_watched_by_score_and_volume(place, tmp_path, caplog):
+    (tmp_path / "scores").mkdir()
+    plain = place.archive.rows.drop_columns(["features", "decided_at"])
+    pq.write_table(plain, tmp_path / "scores/part-0.parquet")
+    result = monitor.run(place.options(directory=str(tmp_path)))
+    assert {one["name"] for one in result["features"]} == {"amount"}
+    assert "--keep-features" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"false_alarms": "30d"}, Code.OPTION_VALUE),
+        ({"false_alarms": "1/1h"}, Code.OPTION_VALUE),
+        ({"since": "yesterday"}, Code.TIME_INVALID),
+        ({"out": "report.txt"}, Code.OUTPUT_NAME),
+        ({"metrics": "gauges.txt"}, Code.OUTPUT_NAME),
+        ({"sink": "sqlite:///x.db"}, Code.OPTION_CONFLICT),
+        ({"segments": ("country",)}, Code.COLUMN_MISSING),
+    ],
+)
+def test_wrong_calls_are_refused(place, changes, code):
+    with pytest.raises(UsageError) as refused:
+        monitor.run(place.options(**changes))
+    assert refused.value.code == code
+
+
+def test_places_without_rows_of_the_model_are_refused(place, tmp_path):
+    with pytest.raises(FraudError) as empty:
+        monitor.run(place.options(directory=str(tmp_path)))
+    assert empty.value.code == Code.PLACE_EMPTY
+    (tmp_path / "scores").mkdir()
+    names = place.archive.rows.schema.names
+    other = place.archive.rows.set_column(
+        names.index("model_id"), "model_id", pa.array(["other@1"] * place.archive.rows.num_rows)
+    )
+    pq.write_table(other, tmp_path / "scores/part-0.parquet")
+    with pytest.raises(FraudError) as others:
+        monitor.run(place.options(directory=str(tmp_path)))
+    assert others.value.code == Code.PLACE_EMPTY
+
+
+def test_damaged_files_are_named(place, tmp_path):
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores/part-0.parquet").write_bytes(b"no Parquet")
+    with pytest.raises(FraudError) as damaged:
+        monitor.run(place.options(directory=str(tmp_path)))
+    assert damaged.value.code == Code.INPUT_DAMAGED
