@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, column, inspect, select
+from sqlalchemy import Column, Connection, Table, column, inspect, select
 
 from beam_fraud.alerts.alert import Alert, Reason
+from beam_fraud.alerts.pseudonym import Kind
 from beam_fraud.alerts.wording import shown
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.audit_log import entries
@@ -31,6 +32,8 @@ _EARLIER, _ENTRIES = 50, 500
 MOST = 500
 #: Rows of a merchant or device in which other cases are looked for.
 _LINKED_ROWS = 500
+#: Words of texts that are looked up at most, and what is no part of one.
+_WORDS, _AROUND = 1_000, ".,;:!?()[]<>\"'"
 #: What a person sees as the decision on an audited transaction: that on most flagged ones.
 _SHOWN_DECISION = "review"
 
@@ -131,6 +134,26 @@ def read_case(connection: Connection, case_id: str, now: datetime) -> Case:
         tuple(_timeline(connection, queued)),
         tuple(requests(connection, case_id=case_id)),
     )
+
+
+def named_ids(connection: Connection, texts: Sequence[str]) -> dict[Kind, tuple[str, ...]]:
+    """Return the ids of flagged transactions, their accounts and merchants that texts name.
+
+    Args:
+      connection: in a transaction.
+      texts: what people wrote.
+    """
+    words = {word.strip(_AROUND) for text in texts for word in text.split()}
+    some = sorted(word for word in words if word)[:_WORDS]
+    columns: dict[Kind, Column[str]] = {
+        "transaction": FLAGGED.c.transaction_id,
+        "account": FLAGGED.c.account_id,
+        "merchant": FLAGGED.c.merchant_id,
+    }
+    return {
+        kind: tuple(connection.scalars(select(one).distinct().where(one.in_(some))))
+        for kind, one in columns.items()
+    }
 
 
 def _others_of_account(connection: Connection, case: QueuedCase, now: datetime) -> list[QueuedCase]:

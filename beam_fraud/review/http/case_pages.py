@@ -16,6 +16,7 @@ from beam_fraud.review.case import (
     account_history,
     links,
     merchant_history,
+    named_ids,
     read_case,
 )
 from beam_fraud.review.decisions import Decision, decide, reopen
@@ -57,6 +58,7 @@ def case(visit: Visit) -> Response:
             "charts": charts,
             "links": links(connection, found.queued.case_id, visit.now),
             "alerted": _alerted(connection, own),
+            "ids": _ids(connection, found) if visit.hides else {},
             "people": [one.name for one in list_users(connection) if one.disabled_at is None]
             if visit.may("lead")
             else [],
@@ -65,7 +67,8 @@ def case(visit: Visit) -> Response:
     values = visit.site.read(work)
     found = values["case"]
     assert isinstance(found, Case)
-    ids = _ids(found)
+    ids = values["ids"]
+    assert isinstance(ids, dict)
     settings = visit.site.settings
     return visit.page(
         "case",
@@ -330,15 +333,21 @@ def _alerted(connection: Connection, transactions: Collection[str]) -> frozenset
     return frozenset(connection.scalars(query))
 
 
-def _ids(found: Case) -> dict[Kind, tuple[str, ...]]:
-    """Return the ids that texts of the case may hold."""
+def _ids(connection: Connection, found: Case) -> dict[Kind, tuple[str, ...]]:
+    """Return the ids that texts of the case hold, or may hold."""
     rows = found.transactions
     account = found.queued.account_id
-    return {
-        "transaction": tuple({one.transaction_id for one in rows}),
-        "account": () if account is None else (account,),
-        "merchant": tuple({one.merchant_id for one in rows if one.merchant_id is not None}),
+    texts = [one.text for one in found.notes]
+    texts += [described(one.detail) for one in found.timeline]
+    texts += [one.error for one in found.requests if one.error]
+    texts += [label.reason for one in rows for label in one.labels if label.reason]
+    named = named_ids(connection, texts)
+    own: dict[Kind, set[str]] = {
+        "transaction": {one.transaction_id for one in rows},
+        "account": set() if account is None else {account},
+        "merchant": {one.merchant_id for one in rows if one.merchant_id is not None},
     }
+    return {kind: tuple({*named[kind], *values}) for kind, values in own.items()}
 
 
 def described(detail: Mapping[str, object]) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Literal, get_args
 
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from beam_fraud.alerts.pseudonym import Kind
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review import audit_log
+from beam_fraud.review.case import named_ids
 from beam_fraud.review.http.case_pages import described
 from beam_fraud.review.http.visit import Visit
 from beam_fraud.review.list_requests import (
+    ListRequest,
     RequestState,
     apply_requests,
     approve,
@@ -30,12 +32,20 @@ def lists(visit: Visit) -> Response:
     state = visit.query.choice("state", _STATES, "waiting")
     wanted = None if state == "all" else state
 
-    def work(connection: Connection) -> object:
-        return requests(connection, state=wanted)
+    def work(connection: Connection) -> tuple[list[ListRequest], dict[Kind, tuple[str, ...]]]:
+        found = list(requests(connection, state=wanted))
+        if not visit.hides:
+            return found, {}
+        texts = [text for one in found for text in (one.reason, one.error) if text]
+        return found, named_ids(connection, texts)
 
-    return visit.page(
-        "lists", requests=visit.site.read(work), state=state, states=_STATES, day=timedelta(days=1)
-    )
+    found, named = visit.site.read(work)
+
+    def reads(one: ListRequest, text: str) -> str:
+        own = (*named.get(one.kind, ()), one.value)
+        return visit.text_shown(text, {**named, one.kind: own})
+
+    return visit.page("lists", requests=found, state=state, states=_STATES, reads=reads)
 
 
 def approve_request(visit: Visit) -> Response:

@@ -49,7 +49,7 @@ def queue(visit: Visit) -> Response:
         return {
             "page": page,
             "count": count_cases(connection, filters, visit.now),
-            "saved": views(connection, visit.who),
+            "saved": _views(visit, connection),
             "reminders": due_reminders(connection, visit.who, visit.now),
         }
 
@@ -140,6 +140,14 @@ def delete(visit: Visit) -> Response:
     owner, name = "" if shared else visit.who, visit.form.need("name", "A name")
     visit.site.write(lambda connection: delete_view(connection, owner, name))
     return visit.see("/", "deleted")
+
+
+def _views(visit: Visit, connection: Connection) -> list[SavedView]:
+    """Return the saved views that the person can use: without ids, who sees none."""
+    found = views(connection, visit.who)
+    if not visit.hides:
+        return list(found)
+    return [view for view in found if not any(getattr(view.filters, name) for name in _NAMING)]
 
 
 def address_of_view(view: SavedView) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlencode
@@ -43,6 +43,12 @@ DONE = {
     "password": "Your password is changed; your other sessions have ended.",
     "out": "You are logged out here.",
 }
+
+
+#: What people write into notes and is hidden with ids: addresses of e-mail, and numbers of nine
+#: digits or more, in groups or not.
+_E_MAIL = re.compile(r"[^\s@<>,;:()]+@[^\s@<>,;:()]+")
+_NUMBER = re.compile(r"(?<![\w.-])\+?\d(?:[ ()/.-]{0,2}\d){8,}(?![\w])")
 
 
 class RefusedError(FraudError):
@@ -114,15 +120,19 @@ class Visit:
         """Return the name of an id in forms: the id, or the pseudonym of who sees no ids."""
         return self.shown(kind, value) if self.hides else value
 
-    def text_shown(self, text: str, ids: Mapping[Kind, tuple[str, ...]]) -> str:
-        """Return a text as the person sees it: ids in it are replaced as they are elsewhere."""
-        if self.hides:
-            for kind, values in ids.items():
-                for value in sorted(values, key=len, reverse=True):
-                    text = re.sub(
-                        rf"(?<!\w){re.escape(value)}(?!\w)", self.shown(kind, value), text
-                    )
-        return text
+    def text_shown(self, text: str, ids: Mapping[Kind, Collection[str]]) -> str:
+        """Return a text as the person sees it.
+
+        Where ids are hidden, those in it are replaced as they are elsewhere, and so are e-mail
+        addresses and long numbers, as of cards and telephones.
+        """
+        if not self.hides:
+            return text
+        known = [(value, kind) for kind, values in ids.items() for value in values if value]
+        for value, kind in sorted(known, key=lambda one: len(one[0]), reverse=True):
+            pattern = rf"(?<!\w){re.escape(value)}(?!\w)"
+            text = re.sub(pattern, self.shown(kind, value), text, flags=re.IGNORECASE)
+        return _NUMBER.sub("[number]", _E_MAIL.sub("[e-mail]", text))
 
     def page(self, template: str, **values: object) -> Response:
         """Return a page of a template."""
