@@ -235,6 +235,7 @@ def test_a_certified_provider_refuses_what_is_not_of_this_client(
     assert {"ann", "bob"}.isdisjoint(people(world))
 
 
+@pytest.mark.soak
 def test_a_browser_goes_to_the_provider_and_back(world: World, certified: OpenIdSettings) -> None:
     need("chromium")
     with pages_of(world, certified, passwords=False) as pages, browser.browser() as driver:

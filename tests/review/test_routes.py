@@ -287,6 +287,13 @@ def test_no_cell_of_a_csv_file_is_a_formula(world: World) -> None:
             assert not any(cell.startswith(("=", "+", "@", "\t", "\r")) for cell in row), row
 
 
+def test_a_filter_that_cannot_be_read_is_said_on_the_queue(world: World) -> None:
+    answer = world.get("/?amount_from=much&rule=large", "anna")
+    assert answer.status_code == 422
+    assert "Amount from: &#39;much&#39; is no number" in answer.text
+    assert "Take the next case" in answer.text
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE"])
 def test_other_methods_are_refused(world: World, method: str) -> None:
     import requests

@@ -253,7 +253,8 @@ def _review(out: Path, port: int, *, as_json: bool) -> dict[str, object]:
             err=as_json,
         )
 
-    return review.run(ReviewOptions(database=_sink(out), port=port), show)
+    options = ReviewOptions(database=_sink(out), lists=str(out / "lists"), port=port)
+    return review.run(options, show)
 
 
 def _render_reviewed(reviewed: dict[str, object]) -> str:

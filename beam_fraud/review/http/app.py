@@ -233,11 +233,23 @@ def _failed(error: Exception) -> Response:
         return _message(error.status_code, error.detail)
     # The text of an exception may hold values of a transaction.
     _LOG.error("a page failed: %s", place_of(error), exc_info=_LOG.isEnabledFor(logging.DEBUG))
-    return _message(HTTPStatus.INTERNAL_SERVER_ERROR, "The server has failed; its log says where.")
+    return _message(HTTPStatus.INTERNAL_SERVER_ERROR, "Its log says where.")
+
+
+#: What people read above the reason, where the words of HTTP say nothing to them.
+_TITLES: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "Log in again",
+    HTTPStatus.FORBIDDEN: "Not allowed",
+    HTTPStatus.NOT_FOUND: "Not found",
+    HTTPStatus.CONFLICT: "Somebody was faster",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "That does not work",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Not now",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The server failed",
+}
 
 
 def _message(status: int, text: str) -> Response:
-    title = HTTPStatus(status).phrase
+    title = _TITLES.get(status) or HTTPStatus(status).phrase
     return HTMLResponse(render("message", status=int(status), title=title, text=text), status)
 
 

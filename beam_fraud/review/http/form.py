@@ -54,7 +54,9 @@ class Form:
         given = self.values.get(name)
         value = given[-1].strip() if given else ""
         if len(value) > longest:
-            raise UsageError(f"{name}: has more than {longest:,} characters", Code.OPTION_VALUE)
+            raise UsageError(
+                f"{_shown(name)}: has more than {longest:,} characters", Code.OPTION_VALUE
+            )
         return value or None
 
     def need(self, name: str, what: str) -> str:
@@ -81,7 +83,9 @@ class Form:
         """
         value = self.get(name) or ""
         if not value.isascii() or not value.isdigit() or len(value) > 18:
-            raise UsageError(f"{name}: {value[:40]!r} is no whole number", Code.OPTION_VALUE)
+            raise UsageError(
+                f"{_shown(name)}: {value[:40]!r} is no whole number", Code.OPTION_VALUE
+            )
         return int(value)
 
     def number(self, name: str) -> float | None:
@@ -98,7 +102,7 @@ class Form:
         except ValueError:
             number = float("nan")
         if not abs(number) < 1e15:
-            raise UsageError(f"{name}: {value[:40]!r} is no number", Code.OPTION_VALUE)
+            raise UsageError(f"{_shown(name)}: {value[:40]!r} is no number", Code.OPTION_VALUE)
         return number
 
     def moment(self, name: str) -> datetime | None:
@@ -114,7 +118,9 @@ class Form:
             moment = datetime.fromisoformat(value)
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
-            raise UsageError(f"{name}: {value[:40]!r} is no time", Code.TIME_INVALID) from None
+            raise UsageError(
+                f"{_shown(name)}: {value[:40]!r} is no time", Code.TIME_INVALID
+            ) from None
 
     def span(self, name: str) -> timedelta | None:
         """Return a time in hours, as the pages offer it; None for none.
@@ -126,7 +132,7 @@ class Form:
         if hours is None:
             return None
         if not 0 < hours <= 24 * 366:
-            raise UsageError(f"{name}: give a time of up to a year", Code.TIME_INVALID)
+            raise UsageError(f"{_shown(name)}: give a time of up to a year", Code.TIME_INVALID)
         return timedelta(hours=hours)
 
     def choice(self, name: str, choices: Iterable[_Word], default: _Word | None = None) -> _Word:
@@ -140,5 +146,11 @@ class Form:
             if choice == value:
                 return choice
         raise UsageError(
-            f"{name}: {(value or '')[:40]!r} is none of {', '.join(choices)}", Code.OPTION_VALUE
+            f"{_shown(name)}: {(value or '')[:40]!r} is none of {', '.join(choices)}",
+            Code.OPTION_VALUE,
         )
+
+
+def _shown(name: str) -> str:
+    """Return the name of a field as its page has it: of names that a form may have."""
+    return name.replace("_", " ").capitalize()

@@ -64,7 +64,8 @@ ROUTES = (
     Page(
         "password", "POST", "/account", _READS, people_pages.change_password, people_pages.account
     ),
-    Page("queue", "GET", "/", _READS, queue_pages.queue),
+    # A filter that cannot be read shows the queue without filters.
+    Page("queue", "GET", "/", _READS, _QUEUE, _QUEUE),
     Page("next", "POST", "/next", _WORKS, queue_pages.take_next, _QUEUE),
     Page("bulk", "POST", "/bulk", _LEADS, queue_pages.bulk, _QUEUE),
     Page("save_view", "POST", "/views", _READS, queue_pages.save, _QUEUE),
