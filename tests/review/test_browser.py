@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
+from uuid import uuid4
 
 import pytest
 from selenium.webdriver.common.by import By
@@ -26,8 +29,10 @@ from beam_fraud.review.people.users import add_user, known_user
 from beam_fraud.review.queue import Filters, queue_page
 from beam_fraud.review.teamwork import add_note, assign, claim
 from beam_fraud.storage.database.connection import transaction, writing
+from beam_fraud.storage.database.engines import engine
 from beam_fraud.storage.database.review_tables import CASES
 from beam_fraud.storage.database.tables import LABELS
+from deploy.postgres.server import Server
 from tests.requirements import ROOT, need
 from tests.review import browser
 from tests.review.browser import one, press, wait
@@ -39,9 +44,9 @@ _PICTURES = os.environ.get("BEAM_FRAUD_SCREENSHOTS")
 _SHOWN = {path.name for path in (ROOT / "docs" / "review").glob("*.png")}
 
 
-def furnished(directory: Path) -> World:
+def furnished(directory: Path, url: str | None = None) -> World:
     """Make a database of a team at work, with names as a bank has them."""
-    world = make_world(directory, plain=True)
+    world = make_world(directory, plain=True, url=url)
     url, settings, now = world.site.url, world.site.settings, datetime.now(UTC)
     for number in range(14):
         shops = [f"terminal-{40 + number % 5}", f"terminal-{40 + number % 3}"]
@@ -74,24 +79,56 @@ def driver() -> Iterator[WebDriver]:
         yield driver
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Path]]:
+#: A world, and what puts its database back as it was made.
+Made: TypeAlias = tuple[World, Callable[[], None]]
+
+
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)]
+)
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Made]:
     directory = tmp_path_factory.mktemp("browser")
+    if request.param == "postgresql":
+        yield from _made_on_server(request.getfixturevalue("postgres"), directory)
+        return
     with served(furnished(directory)) as world:
         template = directory / "template.db"
         with transaction(world.site.url) as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copyfile(directory / "review.db", template)
-        yield world, template
+        yield world, partial(restore, world, template)
+
+
+def _made_on_server(server: Server, directory: Path) -> Iterator[Made]:
+    name, template = f"browser_{uuid4().hex}", f"template_{uuid4().hex}"
+    url = server.create_database(name)
+
+    def copied(source: str, copy: str) -> None:
+        # A database in use cannot be copied.
+        engine(url).dispose()
+        server.drop_database(copy)
+        server.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{source}"')
+
+    try:
+        with served(furnished(directory, url)) as world:
+            copied(name, template)
+            yield world, partial(copied, template, name)
+    finally:
+        engine(url).dispose()
+        server.drop_database(name)
+        server.drop_database(template)
 
 
 @pytest.fixture
-def world(made: tuple[World, Path], driver: WebDriver) -> World:
-    restore(*made)
+def world(made: Made, driver: WebDriver) -> World:
+    world, put_back = made
+    put_back()
     driver.delete_all_cookies()
     browser.show_as(driver, 1280)
     browser.complaints(driver)
-    return made[0]
+    return world
 
 
 def sizes_of(name: str) -> list[tuple[int, bool]]:

@@ -136,10 +136,16 @@ class World:
         return {} if who is None else {"cookie": f"{SESSION_COOKIE}={self.tokens[who]}"}
 
 
-def make_world(directory: Path, *, plain: bool = False) -> World:
-    """Make a database with cases of plain and, unless `plain`, hostile names, and people."""
+def make_world(directory: Path, *, plain: bool = False, url: str | None = None) -> World:
+    """Make a database with cases of plain and, unless `plain`, hostile names, and people.
+
+    Args:
+      directory: for the lists, and a file of SQLite without `url`.
+      plain: whether all names are harmless.
+      url: a database without rows.
+    """
     settings = ReviewSettings(second_person=frozenset(("block",)))
-    url = sqlite_url(directory / "review.db")
+    url = url or sqlite_url(directory / "review.db")
     site = Site(url, settings, lists=directory / "lists")
     flagged = [*rows(3, "acct-1"), *rows(2, "acct-2", start=10)]
     for number, name in enumerate(() if plain else HOSTILE):
