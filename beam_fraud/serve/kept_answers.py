@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -25,6 +25,8 @@ from beam_fraud.storage.journal import JournaledCheckpoint
 
 #: Step of the answers that are in no part of the archive yet.
 _ANSWERS = "answers"
+#: Groups that become columns at once.
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,24 @@ class Groups:
     #: The kept inputs of their decisions, or None, for each group.
     inputs: Sequence[pa.RecordBatch | None]
 
-    def prepared(self) -> Prepared:
-        """Return them for the archive; in any thread, for this takes most of the time."""
-        rows = list(_with_inputs(self.groups, self.inputs))
+    def prepared(self, pause: Callable[[], object] = lambda: None) -> Prepared:
+        """Return them for the archive; in any thread, for this takes most of the time.
+
+        Args:
+          pause: called between two parts of the work, each of a part of a millisecond.
+        """
+        parts = list[pa.RecordBatch]()
+        for start in range(0, len(self.groups), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            parts += _with_inputs(self.groups[part], self.inputs[part])
+            pause()
+        alike = groupby(parts, lambda one: one.schema)
+        rows = [pa.concat_batches(list(batches)) for _, batches in alike]
         small = [group for group in self.groups if len(group) < LARGE]
-        joined = batch_of(*small) if small else None
         if len(small) == len(self.groups) and all(one is None for one in self.inputs):
             (joined,) = rows
+        else:
+            joined = batch_of(*small) if small else None
         return Prepared(self.groups, rows, joined)
 
 

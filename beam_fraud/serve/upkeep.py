@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 _TICK = 0.2
 #: Answers that are worth to be passed to the archive: columns of few rows take as long.
 _WORTH_ROWS = 256
-#: Seconds between two parts of a fold, in which answers have the interpreter for themselves.
+#: Seconds between two parts of the work, in which answers have the interpreter for themselves.
 _PAUSE = 0.005
 #: Ticks without a group between two collections of all garbage.
 _FULL_COLLECTION = 150
@@ -81,12 +81,13 @@ class Upkeep:
             folds = state.due or (self._idle > 0 and state.untidy)
             worth = 1 if folds else _WORTH_ROWS
             unarchived = state.answers.groups() if state.answers.rows >= worth else None
-        prepared = None if unarchived is None else unarchived.prepared()
+        prepared = None if unarchived is None else unarchived.prepared(self._pause)
         if prepared is not None or folds:
             with self._turn.claimed():
                 self._store(partial(self._file_away, prepared, folds=folds))
         if folds:
             self._end_fold()
+        self._pause()
         # The command turns automatic collections off, which may come within an answer. Often: what
         # few answers left takes a part of a millisecond.
         if folds or not self._idle:
@@ -102,9 +103,12 @@ class Upkeep:
         else:
             self._state.commit()
 
+    def _pause(self) -> None:
+        self._ended.wait(_PAUSE)
+
     def _end_fold(self) -> None:
         try:
-            self._state.end_fold(lambda: self._ended.wait(_PAUSE))
+            self._state.end_fold(self._pause)
         except FraudError as error:
             if not self._unfolded:
                 _LOG.error("answers are stored in the journal alone, which grows: %s", error)

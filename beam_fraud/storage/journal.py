@@ -27,7 +27,7 @@ _FOLD_SECONDS = 5.0
 #: Bytes after which it is folded.
 _FOLD_BYTES = 4 << 20
 #: Deltas that are merged at once.
-_MERGED_AT_ONCE = 256
+_MERGED_AT_ONCE = 128
 #: How many times as much makes a commit fold it, if nobody did between two commits.
 _OVERDUE = 4
 
