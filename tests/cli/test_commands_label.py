@@ -180,6 +180,18 @@ def test_bad_rows_cost_themselves_and_are_said(
     }
     assert result["rows_in"] == result["labels_new"] + result["rows_dead"] == 8  # type: ignore[operator]
     assert "6 of 8 rows are left out" in caplog.text
+    with transaction(url) as connection:
+        query = "SELECT source, position, reason FROM dead_letters ORDER BY position"
+        dead = [tuple(row) for row in connection.execute(text(query))]
+    assert {source for source, _, _ in dead} == {file.name}
+    assert [(position, reason) for _, position, reason in dead] == [
+        (1, "missing_id"),
+        (2, "invalid_label"),
+        (3, "unparseable_time"),
+        (4, "missing_time"),
+        (5, "impossible_time"),
+        (6, "wrong_column_count"),
+    ]
     assert "line 3" in caplog.text
     with fails(Code.ROWS_INVALID, "none of 1"):
         labels.run_import(

@@ -30,6 +30,7 @@ from beam_fraud.records.labels import label_messages
 from beam_fraud.schema.event_time import micros_of
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.stages import EXPLAINED_LABEL
+from beam_fraud.sinks.dead_letters import write_dead_letters
 from beam_fraud.sinks.labels import EXPORTED, Imported, import_labels, stored_labels
 from beam_fraud.sources.kafka.options import broker_settings
 from beam_fraud.storage.atomic import whole_file
@@ -64,6 +65,8 @@ def run_import(options: ImportLabelsOptions) -> dict[str, object]:
         raise FraudError(refusal.replace("is a transaction", "is a label"), Code.ROWS_INVALID)
     if len(dead):
         _LOG.warning("%d of %d rows are left out %s", len(dead), rows_in, share.why)
+        for batch in dead.combine_chunks().to_batches(max_chunksize=_ROWS_AT_A_TIME):
+            write_dead_letters(database, batch)
     if options.scores:
         labels = _with_archived(labels, Place.parse_all(options.scores))
     imported, written = Imported(), list[dict[str, object]]()
