@@ -82,7 +82,7 @@ def parse_archive(url: str) -> IcebergRun:
 def _postgresql(url: str, rest: str, option: str) -> str:
     if not rest.startswith("//"):
         raise UsageError(f"{option}: no server given; write {_FORMS['postgresql']}", Code.SINK_URL)
-    parsed = parse(url)
+    parsed = parse(url, option)
     for name in FILE_OPTIONS:
         # An absolute path, so that it means the same in every worker process.
         path = parsed.query.get(name)

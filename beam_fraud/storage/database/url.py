@@ -62,8 +62,12 @@ def masked(url: str) -> str:
     return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
-def parse(url: str) -> URL:
+def parse(url: str, option: str = "database") -> URL:
     """Parse a URL; resolve `env:NAME`.
+
+    Args:
+      url: the URL.
+      option: what names it in messages.
 
     Raises:
       FraudError: the variable is not set.
@@ -72,10 +76,10 @@ def parse(url: str) -> URL:
     if url.startswith(_BY_VARIABLE):
         name = url.removeprefix(_BY_VARIABLE)
         if not os.environ.get(name):
-            raise FraudError(f"--sink {url}: the variable {name} is not set", Code.VARIABLE_UNSET)
-        label, url = f"--sink {url}", os.environ[name]
+            raise FraudError(f"{option} {url}: the variable {name} is not set", Code.VARIABLE_UNSET)
+        label, url = f"{option} {url}", os.environ[name]
     else:
-        label = f"--sink {url.partition(':')[0]}"
+        label = f"{option} {url.partition(':')[0]}"
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -109,7 +113,7 @@ def connect_arguments(url: str) -> dict[str, Any]:
     options = {name: str(value) for name, value in parsed.query.items()}
     password = options.get("password") or parsed.password
     if not password:
-        password = read_secret(f"--sink {masked(url)}", "password", options, PASSWORD_VARIABLE)
+        password = read_secret(f"database {masked(url)}", "password", options, PASSWORD_VARIABLE)
     # Detect a machine that is gone after a minute.
     arguments: dict[str, Any] = {
         "application_name": "beam-fraud",
