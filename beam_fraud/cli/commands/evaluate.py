@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from beam_fraud.cli.commands import traffic
 from beam_fraud.cli.commands.figures import (
     render_comparisons,
     render_intervals,
@@ -47,6 +46,9 @@ def run(options: EvaluateOptions) -> dict[str, object]:
       FraudError: there are no labels or rows, or a bundle cannot be used.
     """
     if options.from_labels:
+        # Imported here, as below: it reads databases, which takes half a second.
+        from beam_fraud.cli.commands import traffic
+
         return traffic.run(options)
     for given, wanted in ((options.files, "FILE"), (options.models, "--model")):
         if not given:
@@ -125,6 +127,8 @@ def _evaluate(options: EvaluateOptions, reports: Sequence[Place]) -> dict[str, o
 def render(result: dict[str, object]) -> str:
     """Return the result as text for a terminal."""
     if "traffic" in result:
+        from beam_fraud.cli.commands import traffic
+
         return traffic.render(result)
     bootstrapped = cast(dict[str, Any], result["bootstrap"])
     if "models" in result:
