@@ -23,7 +23,8 @@ def listen_of(options: ServeOptions | ReviewOptions) -> Listen:
     files = (options.tls_cert, options.tls_key, options.tls_client_ca)
     cert, key, authorities = (None if file is None else Path(file) for file in files)
     prefix = options.prefix if isinstance(options, ReviewOptions) else "--"
-    return Listen(options.host, options.port, cert, key, authorities, prefix)
+    shared = isinstance(options, ReviewOptions) and options.shares_port
+    return Listen(options.host, options.port, cert, key, authorities, prefix, shared)
 
 
 def access_log_of(options: ServedOptions) -> AccessLogSettings:

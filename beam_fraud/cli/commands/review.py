@@ -17,6 +17,7 @@ from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.pseudonym import Pseudonyms
+from beam_fraud.cli.commands import review_workers
 from beam_fraud.cli.commands.database import database_of
 from beam_fraud.cli.commands.listening import access_log_of, listen_of
 from beam_fraud.cli.commands.rules import lists_directory
@@ -61,6 +62,8 @@ def run(options: ReviewOptions, answering: Callable[[str], None] = announce) -> 
       FraudError: the database, the port or a file cannot be used.
     """
     need_extras(_MODULES, "review")
+    if options.workers > 1:
+        return review_workers.run(options, run, answering)
     # What it imports is an extra.
     from beam_fraud.review.http.server import ReviewServer
     from beam_fraud.review.http.site import Site

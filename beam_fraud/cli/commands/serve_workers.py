@@ -15,7 +15,7 @@ import msgspec
 
 from beam_fraud.cli.commands.serve_pages import pages_beside, pages_of, without_pages
 from beam_fraud.cli.commands.serve_plan import SPLIT, ServePlan, plan
-from beam_fraud.cli.commands.server_process import Run, ServerProcess, preload
+from beam_fraud.cli.commands.server_process import Run, ServerProcess, preload, start_all
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -59,8 +59,8 @@ def run(options: ServeOptions, one: Run[ServeOptions]) -> dict[str, object]:
     try:
         with pages_beside(pages) as shown, drained_by_signals(stop.set):
             # The first alone: what all would fail by is said once.
-            _start(servers[:1], stop)
-            _start(servers[1:], stop)
+            start_all(servers[:1], stop)
+            start_all(servers[1:], stop)
             if not stop.is_set():
                 _LOG.info("%d servers answer: %s", len(servers), ", ".join(map(_url, servers)))
             while not stop.wait(_TICK):
@@ -99,16 +99,6 @@ def refuse_split(state: Path) -> None:
             f"{number}, or another directory",
             Code.STREAM_CHANGED,
         )
-
-
-def _start(servers: Sequence[_Server], stop: threading.Event) -> None:
-    """Start servers and wait until they answer, or until they shall stop."""
-    for server in servers:
-        server.start()
-    while not stop.is_set() and not all(server.answers for server in servers):
-        for server in servers:
-            server.attend()
-        stop.wait(_TICK)
 
 
 def _part(options: ServeOptions, number: int) -> ServeOptions:

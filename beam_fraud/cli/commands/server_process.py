@@ -28,6 +28,8 @@ _Options = TypeVar("_Options")
 Run: TypeAlias = Callable[[_Options, Callable[[str], None]], dict[str, object]]
 #: Type: settings of the log.
 _Logging: TypeAlias = tuple[log.Level, log.Format, str | None]
+#: Seconds between two looks at servers that start.
+_TICK = 0.1
 #: Most seconds until a server that fails again and again is started again.
 _PATIENCE = 30.0
 #: Seconds for a server to drain; it needs at most some twenty.
@@ -144,6 +146,20 @@ class ServerProcess(Generic[_Options]):
         if self._process is not None and self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+def start_all(servers: Sequence[ServerProcess[_Options]], stop: threading.Event) -> None:
+    """Start servers and wait until they answer, or until they shall stop.
+
+    Raises:
+      FraudError: one ends before it has answered.
+    """
+    for server in servers:
+        server.start()
+    while not stop.is_set() and not all(server.answers for server in servers):
+        for server in servers:
+            server.attend()
+        stop.wait(_TICK)
 
 
 def _work(run: Run[_Options], options: _Options, logging: _Logging, parent: Connection) -> None:

@@ -102,6 +102,18 @@ class ReviewOptions(ReviewDatabaseOptions, ReviewPageOptions, ServedOptions):
         ),
     ] = "127.0.0.1"
     port: Annotated[int, PORT] = 8080
+    workers: Annotated[
+        int,
+        Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Processes at that port, for many people at once.",
+        ),
+    ] = 1
+    #: Whether other processes of this call listen at the port, too.
+    shares_port: bool = False
     #: What the options of a call begin with: those of `serve` with `--review-`.
     prefix: str = "--"
 

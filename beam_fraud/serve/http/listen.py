@@ -36,6 +36,8 @@ class Listen:
     tls_client_ca: Path | None = None
     #: What its options of address and port begin with.
     prefix: str = "--"
+    #: Whether several processes listen there; the system divides connections among them.
+    shared: bool = False
 
     def __post_init__(self) -> None:
         """Check that the options of TLS go together.
@@ -137,6 +139,8 @@ def bound(listen: Listen) -> socket.socket:
         raise _port_unusable(listen, error) from None
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listen.shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.setblocking(False)
         bound.bind(address)
     except (OSError, OverflowError) as error:
