@@ -17,12 +17,18 @@ from deploy.postgres.server import Server, program
 #: Alerts that are written, and those without `--full`.
 _ALERTS, _FEWER = 1_000_000, 100_000
 _USERS, _SECONDS = 50, 20
+#: Processes that show the pages.
+_WORKERS = 2
+#: Mean seconds between two clicks, and how that is said.
+_THINK = {0.0: "without pauses", 1.5: "with pauses of 1.5 s"}
 #: Milliseconds that 95 % of pages may take.
 _BOUND = 200.0
+#: Milliseconds and kilobytes of the first page of a server with its files.
+_FIRST, _SIZE = 300.0, 100.0
 
 
 def measure_review(plan: Plan, results: Results) -> None:
-    """Write alerts, open their cases, and let people filter, page, search and decide."""
+    """Write alerts, open their cases, and let people use the pages."""
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         # A PostgreSQL server that root starts runs as somebody else.
@@ -39,18 +45,29 @@ def measure_review(plan: Plan, results: Results) -> None:
 
 def _measure(plan: Plan, results: Results, kind: str, url: str) -> None:
     alerts = min(_ALERTS if plan.full else _FEWER, plan.inputs.rows)
-    counts = {"alerts": alerts, "users": _USERS, "seconds": _SECONDS}
+    counts = {"alerts": alerts, "users": _USERS, "seconds": _SECONDS, "workers": _WORKERS}
     options = [f"--{name}={value}" for name, value in counts.items()]
+    options += [f"--think={seconds}" for seconds in _THINK]
     command = [sys.executable, "-m", "benchmarks.review_load", *options]
     # Not as an argument: others on the machine see those, and the URL has a password.
     measured = printed(command, {**os.environ, "REVIEW_OF": url})
     log.info("review on %s: %s", kind, measured)
-    where = f"on {kind}, {alerts:,} alerts, {_USERS} people"
-    bound = _BOUND if alerts == _ALERTS else None
+    for think, pause in _THINK.items():
+        figures = measured[f"think {think:g}"]
+        where = f"on {kind}, {alerts:,} alerts, {_USERS} people {pause}"
+        bound = _BOUND if alerts == _ALERTS else None
+        results.ratios += [
+            Ratio(f"a page of the queue {where}, p95 in ms", figures["page_ms"]["p95"], bound),
+            Ratio(f"opening a case {where}, p95 in ms", figures["case_ms"]["p95"]),
+            Ratio(f"a form {where}, p95 in ms", figures["decision_ms"]["p95"]),
+            Ratio(f"requests a second {where}", figures["requests_per_second"], at_most=False),
+            Ratio(f"cases decided twice {where}", figures["twice"], 0.0),
+        ]
+    first = measured["first_page"]
+    where = f"on {kind}, {alerts:,} alerts"
     results.ratios += [
-        Ratio(f"a page of the queue {where}, p95 in ms", measured["page_ms"]["p95"], bound),
-        Ratio(f"opening a case {where}, p95 in ms", measured["case_ms"]["p95"]),
-        Ratio(f"a decision {where}, p95 in ms", measured["decision_ms"]["p95"]),
-        Ratio(f"cases decided twice {where}", measured["twice"], 0.0),
-        Ratio(f"cases opened a second {where}, in alerts", alerts / measured["open_seconds"]),
+        Ratio(f"the first page with its files {where}, in ms", first["first_ms"], _FIRST),
+        Ratio(f"the first page with its files {where}, in kilobytes", first["kilobytes"], _SIZE),
     ]
+    opened = alerts / measured["open_seconds"]
+    results.ratios.append(Ratio(f"alerts a second that get cases, on {kind}", opened))

@@ -1,43 +1,47 @@
-"""Fill a database with alerts, open their cases and let people read the queue; print JSON.
+"""Fill a database with alerts, open their cases and let people use the pages; print JSON.
 
-REVIEW_OF=URL python -m benchmarks.review_load --alerts N --users N --seconds N
+REVIEW_OF=URL python -m benchmarks.review_load --alerts N --users N --seconds N --think S
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import random
-import threading
+import re
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import select
+import uvloop
+from sqlalchemy import func, select
 
-from beam_fraud.review.case import read_case
-from beam_fraud.review.decisions import Decision, decide
-from beam_fraud.review.errors import ConflictError
+from beam_fraud.review.http.cookies import SESSION_COOKIE
 from beam_fraud.review.opening import open_cases
-from beam_fraud.review.queue import Filters, Page, Sort, count_cases, next_case, queue_page
+from beam_fraud.review.people.roles import Role
+from beam_fraud.review.people.sessions import begin_session, form_token
+from beam_fraud.review.people.users import add_user, known_user, list_users
 from beam_fraud.review.settings import ReviewSettings
-from beam_fraud.review.teamwork import claim
 from beam_fraud.sinks.database import DatabaseSink
-from beam_fraud.storage.database.connection import transaction
-from beam_fraud.storage.database.retry import persistently
+from beam_fraud.storage.database.connection import transaction, writing
 from beam_fraud.storage.database.review_tables import CASES
 from benchmarks.upserts_run import flagged_rows
 
 #: Rows of a transaction, as `score` writes them; and rows that are made together.
 _ROWS_AT_A_TIME, _PART = 10_000, 100_000
 SETTINGS = ReviewSettings()
-T = TypeVar("T")
 
 
 def fill(url: str, alerts: int, accounts: int) -> tuple[float, float]:
@@ -72,11 +76,84 @@ def _varied(rows: pa.RecordBatch, number: int, accounts: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=rows.schema)
 
 
+def log_in(url: str, users: int) -> list[str]:
+    """Return the tokens of sessions of so many leads, who are added if they are not there."""
+    names = [f"user-{number}" for number in range(users)]
+    with writing(url) as connection:
+        there = {user.name for user in list_users(connection)}
+        for name in names:
+            if name not in there:
+                add_user(connection, name, Role.LEAD, None)
+        return [begin_session(connection, known_user(connection, name)) for name in names]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the pages."""
+
+    status: int
+    #: Where a form leads to; "" for nowhere.
+    location: str
+    text: str
+
+
+class Browser:
+    """A logged-in person's connection to the pages."""
+
+    def __init__(self, address: str, token: str) -> None:
+        """Note where the pages are, and whose session it is."""
+        self._host, self._port = urlsplit(address).hostname, urlsplit(address).port
+        self._token, self._form_token = token, form_token(token)
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def get(self, path: str) -> Answer:
+        """Request a page."""
+        return await self._ask("GET", path, b"")
+
+    async def post(self, path: str, **fields: object) -> Answer:
+        """Send a form."""
+        form = urlencode({"form_token": self._form_token, **fields})
+        return await self._ask("POST", path, form.encode())
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._streams is not None:
+            self._streams[1].close()
+
+    async def _ask(self, method: str, path: str, body: bytes) -> Answer:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(self._host, self._port)
+        reader, writer = self._streams
+        head = [
+            f"{method} {path} HTTP/1.1",
+            "host: pages",
+            f"cookie: {SESSION_COOKIE}={self._token}",
+        ]
+        if method == "POST":
+            head += [
+                "content-type: application/x-www-form-urlencoded",
+                f"content-length: {len(body)}",
+            ]
+        writer.write("\r\n".join([*head, "", ""]).encode() + body)
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
+        text = await reader.readexactly(int(headers["content-length"]))
+        return Answer(int(first.split()[1]), headers.get("location", ""), text.decode())
+
+
+_CASE = re.compile(r'href="/case/([0-9a-z]{12})[?"]')
+_NEXT = re.compile(r'rel="next" href="([^"]+)"')
+_VERSION = re.compile(r'data-version="(\d+)"')
+
+
 @dataclass
 class Users:
-    """People who read the queue, open cases and decide them."""
+    """People who read the queue, open cases and decide them, through the pages."""
 
-    url: str
+    #: Addresses of the pages; the people spread over them.
+    addresses: Sequence[str]
+    #: A session's token for each person.
+    tokens: Sequence[str]
     #: Accounts among which they search.
     accounts: int
     #: Mean seconds from an answer to the next click.
@@ -85,99 +162,148 @@ class Users:
     pages: list[float] = field(default_factory=list)
     cases: list[float] = field(default_factory=list)
     decisions: list[float] = field(default_factory=list)
+    #: Milliseconds of pages by their filters.
+    by_query: dict[str, list[float]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    #: Decisions that somebody else was faster with.
+    conflicts: int = 0
     #: Cases that somebody decided.
     decided: list[str] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, users: int, seconds: float) -> None:
+    def run(self, seconds: float) -> None:
         """Work for some seconds."""
-        threads = [threading.Thread(target=self._work, args=(n,)) for n in range(users)]
-        for thread in threads:
-            thread.start()
-        time.sleep(seconds)
-        self._stop.set()
-        for thread in threads:
-            thread.join()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._all(time.perf_counter() + seconds))
 
-    def _work(self, number: int) -> None:
+    async def _all(self, until: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number, token in enumerate(self.tokens):
+                address = self.addresses[number % len(self.addresses)]
+                group.create_task(self._work(number, Browser(address, token), until))
+
+    async def _work(self, number: int, browser: Browser, until: float) -> None:
         rng = random.Random(number)
-        self._stop.wait(rng.random() * self.think)
-        while not self._stop.is_set():
+        await asyncio.sleep(rng.random() * self.think)
+        while time.perf_counter() < until:
             try:
-                self._click(f"user-{number}", rng)
-            except ConflictError:
-                # Somebody else was faster.
-                pass
-            except Exception as error:
+                await self._click(browser, f"user-{number}", rng)
+            except (OSError, ValueError, asyncio.IncompleteReadError) as error:
                 self.errors.append(f"{type(error).__name__}: {error}")
-            self._stop.wait(rng.expovariate(1 / self.think) if self.think else 0.0)
+                return
+            await self._think(rng)
+        browser.close()
 
-    def _click(self, who: str, rng: random.Random) -> None:
-        now = datetime.now(UTC)
-        filters = self._filters(who, rng)
-        sort: Sort = "age" if rng.random() < 0.3 else "loss"
-        page: Page = _timed(self.pages, lambda: self._page(filters, sort, now, rng))
-        if not page.cases or rng.random() < 0.6:
+    async def _think(self, rng: random.Random) -> None:
+        if self.think:
+            await asyncio.sleep(rng.expovariate(1 / self.think))
+
+    async def _click(self, browser: Browser, who: str, rng: random.Random) -> None:
+        query = self._query(who, rng)
+        name = "&".join(sorted(query))
+        if rng.random() < 0.3:
+            query["sort"] = "age"
+        page = await self._page(browser, f"/?{urlencode(query)}" if query else "/", name)
+        following = _NEXT.search(page.text)
+        if following is not None and rng.random() < 0.2:
+            await self._think(rng)
+            page = await self._page(browser, following[1].replace("&amp;", "&"), "after")
+        cases = _CASE.findall(page.text)
+        if not cases or rng.random() < 0.6:
             return
-        chosen = rng.choice(page.cases)
-        with transaction(self.url) as connection:
-            _timed(self.cases, lambda: read_case(connection, chosen.case_id, now))
-        if chosen.state == "open" and rng.random() < 0.5:
-            _timed(self.decisions, lambda: self._decide(who, rng))
+        await self._think(rng)
+        await self._timed(self.cases, browser.get(f"/case/{rng.choice(cases)}"))
+        if rng.random() < 0.5:
+            await self._think(rng)
+            await self._decide(browser, rng)
 
-    def _page(self, filters: Filters, sort: Sort, now: datetime, rng: random.Random) -> Page:
-        """Read a page with the number of its cases, as the pages show it."""
-        with transaction(self.url) as connection:
-            count_cases(connection, filters, now)
-            page = queue_page(connection, filters, now, sort=sort)
-            if page.next is not None and rng.random() < 0.2:
-                page = queue_page(connection, filters, now, sort=sort, after=page.next)
-        return page
-
-    def _decide(self, who: str, rng: random.Random) -> None:
-        now = datetime.now(UTC)
-        with transaction(self.url) as connection:
-            case = next_case(connection, Filters(state="free"), now, who)
-        if case is None:
+    async def _decide(self, browser: Browser, rng: random.Random) -> None:
+        """Take the next case, and decide it."""
+        taken = await self._timed(self.decisions, browser.post("/next", state="free"))
+        match = re.match(r"/case/(\w+)", taken.location)
+        if match is None:
             return
-        decision = Decision("fraud" if rng.random() < 0.5 else "genuine")
-        persistently(self.url, lambda c: claim(c, SETTINGS, case.case_id, who, now))
-        persistently(
-            self.url,
-            lambda c: decide(c, SETTINGS, case.case_id, case.version, who, decision, now),
+        case = await self._timed(self.cases, browser.get(taken.location))
+        version = _VERSION.search(case.text)
+        if version is None:
+            return
+        await self._think(rng)
+        verdict = "fraud" if rng.random() < 0.5 else "genuine"
+        done = await self._timed(
+            self.decisions,
+            browser.post(
+                f"/case/{match[1]}/decide", version=version[1], verdict=verdict, then="next"
+            ),
         )
-        self.decided.append(case.case_id)
+        if done.status == 303:
+            self.decided.append(match[1])
 
-    def _filters(self, who: str, rng: random.Random) -> Filters:
+    async def _page(self, browser: Browser, path: str, name: str) -> Answer:
+        started = len(self.pages)
+        answer = await self._timed(self.pages, browser.get(path))
+        self.by_query.setdefault(name, []).append(self.pages[started:][0])
+        return answer
+
+    async def _timed(self, into: list[float], asking: Coroutine[None, None, Answer]) -> Answer:
+        started = time.perf_counter()
+        answer = await asking
+        into.append((time.perf_counter() - started) * 1000)
+        if answer.status == 409:
+            self.conflicts += 1
+        elif answer.status not in (200, 303):
+            self.errors.append(
+                f"status {answer.status}: {re.sub('<[^>]+>', ' ', answer.text)[-200:]}"
+            )
+        return answer
+
+    def _query(self, who: str, rng: random.Random) -> dict[str, object]:
         account = f"account-{rng.randrange(self.accounts):06d}"
-        return rng.choice(
-            [
-                *[Filters()] * 6,
-                Filters(state="free"),
-                Filters(state="overdue"),
-                Filters(state="closed"),
-                Filters(state="all"),
-                Filters(claimed_by=who),
-                Filters(account=account),
-                Filters(search=account[:12]),
-                Filters(search=account),
-                Filters(merchant=f"merchant-{rng.randrange(5000)}"),
-                Filters(rule=f"rule_{rng.randrange(40)}"),
-                Filters(rule="rule_1", amount_from=500.0),
-                Filters(amount_from=2_000.0),
-                Filters(score_from=0.999),
-                Filters(score_to=0.2),
-                Filters(assigned_to=""),
-            ]
-        )
+        shown: list[dict[str, object]] = [
+            *[{}] * 6,
+            {"state": "free"},
+            {"state": "overdue"},
+            {"state": "closed"},
+            {"state": "all"},
+            {"claimed_by": who},
+            {"account": account},
+            {"search": account[:12]},
+            {"search": account},
+            {"merchant": f"merchant-{rng.randrange(5000)}"},
+            {"rule": f"rule_{rng.randrange(40)}"},
+            {"rule": "rule_1", "amount_from": 500},
+            {"amount_from": 2_000},
+            {"score_from": 0.999},
+            {"score_to": 0.2},
+            {"assigned_to": "-"},
+        ]
+        return dict(rng.choice(shown))
 
 
-def _timed(into: list[float], work: Callable[[], T]) -> T:
-    started = time.perf_counter()
-    done = work()
-    into.append((time.perf_counter() - started) * 1000)
-    return done
+@contextmanager
+def serving(url: str, workers: int) -> Iterator[str]:
+    """Show the pages on a free port; yield their address."""
+    # Not as an argument: others on the machine see those, and the URL has a password.
+    environment = {**os.environ, "REVIEW_OF": url}
+    command = [sys.executable, "-m", "beam_fraud", "review", "--database", "env:REVIEW_OF"]
+    command += ["--port", "0", "--access-log", "none", "--workers", str(workers)]
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory, "log")
+        with log.open("wb") as file:
+            server = subprocess.Popen(command, env=environment, stderr=file)
+        try:
+            yield _address(log, server)
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+def _address(log: Path, server: subprocess.Popen[bytes]) -> str:
+    while True:
+        text = log.read_text("utf-8")
+        if (match := re.search(r"the pages are at (\S+)", text)) is not None:
+            return match[1]
+        if server.poll() is not None:
+            raise RuntimeError(f"a server of the pages has ended: {text}")
+        time.sleep(0.05)
 
 
 def main() -> None:
@@ -186,31 +312,59 @@ def main() -> None:
     parser.add_argument("--alerts", type=int, default=1_000_000)
     parser.add_argument("--accounts", type=int)
     parser.add_argument("--users", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--think", type=float, default=1.0)
+    parser.add_argument("--think", type=float, action="append")
     options = parser.parse_args()
     url = os.environ["REVIEW_OF"]
     accounts = options.accounts or max(options.alerts // 4, 1)
     written, opened = 0.0, 0.0
     if options.alerts:
         written, opened = fill(url, options.alerts, accounts)
-    users = Users(url, accounts, options.think)
-    users.run(options.users, options.seconds)
+    result: dict[str, object] = {"write_seconds": written, "open_seconds": opened}
+    tokens = log_in(url, options.users)
+    with serving(url, options.workers) as address:
+        result["first_page"] = asyncio.run(_first_page(address, tokens[0]))
+        for think in options.think or [0.0]:
+            users = Users([address], tokens, accounts, think)
+            users.run(options.seconds)
+            result[f"think {think:g}"] = _figures(users, options.seconds)
     with transaction(url) as connection:
-        closed = set(connection.scalars(select(CASES.c.case_id).where(CASES.c.state == "closed")))
-    result = {
-        "write_seconds": written,
-        "open_seconds": opened,
+        closed = select(func.count()).where(CASES.c.state == "closed")
+        result["closed"] = connection.execute(closed).scalar_one()
+    print(json.dumps(result))
+
+
+async def _first_page(address: str, token: str) -> dict[str, float]:
+    """Return the kilobytes of the queue with its files, and milliseconds of the first and next."""
+    browser, took = Browser(address, token), list[float]()
+    size = 0
+    for _ in range(2):
+        started, size = time.perf_counter(), 0
+        page = await browser.get("/")
+        files = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text))
+        for text in [page.text, *[(await browser.get(path)).text for path in sorted(files)]]:
+            size += len(text.encode())
+        took.append((time.perf_counter() - started) * 1000)
+    browser.close()
+    return {"kilobytes": size / 1000, "first_ms": round(took[0], 1), "next_ms": round(took[1], 1)}
+
+
+def _figures(users: Users, seconds: float) -> dict[str, object]:
+    return {
         "pages": len(users.pages),
+        "requests_per_second": round(
+            (len(users.pages) + len(users.cases) + len(users.decisions)) / seconds, 1
+        ),
         "page_ms": _quantiles(users.pages),
         "case_ms": _quantiles(users.cases),
         "decision_ms": _quantiles(users.decisions),
+        "by_query": {name: _quantiles(times) for name, times in users.by_query.items()},
         "errors": users.errors[:5],
+        "conflicts": users.conflicts,
         "decided": len(users.decided),
         "twice": len(users.decided) - len(set(users.decided)),
-        "closed": len(closed),
     }
-    print(json.dumps(result))
 
 
 def _quantiles(milliseconds: list[float]) -> dict[str, float]:

@@ -28,6 +28,7 @@ from beam_fraud.serve.http.access_log import AccessLogSettings
 from beam_fraud.serve.http.listen import Listen
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
+from beam_fraud.storage.database.engines import engine
 
 #: Names that would do harm where a page does not escape them: HTML, script, templates, headers,
 #: formulas of spreadsheets, marks of direction.
@@ -170,6 +171,8 @@ def make_world(directory: Path, *, plain: bool = False, url: str | None = None) 
 
 def restore(world: World, template: Path) -> None:
     """Put the database back as it was made."""
+    # The server keeps connections; what they wrote would follow.
+    engine(world.site.url).dispose()
     file = Path(world.site.url.removeprefix("sqlite:///"))
     for left in file.parent.glob(f"{file.name}-*"):
         left.unlink()
@@ -177,16 +180,23 @@ def restore(world: World, template: Path) -> None:
 
 
 @contextmanager
-def served(world: World, port: int = 0) -> Iterator[World]:
-    """Serve the pages in a thread, at a port; 0 for a free one."""
-    server = ReviewServer(world.site, Listen(port=port), AccessLogSettings(on=False))
+def serving_site(site: Site, port: int = 0) -> Iterator[str]:
+    """Serve the pages of a site in a thread, at a port, 0 for a free one; yield their address."""
+    server = ReviewServer(site, Listen(port=port), AccessLogSettings(on=False))
     started = threading.Event()
     thread = threading.Thread(target=server.run, args=(started.set,))
     thread.start()
     try:
         assert started.wait(20)
-        yield replace(world, url=server.url)
+        yield server.url
     finally:
         server.stop()
         thread.join(20)
         assert not thread.is_alive()
+
+
+@contextmanager
+def served(world: World, port: int = 0) -> Iterator[World]:
+    """Serve the pages of a world, at a port; 0 for a free one."""
+    with serving_site(world.site, port) as url:
+        yield replace(world, url=url)
