@@ -100,6 +100,8 @@ def printable(text: str, most: int | None = None, *, escaped: bool = False) -> s
     if most is not None and len(text) > most:
         # Cut before the escapes, which may be ten times as long, and after them again.
         return printable(text[:most], escaped=escaped)[: most - 1] + "…"
+    if text.isascii() and text.isprintable() and (escaped or "\\" not in text):
+        return text
     return "".join(
         char
         if char.isprintable() and char not in _BLANK and (escaped or char != "\\")

@@ -6,10 +6,22 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Table, column, inspect, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Subquery,
+    Table,
+    bindparam,
+    column,
+    inspect,
+    select,
+)
 
 from beam_fraud.alerts.alert import Alert, Reason
 from beam_fraud.alerts.pseudonym import Kind
@@ -30,8 +42,8 @@ from beam_fraud.wording import did_you_mean
 _EARLIER, _ENTRIES = 50, 500
 #: Transactions of a case that are read at most: those with the highest expected loss.
 MOST = 500
-#: Rows of a merchant or device in which other cases are looked for.
-_LINKED_ROWS = 500
+#: Newest rows of a merchant or device in which other cases are looked for.
+_LINKED_ROWS = 100
 #: Words of texts that are looked up at most, and what is no part of one.
 _WORDS, _AROUND = 1_000, ".,;:!?()[]<>\"'"
 #: What a person sees as the decision on an audited transaction: that on most flagged ones.
@@ -315,26 +327,9 @@ def merchant_history(
 
 def _history(connection: Connection, name: str, value: str, limit: int) -> list[HistoryPoint]:
     points: dict[str, HistoryPoint] = {}
-    of_case = CASE_TRANSACTIONS.c
     for table in (AUDITED, FLAGGED):
-        c = table.c
-        newest = (
-            select(c.transaction_id, c.event_time, c.decision)
-            .where(c[name] == value)
-            .order_by(c.event_time.desc())
-            .limit(limit)
-            .subquery()
-        )
-        query = select(
-            newest.c.transaction_id,
-            newest.c.event_time,
-            newest.c.decision,
-            of_case.amount,
-            of_case.score,
-            of_case.verdict,
-            of_case.case_id,
-        ).join_from(newest, CASE_TRANSACTIONS, of_case.transaction_id == newest.c.transaction_id)
-        for row in connection.execute(query):
+        query = _newest_points(table, name)
+        for row in connection.execute(query, {"value": value, "most": limit}):
             points[row.transaction_id] = HistoryPoint(
                 row.transaction_id,
                 row.event_time,
@@ -346,6 +341,34 @@ def _history(connection: Connection, name: str, value: str, limit: int) -> list[
             )
     ordered = sorted(points.values(), key=lambda one: (one.event_time, one.transaction_id))
     return ordered[-limit:]
+
+
+# A page asks the same several times; to make a statement takes as long as to run it.
+@cache
+def _newest_points(table: Table, name: str) -> Select[*tuple[Any, ...]]:
+    """Return the query of the `most` newest points of a `value` of a column."""
+    newest, of_case = _newest(table, table.c[name]), CASE_TRANSACTIONS.c
+    return select(
+        newest.c.transaction_id,
+        newest.c.event_time,
+        newest.c.decision,
+        of_case.amount,
+        of_case.score,
+        of_case.verdict,
+        of_case.case_id,
+    ).join_from(newest, CASE_TRANSACTIONS, of_case.transaction_id == newest.c.transaction_id)
+
+
+def _newest(table: Table, of: ColumnElement[Any]) -> Subquery:
+    # In the order of the index, of which no more is read.
+    c = table.c
+    return (
+        select(c.transaction_id, c.event_time, c.decision)
+        .where(of == bindparam("value"))
+        .order_by(c.event_time.desc())
+        .limit(bindparam("most"))
+        .subquery()
+    )
 
 
 @dataclass(frozen=True)
@@ -367,7 +390,7 @@ def links(
     now: datetime,
     *,
     columns: Sequence[str] = ("merchant_id",),
-    limit: int = 20,
+    limit: int = 10,
 ) -> list[Link]:
     """Return what a case shares with others.
 
@@ -382,37 +405,39 @@ def links(
     Raises:
       UsageError: the table has no such column.
     """
-    shared = []
+    linked: list[tuple[str, str, list[str], bool]] = []
     own = select(CASE_TRANSACTIONS.c.transaction_id).where(CASE_TRANSACTIONS.c.case_id == case_id)
     for name in columns:
-        linked = _column(connection, FLAGGED, name)
-        values = select(linked).where(FLAGGED.c.transaction_id.in_(own), linked.is_not(None))
+        of = _column(connection, FLAGGED, name)
+        values = select(of).where(FLAGGED.c.transaction_id.in_(own), of.is_not(None))
+        query = _newest_cases(name) if name in FLAGGED.c else _cases_of_newest(of)
         for value in sorted(connection.scalars(values.distinct().select_from(FLAGGED)), key=str):
-            # In the order of the index, of which no more is read.
-            newest = (
-                select(FLAGGED.c.transaction_id, FLAGGED.c.event_time)
-                .where(linked == value)
-                .order_by(FLAGGED.c.event_time.desc())
-                .limit(_LINKED_ROWS)
-                .subquery()
-            )
-            of_case = CASE_TRANSACTIONS.c
-            query = (
-                select(of_case.case_id)
-                .join_from(
-                    newest,
-                    CASE_TRANSACTIONS,
-                    of_case.transaction_id == newest.c.transaction_id,
-                )
-                .order_by(newest.c.event_time.desc())
-            )
-            found = list(connection.scalars(query))
+            found = list(connection.scalars(query, {"value": value, "most": _LINKED_ROWS}))
             ids = list(dict.fromkeys(one for one in found if one != case_id))
-            cases = queued_cases(connection, ids[:limit], now)
             more = len(ids) > limit or len(found) == _LINKED_ROWS
-            if cases:
-                shared.append(Link(name, str(value), tuple(cases), more))
-    return shared
+            if ids:
+                linked.append((name, str(value), ids[:limit], more))
+    every = dict.fromkeys(one for _, _, ids, _ in linked for one in ids)
+    cases = {one.case_id: one for one in queued_cases(connection, list(every), now)}
+    return [
+        Link(name, value, tuple(cases[one] for one in ids if one in cases), more)
+        for name, value, ids, more in linked
+    ]
+
+
+@cache
+def _newest_cases(name: str) -> Select[str]:
+    return _cases_of_newest(FLAGGED.c[name])
+
+
+def _cases_of_newest(of: ColumnElement[Any]) -> Select[str]:
+    """Return the query of the cases of the `most` newest rows with a `value`, the newest first."""
+    newest, of_case = _newest(FLAGGED, of), CASE_TRANSACTIONS.c
+    return (
+        select(of_case.case_id)
+        .join_from(newest, CASE_TRANSACTIONS, of_case.transaction_id == newest.c.transaction_id)
+        .order_by(newest.c.event_time.desc())
+    )
 
 
 def _column(connection: Connection, table: Table, name: str) -> Any:

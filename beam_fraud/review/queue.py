@@ -20,6 +20,8 @@ Sort = Literal["loss", "age"]
 State = Literal["open", "free", "claimed", "snoozed", "overdue", "closed", "all"]
 #: Maximum of cases that meet a condition if their ids replace it.
 _RARE = 2_000
+#: Cases that are counted at most.
+_COUNTED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ class QueuedCase:
         return (self.due_at - now).total_seconds()
 
 
-_COLUMNS = [CASES.c[field.name] for field in fields(QueuedCase)]
+_QUEUED = select(*(CASES.c[field.name] for field in fields(QueuedCase)))
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,43 @@ def queue_page(
     Raises:
       UsageError: the cursor is of another sort or was changed.
     """
+    passing = _passing(connection, filters, now, sort)
+    return _page(connection, _found(connection, passing, sort, after, limit), now, sort, limit)
+
+
+def count_cases(
+    connection: Connection, filters: Filters, now: datetime, *, most: int = _COUNTED
+) -> Count:
+    """Count the cases that pass, up to `most`."""
+    return _count(connection, _passing(connection, filters, now, "age"), most)
+
+
+def counted_page(
+    connection: Connection,
+    filters: Filters,
+    now: datetime,
+    *,
+    sort: Sort = "loss",
+    after: str | None = None,
+    limit: int = 50,
+) -> tuple[Page, Count]:
+    """Return what `queue_page` and `count_cases` return, for little more than one of them."""
+    passing = _passing(connection, filters, now, sort)
+    found = _found(connection, passing, sort, after, limit)
+    page = _page(connection, found, now, sort, limit)
+    if after is None and all(one.few for one in passing):
+        # These are all.
+        return page, Count(min(len(found), _COUNTED), len(found) > _COUNTED)
+    return page, _count(connection, passing, _COUNTED)
+
+
+_Found = list[tuple[Any, str]]
+
+
+def _found(
+    connection: Connection, passing: Sequence[_Passing], sort: Sort, after: str | None, limit: int
+) -> _Found:
+    """Return sort keys and ids of cases in their order: more than `limit`, if there are more."""
     key = CASES.c.expected_loss if sort == "loss" else CASES.c.opened_at
     # Both columns in one direction: an index serves it.
     order = (key, CASES.c.case_id) if sort == "age" else (key.desc(), CASES.c.case_id.desc())
@@ -137,27 +176,28 @@ def queue_page(
         here = tuple_(key, CASES.c.case_id)
         there = tuple_(literal(value, key.type), literal(case_id, CASES.c.case_id.type))
         beyond.append(here < there if sort == "loss" else here > there)
-    found: list[tuple[Any, str]] = []
-    for passing in _passing(connection, filters, now):
-        query = select(key, CASES.c.case_id).where(*passing.conditions, *beyond)
-        if not passing.few:
+    found: _Found = []
+    for one in passing:
+        query = select(key, CASES.c.case_id).where(*one.conditions, *beyond)
+        if not one.few:
             query = query.order_by(*order).limit(limit + 1)
         found += connection.execute(query).tuples()
     found.sort(reverse=sort == "loss")
+    return found
+
+
+def _page(connection: Connection, found: _Found, now: datetime, sort: Sort, limit: int) -> Page:
     cases = queued_cases(connection, [case_id for _, case_id in found[:limit]], now)
     more = len(found) > limit
     return Page(tuple(cases), _cursor(cases[-1], sort) if more else None)
 
 
-def count_cases(
-    connection: Connection, filters: Filters, now: datetime, *, most: int = 1_000
-) -> Count:
-    """Count the cases that pass, up to `most`."""
+def _count(connection: Connection, passing: Sequence[_Passing], most: int) -> Count:
     number = 0
-    for passing in _passing(connection, filters, now):
-        # Ids alone: an index has them.
-        some = passing.unordered().limit(most + 1 - number)
-        number += len(connection.execute(some).all())
+    for one in passing:
+        # Ids alone: an index has them. The database counts them, and no more than are shown.
+        some = one.unordered().limit(most + 1 - number).subquery()
+        number += connection.execute(select(func.count()).select_from(some)).scalar_one()
     return Count(min(number, most), number > most)
 
 
@@ -176,7 +216,7 @@ def next_case(
     open_ones = replace(filters, state="open" if filters.state == "all" else filters.state)
     key = CASES.c.expected_loss.desc() if sort == "loss" else CASES.c.opened_at
     free = or_(~_claimed(now), CASES.c.claimed_by == who)
-    for passing in _passing(connection, open_ones, now):
+    for passing in _passing(connection, open_ones, now, sort):
         query = select(CASES.c.case_id).where(*passing.conditions, free).order_by(key).limit(1)
         cases = queued_cases(connection, list(connection.scalars(query)), now)
         if cases:
@@ -191,16 +231,16 @@ def queued_cases(
     if not case_ids:
         return []
     here = in_values(connection, CASES.c.case_id, case_ids)
-    rows = connection.execute(select(*_COLUMNS).where(here))
+    rows = connection.execute(_QUEUED.where(here))
     found = {row.case_id: _queued(row, now) for row in rows}
     return [found[case_id] for case_id in case_ids if case_id in found]
 
 
 def _queued(row: Any, now: datetime) -> QueuedCase:
-    values = row._asdict()
-    if row.claimed_until is None or row.claimed_until <= now:
-        values |= {"claimed_by": None, "claimed_until": None}
-    return QueuedCase(**values)
+    case = QueuedCase(*row)
+    if case.claimed_until is not None and case.claimed_until <= now:
+        return replace(case, claimed_by=None, claimed_until=None)
+    return case
 
 
 def _claimed(now: datetime) -> ColumnElement[bool]:
@@ -214,8 +254,9 @@ _Conditions = list[ColumnElement[bool]]
 class _Passing:
     """Cases that pass, as a query finds them."""
 
-    #: Conditions on cases.
+    #: Conditions on cases, for the order of the queue; and for any order.
     conditions: _Conditions
+    unsorted: _Conditions
     #: Whether they are so few that the query needs no order and no limit.
     few: bool
     #: A facet that many cases have, and the conditions without it; or None.
@@ -224,7 +265,7 @@ class _Passing:
     def unordered(self) -> Select[str]:
         """Return the query of their ids in any order."""
         if self.facet is None or self.few:
-            return select(CASES.c.case_id).where(*self.conditions)
+            return select(CASES.c.case_id).where(*self.unsorted)
         # Case by case of the facet, which has the next one sooner than the queue.
         of_facet, others = self.facet
         one = select(literal(1)).where(CASES.c.case_id == CASE_FACETS.c.case_id, *others).limit(1)
@@ -232,7 +273,7 @@ class _Passing:
         return select(CASE_FACETS.c.case_id).where(of_facet, is_there)
 
 
-def _passing(connection: Connection, filters: Filters, now: datetime) -> list[_Passing]:
+def _passing(connection: Connection, filters: Filters, now: datetime, sort: Sort) -> list[_Passing]:
     """Return the queries that together find the cases that pass.
 
     A condition that few cases meet is replaced by their ids. Others are checked case by case, in
@@ -243,14 +284,18 @@ def _passing(connection: Connection, filters: Filters, now: datetime) -> list[_P
         # No id is stored like that, and PostgreSQL refuses the question.
         return []
     conditions: _Conditions = []
+    unsorted: _Conditions = []
     chosen: set[str] | None = None
     facet: _Indexed | None = None
-    for one in _indexed(filters, now):
-        cases = set(connection.scalars(one.ids().limit(_RARE + 1)))
-        if len(cases) > _RARE:
+    for one in _indexed(filters, now, sort):
+        some = one.ids().limit(_RARE + 1)
+        number = select(func.count()).select_from(some.subquery())
+        if connection.execute(number).scalar_one() > _RARE:
             conditions.append(one.condition)
+            unsorted.append(one.condition if one.served is None else one.served)
             facet = one if one.facet is not None else facet
         else:
+            cases = set(connection.scalars(some))
             chosen = cases if chosen is None else chosen & cases
     if filters.search is not None:
         matches = _search(connection, filters.search)
@@ -258,20 +303,20 @@ def _passing(connection: Connection, filters: Filters, now: datetime) -> list[_P
     if chosen is not None:
         if not chosen:
             return []
-        conditions.append(in_values(connection, CASES.c.case_id, sorted(chosen)))
-    conditions += _others(filters, now)
-    states = ("open", "closed") if filters.state == "all" else ("open",)
-    states = ("closed",) if filters.state == "closed" else states
+        of_chosen = in_values(connection, CASES.c.case_id, sorted(chosen))
+        conditions, unsorted = [*conditions, of_chosen], [*unsorted, of_chosen]
+    others = _others(filters, now)
+    conditions, unsorted = [*conditions, *others], [*unsorted, *others]
     # By one state at a time: an index has its cases in the order of the queue.
     found: list[_Passing] = []
-    for state in states:
+    for state in _states(filters):
         # SQLite would read all cases of the state for a few ids.
         column = CASES.c.state if chosen is None else func.coalesce(CASES.c.state, "")
         of_state = [column == state, *conditions]
-        others = None
+        of_facet = None
         if facet is not None and facet.facet is not None:
-            others = facet.facet, [one for one in of_state if one is not facet.condition]
-        found.append(_Passing(of_state, chosen is not None, others))
+            of_facet = facet.facet, [one for one in of_state if one is not facet.condition]
+        found.append(_Passing(of_state, [column == state, *unsorted], chosen is not None, of_facet))
     return found
 
 
@@ -279,8 +324,10 @@ def _passing(connection: Connection, filters: Filters, now: datetime) -> list[_P
 class _Indexed:
     """A condition that an index other than those of the queue serves."""
 
-    #: On cases.
+    #: On cases, one after the other.
     condition: ColumnElement[bool]
+    #: The same for the index; None for `condition`.
+    served: ColumnElement[bool] | None = None
     #: The same on facets, if it is about one.
     facet: ColumnElement[bool] | None = None
 
@@ -288,15 +335,14 @@ class _Indexed:
         """Return the query of the cases that meet it."""
         if self.facet is not None:
             return select(CASE_FACETS.c.case_id).where(self.facet)
-        return select(CASES.c.case_id).where(self.condition)
+        served = self.condition if self.served is None else self.served
+        return select(CASES.c.case_id).where(served)
 
 
-def _indexed(filters: Filters, now: datetime) -> Iterator[_Indexed]:
+def _indexed(filters: Filters, now: datetime, sort: Sort) -> Iterator[_Indexed]:
     """Yield the conditions that may be met by few cases."""
     table = CASES.c
     own: _Conditions = []
-    if filters.state == "overdue":
-        own.append(and_(table.state == "open", table.due_at < now))
     if filters.state == "snoozed":
         own.append(table.snoozed_until > now)
     if filters.state == "claimed" or filters.claimed_by is not None:
@@ -305,12 +351,44 @@ def _indexed(filters: Filters, now: datetime) -> Iterator[_Indexed]:
         own.append(table.account_id == filters.account)
     if filters.assigned_to:
         own.append(table.assigned_to == filters.assigned_to)
+    if filters.verdict is not None:
+        own.append(table.verdict == filters.verdict)
     yield from map(_Indexed, own)
+    late = now if filters.state == "overdue" else None
+    for column, least, most in (
+        (table.due_at, None, late),
+        (table.amount, filters.amount_from, filters.amount_to),
+        (table.max_score, filters.score_from, filters.score_to),
+        (table.opened_at, filters.opened_from, filters.opened_to),
+    ):
+        if least is not None or most is not None:
+            served = and_(table.state.in_(_states(filters)), *_between(column, least, most))
+            # Not by that index where many cases meet it: it would read and sort them all.
+            sorts = column is table.opened_at and sort == "age"
+            case_by_case = column if sorts else func.coalesce(column, column)
+            yield _Indexed(and_(*_between(case_by_case, least, most)), served)
     facets = {"merchant": filters.merchant, "rule": filters.rule, "model": filters.model}
     for kind, value in facets.items():
         if value is not None:
             facet = CASE_FACETS.c
-            yield _Indexed(_has_facet(kind, value), and_(facet.kind == kind, facet.value == value))
+            of_facet = and_(facet.kind == kind, facet.value == value)
+            yield _Indexed(_has_facet(kind, value), facet=of_facet)
+
+
+def _states(filters: Filters) -> tuple[str, ...]:
+    """Return the states of cases that may pass."""
+    if filters.state == "all":
+        return "open", "closed"
+    return ("closed",) if filters.state == "closed" else ("open",)
+
+
+def _between(column: ColumnElement[Any], least: object, most: object) -> _Conditions:
+    conditions: _Conditions = []
+    if least is not None:
+        conditions.append(column >= least)
+    if most is not None:
+        conditions.append(column <= most)
+    return conditions
 
 
 def _others(filters: Filters, now: datetime) -> _Conditions:
@@ -321,17 +399,6 @@ def _others(filters: Filters, now: datetime) -> _Conditions:
         conditions.append(or_(table.snoozed_until.is_(None), table.snoozed_until <= now))
     if filters.state == "free":
         conditions.append(~_claimed(now))
-    for column, least, most in (
-        (table.amount, filters.amount_from, filters.amount_to),
-        (table.max_score, filters.score_from, filters.score_to),
-        (table.opened_at, filters.opened_from, filters.opened_to),
-    ):
-        if least is not None:
-            conditions.append(column >= least)
-        if most is not None:
-            conditions.append(column <= most)
-    if filters.verdict is not None:
-        conditions.append(table.verdict == filters.verdict)
     if filters.assigned_to == "":
         conditions.append(table.assigned_to.is_(None))
     if filters.claimed_by is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import quote
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -27,6 +28,7 @@ from beam_fraud.review.http.visit import RefusedError, Visit
 from beam_fraud.review.people.sessions import Session, find_session, is_form_token, renew_session
 from beam_fraud.serve.http.access_log import AccessLog, Entry
 from beam_fraud.serve.http.problems import Problem
+from beam_fraud.storage.database.engines import keep_connections
 from beam_fraud.wording import place_of
 
 _LOG = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+#: Pages that are made at once. More would take longer, each by as much: what a page computes
+#: takes turns.
+_THREADS = 4
 #: Bytes of a form.
 _LONGEST_FORM = 256 * 1024
 _FORM = "application/x-www-form-urlencoded"
@@ -59,6 +64,9 @@ class ReviewApp:
           secure: whether the server is reached by TLS alone.
         """
         self._site, self._log = site, log
+        keep_connections(site.url, _THREADS)
+        # Requests wait in the order of their arrival.
+        self._threads = ThreadPoolExecutor(_THREADS, "pages")
         self._headers = dict(HEADERS)
         if secure:
             self._headers["strict-transport-security"] = "max-age=31536000"
@@ -79,6 +87,10 @@ class ReviewApp:
         await response(scope, receive, send)
         self._note(scope, response.status_code, began)
 
+    def close(self) -> None:
+        """Finish the pages in flight."""
+        self._threads.shutdown()
+
     def note_refusal(self, problem: Problem, client: str) -> None:
         """Log a request that its connection refused before it was complete."""
         scope = {"method": "-", "client": (client, 0)}
@@ -87,7 +99,8 @@ class ReviewApp:
     def _route(self, page: Page) -> Route:
         async def endpoint(request: Request) -> Response:
             form = await _read_form(request) if page.method == "POST" else Form()
-            return await run_in_threadpool(self._visited, page, request, form)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._visited, page, request, form)
 
         return Route(page.path, endpoint, methods=[page.method], name=page.name)
 

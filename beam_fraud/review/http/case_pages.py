@@ -20,13 +20,14 @@ from beam_fraud.review.case import (
     read_case,
 )
 from beam_fraud.review.decisions import Decision, decide, reopen
-from beam_fraud.review.errors import MissingError
+from beam_fraud.review.errors import MissingError, missing_case
 from beam_fraud.review.http.charts import history_chart
 from beam_fraud.review.http.form import Form
 from beam_fraud.review.http.queue_pages import given_filters
 from beam_fraud.review.http.visit import Visit
 from beam_fraud.review.list_requests import ListEntry, apply_requests, ask
 from beam_fraud.review.people.users import list_users
+from beam_fraud.review.queue import queued_cases
 from beam_fraud.review.resending import resend
 from beam_fraud.review.settings import Action, Subject, Verdict
 from beam_fraud.review.teamwork import add_note, assign, claim, release, remind, snooze
@@ -37,6 +38,8 @@ _ACTIONS: tuple[Action, ...] = get_args(Action)
 _SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 #: Merchants of a case whose history is drawn: those with the most transactions in it.
 _DRAWN = 2
+#: Newest transactions that are drawn of each.
+_POINTS = 200
 
 
 def case(visit: Visit) -> Response:
@@ -48,10 +51,10 @@ def case(visit: Visit) -> Response:
         charts = []
         own = frozenset(one.transaction_id for one in found.transactions)
         if account is not None:
-            points = account_history(connection, account)
+            points = account_history(connection, account, limit=_POINTS)
             charts.append(("account", account, history_chart(points, own, visit.now), points))
         for merchant in _merchants(found)[:_DRAWN]:
-            points = merchant_history(connection, merchant)
+            points = merchant_history(connection, merchant, limit=_POINTS)
             charts.append(("merchant", merchant, history_chart(points, own, visit.now), points))
         return {
             "case": found,
@@ -88,7 +91,11 @@ def case(visit: Visit) -> Response:
 
 def state(visit: Visit) -> Response:
     """Return what tells an open page that somebody else changed the case."""
-    queued = visit.site.read(lambda connection: _read(connection, visit)).queued
+    case_id = visit.parts["id"]
+    found = visit.site.read(lambda connection: queued_cases(connection, [case_id], visit.now))
+    if not found:
+        raise missing_case(case_id)
+    [queued] = found
     return JSONResponse({"version": queued.version, "claimed_by": queued.claimed_by})
 
 
@@ -99,17 +106,12 @@ def decide_case(visit: Visit) -> Response:
     reason, comment = form.get("reason"), form.text("comment")
 
     def work(connection: Connection) -> bool:
-        found = _read(connection, visit)
-        decide(
-            connection,
-            visit.site.settings,
-            found.queued.case_id,
-            version,
-            visit.who,
-            Decision(verdict, reason, comment, _chosen(visit, found)),
-            visit.now,
-        )
-        return _read(connection, visit).queued.state == "closed"
+        # No more than that is read here: others wait for the end of the transaction.
+        case_id, chosen = visit.parts["id"], _chosen(connection, visit)
+        decision = Decision(verdict, reason, comment, chosen)
+        decide(connection, visit.site.settings, case_id, version, visit.who, decision, visit.now)
+        [queued] = queued_cases(connection, [case_id], visit.now)
+        return queued.state == "closed"
 
     closed = visit.site.write(work)
     filters = _back(visit)
@@ -250,7 +252,7 @@ def resend_alert(visit: Visit) -> Response:
     """Send the alerts of a transaction again."""
 
     def work(connection: Connection) -> int:
-        chosen = _chosen(visit, _read(connection, visit))
+        chosen = _chosen(connection, visit)
         if not chosen:
             raise UsageError("Choose a transaction.", Code.OPTION_MISSING)
         return resend(connection, visit.site.settings, chosen[0], visit.who, visit.now)
@@ -283,11 +285,12 @@ def _later(visit: Visit) -> datetime | None:
     return None if span is None else visit.now + span
 
 
-def _chosen(visit: Visit, found: Case) -> list[str] | None:
+def _chosen(connection: Connection, visit: Visit) -> list[str] | None:
     """Return the chosen transactions, which a form names as the person sees them; None for all."""
     names = visit.form.all("transaction")
     if not names:
         return None
+    found = _read(connection, visit)
     ids = {
         visit.form_name("transaction", one.transaction_id): one.transaction_id
         for one in found.transactions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from typing import Literal, get_args
@@ -12,20 +13,24 @@ from starlette.responses import Response
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.decisions import Decision, bulk_close
+from beam_fraud.review.errors import ConflictError
 from beam_fraud.review.http.form import Form
+from beam_fraud.review.http.queue_rows import queue_rows
 from beam_fraud.review.http.visit import RefusedError, Visit
 from beam_fraud.review.queue import (
     Filters,
+    Page,
     Sort,
     State,
-    count_cases,
+    counted_page,
     next_case,
-    queue_page,
 )
 from beam_fraud.review.saved_views import SavedView, delete_view, save_view, views
 from beam_fraud.review.settings import Verdict
 from beam_fraud.review.teamwork import claim, due_reminders
 
+#: Cases that are tried where others claim the next one at the same time.
+_TRIES = 10
 #: Cases of a page.
 _PAGE = 50
 _STATES: tuple[State, ...] = get_args(State)
@@ -43,18 +48,21 @@ def queue(visit: Visit) -> Response:
     shown = "all" if filters.state == "all" else filters.state
 
     def work(connection: Connection) -> dict[str, object]:
-        page = queue_page(
+        page, count = counted_page(
             connection, filters, visit.now, sort=sort, after=query.get("after"), limit=_PAGE
         )
         return {
             "page": page,
-            "count": count_cases(connection, filters, visit.now),
+            "count": count,
             "saved": _views(visit, connection),
             "reminders": due_reminders(connection, visit.who, visit.now),
         }
 
     values = visit.site.read(work)
     given = given_filters(query)
+    address = urlencode(given)
+    page = values["page"]
+    assert isinstance(page, Page)
     return visit.page(
         "queue",
         filters=filters,
@@ -64,7 +72,8 @@ def queue(visit: Visit) -> Response:
         sorts=_SORTS,
         verdicts=_VERDICTS,
         given=given,
-        address=urlencode(given),
+        address=address,
+        rows=queue_rows(visit, page.cases, f"?{address}" if address else ""),
         address_of_view=address_of_view,
         first="after" not in query.values,
         reasons=visit.site.settings.reasons,
@@ -78,11 +87,15 @@ def take_next(visit: Visit) -> Response:
     sort = visit.form.choice("sort", _SORTS, "loss")
 
     def work(connection: Connection) -> str | None:
-        case = next_case(connection, filters, visit.now, visit.who, sort=sort)
-        if case is None:
-            return None
-        claim(connection, visit.site.settings, case.case_id, visit.who, visit.now)
-        return case.case_id
+        for _ in range(_TRIES):
+            case = next_case(connection, filters, visit.now, visit.who, sort=sort)
+            if case is None:
+                return None
+            # Where somebody is faster, the one after it may be free.
+            with suppress(ConflictError):
+                claim(connection, visit.site.settings, case.case_id, visit.who, visit.now)
+                return case.case_id
+        raise ConflictError("Others claim cases as fast as they come; try again.")
 
     case_id = visit.site.write(work)
     given = given_filters(visit.form)

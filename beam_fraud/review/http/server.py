@@ -55,9 +55,13 @@ class ReviewServer:
             self._app,
             note=self._app.note_refusal,
             reload=lambda: None,
-            ended=self._log.close,
+            ended=self._end,
             on_started=on_started,
         )
+
+    def _end(self) -> None:
+        self._app.close()
+        self._log.close()
 
     def stop(self) -> None:
         """End `run`; for other threads and handlers of signals."""

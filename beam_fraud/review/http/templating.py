@@ -10,8 +10,11 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from beam_fraud.review.queue import QueuedCase
 from beam_fraud.wording import printable
 
+#: Seconds to the due time from which it is near.
+_SOON = 3600
 #: Static files and their media types.
 MEDIA = {
     "style.css": "text/css; charset=utf-8",
@@ -46,8 +49,8 @@ def moment(value: datetime | None, form: str = "%Y-%m-%d %H:%M") -> Markup | str
     """Return a time in UTC, with the exact one for programs."""
     if value is None:
         return "-"
-    text = value.strftime(form)
-    return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), text)
+    # Digits and what the templates say between them.
+    return Markup(f'<time datetime="{value.isoformat()}">{value.strftime(form)}</time>')
 
 
 def money(value: float) -> str:
@@ -78,6 +81,20 @@ def span(value: float | timedelta) -> str:
     return f"{hours} h {rest} min" if hours else f"{rest} min"
 
 
+def due(case: QueuedCase, now: datetime) -> Markup:
+    """Return how long there is to the due time of an open case, or until when it is snoozed."""
+    if case.snoozed_until is not None and case.snoozed_until > now:
+        return Markup('<span class="small">snoozed until {}</span>').format(
+            moment(case.snoozed_until)
+        )
+    left = case.seconds_left(now)
+    if left < 0:
+        return Markup(f'<span class="late">{span(left)} late</span>')
+    if left < _SOON:
+        return Markup(f'<span class="soon">{span(left)} left</span>')
+    return Markup(f"{span(left)} left")
+
+
 def name(value: object) -> Markup:
     """Return an untrusted name: on one line, its direction kept to itself."""
     return Markup("<bdi>{}</bdi>").format(printable(str(value), 80))
@@ -105,5 +122,5 @@ def _environment() -> Environment:
     )
     made.filters |= {"moment": moment, "money": money, "span": span, "name": name, "line": line}
     made.filters["prose"] = prose
-    made.globals["address_of"] = address_of
+    made.globals |= {"address_of": address_of, "due": due}
     return made

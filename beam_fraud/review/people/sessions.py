@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from beam_fraud.review.people.users import User, user_of
 from beam_fraud.storage.database.people_tables import SESSIONS, USERS
@@ -17,6 +17,17 @@ from beam_fraud.storage.database.people_tables import SESSIONS, USERS
 LONGEST, IDLE = timedelta(hours=12), timedelta(hours=2)
 #: A request renews the time of the last one after this time: not each of them writes.
 _RENEWED = timedelta(minutes=1)
+#: Every request asks for its session: the statement is made once.
+_LIVING = (
+    select(USERS, SESSIONS.c.seen_at.label("requested_at"))
+    .join(SESSIONS, SESSIONS.c.user_name == USERS.c.name)
+    .where(
+        SESSIONS.c.token_hash == bindparam("digest"),
+        SESSIONS.c.begun_at > bindparam("begun_after"),
+        SESSIONS.c.seen_at > bindparam("seen_after"),
+        USERS.c.disabled_at.is_(None),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -62,16 +73,8 @@ def begin_session(connection: Connection, user: User) -> str:
 def find_session(connection: Connection, token: str) -> Session | None:
     """Return the session of a token; None if it has ended, or its user may not log in."""
     now, digest = datetime.now(UTC), digest_of(token)
-    row = connection.execute(
-        select(USERS, SESSIONS.c.seen_at.label("requested_at"))
-        .join(SESSIONS, SESSIONS.c.user_name == USERS.c.name)
-        .where(
-            SESSIONS.c.token_hash == digest,
-            SESSIONS.c.begun_at > now - LONGEST,
-            SESSIONS.c.seen_at > now - IDLE,
-            USERS.c.disabled_at.is_(None),
-        )
-    ).one_or_none()
+    values = {"digest": digest, "begun_after": now - LONGEST, "seen_after": now - IDLE}
+    row = connection.execute(_LIVING, values).one_or_none()
     return None if row is None else Session(user_of(row), digest, row.requested_at)
 
 

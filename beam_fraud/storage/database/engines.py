@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import NullPool, QueuePool
 
 from beam_fraud.errors import Code, FraudError, install
 from beam_fraud.storage.database.url import connect_arguments, database_file, driver_url, masked
@@ -18,6 +20,10 @@ SILENT_SECONDS = 5.0
 _POOL_SIZE, _MORE = 4, 12
 #: Seconds after which a pooled connection is replaced: firewalls drop old ones.
 _KEPT_SECONDS = 300
+#: KiB of a kept connection's cache.
+_KEPT_CACHE = 16_384
+#: Databases of which a process keeps connections, and their number.
+_kept: dict[tuple[str, int], int] = {}
 
 
 def engine(url: str) -> Engine:
@@ -26,22 +32,32 @@ def engine(url: str) -> Engine:
     Raises:
       FraudError: the driver is not installed, or the URL cannot be read.
     """
-    return _engine(str(url), os.getpid())
+    key = str(url), os.getpid()
+    return _engine(*key, _kept.get(key, 0))
+
+
+def keep_connections(url: str, number: int) -> None:
+    """Keep connections of this process open between transactions, as a server needs.
+
+    Opening one costs more than most queries: SQLite reads the schema, and PostgreSQL starts a
+    process.
+
+    Args:
+      url: the database.
+      number: of transactions that run at once, usually.
+    """
+    _kept[str(url), os.getpid()] = number
 
 
 @lru_cache
-def _engine(url: str, process: int) -> Engine:
-    if database_file(url) is not None:
-        # An idle connection would keep a deleted file open, and write to it.
-        created = create_engine(
-            driver_url(url), poolclass=NullPool, connect_args={"timeout": SILENT_SECONDS}
-        )
-        event.listen(created, "connect", _tune_sqlite)
-        return created
+def _engine(url: str, process: int, kept: int) -> Engine:
+    file = database_file(url)
+    if file is not None:
+        return _sqlite_engine(url, file, kept)
     try:
         created = create_engine(
             driver_url(url),
-            pool_size=_POOL_SIZE,
+            pool_size=max(_POOL_SIZE, kept),
             max_overflow=_MORE,
             pool_recycle=_KEPT_SECONDS,
             # A pooled connection may be to a restarted server.
@@ -63,6 +79,44 @@ def _engine(url: str, process: int) -> Engine:
         return bounded_connection(*positional, **settings)
 
     return created
+
+
+def _sqlite_engine(url: str, file: Path, kept: int) -> Engine:
+    arguments = {"timeout": SILENT_SECONDS}
+    if not kept:
+        # An idle connection would keep a deleted file open, and write to it.
+        created = create_engine(driver_url(url), poolclass=NullPool, connect_args=arguments)
+        event.listen(created, "connect", _tune_sqlite)
+        return created
+    created = create_engine(
+        driver_url(url),
+        poolclass=QueuePool,
+        pool_size=kept,
+        max_overflow=_MORE,
+        connect_args=arguments,
+    )
+
+    @event.listens_for(created, "connect")
+    def _note_file(connection: Any, record: Any) -> None:
+        _tune_sqlite(connection, record)
+        # A cache for each connection: most pages are shared by the system's.
+        connection.execute(f"PRAGMA cache_size = -{_KEPT_CACHE}")
+        record.info["file"] = _identity(file)
+
+    @event.listens_for(created, "checkout")
+    def _check_file(connection: Any, record: Any, proxy: Any) -> None:
+        if record.info["file"] != _identity(file):
+            raise DisconnectionError("the file was replaced")
+
+    return created
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _tune_sqlite(connection: Any, record: Any) -> None:

@@ -9,7 +9,9 @@ from beam_fraud.storage.database.tables import METADATA, UtcDateTime
 #: A text that sorts by code points in both databases, so that a range of it is a prefix.
 _ID = Text().with_variant(Text(collation="C"), "postgresql")
 _OPEN = text("state = 'open'")
-#: Columns of cases that an index holds for filters.
+_DECIDED = text("verdict IS NOT NULL")
+#: Columns of cases that counting them takes, and those that an index holds for filters.
+_COUNTED = ("case_id", "snoozed_until")
 _FILTERED = ("due_at", "snoozed_until", "claimed_until", "amount", "max_score", "assigned_to")
 
 #: Flagged transactions that were written and may be in no case yet; one row per commit of a writer.
@@ -60,6 +62,11 @@ CASES = Table(
     # The two orders of the queue, with what its filters ask for.
     Index("cases_loss", "state", "expected_loss", "case_id", "opened_at", *_FILTERED),
     Index("cases_age", "state", "opened_at", "case_id", *_FILTERED),
+    # Ranges that few cases may be in, with what it takes to count them.
+    Index("cases_due", "state", "due_at", *_COUNTED),
+    Index("cases_amount", "state", "amount", *_COUNTED),
+    Index("cases_score", "state", "max_score", *_COUNTED),
+    Index("cases_verdict", "verdict", sqlite_where=_DECIDED, postgresql_where=_DECIDED),
     Index("cases_account", "account_id", "opened_at"),
     Index(
         "cases_open_account",
@@ -71,7 +78,6 @@ CASES = Table(
     Index("cases_assigned", "assigned_to", "state", "expected_loss"),
     Index("cases_claimed", "claimed_until"),
     Index("cases_snoozed", "snoozed_until"),
-    Index("cases_due", "due_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
     Index("cases_closed", "closed_at"),
     Index("cases_reminders", "remind_at"),
 )

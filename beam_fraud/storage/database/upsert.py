@@ -8,6 +8,7 @@ from functools import cache
 from itertools import repeat
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import (
@@ -178,14 +179,20 @@ def set_columns(connection: Connection, table: Table, columns: Mapping[str, list
 
 
 def in_values(
-    connection: Connection, column: ColumnElement[Any], values: Sequence[object]
+    connection: Connection, column: ColumnElement[Any], values: Sequence[str]
 ) -> ColumnElement[bool]:
-    """Return the condition that a column has one of many values; SQLite takes up to 32,000."""
+    """Return the condition that a text column has one of many values.
+
+    One parameter holds them: it is parsed a hundred times as fast as as many parameters.
+    """
     if connection.dialect.name == "postgresql":
-        # One array: it is parsed a hundred times as fast as as many parameters.
         array = bindparam(None, list(values), type_=postgresql.ARRAY(column.type))
         return column == any_(array)
-    return column.in_(values)
+    if any("\0" in value for value in values):
+        # JSON of SQLite ends there; up to 32,000.
+        return column.in_(values)
+    listed = func.json_each(msgspec.json.encode(values).decode()).table_valued("value")
+    return column.in_(select(listed.c.value))
 
 
 def _last_of_each_key(columns: Columns, key: Sequence[str], *, ordered: bool) -> Columns:

@@ -1,0 +1,40 @@
+"""Connections that a server keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
+from beam_fraud.storage.database.engines import engine, keep_connections
+
+
+def test_a_kept_connection_leaves_a_replaced_file(tmp_path: Path) -> None:
+    file, other = tmp_path / "a.db", tmp_path / "other.db"
+    for path in (file, other):
+        with writing(sqlite_url(path)) as connection:
+            connection.exec_driver_sql("CREATE TABLE names (name)")
+            connection.exec_driver_sql("INSERT INTO names VALUES (?)", (path.name,))
+    url = sqlite_url(file)
+    keep_connections(url, 2)
+
+    def name() -> str:
+        with transaction(url) as connection:
+            return str(connection.exec_driver_sql("SELECT name FROM names").scalar_one())
+
+    assert [name(), name()] == ["a.db", "a.db"]
+    other.replace(file)
+    assert name() == "other.db"
+    engine(url).dispose()
+
+
+def test_connections_are_kept(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "a.db")
+
+    def connected() -> object:
+        with transaction(url) as connection:
+            return connection.connection.driver_connection
+
+    assert connected() is not connected()
+    keep_connections(url, 2)
+    assert connected() is connected()
+    engine(url).dispose()
