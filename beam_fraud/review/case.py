@@ -43,7 +43,7 @@ _EARLIER, _ENTRIES = 50, 500
 #: Transactions of a case that are read at most: those with the highest expected loss.
 MOST = 500
 #: Newest rows of a merchant or device in which other cases are looked for.
-_LINKED_ROWS = 100
+_LINKED_ROWS = 40
 #: Words of texts that are looked up at most, and what is no part of one.
 _WORDS, _AROUND = 1_000, ".,;:!?()[]<>\"'"
 #: What a person sees as the decision on an audited transaction: that on most flagged ones.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.errors import MissingError
@@ -13,6 +13,12 @@ from beam_fraud.review.queue import Filters, Sort
 from beam_fraud.storage.database.review_tables import SAVED_VIEWS
 from beam_fraud.storage.database.upsert import upsert
 
+#: Each page of the queue asks for the views: the statement is made once.
+_OF_PERSON = (
+    select(SAVED_VIEWS)
+    .where((SAVED_VIEWS.c.owner == "") | (SAVED_VIEWS.c.owner == bindparam("who")))
+    .order_by(SAVED_VIEWS.c.name, SAVED_VIEWS.c.owner)
+)
 #: Maximum of characters of a name.
 _LONGEST = 80
 
@@ -30,11 +36,9 @@ class SavedView:
 
 def views(connection: Connection, who: str) -> list[SavedView]:
     """Return the views of a person and those of all, by name."""
-    table = SAVED_VIEWS.c
-    query = select(SAVED_VIEWS).where(table.owner.in_(("", who))).order_by(table.name, table.owner)
     return [
         SavedView(row.owner, row.name, msgspec.json.decode(row.filters, type=Filters), row.sort)
-        for row in connection.execute(query)
+        for row in connection.execute(_OF_PERSON, {"who": who})
     ]
 
 

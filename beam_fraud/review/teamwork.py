@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from beam_fraud.alerts.snoozes import Snooze, lift
 from beam_fraud.alerts.snoozes import snooze as snooze_alerts
@@ -157,14 +157,17 @@ def due_reminders(
     connection: Connection, who: str, now: datetime, limit: int = 50
 ) -> list[QueuedCase]:
     """Return the cases of which a person wants to be reminded now, the longest due first."""
-    table = CASES.c
-    query = (
-        select(table.case_id)
-        .where(table.remind_at <= now, table.remind_who == who)
-        .order_by(table.remind_at, table.case_id)
-        .limit(limit)
-    )
-    return queued_cases(connection, list(connection.scalars(query)), now)
+    due = connection.scalars(_DUE, {"now": now, "who": who, "most": limit})
+    return queued_cases(connection, list(due), now)
+
+
+#: Each page of the queue asks for them: the statement is made once.
+_DUE = (
+    select(CASES.c.case_id)
+    .where(CASES.c.remind_at <= bindparam("now"), CASES.c.remind_who == bindparam("who"))
+    .order_by(CASES.c.remind_at, CASES.c.case_id)
+    .limit(bindparam("most"))
+)
 
 
 def snooze(

@@ -39,7 +39,7 @@ _SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 #: Merchants of a case whose history is drawn: those with the most transactions in it.
 _DRAWN = 2
 #: Newest transactions that are drawn of each.
-_POINTS = 200
+_POINTS = 100
 
 
 def case(visit: Visit) -> Response:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a request waits for a busy database.
 _PATIENCE = 5.0
+#: The transaction of the page that this thread makes.
+_READING: ContextVar[Connection | None] = ContextVar("reading", default=None)
 _T = TypeVar("_T")
 
 
@@ -48,8 +52,25 @@ class Site:
         Raises:
           FraudError: the database cannot be read.
         """
+        shared = _READING.get()
+        if shared is not None:
+            return work(shared)
         with transaction(self.url) as connection:
             return work(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Let the reads of a page share one transaction: each has its round trips to a server.
+
+        Raises:
+          FraudError: the database cannot be read.
+        """
+        with transaction(self.url) as connection:
+            before = _READING.set(connection)
+            try:
+                yield
+            finally:
+                _READING.reset(before)
 
     def write(self, work: Callable[[Connection], _T]) -> _T:
         """Run `work` in a write transaction, and once more after a conflict of the database.

@@ -24,6 +24,9 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
 
@@ -178,6 +181,18 @@ def set_columns(connection: Connection, table: Table, columns: Mapping[str, list
     )
 
 
+class _JsonValues(FunctionElement[Any]):
+    """The values of a JSON list: as a query, SQLAlchemy would take half a millisecond for it."""
+
+    inherit_cache = True
+
+
+@compiles(_JsonValues)
+def _json_values(element: _JsonValues, compiler: SQLCompiler, **options: Any) -> str:
+    listed = compiler.process(element.clauses, **options)
+    return f"(SELECT value FROM json_each({listed}))"  # noqa: S608 a parameter
+
+
 def in_values(
     connection: Connection, column: ColumnElement[Any], values: Sequence[str]
 ) -> ColumnElement[bool]:
@@ -191,8 +206,8 @@ def in_values(
     if any("\0" in value for value in values):
         # JSON of SQLite ends there; up to 32,000.
         return column.in_(values)
-    listed = func.json_each(msgspec.json.encode(values).decode()).table_valued("value")
-    return column.in_(select(listed.c.value))
+    listed = bindparam(None, msgspec.json.encode(values).decode(), type_=Text())
+    return column.op("IN", is_comparison=True)(_JsonValues(listed))
 
 
 def _last_of_each_key(columns: Columns, key: Sequence[str], *, ordered: bool) -> Columns:
