@@ -44,9 +44,9 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-#: Pages that are made at once. More would take longer, each by as much: what a page computes
-#: takes turns.
-_THREADS = 4
+#: Pages that are read at once, and others: forms, which wait for locks, and what may take seconds.
+#: More pages at once would all take longer: threads take turns, and change them with every row.
+_READERS, _OTHERS = 2, 4
 #: Bytes of a form.
 _LONGEST_FORM = 256 * 1024
 _FORM = "application/x-www-form-urlencoded"
@@ -64,9 +64,10 @@ class ReviewApp:
           secure: whether the server is reached by TLS alone.
         """
         self._site, self._log = site, log
-        keep_connections(site.url, _THREADS)
+        keep_connections(site.url, _READERS + _OTHERS)
         # Requests wait in the order of their arrival.
-        self._threads = ThreadPoolExecutor(_THREADS, "pages")
+        self._readers = ThreadPoolExecutor(_READERS, "pages")
+        self._others = ThreadPoolExecutor(_OTHERS, "forms")
         self._headers = dict(HEADERS)
         if secure:
             self._headers["strict-transport-security"] = "max-age=31536000"
@@ -89,7 +90,8 @@ class ReviewApp:
 
     def close(self) -> None:
         """Finish the pages in flight."""
-        self._threads.shutdown()
+        self._readers.shutdown()
+        self._others.shutdown()
 
     def note_refusal(self, problem: Problem, client: str) -> None:
         """Log a request that its connection refused before it was complete."""
@@ -99,8 +101,9 @@ class ReviewApp:
     def _route(self, page: Page) -> Route:
         async def endpoint(request: Request) -> Response:
             form = await _read_form(request) if page.method == "POST" else Form()
+            threads = self._readers if page.method == "GET" and not page.slow else self._others
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._visited, page, request, form)
+            return await loop.run_in_executor(threads, self._visited, page, request, form)
 
         return Route(page.path, endpoint, methods=[page.method], name=page.name)
 
@@ -125,6 +128,12 @@ class ReviewApp:
 
     def _visited(self, page: Page, request: Request, form: Form) -> Response:
         """Answer for a page, in a thread."""
+        if page.method != "GET" or page.role is None:
+            return self._answered(page, request, form)
+        with self._site.reading():
+            return self._answered(page, request, form)
+
+    def _answered(self, page: Page, request: Request, form: Form) -> Response:
         token = request.cookies.get(SESSION_COOKIE, "")
         session = self._session(token)
         visit = Visit(

@@ -38,6 +38,8 @@ class Page:
     handler: Handler
     #: Shows the page of a form again, with what was wrong with it.
     again: Handler | None = None
+    #: Whether it may take seconds: it reads all cases, or asks another server.
+    slow: bool = False
     #: Whether it has a form for people who are not logged in.
     binds: bool = False
 
@@ -57,8 +59,8 @@ ROUTES = (
     Page("healthz", "GET", "/healthz", None, static_pages.healthz),
     Page("login", "GET", "/login", None, _LOGIN, binds=True),
     Page("log_in", "POST", "/login", None, people_pages.log_in, _LOGIN, binds=True),
-    Page("openid", "GET", "/login/openid", None, openid_pages.begin, _LOGIN, binds=True),
-    Page("openid_back", "GET", BACK, None, openid_pages.back, _LOGIN, binds=True),
+    Page("openid", "GET", "/login/openid", None, openid_pages.begin, _LOGIN, slow=True, binds=True),
+    Page("openid_back", "GET", BACK, None, openid_pages.back, _LOGIN, slow=True, binds=True),
     Page("logout", "POST", "/logout", _READS, people_pages.log_out),
     Page("account", "GET", "/account", _READS, people_pages.account),
     Page(
@@ -85,8 +87,8 @@ ROUTES = (
     Page("lists", "GET", "/lists", _READS, list_pages.lists),
     Page("approve", "POST", "/lists/approve", _WORKS, list_pages.approve_request, _LISTS),
     Page("refuse", "POST", "/lists/refuse", _WORKS, list_pages.refuse_request, _LISTS),
-    Page("figures", "GET", "/figures", _READS, figure_pages.figures),
-    Page("figures_csv", "GET", "/figures/{name}.csv", _READS, figure_pages.csv),
+    Page("figures", "GET", "/figures", _READS, figure_pages.figures, slow=True),
+    Page("figures_csv", "GET", "/figures/{name}.csv", _READS, figure_pages.csv, slow=True),
     Page("log", "GET", "/log", _LEADS, list_pages.log),
     Page("users", "GET", "/users", _ADMIN, people_pages.users),
     Page("add_user", "POST", "/users", _ADMIN, people_pages.add, _USERS),
