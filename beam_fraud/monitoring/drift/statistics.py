@@ -19,6 +19,8 @@ HOUR, AMOUNT, SCORE, DECISION, FLAGGED = "hour", "amount", "score", "decision", 
 WEEKS = 6
 #: A window of fewer rows says too little of shares, and of fewer for each bin, of profiles.
 MIN_ROWS, MIN_ROWS_OF_BIN = 100, 20
+#: A window of fewer rows of a segment may be moved by one merchant.
+MIN_ROWS_OF_SEGMENT = 500
 #: Edges of the score's bins above this share of the reference are one share: that of high scores.
 _HIGH = 0.99
 
@@ -81,6 +83,11 @@ def statistics_of(summary: Summary, window: int) -> Iterator[Statistic]:
             yield from _shares(measure, counts, group)
             if measure.name != FLAGGED:
                 yield _profile(measure, counts, group)
+
+
+def _least(group: int) -> int:
+    """Return the rows of a window without which shares and profiles of a group are not judged."""
+    return MIN_ROWS if group == 0 else MIN_ROWS_OF_SEGMENT
 
 
 def divides(layout: Layout, group: int, measure: str) -> bool:
@@ -178,7 +185,7 @@ def _share(
 ) -> Statistic:
     # The arc sine evens the spread of shares out (Anscombe 1948): 1 / sqrt(rows).
     level = 2 * np.arcsin(np.sqrt((hits + 0.375) / (rows + 0.75)))
-    level = np.where(rows >= MIN_ROWS, level, np.nan)
+    level = np.where(rows >= _least(group), level, np.nan)
     earlier_rows = _earlier(rows, 0.0)
     usual_rows = earlier_rows.sum(axis=0)
     usual = median(_earlier(level))
@@ -206,7 +213,7 @@ def _share(
 def _profile(measure: Measure, counts: npt.NDArray[np.int64], group: int) -> Statistic:
     present = counts[:, :-1]
     rows = present.sum(axis=1)
-    enough = rows >= max(MIN_ROWS, MIN_ROWS_OF_BIN * measure.bins)
+    enough = rows >= max(_least(group), MIN_ROWS_OF_BIN * measure.bins)
     shares = np.where(enough[:, None], present / np.maximum(rows, 1)[:, None], np.nan)
     usual = median(_earlier(shares))
     usual_rows = _earlier(rows, 0.0).sum(axis=0)
