@@ -216,7 +216,7 @@ def test_shared_options_stand_before_or_after_the_others(
     ("args", "line"),
     [
         (["--vers"], "unknown option --vers; did you mean --version?"),
-        (["trian"], "no such command 'trian'. Did you mean 'train'?"),
+        (["trian"], "no such command 'trian'. Did you mean 'train', 'retrain'?"),
         (["train", "x", "--treshold=1"], "unknown option --treshold; did you mean --threshold?"),
         (["simulate", "--fraud_rate", "1"], "unknown option --fraud_rate; did you mean --fraud-"),
         (["simulate", "--zzz"], "unknown option --zzz; see beam-fraud simulate -"),
