@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
@@ -42,8 +43,10 @@ class KeptObjects(FileSystem):
     def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
         for entry in os.scandir(self.root):
             if unquote(entry.name).startswith(dir_or_prefix):
-                found = entry.stat()
-                yield FileMetadata(unquote(entry.name), found.st_size, found.st_mtime)
+                # One that is removed meanwhile is not there.
+                with suppress(FileNotFoundError):
+                    found = entry.stat()
+                    yield FileMetadata(unquote(entry.name), found.st_size, found.st_mtime)
 
     def create(self, path: str, *options: Any, **named: Any) -> io.BytesIO:
         store = self

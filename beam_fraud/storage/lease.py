@@ -17,7 +17,6 @@ from typing import Literal
 import msgspec
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.storage import objects
 from beam_fraud.storage.store import ObjectStore
 
 _NAME = "lease.json"
@@ -161,13 +160,9 @@ def holds_lease(store: ObjectStore, folder: str) -> bool:
       OSError: the store fails.
     """
     try:
-        data = objects.read(store.place(f"{folder}/{_NAME}"))
+        data = store.read(f"{folder}/{_NAME}")
         return msgspec.json.decode(data, type=LeaseRecord).state == "writing"
-    except msgspec.MsgspecError:
-        return False
-    except OSError:
-        if store.exists(f"{folder}/{_NAME}"):
-            raise
+    except (FileNotFoundError, msgspec.MsgspecError):
         return False
 
 

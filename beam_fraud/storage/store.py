@@ -142,9 +142,13 @@ class ObjectStore:
 
     def read(self, name: str) -> bytes:
         """Return the bytes of an object; FileNotFoundError without one."""
-        if not self.exists(name):
-            raise FileNotFoundError(self.place(name))
-        return objects.read(self.place(name))
+        try:
+            return objects.read(self.place(name))
+        except OSError:
+            if self.exists(name):
+                raise
+            # Also one that another process has removed meanwhile.
+            raise FileNotFoundError(self.place(name)) from None
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object of these bytes."""

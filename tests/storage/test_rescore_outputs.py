@@ -11,17 +11,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.io.filesystem import BeamIOError
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.storage import lease as module
 from beam_fraud.storage.batch_outputs import SCORES
-from beam_fraud.storage.lease import Lease, LeaseRecord
+from beam_fraud.storage.lease import Lease, LeaseRecord, leases
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.rescore_objects import RescoreObjects
 from beam_fraud.storage.rescore_outputs import RescoreDirectory, RescoreOutputs
@@ -255,6 +257,21 @@ class TestUrl:
             for lease in leases:
                 lease.release()
             assert sorted(outcomes, key=str) == [Code.OUTPUT_IN_USE, Code.OUTPUT_IN_USE, None]
+
+    def test_a_lease_that_vanishes_while_it_is_read_is_not_there(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = ObjectStore(self.URL)
+        store.write(".rescoring-r1/lease.json", b"{}")
+
+        def vanish(objects: KeptObjects, path: str, *options: Any, **named: Any) -> NoReturn:
+            objects.delete([path])
+            raise BeamIOError("not found")
+
+        monkeypatch.setattr(KeptObjects, "open", vanish)
+        assert leases(store, ".rescoring-*") == []
+        with pytest.raises(FileNotFoundError):
+            store.read(".rescoring-r1/lease.json")
 
     def test_a_lease_is_renewed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "_RENEWAL", 0.01)
