@@ -158,7 +158,7 @@ def weighted_figures(
     """Return precision, recall and average precision of all traffic, of any model.
 
     Args:
-      labels: int8[n] of all rows, 1 is fraud; rows that nobody reported are 0.
+      labels: int8[n] of all rows, 1 is fraud; unlabelled rows are 0.
       scores: float64[n].
       threshold: a score of at least this is flagged.
       weights: float64[n]: how many transactions a fraud stands for.

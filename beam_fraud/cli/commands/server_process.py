@@ -68,7 +68,7 @@ class ServerProcess(Generic[_Options]):
 
     @property
     def answers(self) -> bool:
-        """Whether the process answers."""
+        """Return whether the process answers requests."""
         return bool(self.url)
 
     def start(self) -> None:

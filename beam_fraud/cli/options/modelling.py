@@ -181,7 +181,7 @@ class TuningOptions:
 
 @options
 class KnownCardOptions:
-    """Which validation rows count."""
+    """Options that choose the validation rows."""
 
     drop_known_cards: Annotated[
         bool,

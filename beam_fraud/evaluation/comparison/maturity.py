@@ -1,4 +1,4 @@
-"""Which share of the frauds of compared rows is still unknown."""
+"""Estimate the share of frauds among compared rows whose labels are still to come."""
 
 from __future__ import annotations
 

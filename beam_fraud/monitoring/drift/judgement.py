@@ -170,11 +170,11 @@ def _probabilities(statistic: Statistic, comparable: Sequence[Sequence[int]]) ->
 
 
 class _Usual(NamedTuple):
-    """What the days before each day say of a statistic."""
+    """Centre and spread of a statistic on each day, from the days before it."""
 
     centre: Floats
     spread: Floats
-    #: Number of them, int64[d].
+    #: Number of the days before, int64[d].
     days: npt.NDArray[np.int64]
     lowest: Floats
     highest: Floats

@@ -127,7 +127,7 @@ class DriftReport:
 
 @dataclass(frozen=True)
 class Monitored:
-    """What a report is made of."""
+    """Inputs of a report."""
 
     model_id: str
     summary: Summary

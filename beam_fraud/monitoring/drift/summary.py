@@ -85,7 +85,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a summary counts."""
+    """Measures and segments that a summary counts."""
 
     measures: tuple[Measure, ...]
     segments: tuple[Segments, ...] = ()
