@@ -17,10 +17,12 @@ from sqlalchemy import (
     Connection,
     Table,
     Text,
+    and_,
     any_,
     bindparam,
     cast,
     func,
+    or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -124,7 +126,7 @@ def upsert_columns(
     where: ColumnElement[bool] | None = None,
     keep: Collection[str] = (),
 ) -> None:
-    """Do as `upsert`, for rows in columns.
+    """Do as `upsert`, for rows in columns; an existing row with equal values stays as it is.
 
     Args:
       connection: in a transaction.
@@ -245,7 +247,9 @@ def _into_sqlite(
     statement = sqlite.insert(table)
     if changed:
         new = {name: statement.excluded[name] for name in changed}
-        statement = statement.on_conflict_do_update(index_elements=key, set_=new, where=where)
+        statement = statement.on_conflict_do_update(
+            index_elements=key, set_=new, where=_differing(table, new, where)
+        )
     else:
         statement = statement.on_conflict_do_nothing(index_elements=key)
     # Bypass SQLAlchemy's execution, which creates a dictionary per row.
@@ -257,6 +261,18 @@ def _into_sqlite(
         else:
             values.append(repeat(compiled.params[name]))
     connection.exec_driver_sql(str(compiled), list(zip(*values)))  # noqa: B905 some are endless
+
+
+def _differing(
+    table: Table, new: Mapping[str, ColumnElement[Any]], where: ColumnElement[bool] | None
+) -> ColumnElement[bool]:
+    """Return the condition that an existing row changes: an equal one isn't written again.
+
+    What is replayed is mostly there already: a new version of each row and its place in every index
+    would cost more than the comparison.
+    """
+    differs = or_(*(table.c[name].is_distinct_from(value) for name, value in new.items()))
+    return differs if where is None else and_(where, differs)
 
 
 def _for_sqlite(
@@ -287,7 +303,9 @@ def _into_postgresql(
     statement = postgresql.insert(table).from_select(list(columns), unnested)
     if changed:
         new = {name: statement.excluded[name] for name in changed}
-        statement = statement.on_conflict_do_update(index_elements=key, set_=new, where=where)
+        statement = statement.on_conflict_do_update(
+            index_elements=key, set_=new, where=_differing(table, new, where)
+        )
     else:
         statement = statement.on_conflict_do_nothing(index_elements=key)
     connection.execute(statement)
