@@ -37,6 +37,7 @@ from benchmarks.stream_avro import measure_avro
 from benchmarks.stream_hostile import measure_hostile
 from benchmarks.stream_latency import measure_latency
 from benchmarks.stream_memory import measure_stream_memory
+from benchmarks.stream_monitor import measure_monitor
 from benchmarks.table import render
 from benchmarks.training import measure_training
 from benchmarks.upserts import measure_upserts
@@ -66,6 +67,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("stream-latency", None, measure_latency),
     ("stream-hostile", None, measure_hostile),
     ("stream-memory", None, measure_stream_memory),
+    ("stream-monitor", None, measure_monitor),
     ("serve", None, measure_serve),
     ("flink-batch", _ULB, measure_flink_batch),
     ("flink-stream", None, measure_flink_stream),

@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 import beam_fraud
 from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.models.bundle import Bundle, read_reference
+from beam_fraud.models.drift import Counter, measures_of, reference_counts
 from beam_fraud.monitoring.drift.judgement import MIN_HISTORY
 from beam_fraud.monitoring.drift.report import Monitored
 from beam_fraud.monitoring.drift.summary import Layout, Summary
-from beam_fraud.operations.drift.rows import Counter, measures_of, reference_counts
 from beam_fraud.operations.drift.weights import score_weights
 from beam_fraud.pipeline.frames.rows import read
 from beam_fraud.pipeline.frames.scoring import Scorer

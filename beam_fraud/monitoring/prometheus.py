@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring import counters as names
+from beam_fraud.monitoring.drift.gauges import ReadDrift, drift_metrics
 from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
 from beam_fraud.monitoring.shadow import ShadowFigures
 from beam_fraud.monitoring.snapshot import ReadAlerts, Snapshot, no_alerts, topic_and_partition
@@ -34,6 +35,7 @@ def serve_metrics(
     read: Callable[[], Snapshot],
     build: dict[str, str],
     alerts: ReadAlerts = no_alerts,
+    drift: ReadDrift = lambda: None,
 ) -> Iterator[str]:
     """Answer `GET /metrics` while the body runs.
 
@@ -42,6 +44,7 @@ def serve_metrics(
       read: returns the status of the stream; called from other threads.
       build: labels of `beam_fraud_build_info`: `version`, `model_id` of the start.
       alerts: returns the counts of alerts; called from other threads.
+      drift: returns the last report of the monitor, or None; called from other threads.
 
     Yields:
       The URL of the page.
@@ -50,7 +53,7 @@ def serve_metrics(
       FraudError: the port cannot be listened on.
     """
     registry = CollectorRegistry()
-    registry.register(_Stream(read, build, alerts))
+    registry.register(_Stream(read, build, alerts, drift))
     try:
         server, thread = start_http_server(port, addr=_ADDRESS, registry=registry)
     except OSError as error:
@@ -71,11 +74,15 @@ class _Stream(Collector):
     """Read the status once per request."""
 
     def __init__(
-        self, read: Callable[[], Snapshot], build: dict[str, str], alerts: ReadAlerts
+        self,
+        read: Callable[[], Snapshot],
+        build: dict[str, str],
+        alerts: ReadAlerts,
+        drift: ReadDrift,
     ) -> None:
         self._read = read
         self._build = build
-        self._alerts = alerts
+        self._alerts, self._drift = alerts, drift
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family of the page."""
@@ -92,6 +99,7 @@ class _Stream(Collector):
             snapshot.updated,
         )
         yield from self._alert_counts()
+        yield from drift_metrics(self._drift())
 
     def _alert_counts(self) -> Iterator[Metric]:
         try:

@@ -107,6 +107,9 @@ class Scoring:
     keep_features: bool = False
     #: Which unflagged rows the sink, a database, takes as well; None for none.
     audit: AuditLane | None = None
+    #: Columns whose values divide the rows that a stream or server counts for drift; None if it
+    #: counts none.
+    monitored: tuple[str, ...] | None = None
     #: Models and rule sets in shadow.
     challengers: tuple[Challenger, ...] = ()
     #: What of them scores beside another champion, which a stream takes up; None for no shadows.
@@ -123,11 +126,12 @@ class Scoring:
 
     def decider(self, features: FeatureSet) -> Decider:
         """Return what decides on transactions with these features."""
-        return Decider(self.bundle, features, self.rules, self.keep_features, self.audit)
+        keeps = self.keep_features or self.monitored is not None
+        return Decider(self.bundle, features, self.rules, keeps, self.audit)
 
     def archived(self, features: FeatureSet) -> pa.Schema:
         """Return the schema of the archive."""
-        kept = self.decider(features).kept
+        kept = self.decider(features).kept if self.keep_features else None
         return SCORED if kept is None else kept.after(SCORED)
 
     def shadow(self, deciders: Deciders) -> Shadow:

@@ -22,10 +22,12 @@ import apache_beam as beam
 import pyarrow as pa
 
 import beam_fraud.transforms.coders  # noqa: F401  registers how elements are encoded
+from beam_fraud.decisions.inputs import without_inputs
 from beam_fraud.decisions.rules.rule import RULE_LIMIT
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.models.drift import Counter, counter_of
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.records.messages import OutForm
@@ -40,6 +42,7 @@ from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.chain import ChainShard
 from beam_fraud.state.deduplicate import DeduplicateShard
+from beam_fraud.state.drift import DRIFT, DriftShard
 from beam_fraud.state.local_shards import MakeShard
 from beam_fraud.state.reorder import ReorderShard
 from beam_fraud.state.velocity import History, VelocityShard
@@ -226,7 +229,16 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         flagged | "Sink" >> WriteFlagged(scoring.sink, stream.run_id, queued, deciders)
     if scoring.outbox is not None:
         flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, deciders)
-    _archive(scored, "Scores", SCORES, writers, stream, ("transaction_id",))
+    archived = scored
+    if scoring.monitored is not None:
+        make = partial(_counting, deciders=deciders, segments=scoring.monitored)
+        counting = _stateful(stream, DRIFT, make, ("transaction_id",), waits=True)
+        scored | "Drift" >> replace(counting, whole=True)
+        if not scoring.keep_features:
+            archived = scored | "Archived" >> beam.Map(without_inputs).with_output_types(
+                pa.RecordBatch
+            )
+    _archive(archived, "Scores", SCORES, writers, stream, ("transaction_id",))
     # A successor of the champion may have challengers where the first has none.
     if stream.shadows(scoring):
         shadow = replace(
@@ -362,6 +374,24 @@ def _deduplicating(shard: int, horizon: int, hashing: IdHash) -> DeduplicateShar
 
 def _chaining(shard: int, makers: Sequence[MakeShard]) -> ChainShard:
     return ChainShard([make(shard) for make in makers])
+
+
+class _Counters:
+    """What counts the rows of each model, made once in a process."""
+
+    def __init__(self, deciders: Deciders, segments: tuple[str, ...]) -> None:
+        self._in_force, self._segments = deciders.in_force(), segments
+        self._known: dict[str, Counter] = {}
+
+    def __call__(self, batch: pa.RecordBatch) -> Counter:
+        bundle = self._in_force.of(batch).decider.bundle
+        if bundle.model_id not in self._known:
+            self._known[bundle.model_id] = counter_of(bundle, self._segments)
+        return self._known[bundle.model_id]
+
+
+def _counting(shard: int, deciders: Deciders, segments: tuple[str, ...]) -> DriftShard:
+    return DriftShard(_Counters(deciders, segments))
 
 
 def _reordering(shard: int, wait: float) -> ReorderShard:

@@ -9,6 +9,8 @@ from itertools import groupby
 import pyarrow as pa
 
 from beam_fraud.decisions.inputs import without_inputs
+from beam_fraud.models.drift import Counter
+from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.schema.stages import completed
 from beam_fraud.serve.answer_deltas import (
     answers_of,
@@ -18,6 +20,7 @@ from beam_fraud.serve.answer_deltas import (
     is_amended,
 )
 from beam_fraud.serve.answered_rows import ANSWERED, Rows, batch_of
+from beam_fraud.serve.drift import DriftCounters
 from beam_fraud.serve.recent_answers import LARGE, RecentAnswers
 from beam_fraud.state.shard import rows_from_bytes
 from beam_fraud.storage.checkpoint import FOREVER
@@ -38,6 +41,8 @@ class Prepared:
     rows: Sequence[pa.RecordBatch]
     #: The rows of small groups as one batch of `ANSWERED`; None without any.
     joined: pa.RecordBatch | None
+    #: What counted the rows for drift, and their counts.
+    counted: Sequence[tuple[Counter, Summary]] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Groups:
     groups: Sequence[Rows]
     #: The kept inputs of their decisions, or None, for each group.
     inputs: Sequence[pa.RecordBatch | None]
+    #: Counts the rows for drift; None to count none.
+    counters: DriftCounters | None = None
 
     def prepared(self, pause: Callable[[], object] = lambda: None) -> Prepared:
         """Return them for the archive; in any thread, for this takes most of the time.
@@ -66,7 +73,8 @@ class Groups:
             (joined,) = rows
         else:
             joined = batch_of(*small) if small else None
-        return Prepared(self.groups, rows, joined)
+        counted = [] if self.counters is None else self.counters.count(rows)
+        return Prepared(self.groups, rows, joined, counted)
 
 
 class KeptAnswers:
@@ -76,9 +84,17 @@ class KeptAnswers:
       checkpoint: the state.
       archive: step of the archive's shard, which holds the rows of its unfinished part.
       most: archived answers that stay in memory for transactions that come again.
+      counters: counts them for drift; None to count none.
     """
 
-    def __init__(self, checkpoint: JournaledCheckpoint, archive: str, most: int) -> None:
+    def __init__(
+        self,
+        checkpoint: JournaledCheckpoint,
+        archive: str,
+        most: int,
+        counters: DriftCounters | None = None,
+    ) -> None:
+        self._counters = counters
         self._checkpoint, self._most = checkpoint, most
         #: Answered rows that are in no step of the archive, by group.
         self._unarchived: list[Rows] = []
@@ -179,7 +195,9 @@ class KeptAnswers:
           last: also those of the next commit, which cannot be amended then.
         """
         count = len(self._unarchived) if last else self._committed
-        return Groups(self._unarchived[:count], self._inputs[:count]) if count else None
+        if not count:
+            return None
+        return Groups(self._unarchived[:count], self._inputs[:count], self._counters)
 
     def holds(self, prepared: Prepared) -> bool:
         """Return whether the groups are still to be archived."""

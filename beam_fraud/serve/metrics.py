@@ -18,6 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from beam_fraud.monitoring.drift.gauges import ReadDrift, drift_metrics
 from beam_fraud.monitoring.prometheus import shadow_metrics
 from beam_fraud.monitoring.shadow import ShadowFigures
 
@@ -100,6 +101,8 @@ class Metrics:
     shadows: Callable[[], Mapping[str, ShadowFigures]] = _no_shadows
     shadow_rows: Callable[[], int] = _zero
     not_shadowed: Callable[[], int] = _zero
+    #: The last report of the monitor; None without one.
+    drift: ReadDrift = lambda: None
     #: Labels of `beam_fraud_build_info`.
     build: dict[str, str] = field(default_factory=dict)
 
@@ -152,6 +155,7 @@ class _Served(Collector):
             (metrics.connections, "connections", "Open connections"),
         ):
             yield GaugeMetricFamily(f"beam_fraud_serve_{name}", text, read())
+        yield from drift_metrics(metrics.drift())
         shadows = list(shadow_metrics(metrics.shadows()))
         yield from shadows
         if shadows:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_fraud.decisions.audit_lane import AuditLane
+from beam_fraud.decisions.inputs import without_inputs
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash
@@ -32,11 +33,13 @@ from beam_fraud.schema.stages import DEAD_LETTER, SCORED
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.serve.answered_rows import ANSWERED, batch_of, scored_of
 from beam_fraud.serve.backlog import Backlog, Deliver
+from beam_fraud.serve.drift import DriftCounters
 from beam_fraud.serve.kept_answers import KeptAnswers, Prepared
 from beam_fraud.serve.rule_shares import RuleShares
 from beam_fraud.serve.shadow_backlog import Scoring, ShadowBacklog, drop_waiting
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.deduplicate import DeduplicateShard
+from beam_fraud.state.drift import DRIFT, DriftShard
 from beam_fraud.state.identity import IN_FORCE, checkpoint_hash
 from beam_fraud.state.local_shards import LocalShards
 from beam_fraud.state.shard import Effects, Shard
@@ -107,6 +110,10 @@ class StateSettings:
     #: earlier server scored.
     shadow: Scoring | None = None
     last_shadowed: int = 0
+    #: Counts answers for drift; None to count none.
+    drift: DriftCounters | None = None
+    #: Whether the archive has the inputs of decisions, where answers keep them.
+    keeps_inputs: bool = True
     #: Identity: settings that must not change for the life of the state.
     about: Mapping[str, str] = field(default_factory=dict)
 
@@ -182,8 +189,13 @@ class ServerState:
             self.shadow = ShadowBacklog(self._checkpoint, settings.shadow)
         else:
             drop_waiting(self._checkpoint, settings.last_shadowed)
+        #: What was counted of the answers.
+        self._drift = LocalShards(_drift_shard, DRIFT, self._checkpoint)
+        if settings.drift is not None:
+            self._drift.shard(0)
+            self._checkpoint.open[DRIFT, 0] = partial(self._drift.shard, 0)
         #: The answers.
-        self.answers = KeptAnswers(self._checkpoint, SCORES, 2 * settings.roll_rows)
+        self.answers = KeptAnswers(self._checkpoint, SCORES, 2 * settings.roll_rows, settings.drift)
         for answered in self.answers.restored():
             rows = batch_of(answered)
             self.forward(FLAGGED, rows.filter(rows.column("flagged")))
@@ -395,6 +407,10 @@ class ServerState:
         if self.shadow is not None:
             self.shadow.committed()
 
+    def drift(self) -> list[bytes]:
+        """Return the committed pieces of the counts for drift, in any thread."""
+        return self._checkpoint.stored(DRIFT, 0)
+
     @property
     def untidy(self) -> bool:
         """Whether `begin_fold` is worth while if there is nothing else to do."""
@@ -410,8 +426,12 @@ class ServerState:
         if not self.answers.holds(prepared):
             # A commit was overdue to fold the journal, and has done it meanwhile.
             return
+        for counter, summary in prepared.counted:
+            shard = self._drift.shard(0)
+            assert isinstance(shard, DriftShard)
+            self._drift.keep(0, shard.keep(counter, summary))
         for rows in prepared.rows:
-            self._scores.take(0, rows)
+            self._scores.take(0, rows if self.settings.keeps_inputs else without_inputs(rows))
             flagged = rows.filter(rows.column("flagged"))
             if self._flagged is not None and len(flagged):
                 self._flagged.take(0, scored_of(flagged))
@@ -575,6 +595,11 @@ class _KeyHashes:
             if name not in self._hashed:
                 self._hashed[name], _ = self._hashing.of_one(self._row[name])
         return self._hashing.of_one_together([self._hashed[name] for name in key])
+
+
+def _drift_shard(shard: int) -> DriftShard:
+    # Answers are counted before they come here.
+    return DriftShard(None)
 
 
 def _made(windows: partial[VelocityShard], definitions: tuple[Velocity, ...]) -> VelocityShard:

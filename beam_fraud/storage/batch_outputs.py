@@ -35,6 +35,8 @@ DEAD_LETTERS = "dead_letters"
 SHADOW = "shadow"
 #: Directory of a stream's state under `--out`.
 STREAM = "stream"
+#: Directory of what the monitor inside a stream or server counts.
+MONITOR = "monitor"
 #: Directory under `--out` of spilled flagged rows; only `dead-letters replay` removes them.
 UNDELIVERED = "undelivered"
 #: Every directory of Parquet files that a command writes under `--out`.

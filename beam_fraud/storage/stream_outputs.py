@@ -16,6 +16,7 @@ from beam_fraud.storage import lock
 from beam_fraud.storage.atomic import make_directory, remove_unfinished, remove_unfinished_of
 from beam_fraud.storage.batch_outputs import (
     DEAD_LETTERS,
+    MONITOR,
     SCORES,
     SHADOW,
     STREAM,
@@ -71,6 +72,11 @@ class StreamOutputs:
         return self.own / "live"
 
     @property
+    def monitor(self) -> Path:
+        """Directory of what the monitor inside a stream counts."""
+        return self.directory / MONITOR
+
+    @property
     def outbox(self) -> Path | None:
         """Database of alerts and labels of a stream without a database sink, or None."""
         return None if self.url else self.directory / "outbox.db"
@@ -78,8 +84,8 @@ class StreamOutputs:
     @property
     def reserved(self) -> list[Path]:
         """Paths that only streams write directly under `--out` on this machine."""
-        names = () if self.url else (SCORES, DEAD_LETTERS, SHADOW, UNDELIVERED, STREAM, _SUMMARY)
-        return [self.directory / name for name in names]
+        names = (SCORES, DEAD_LETTERS, SHADOW, MONITOR, UNDELIVERED, STREAM, _SUMMARY)
+        return [self.directory / name for name in names if not self.url]
 
     def archive(self, name: str) -> Path | str:
         """Return the path or URL of the Parquet files of `scores`, `dead_letters` or `shadow`."""

@@ -11,11 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands import monitor
+from beam_fraud.cli.commands.live_monitor import _Notifying
 from beam_fraud.cli.options import MonitorOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import read_reference
+from beam_fraud.models.drift import counter_of
 from beam_fraud.monitoring.drift.divergence import psi
+from beam_fraud.operations.drift.live import COUNTS, LiveDrift, LiveSettings
+from beam_fraud.state.drift import DriftShard
 from tests.drifting import Archive, archive_of
 
 
@@ -90,6 +95,70 @@ def test_figures_against_the_training_rows_are_those_of_the_values(place):
     expected = psi(np.histogram(values, bins)[0], np.array(known.counts))
     [own] = [one for one in result["features"] if one["name"] == "account_mean_7d"]
     assert own["psi"] == pytest.approx(float(expected), rel=1e-12)
+
+
+def live_of(place: Place, directory: Path, rows: pa.Table, notify=None) -> LiveDrift:
+    """Return a monitor of rows that a stream has counted."""
+    counter = counter_of(place.archive.bundle, ("TERMINAL_TYPE",))
+    shard = DriftShard(lambda batch: counter)
+    pieces: list[bytes] = []
+    for batch in rows.to_batches(max_chunksize=5_000):
+        pieces += [delta.data for delta in shard.take(batch).deltas]
+    pieces += [delta.data for delta in shard.finish().deltas]
+    reports = _Notifying(notify)
+    return LiveDrift(
+        LiveSettings(
+            lambda: pieces,
+            lambda: place.archive.bundle,
+            ("TERMINAL_TYPE",),
+            directory,
+            1 / 30,
+            reports,
+        )
+    )
+
+
+def test_a_stream_raises_the_alarms_of_its_archive(place, tmp_path):
+    """Alarms go out once; the counts that the stream leaves give the report of the archive."""
+    sent: list[Notice] = []
+    for _ in range(2):
+        # The second is that of a process that was started again.
+        live = live_of(place, tmp_path, place.archive.rows, sent.extend)
+        live.look()
+        live.look()
+    assert {notice.about for notice in sent} == {notice.about for notice in sent[: len(sent) // 2]}
+    expected = monitor.run(place.options(segments=("TERMINAL_TYPE",)))
+    left = monitor.run(place.options(directory=str(tmp_path)))
+    assert left["rows"] == expected["rows"]
+    assert left["windows"] == expected["windows"]
+    assert [one["psi"] for one in left["features"]] == [one["psi"] for one in expected["features"]]
+    named = [(one["what"], one["since"], one["raised"]) for one in left["alarms"]]
+    assert named == [(one["what"], one["since"], one["raised"]) for one in expected["alarms"]]
+    # The stream has not seen that the last day is over.
+    assert live.report is not None
+    assert live.report.windows[-1].judged is False
+
+
+def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp_path):
+    rows = place.archive.rows
+    cut = rows.num_rows // 3
+    (tmp_path / "before/scores").mkdir(parents=True)
+    pq.write_table(rows.slice(0, cut), tmp_path / "before/scores/part-0.parquet")
+    (tmp_path / "monitor").mkdir()
+    live_of(place, tmp_path / "monitor", rows.slice(cut)).look()
+    both = monitor.run(
+        place.options(directory=str(tmp_path / "before"), also=(str(tmp_path / "monitor"),))
+    )
+    whole = monitor.run(place.options(segments=("TERMINAL_TYPE",)))
+    assert both["windows"] == whole["windows"]
+    assert both["rows"] == whole["rows"]
+    with pytest.raises(UsageError) as refused:
+        monitor.run(place.options(directory=str(tmp_path / "monitor"), segments=("decision",)))
+    assert refused.value.code == Code.COLUMN_MISSING
+    (tmp_path / "monitor" / COUNTS).write_bytes(b"no counts")
+    with pytest.raises(FraudError) as damaged:
+        monitor.run(place.options(directory=str(tmp_path / "monitor")))
+    assert damaged.value.code == Code.INPUT_DAMAGED
 
 
 def test_an_archive_without_features_is_watched_by_score_and_volume(place, tmp_path, caplog):

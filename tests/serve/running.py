@@ -19,6 +19,7 @@ from beam_fraud.models.bundle import Bundle, open_bundle
 from beam_fraud.pipeline.frames.scoring import Scorer
 from beam_fraud.schema.duration import DAY
 from beam_fraud.serve.backlog import Deliver
+from beam_fraud.serve.drift import DriftCounters
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.feature_records import FeatureScoring
@@ -46,6 +47,9 @@ class Running:
     audit: AuditLane | None = None
     #: Scores answered transactions in shadow, or None.
     shadow: Scoring | None = None
+    #: Counts answers for drift, or None; and whether the archive has the inputs that rows keep.
+    drift: DriftCounters | None = None
+    archives_inputs: bool = True
 
     @property
     def scores(self) -> Path:
@@ -99,6 +103,8 @@ class Running:
             ahead=1_000 * 365 * DAY,
             deliveries=self.deliveries,
             shadow=self.shadow,
+            drift=self.drift,
+            keeps_inputs=self.archives_inputs,
         )
 
     def _count(self, name: str, rows: int) -> None:

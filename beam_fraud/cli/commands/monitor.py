@@ -8,10 +8,9 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, date
+from datetime import date
 from pathlib import Path
 from typing import Any, cast
-from zoneinfo import ZoneInfo
 
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
@@ -19,6 +18,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice, queue_notices
 from beam_fraud.cli.commands.reports import report_files, write_report
 from beam_fraud.cli.commands.scoring import channels_of
+from beam_fraud.cli.commands.times import false_alarm_rate
 from beam_fraud.cli.options import MonitorOptions
 from beam_fraud.cli.terminal.columns import fact, table
 from beam_fraud.cli.terminal.command import Outcome
@@ -26,12 +26,11 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.charts import percent
 from beam_fraud.evaluation.drift import title
 from beam_fraud.models.bundle import open_bundle
+from beam_fraud.models.drift import reference_counts
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.monitoring.drift.report import Alarm, DriftReport, Monitored, report_of
-from beam_fraud.operations.drift.archive import count_archive
-from beam_fraud.operations.drift.rows import reference_counts
+from beam_fraud.operations.drift.places import count_places
 from beam_fraud.operations.drift.weights import score_weights
-from beam_fraud.schema.duration import DAY, microseconds
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.retry import persistently
 from beam_fraud.storage.database.url import sqlite_url
@@ -63,7 +62,7 @@ def run(options: MonitorOptions) -> dict[str, object]:
       FraudError: the archive, the bundle or an output cannot be used, or an alert was not sent.
     """
     started = time.monotonic()
-    rate = _rate(options.false_alarms)
+    rate = false_alarm_rate(options.false_alarms)
     since = _day(options.since)
     page = _file("--out", options.out, ".html")
     metrics = _file("--metrics", options.metrics, ".prom")
@@ -71,11 +70,9 @@ def run(options: MonitorOptions) -> dict[str, object]:
     place = Place.parse(options.directory)
     outbox = _outbox(options, place, channels)
     bundle = open_bundle(Place.parse(options.model))
-    zone = bundle.schema.timezone
+    also = [Place.parse(directory) for directory in options.also]
     with doing(f"counting the rows of {options.directory}"):
-        counted = count_archive(
-            place, bundle, options.segments, UTC if zone == "UTC" else ZoneInfo(zone)
-        )
+        counted = count_places([place, *also], bundle, options.segments)
     with doing("judging the days"):
         monitored = Monitored(
             bundle.model_id,
@@ -126,22 +123,6 @@ def render(result: Mapping[str, object]) -> str:
         lines += table(rows, right=(1, 2, 3), margin=2)
     lines += ["", *(str(fields[name]) for name in ("out", "metrics") if name in fields)]
     return "\n".join(lines).rstrip()
-
-
-def _rate(text: str) -> float:
-    """Return the false alarms a day of `1/30d`."""
-    count, _, span = text.partition("/")
-    try:
-        number, days = float(count), microseconds(span) / DAY
-        if not 0 < number <= 1_000 or days <= 0 or number / days > 0.5:
-            raise ValueError(text)
-    except (UsageError, ValueError):
-        raise UsageError(
-            f"--false-alarms {text}: must be a number in a span, at most one in two days, as in "
-            "1/30d",
-            Code.OPTION_VALUE,
-        ) from None
-    return number / days
 
 
 def _day(text: str | None) -> str | None:

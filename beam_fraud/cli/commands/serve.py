@@ -21,6 +21,7 @@ from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands import serve_workers
+from beam_fraud.cli.commands.live_monitor import Judged, judging
 from beam_fraud.cli.commands.scoring import audited_rows
 from beam_fraud.cli.commands.serve_model import (
     Engines,
@@ -112,6 +113,9 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         if shadow is not None:
             metrics.shadows, metrics.shadow_rows = shadow.figures, lambda: shadow.waiting
             metrics.not_shadowed = lambda: shadow.left_out
+        metrics.drift = stack.enter_context(
+            judging(options, _judged(planned, parts.engine.state, deliveries))
+        )
         watch = watch_of(
             planned, parts.engines, server, deliveries, metrics, parts.shadow, parts.engine.state
         )
@@ -279,6 +283,17 @@ def _count(counted: Counter[str], metrics: Metrics, name: str, rows: int) -> Non
     counted[name] += rows
     if rows and name in _OUTCOMES:
         count(metrics.outcomes, _OUTCOMES[name], rows)
+
+
+def _judged(planned: ServePlan, state: ServerState, deliveries: Deliveries) -> Judged:
+    """Return what the monitor of a server works with."""
+    first, counters = planned.scored.scoring.bundle, state.settings.drift
+    return Judged(
+        state.drift,
+        lambda: first if counters is None else counters.bundle,
+        planned.outputs.monitor,
+        deliveries.notify if planned.scored.channels else None,
+    )
 
 
 def _follower(

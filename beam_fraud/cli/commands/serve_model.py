@@ -258,11 +258,15 @@ def watch_of(
         scored = replace(planned.scored, scoring=changed, features=decider.features)
         api = api_of(scored)
         description, build = server.described(api), build_of(scored)
-
+        counters = state.settings.drift
+        if counters is not None:
+            counters.add(decider.bundle)
         in_force = msgspec.json.encode(decider.pair).decode()
 
         def taken(since: int) -> None:
             state.decide_by(decider.features.velocity, in_force)
+            if counters is not None:
+                counters.bundle = decider.bundle
             deliveries.decide_by(decider.context, since)
             server.describe(description)
             metrics.build = build

@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.inputs import refuse_bundles
 from beam_fraud.cli.commands.listening import access_log_of, listen_of
+from beam_fraud.cli.commands.live_monitor import with_monitor
 from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
 from beam_fraud.cli.commands.scoring import (
     ScoringPlan,
@@ -37,6 +38,7 @@ from beam_fraud.features.velocity.columns import by_key
 from beam_fraud.models.registry.choice import Choice
 from beam_fraud.records.time_settlement import refuse_contested
 from beam_fraud.schema.velocity import Velocity
+from beam_fraud.serve.drift import DriftCounters
 from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.freshness import Staleness
 from beam_fraud.serve.http.access_log import AccessLogSettings
@@ -138,6 +140,7 @@ def plan(options: ServeOptions) -> ServePlan:
         streaming=True,
     )
     scored = with_shadows(scored, options, model, here=True, streaming=True)
+    scored = with_monitor(scored, options)
     features, sink = scored.features, scored.scoring.sink
     refuse_contested(features.schema, "a request")
     history = tuple(find_history(places.history, (), features.schema, labels=features.labels))
@@ -178,6 +181,10 @@ def plan(options: ServeOptions) -> ServePlan:
         roll_seconds=options.roll_seconds,
         audit=scored.scoring.audit,
         flagged=archive,
+        drift=None
+        if scored.scoring.monitored is None
+        else DriftCounters(bundle, scored.scoring.monitored),
+        keeps_inputs=options.keep_features,
         about=identity_of_windows(features.schema, first, lateness) | {"source": "requests"},
     )
     return ServePlan(

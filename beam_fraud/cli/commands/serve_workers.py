@@ -127,6 +127,12 @@ def _refuse_sharing(options: ServeOptions, planned: ServePlan) -> None:
       UsageError: windows need transactions of all accounts, or places are written by all.
     """
     sharing = f"--workers {options.workers}"
+    if options.monitor:
+        raise UsageError(
+            f"{sharing} --monitor: each server would judge its own accounts alone; run one server, "
+            "or the command monitor over the archives of --keep-features",
+            Code.OPTION_CONFLICT,
+        )
     apart = [v.key for v in planned.scored.features.velocity if "account_id" not in v.key]
     if apart and options.kafka is None:
         raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,9 @@ from apache_beam.runners.runner import PipelineResult
 from beam_fraud import __version__
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
+from beam_fraud.alerts.queue import Notice, queue_notices
 from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
+from beam_fraud.cli.commands.live_monitor import Judged, judging
 from beam_fraud.cli.commands.rules import rule_counts
 from beam_fraud.cli.commands.scoring import audited_rows, refuse_undelivered, undelivered_rows
 from beam_fraud.cli.commands.shadows import shadow_counts
@@ -40,11 +42,13 @@ from beam_fraud.runners import launch
 from beam_fraud.runners.dataflow.job import DataflowDraining
 from beam_fraud.runners.flink.job import FlinkJob
 from beam_fraud.runners.launch import Draining
+from beam_fraud.state.drift import DRIFT
 from beam_fraud.state.identity import IN_FORCE, checkpoint_hash, remember, taken_up, warn_of_no_key
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, SHADOW
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database
+from beam_fraud.storage.database.retry import persistently
 from beam_fraud.storage.stream_outputs import StreamOutputs, claim_archives
 from beam_fraud.transforms.counters import read_counters
 
@@ -78,9 +82,12 @@ def run(options: StreamOptions) -> dict[str, object]:
         if dispatcher is not None:
             stack.enter_context(dispatcher.running())
         alerts = no_alerts if planned.database is None else Outbox(planned.database).counts
+        drift = stack.enter_context(judging(options, _judged(planned)))
         if options.metrics_port is not None:
             build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
-            page = stack.enter_context(serve_metrics(options.metrics_port, read, build, alerts))
+            page = stack.enter_context(
+                serve_metrics(options.metrics_port, read, build, alerts, drift)
+            )
             _LOG.info("metrics at %s", page)
         jobs = list[PipelineResult]()
         stack.enter_context(live_line(read, alerts, lambda: _phase(jobs)))
@@ -310,6 +317,8 @@ def _summary(
     }
     if planned.scoring.challengers:
         places["shadow"] = str(outputs.archive(SHADOW))
+    if planned.scoring.monitored is not None:
+        places["monitor"] = str(outputs.monitor)
     if planned.scoring.sink is not None:
         places["sink"] = planned.scoring.sink.describe()
     if planned.channels:
@@ -341,6 +350,28 @@ def _summary(
         "run_id": planned.stream.run_id,
         "outputs": places,
     }
+
+
+def _judged(planned: StreamPlan) -> Judged:
+    """Return what the monitor of a stream works with."""
+    stream, database = planned.stream, planned.database
+    watched = planned.scoring.monitored is not None
+    in_force = stream.deciders(planned.scoring).in_force() if watched else None
+
+    def pieces() -> list[bytes]:
+        checkpoint = LocalCheckpoint.at(stream.outputs.checkpoint)
+        return [one for shard in range(stream.shards) for one in checkpoint.stored(DRIFT, shard)]
+
+    def notify(notices: Sequence[Notice]) -> None:
+        names = [channel.name for channel in planned.channels]
+        persistently(str(database), lambda c: queue_notices(c, names, notices))
+
+    return Judged(
+        pieces,
+        lambda: (in_force.current.decider if in_force else planned.scoring).bundle,
+        stream.outputs.monitor,
+        None if database is None else notify,
+    )
 
 
 @contextmanager

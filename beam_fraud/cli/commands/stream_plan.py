@@ -20,6 +20,7 @@ from apache_beam.options.pipeline_options import (
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.inputs import refuse_bundles
+from beam_fraud.cli.commands.live_monitor import with_monitor
 from beam_fraud.cli.commands.places import RunPlaces, refuse_shared_places
 from beam_fraud.cli.commands.scoring import (
     plan_scoring,
@@ -146,6 +147,13 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         streaming=True,
     )
     planned = with_shadows(planned, options, model, here=here, streaming=True)
+    if options.monitor and not here:
+        raise UsageError(
+            "--monitor: counts on this machine's own runner alone; run the command monitor over "
+            "the archive of --keep-features",
+            Code.OPTION_CONFLICT,
+        )
+    planned = with_monitor(planned, options)
     features, sink = planned.features, planned.scoring.sink
     first = model.windows(recorded, features)
     labels_database = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.schema.duration import SECOND, microseconds
+from beam_fraud.schema.duration import DAY, SECOND, microseconds
 
 
 def parse_duration(option: str, text: str) -> int:
@@ -48,3 +48,27 @@ def parse_moment(option: str, text: str | None) -> datetime | None:
         raise UsageError(
             f"{option} {text}: not an ISO 8601 time (2013-09-02T16:20:49Z)", Code.TIME_INVALID
         ) from None
+
+
+def false_alarm_rate(text: str) -> float:
+    """Return the false alarms a day that `--false-alarms` accepts.
+
+    Raises:
+      UsageError: it is no number in a span.
+
+    Example:
+      >>> false_alarm_rate("3/60d")
+      0.05
+    """
+    count, _, span = text.partition("/")
+    try:
+        number, days = float(count), microseconds(span) / DAY
+        if not 0 < number <= 1_000 or days <= 0 or number / days > 0.5:
+            raise ValueError(text)
+    except (UsageError, ValueError):
+        raise UsageError(
+            f"--false-alarms {text}: must be a number in a span, at most one in two days, as in "
+            "1/30d",
+            Code.OPTION_VALUE,
+        ) from None
+    return number / days

@@ -9,7 +9,46 @@ from beam_fraud.cli.options.groups import AlertOptions
 
 
 @options
-class MonitorOptions(AlertOptions):
+class DriftOptions:
+    """What is watched for drift, and how often an alarm may be false."""
+
+    segments: Annotated[
+        tuple[str, ...],
+        Option(
+            "--segment",
+            metavar="COLUMN",
+            help="Also watch the rows of each of its nine most frequent values; repeatable.",
+            template=False,
+        ),
+    ] = ()
+    false_alarms: Annotated[
+        str,
+        Option(
+            "--false-alarms",
+            metavar="1/SPAN",
+            help="One false alarm in this span is accepted, over everything together.",
+            template=False,
+        ),
+    ] = "1/30d"
+
+
+@options
+class LiveDriftOptions(DriftOptions):
+    """The monitor inside a stream or server."""
+
+    monitor: Annotated[
+        bool,
+        Option(
+            "--monitor",
+            help="Count what is scored for the monitor of drift, and send its alarms to --alert as "
+            "days end.",
+            template=False,
+        ),
+    ] = False
+
+
+@options
+class MonitorOptions(DriftOptions, AlertOptions):
     """Find what has changed in the scored rows of an archive.
 
     Each day is compared with the same weekday of earlier weeks, and the last days with the training
@@ -18,7 +57,11 @@ class MonitorOptions(AlertOptions):
 
     directory: Annotated[
         str,
-        Option("DIR", help="--out of score, stream or rescore, or --state of serve."),
+        Option(
+            "DIR",
+            help="--out of score, stream or rescore, or --state of serve; or the directory monitor "
+            "in one, which --monitor leaves.",
+        ),
     ]
     model: Annotated[
         str, Option("--model", metavar="BUNDLE", help="Bundle of the model that scored the rows.")
@@ -26,26 +69,18 @@ class MonitorOptions(AlertOptions):
     out: Annotated[
         str | None, Option("--out", metavar="FILE", help="Report with plots; ends in .html.")
     ] = None
-    segments: Annotated[
+    also: Annotated[
         tuple[str, ...],
         Option(
-            "--segment",
-            metavar="COLUMN",
-            help="Also watch the rows of each of its nine most frequent values; repeatable.",
+            "--also",
+            metavar="DIR",
+            help="Another such directory with rows of other days or places; repeatable.",
         ),
     ] = ()
     since: Annotated[
         str | None,
         Option("--from", metavar="DAY", help="First day to judge; default: after five weeks."),
     ] = None
-    false_alarms: Annotated[
-        str,
-        Option(
-            "--false-alarms",
-            metavar="1/SPAN",
-            help="One false alarm in this span is accepted, over everything together.",
-        ),
-    ] = "1/30d"
     fail_if: Annotated[
         Literal["alarms"] | None,
         Option("--fail-if", help="Exit with 3 if an alarm goes on at the last judged day."),

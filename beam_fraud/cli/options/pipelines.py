@@ -30,6 +30,7 @@ from beam_fraud.cli.options.groups import (
     SpanOptions,
     TopicOptions,
 )
+from beam_fraud.cli.options.monitoring import LiveDriftOptions
 
 
 @options
@@ -137,6 +138,7 @@ class StreamOptions(
     TopicOptions,
     ContinuousOptions,
     ShadowOptions,
+    LiveDriftOptions,
     DeadShareOptions,
     RunnerOptions,
 ):

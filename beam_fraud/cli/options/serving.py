@@ -15,10 +15,18 @@ from beam_fraud.cli.options.groups import (
     ShadowOptions,
     TopicOptions,
 )
+from beam_fraud.cli.options.monitoring import LiveDriftOptions
 
 
 @options
-class ServeOptions(ScoringOptions, TopicOptions, ContinuousOptions, ServedOptions, ShadowOptions):
+class ServeOptions(
+    ScoringOptions,
+    TopicOptions,
+    ContinuousOptions,
+    ServedOptions,
+    ShadowOptions,
+    LiveDriftOptions,
+):
     """Answer transactions over HTTP.
 
     The scores and decisions are those of a stream.

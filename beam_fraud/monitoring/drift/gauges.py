@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from beam_fraud.monitoring.drift.report import DriftReport, MeasureFigures
+if TYPE_CHECKING:
+    # Its statistics are SciPy's, which those who read no report need not import.
+    from beam_fraud.monitoring.drift.report import DriftReport, MeasureFigures
+
+#: Type: returns the last report of a monitor, or None; called from any thread.
+ReadDrift: TypeAlias = Callable[[], "DriftReport | None"]
 
 
 def exposition(report: DriftReport) -> bytes:
@@ -24,33 +30,36 @@ class _Report(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
-        report = self._report
-        yield InfoMetricFamily(
-            "beam_fraud_drift_model", "The monitored model", {"model_id": report.model_id}
-        )
-        yield from _figures([report.score, *report.features])
-        weight = GaugeMetricFamily(
-            "beam_fraud_drift_alarm",
-            "Weight of an alarm that goes on",
-            labels=["what", "segment", "kind"],
-        )
-        for alarm in report.open_alarms:
-            weight.add_metric([alarm.what, alarm.segment or "", alarm.kind], alarm.weight)
-        yield weight
+        yield from drift_metrics(self._report)
+
+
+def drift_metrics(report: DriftReport | None) -> Iterator[Metric]:
+    """Yield the gauges of a report; none without one."""
+    if report is None:
+        return
+    yield InfoMetricFamily(
+        "beam_fraud_drift_model", "The monitored model", {"model_id": report.model_id}
+    )
+    yield from _figures([report.score, *report.features])
+    weight = GaugeMetricFamily(
+        "beam_fraud_drift_alarm",
+        "Weight of an alarm that goes on",
+        labels=["what", "segment", "kind"],
+    )
+    for alarm in report.open_alarms:
+        weight.add_metric([alarm.what, alarm.segment or "", alarm.kind], alarm.weight)
+    yield weight
+    yield GaugeMetricFamily("beam_fraud_drift_alarms", "Alarms that go on", len(report.open_alarms))
+    last = next((window for window in reversed(report.windows) if window.judged), None)
+    if last is None:
+        return
+    yield GaugeMetricFamily("beam_fraud_drift_rows", "Rows of the last judged day", last.rows)
+    if last.flagged is not None:
         yield GaugeMetricFamily(
-            "beam_fraud_drift_alarms", "Alarms that go on", len(report.open_alarms)
+            "beam_fraud_drift_flagged_ratio",
+            "Share of flagged rows of the last judged day",
+            last.flagged,
         )
-        last = next((window for window in reversed(report.windows) if window.judged), None)
-        if last is not None:
-            yield GaugeMetricFamily(
-                "beam_fraud_drift_rows", "Rows of the last judged day", last.rows
-            )
-            if last.flagged is not None:
-                yield GaugeMetricFamily(
-                    "beam_fraud_drift_flagged_ratio",
-                    "Share of flagged rows of the last judged day",
-                    last.flagged,
-                )
 
 
 def _figures(measures: list[MeasureFigures]) -> Iterator[Metric]:

@@ -191,6 +191,21 @@ class Summary:
             counts[np.searchsorted(days, part.days)] += part.counts
         return cls(layout, days, counts)
 
+    def within(self, layout: Layout) -> Summary:
+        """Return the counts by another layout: 0 for measures and groups that this one lacks."""
+        if layout == self.layout:
+            return self
+        counts = np.zeros((len(self.days), len(layout.groups), layout.width), np.int64)
+        for segments in (None, *layout.segments):
+            if segments is not None and segments not in self.layout.segments:
+                continue
+            for name in (ALL,) if segments is None else segments.groups:
+                new, old = layout.groups.index(name), self.layout.groups.index(name)
+                for measure in layout.measures:
+                    if measure in self.layout.measures:
+                        counts[:, new, layout.spans[measure.name]] = self.of(measure.name, old)
+        return Summary(layout, self.days, counts)
+
     @property
     def memory(self) -> int:
         """Bytes of the counts."""

@@ -20,17 +20,19 @@ import pyarrow.parquet as pq
 from beam_fraud.decisions.inputs import FEATURES
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import Bundle, read_reference
-from beam_fraud.models.reference import Reference
-from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
-from beam_fraud.operations.audit.archive import Archive
-from beam_fraud.operations.drift.rows import (
+from beam_fraud.models.drift import (
+    SEGMENT_VALUES,
     Counter,
     column_of,
     largest,
     measures_of,
     own_rows,
+    segment_values,
     text_column,
 )
+from beam_fraud.models.reference import Reference
+from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
+from beam_fraud.operations.audit.archive import Archive
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.urls import Place
@@ -39,8 +41,6 @@ from beam_fraud.wording import first_line
 _T = TypeVar("_T")
 #: Rows counted at once.
 _BLOCK_ROWS = 131_072
-#: Values of a segment's column with groups of their own; all others are one more.
-SEGMENT_VALUES = 9
 #: Distinct values above which a column divides rows into too many parts.
 _MOST_VALUES = 100_000
 #: Rows from which the weights of features are computed.
@@ -66,14 +66,17 @@ class Counted:
 
 
 def count_archive(
-    place: Place, bundle: Bundle, segments: Sequence[str] = (), zone: tzinfo = UTC
+    place: Place,
+    bundle: Bundle,
+    segments: Sequence[str | Segments] = (),
+    zone: tzinfo = UTC,
 ) -> Counted:
     """Count the rows of an archive that a model decided.
 
     Args:
       place: `--out` of `score`, `stream` or `rescore`, or `--state` of `serve`.
       bundle: the model.
-      segments: columns whose values divide the rows, too.
+      segments: columns whose values divide the rows, too; or columns with the values to tell apart.
       zone: time zone of days and hours.
 
     Raises:
@@ -88,7 +91,7 @@ def count_archive(
             f"{place.shown}: its files of scores have no rows; give an archive with some",
             Code.PLACE_EMPTY,
         )
-    divided = tuple(scan.segments(column) for column in segments)
+    divided = tuple(one if isinstance(one, Segments) else scan.segments(one) for one in segments)
     reference = read_reference(bundle)
     measures = measures_of(bundle.features, reference, kept=scan.kept)
     counter = Counter(Layout(measures, divided), bundle.model_id, bundle.features, zone)
@@ -135,7 +138,7 @@ class _Scan:
         """
         known = self._features.categories.get(column)
         if known is not None and self.kept:
-            return Segments(column, tuple(known[:SEGMENT_VALUES]))
+            return Segments(column, segment_values(known))
         columns = {column_of(column, schema, self._features) for _, schema in self.files} - {""}
         if not columns or FEATURES in columns:
             raise UsageError(

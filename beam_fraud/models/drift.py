@@ -1,10 +1,12 @@
-"""Count the scored rows of a batch for a summary."""
+"""Count the scored rows of a model for a summary of drift."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import cached_property
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,9 @@ import pyarrow.compute as pc
 
 from beam_fraud.decisions.inputs import FEATURES, RULE_INPUTS
 from beam_fraud.features.matrix import FeatureSet
+from beam_fraud.models.bundle import Bundle, read_reference
 from beam_fraud.models.reference import SCORE_QUANTILES, Distribution, Reference
+from beam_fraud.monitoring.drift.counts import key_of
 from beam_fraud.monitoring.drift.statistics import AMOUNT, DECISION, FLAGGED, HOUR, SCORE
 from beam_fraud.monitoring.drift.summary import OCTAVES, Layout, Measure, Segments, Summary
 from beam_fraud.schema.duration import HOUR as HOUR_MICROS
@@ -25,6 +29,34 @@ COLUMNS = ("event_time", "amount", "score", "flagged", "decision", "model_id")
 #: Set by `rescore` on rows of models that are only compared.
 SHADOW = "shadow"
 _HOURS_OF_A_DAY = 24
+#: Values of a segment's column with groups of their own; all others are one more.
+SEGMENT_VALUES = 9
+
+
+def zone_of(bundle: Bundle) -> tzinfo:
+    """Return the time zone of days and hours: that of the model's schema."""
+    zone = bundle.schema.timezone
+    return UTC if zone == "UTC" else ZoneInfo(zone)
+
+
+def counter_of(bundle: Bundle, segments: Sequence[str] = ()) -> Counter:
+    """Return what counts the rows that a model decides, with their features.
+
+    Args:
+      bundle: the model.
+      segments: categorical features whose values divide the rows; others are left out.
+    """
+    known = bundle.features.categories
+    layout = Layout(
+        measures_of(bundle.features, read_reference(bundle), kept=True),
+        tuple(Segments(one, segment_values(known[one])) for one in segments if one in known),
+    )
+    return Counter(layout, bundle.model_id, bundle.features, zone_of(bundle))
+
+
+def segment_values(categories: Sequence[str]) -> tuple[str, ...]:
+    """Return the values of a categorical feature that have groups of their own."""
+    return tuple(categories[:SEGMENT_VALUES])
 
 
 def measures_of(features: FeatureSet, reference: Reference, *, kept: bool) -> tuple[Measure, ...]:
@@ -69,6 +101,11 @@ class Counter:
     features: FeatureSet
     #: Time zone of days and hours.
     zone: tzinfo = UTC
+
+    @cached_property
+    def key(self) -> str:
+        """Key of its counts."""
+        return key_of(self.model_id, self.layout)
 
     def columns(self, schema: pa.Schema) -> list[str]:
         """Return the columns to read of a file."""

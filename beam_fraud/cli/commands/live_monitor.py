@@ -1,0 +1,144 @@
+"""`--monitor` of `stream` and `serve`: count what is scored, and judge the days beside it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beam_fraud.alerts.queue import Notice
+from beam_fraud.cli.commands.scoring import ScoringPlan
+from beam_fraud.cli.commands.times import false_alarm_rate
+from beam_fraud.cli.options.monitoring import LiveDriftOptions
+from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.models.bundle import Bundle
+from beam_fraud.storage.atomic import make_directory
+from beam_fraud.wording import place_of
+
+if TYPE_CHECKING:
+    from beam_fraud.monitoring.drift.report import DriftReport
+    from beam_fraud.operations.drift.live import LiveDrift
+
+_LOG = logging.getLogger(__name__)
+#: Seconds between two looks at the counts.
+_LOOK_SECONDS = 30.0
+
+
+def with_monitor(planned: ScoringPlan, options: LiveDriftOptions) -> ScoringPlan:
+    """Return a plan that also counts what is scored, if `--monitor` is given.
+
+    Raises:
+      UsageError: an option of the monitor is invalid, or given without it.
+    """
+    if not options.monitor:
+        for name, option in (("segments", "--segment"), ("false_alarms", "--false-alarms")):
+            if getattr(options, name) != getattr(LiveDriftOptions, name):
+                raise UsageError(f"{option}: needs --monitor", Code.OPTION_CONFLICT)
+        return planned
+    false_alarm_rate(options.false_alarms)
+    known = planned.scoring.bundle.features.categories
+    for column in options.segments:
+        if column not in known:
+            raise UsageError(
+                f"--segment {column}: no categorical feature of the model, whose values are known "
+                f"before the first row; give one of {', '.join(known) or 'those of another model'}",
+                Code.COLUMN_MISSING,
+            )
+    return replace(planned, scoring=replace(planned.scoring, monitored=options.segments))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a live monitor works with."""
+
+    #: Returns the committed pieces of the counts (`monitoring.drift.counts`).
+    pieces: Callable[[], Sequence[bytes]]
+    #: Returns the bundle that decides.
+    bundle: Callable[[], Bundle]
+    #: Directory of the counts.
+    directory: Path
+    #: Queues notices for the channels; None without channels.
+    notify: Callable[[Sequence[Notice]], None] | None
+
+
+def no_report() -> DriftReport | None:
+    """Return no report, of a run without `--monitor`."""
+    return None
+
+
+@contextmanager
+def judging(
+    options: LiveDriftOptions, judged: Judged
+) -> Iterator[Callable[[], DriftReport | None]]:
+    """Judge days while the body runs, in a thread, and once more at its end.
+
+    Yields:
+      A function that returns the last report; None before any.
+
+    Raises:
+      FraudError: the directory cannot be made.
+    """
+    if not options.monitor:
+        yield no_report
+        return
+    # Imported here: SciPy's statistics are for those who monitor.
+    from beam_fraud.operations.drift.live import LiveDrift, LiveSettings
+
+    make_directory(judged.directory)
+    drift = LiveDrift(
+        LiveSettings(
+            judged.pieces,
+            judged.bundle,
+            options.segments,
+            judged.directory,
+            false_alarm_rate(options.false_alarms),
+            _Notifying(judged.notify),
+        )
+    )
+    ended = threading.Event()
+
+    def work() -> None:
+        _look(drift)
+        while not ended.wait(_LOOK_SECONDS):
+            _look(drift)
+
+    thread = threading.Thread(target=work, name="drift", daemon=True)
+    thread.start()
+    try:
+        yield lambda: drift.report
+    finally:
+        ended.set()
+        thread.join()
+        _look(drift)
+
+
+def _look(drift: LiveDrift) -> None:
+    """Look at the counts; no failure of the monitor ends what it watches."""
+    try:
+        drift.look()
+    except FraudError as error:
+        _LOG.warning("the monitor: %s [%s]", error, error.code)
+    except Exception as error:
+        _LOG.error("the monitor failed: %s", place_of(error))
+
+
+class _Notifying:
+    """Logs and sends the alarms that go on: those of one day as one notice, once."""
+
+    def __init__(self, notify: Callable[[Sequence[Notice]], None] | None) -> None:
+        self._notify = notify
+        self._known = set[tuple[str, ...]]()
+
+    def __call__(self, report: DriftReport) -> None:
+        from beam_fraud.cli.commands.monitor import notices_of
+
+        notices = [one for one in notices_of(report) if one.about not in self._known]
+        for notice in notices:
+            _LOG.warning("%s", notice.text)
+        if notices and self._notify is not None:
+            self._notify(notices)
+        self._known.update(notice.about for notice in notices)

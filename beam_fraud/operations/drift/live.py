@@ -1,0 +1,189 @@
+"""Judge what a running stream or server counts, beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.models.bundle import Bundle, read_reference
+from beam_fraud.models.drift import counter_of, reference_counts, zone_of
+from beam_fraud.monitoring.drift import counts
+from beam_fraud.monitoring.drift.report import DriftReport, Monitored, report_of
+from beam_fraud.monitoring.drift.statistics import DECISION
+from beam_fraud.monitoring.drift.summary import Summary
+from beam_fraud.operations.drift.weights import reference_sample, score_weights
+from beam_fraud.storage.atomic import write_file
+from beam_fraud.storage.urls import Place
+from beam_fraud.wording import reason_of
+
+_T = TypeVar("_T")
+#: File of the counts in the directory of a monitor.
+COUNTS = "counts.msgpack"
+#: Share of a day's rows that later days must have before the day is over: some clocks are ahead.
+_LATER = 0.01
+#: Time after the end of a day by the clock, and seconds without rows, from which a day is over
+#: if no later one has begun; and days for which a stream counts as one of the present.
+_GRACE, _IDLE_SECONDS, _PRESENT_DAYS = timedelta(hours=1), 900.0, 7
+#: Seconds after which days are judged again: rows may come late.
+_AGAIN_SECONDS = 3600.0
+
+
+def read_counts(directory: Place) -> list[counts.ModelCounts] | None:
+    """Return the counts that a stream or server left in a directory; None if it holds none.
+
+    Raises:
+      FraudError: they are damaged, or cannot be read.
+    """
+    if directory.local is None or not (file := directory.local / COUNTS).exists():
+        return None
+    try:
+        return counts.counted(counts.decoded(file.read_bytes()))
+    except OSError as error:
+        raise FraudError(f"{file}: {reason_of(error)}", Code.INPUT_UNREADABLE) from None
+    except ValueError as error:
+        raise FraudError(f"{file}: is damaged ({error})", Code.INPUT_DAMAGED) from None
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """Settings of a live monitor."""
+
+    #: Returns the committed pieces of the counts (`monitoring.drift.counts`).
+    pieces: Callable[[], Sequence[bytes]]
+    #: Returns the bundle that decides.
+    bundle: Callable[[], Bundle]
+    #: Columns whose values divide the rows.
+    segments: tuple[str, ...]
+    #: Directory of `COUNTS`.
+    directory: Path
+    #: False alarms a day over everything together.
+    rate: float
+    #: Called with each new report.
+    judged: Callable[[DriftReport], None]
+
+
+class LiveDrift:
+    """Writes the counts to their file, and judges days as they end.
+
+    For one thread; `report` is for all.
+
+    Args:
+      settings: the settings.
+      now: current time.
+    """
+
+    def __init__(
+        self, settings: LiveSettings, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._settings, self._now = settings, now
+        #: The last report; None before any rows.
+        self.report: DriftReport | None = None
+        self._written: tuple[int, ...] = ()
+        self._changed_at = self._judged_at = time.monotonic()
+        #: Model, last day and completeness of the last report.
+        self._standing: tuple[str, int, bool] | None = None
+        self._weights: tuple[str, dict[str, float]] | None = None
+
+    def look(self) -> None:
+        """Write what has changed, and judge if a day has ended.
+
+        Raises:
+          FraudError: the state or the bundle cannot be read, or the file not be written.
+        """
+        settings, moment = self._settings, time.monotonic()
+        pieces = list(settings.pieces())
+        found = tuple(map(hash, pieces))
+        if found != self._written:
+            self._write(pieces)
+            self._written, self._changed_at = found, moment
+        bundle = settings.bundle()
+        summary = self._summary(bundle, pieces)
+        if not len(summary.days):
+            return
+        idle = moment - self._changed_at >= _IDLE_SECONDS
+        summary, complete = until_now(summary, self._now(), zone_of(bundle), idle=idle)
+        standing = bundle.model_id, int(summary.days[-1]), complete
+        if standing == self._standing and moment - self._judged_at < _AGAIN_SECONDS:
+            return
+        reference = read_reference(bundle)
+        monitored = Monitored(
+            bundle.model_id,
+            summary,
+            reference_counts(reference, summary.layout),
+            self._weights_of(bundle),
+        )
+        report = report_of(monitored, settings.rate, complete=complete)
+        self.report, self._standing, self._judged_at = report, standing, moment
+        settings.judged(report)
+
+    def _write(self, pieces: Sequence[bytes]) -> None:
+        file = self._settings.directory / COUNTS
+        try:
+            write_file(file, _checked(lambda: counts.encoded(pieces)), durable=False)
+        except OSError as error:
+            raise FraudError(
+                f"{file}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+            ) from None
+
+    def _summary(self, bundle: Bundle, pieces: Sequence[bytes]) -> Summary:
+        layout = counter_of(bundle, self._settings.segments).layout
+        own = [
+            one.summary.within(layout)
+            for one in _checked(lambda: counts.counted(pieces))
+            if one.model_id == bundle.model_id
+        ]
+        return Summary.merged(layout, own)
+
+    def _weights_of(self, bundle: Bundle) -> dict[str, float]:
+        if self._weights is None or self._weights[0] != bundle.model_id:
+            sample = reference_sample(read_reference(bundle), bundle.features)
+            self._weights = bundle.model_id, dict(score_weights(bundle, sample))
+        return self._weights[1]
+
+
+def until_now(summary: Summary, now: datetime, zone: tzinfo, *, idle: bool) -> tuple[Summary, bool]:
+    """Return the days of a running process, and whether the last one is over.
+
+    A day is over when later rows have come, or by the clock if none came for some time: a source
+    that has stopped sends no later rows.
+
+    Args:
+      summary: with days.
+      now: the time.
+      zone: time zone of days.
+      idle: whether no rows came for some time.
+    """
+    whole = summary.every_day()
+    rows = whole.of(DECISION).sum(axis=1)
+    last = len(rows) - 1
+    while last > 0 and rows[last:].sum() < _LATER * rows[last - 1]:
+        last -= 1
+    whole = Summary(whole.layout, whole.days[: last + 1], whole.counts[: last + 1])
+    ended = (now - _GRACE).astimezone(zone).date().toordinal() - _EPOCH - 1
+    day = int(whole.days[-1])
+    if not idle or not day <= ended < day + _PRESENT_DAYS:
+        return whole, False
+    days = np.arange(whole.days[0], ended + 1)
+    counted = np.zeros((len(days), *whole.counts.shape[1:]), np.int64)
+    counted[: len(whole.days)] = whole.counts
+    return Summary(whole.layout, days, counted), True
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
+
+
+def _checked(read: Callable[[], _T]) -> _T:
+    try:
+        return read()
+    except ValueError as error:
+        raise FraudError(
+            f"the counts of the monitor are damaged ({error}); start again with another --out",
+            Code.STATE_UNREADABLE,
+        ) from None

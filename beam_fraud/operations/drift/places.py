@@ -1,0 +1,103 @@
+"""Count the rows of several archives, and of what streams and servers counted themselves."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Sequence
+
+import numpy as np
+
+from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.models.bundle import Bundle, read_reference
+from beam_fraud.models.drift import zone_of
+from beam_fraud.monitoring.drift.counts import ModelCounts
+from beam_fraud.monitoring.drift.statistics import DECISION
+from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
+from beam_fraud.operations.drift.archive import Counted, count_archive
+from beam_fraud.operations.drift.live import read_counts
+from beam_fraud.operations.drift.weights import reference_sample
+from beam_fraud.storage.urls import Place
+
+
+def count_places(places: Sequence[Place], bundle: Bundle, segments: Sequence[str] = ()) -> Counted:
+    """Count the rows of all places that a model decided.
+
+    Args:
+      places: of archives (`count_archive`), or directories of counts (`live.read_counts`), with
+        rows of other days or of other places.
+      bundle: the model.
+      segments: columns whose values divide the rows, too; none for those of the counts.
+
+    Raises:
+      FraudError: a place holds no rows of the model, or cannot be read.
+      UsageError: the column of a segment is missing, or has too many values.
+    """
+    counted, archives = list[Counted](), list[Place]()
+    for place in places:
+        found = read_counts(place)
+        if found is None:
+            archives.append(place)
+        else:
+            counted.append(_of_counts(place, found, bundle))
+    wanted = _segments(segments, [one.summary.layout for one in counted])
+    for place in archives:
+        counted.append(count_archive(place, bundle, wanted, zone_of(bundle)))
+        # Of the first archive that has them: the same values in all.
+        wanted = counted[-1].summary.layout.segments
+    if len(counted) == 1:
+        return counted[0]
+    widest = max((one.summary.layout for one in counted), key=lambda layout: len(layout.measures))
+    layout = Layout(widest.measures, tuple(one for one in wanted if isinstance(one, Segments)))
+    letters = Tally[str]()
+    for one in counted:
+        letters.update(one.dead_letters)
+    return Counted(
+        Summary.merged(layout, (one.summary.within(layout) for one in counted)),
+        counted[0].reference,
+        sum(one.rows_other_models for one in counted),
+        dict(letters.most_common()),
+        next((one.sample for one in reversed(counted) if one.sample is not None), None),
+    )
+
+
+def _of_counts(place: Place, found: Sequence[ModelCounts], bundle: Bundle) -> Counted:
+    own = [one.summary for one in found if one.model_id == bundle.model_id]
+    if not own:
+        models = ", ".join(sorted({one.model_id for one in found})) or "no model"
+        raise FraudError(
+            f"{place.shown}: has no rows of {bundle.model_id}, but of {models}; give the bundle "
+            "that scored them",
+            Code.PLACE_EMPTY,
+        )
+    # A stream that was started with other segments has begun other counts.
+    layout = own[-1].layout if len(own) == 1 else _together([one.layout for one in own])
+    reference = read_reference(bundle)
+    sample = reference_sample(reference, bundle.features)
+    others = (one.summary for one in found if one.model_id != bundle.model_id)
+    return Counted(
+        Summary.merged(layout, (one.within(layout) for one in own)),
+        reference,
+        sum(int(one.of(DECISION).sum()) for one in others),
+        {},
+        None if sample is None else np.ascontiguousarray(sample),
+    )
+
+
+def _together(layouts: Sequence[Layout]) -> Layout:
+    """Return the layout of what all have: segments of some days would look like a change."""
+    shared = [one for one in layouts[0].segments if all(one in each.segments for each in layouts)]
+    return Layout(layouts[0].measures, tuple(shared))
+
+
+def _segments(columns: Sequence[str], layouts: Sequence[Layout]) -> tuple[str | Segments, ...]:
+    """Return what divides the rows: as the counts are divided, if there are any."""
+    if not layouts:
+        return tuple(columns)
+    shared = {one.column: one for one in _together(layouts).segments}
+    if unknown := [column for column in columns if column not in shared]:
+        raise UsageError(
+            f"--segment {unknown[0]}: the rows were not counted by it; start the stream or server "
+            "with it, too",
+            Code.COLUMN_MISSING,
+        )
+    return tuple(shared[column] for column in columns or shared)

@@ -1,0 +1,124 @@
+"""Count the scored rows of a stream for drift, each once, whatever fails and starts again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+
+import pyarrow as pa
+
+from beam_fraud.errors import Code, FraudError
+from beam_fraud.models.drift import Counter
+from beam_fraud.monitoring.drift import counts
+from beam_fraud.monitoring.drift.summary import Summary
+from beam_fraud.schema.duration import DAY
+from beam_fraud.state.shard import Delta, Effects
+
+#: Name of the step.
+DRIFT = "drift"
+#: Days with rows that the state keeps, the last ones.
+KEPT_DAYS = 400
+#: Rows that are counted at once: few calls of NumPy for many rows.
+_TOGETHER = 50_000
+#: Before every day.
+_ANY_DAY = -(10**6)
+
+
+class DriftShard:
+    """Counts rows by day, segment and bin (`monitoring.drift`); it emits none.
+
+    Rows are counted at the end of a bundle, or when enough wait: for hosts that call `tick` before
+    each commit. So the committed counts are those of the committed rows.
+
+    Args:
+      counter_of: returns what counts the rows of a batch; None if rows come counted (`keep`).
+    """
+
+    def __init__(self, counter_of: Callable[[pa.RecordBatch], Counter] | None) -> None:
+        self._counter_of = counter_of
+        #: Keys of layouts that the state describes, and its days.
+        self._described, self._days = set[str](), set[int]()
+        self._pending: list[tuple[Counter, pa.RecordBatch]] = []
+        self._rows = 0
+
+    @property
+    def needed_from(self) -> int:
+        """Begin of the oldest day that is kept."""
+        return self._since * DAY
+
+    @property
+    def _since(self) -> int:
+        return sorted(self._days)[-KEPT_DAYS] if len(self._days) > KEPT_DAYS else _ANY_DAY
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are rows to count."""
+        return self._rows > 0
+
+    def restore(self, deltas: Sequence[bytes]) -> Effects:
+        """Restore which layouts and days there are.
+
+        Raises:
+          FraudError: the state is damaged.
+        """
+        with _one_line_errors():
+            self._described = set(counts.layouts_in(deltas))
+            self._days = set(counts.days_in(deltas))
+        return Effects()
+
+    def take(self, batch: pa.RecordBatch) -> Effects:
+        """Take rows of `stages.SCORED` with the inputs of their decisions, to be counted soon."""
+        assert self._counter_of is not None, "the rows come counted"
+        if len(batch):
+            self._pending.append((self._counter_of(batch), batch))
+            self._rows += len(batch)
+        return self._count() if self._rows >= _TOGETHER else Effects()
+
+    def tick(self, now: float) -> Effects:
+        """Count what waits."""
+        return self._count()
+
+    def finish(self) -> Effects:
+        """Count what waits."""
+        return self._count()
+
+    def merge(self, deltas: Sequence[bytes]) -> bytes:
+        """Add counts; drop days that are not kept."""
+        with _one_line_errors():
+            return counts.merged(deltas, self._since)
+
+    def keep(self, counter: Counter, summary: Summary) -> Effects:
+        """Return the change of the state by rows that are counted."""
+        if not len(summary.days):
+            return Effects()
+        deltas, key = list[Delta](), counter.key
+        if key not in self._described:
+            self._described.add(key)
+            deltas.append(Delta(counts.layout_piece(key, counter.model_id, counter.layout)))
+        self._days.update(summary.days.tolist())
+        # A day of the schema's time zone may end later than that of UTC.
+        newest = (int(summary.days[-1]) + 2) * DAY
+        return Effects(deltas=[*deltas, Delta(counts.rows_piece(key, summary), newest)])
+
+    def _count(self) -> Effects:
+        pending, self._pending, self._rows = self._pending, [], 0
+        deltas = list[Delta]()
+        for (_, schema), alike in groupby(pending, lambda one: (id(one[0]), one[1].schema)):
+            counters, batches = zip(*alike, strict=True)
+            rows = pa.Table.from_batches(batches, schema).combine_chunks().to_batches()
+            for batch in rows:
+                deltas += self.keep(counters[0], counters[0].count(batch)).deltas
+        return Effects(deltas=deltas)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        raise FraudError(
+            "the stream's state: the counts of its monitor are damaged; start again with another "
+            "--out",
+            Code.STATE_UNREADABLE,
+        ) from None

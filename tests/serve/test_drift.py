@@ -1,0 +1,74 @@
+"""What a server counts of its answers for drift is what its archive holds, also after a kill."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from beam_fraud.decisions.inputs import FEATURES
+from beam_fraud.models.bundle import open_bundle
+from beam_fraud.monitoring.drift.counts import counted
+from beam_fraud.operations.drift.archive import count_archive
+from beam_fraud.serve.drift import DriftCounters
+from beam_fraud.storage.urls import Place
+from tests.serve.conftest import Served
+from tests.serve.running import Running
+
+
+def running_of(served: Served, directory: Path) -> Running:
+    bundle = open_bundle(served.bundle)
+    return Running(served, directory, keep_features=True, drift=DriftCounters(bundle, ()))
+
+
+def test_a_killed_server_counts_every_answer_once(served: Served, tmp_path: Path) -> None:
+    running = running_of(served, tmp_path)
+    engine = running.engine()
+    engine.record(served.records[:100])
+    engine.state.commit()
+    prepared = engine.state.answers.groups().prepared()
+    engine.state.archive(prepared)
+    engine.state.commit()
+    for record in served.records[100:140]:
+        engine.record([record])
+        engine.state.commit()
+    # Counted, but not committed.
+    engine.state.archive(engine.state.answers.groups().prepared())
+    engine = running.engine()
+    engine.record(served.records[140:200])
+    engine.state.commit(fold=True)
+    engine.state.close(1.0)
+    [live] = counted(engine.state.drift())
+    bundle = open_bundle(served.bundle)
+    archive = count_archive(Place.parse(str(tmp_path)), bundle)
+    assert int(archive.summary.of("decision").sum()) == 200
+    assert live.summary.layout == archive.summary.layout
+    assert live.summary.days.tolist() == archive.summary.days.tolist()
+    assert np.array_equal(live.summary.counts, archive.summary.counts)
+
+
+def test_a_failed_commit_counts_nothing_twice(served: Served, tmp_path: Path) -> None:
+    engine = running_of(served, tmp_path).engine()
+    engine.record(served.records[:50])
+    engine.state.commit()
+    engine.state.archive(engine.state.answers.groups().prepared())
+    engine.state.discard()
+    engine.state.archive(engine.state.answers.groups().prepared())
+    engine.state.commit()
+    [live] = counted(engine.state.drift())
+    assert int(live.summary.of("decision").sum()) == 50
+
+
+def test_features_are_counted_and_not_archived_without_the_option(
+    served: Served, tmp_path: Path
+) -> None:
+    engine = replace(running_of(served, tmp_path), archives_inputs=False).engine()
+    engine.record(served.records[:50])
+    engine.state.commit()
+    engine.state.close(1.0)
+    [live] = counted(engine.state.drift())
+    name = open_bundle(served.bundle).features.names[0]
+    assert int(live.summary.of(name).sum()) == 50
+    assert FEATURES not in pq.read_table(tmp_path / "scores").schema.names
