@@ -10,7 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Where the ULB and the handbook transactions are.
 DATA ?= data
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# What installs packages: CI takes a faster one, which lacks pip's settings of mirrors and proxies.
+INSTALL ?= $(BIN)/python -m pip --disable-pip-version-check install
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -76,15 +77,15 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV): a minute or two, once" >&2
-	@$(PIP) install -q -c constraints.txt -e .
+	@$(INSTALL) -q -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-bench: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV), with what is compared: a minute or two, once" >&2
-	@$(PIP) install -q -c constraints.txt -e '.[bench]'
+	@$(INSTALL) -q -c constraints.txt -e '.[bench]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV), with what development needs: a minute or two, once" >&2
-	@$(PIP) install -q -c constraints.txt -e '.[dev,bench]'
+	@$(INSTALL) -q -c constraints.txt -e '.[dev,bench]'
 	@touch $@ $(VENV)/.installed-bench $(VENV)/.installed
