@@ -39,13 +39,22 @@ def test_frauds_of_the_audit_stand_for_those_that_nobody_saw() -> None:
 def test_frauds_that_are_reported_otherwise_are_not_counted_twice() -> None:
     # The audit stands for 40 frauds: 2 of its own, 19 that were charged back, and 19 others.
     labels = np.ones(21, dtype=np.int8)
-    seen = np.array([0.05, 0.05, *[np.nan] * 19])
+    seen = np.array([0.05, *[np.nan] * 19, 0.05])
     weights = audit_weights(labels, seen)
     assert weights.values.sum() == pytest.approx(40)
     assert weights.values[0] == pytest.approx(1 + 19 * 0.5)
     # More reports than the audit expects: it stands for itself.
-    many = np.ones(100, dtype=np.int8)
-    assert audit_weights(many, np.array([0.05, *[np.nan] * 99])).repeats(0) is None
+    many = np.ones(101, dtype=np.int8)
+    assert audit_weights(many, np.array([0.05, *[np.nan] * 99, 0.05])).repeats(0) is None
+
+
+def test_what_was_reported_before_and_after_the_audit_takes_nothing_from_it() -> None:
+    # From a genuine row of the audit to another: one fraud of its own, one charged back.
+    labels = np.array([1, 1, 1, 0, 1, 1, 0, 1], dtype=np.int8)
+    seen = np.array([np.nan, np.nan, 1.0, 0.1, 0.1, np.nan, 0.1, np.nan])
+    weights = audit_weights(labels, seen)
+    assert weights.reported == 1
+    assert weights.values.tolist() == pytest.approx([1, 1, 1, 1, 9, 1, 1, 1])
 
 
 def test_the_weighted_number_of_frauds_is_unbiased() -> None:

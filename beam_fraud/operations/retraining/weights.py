@@ -31,7 +31,7 @@ class SampleWeights:
 
     #: float64[n], at least 1; above 1 for frauds alone.
     values: Floats
-    #: Frauds that the audit found, and those that were reported though nobody saw them.
+    #: Frauds that the audit found, and those that were reported in its time though nobody saw them.
     audited: int
     reported: int
 
@@ -58,17 +58,23 @@ def audit_weights(labels: Labels, probabilities: Floats) -> SampleWeights:
     """Return weights that make up for the frauds that nobody saw.
 
     Some of these are reported by other ways, such as charge-backs. They count themselves, so the
-    frauds of the audit stand for the others alone.
+    frauds of the audit stand for the others alone. What was reported of the time before the audit
+    began, or after it ended, is none of these.
 
     Args:
-      labels: int8[n], 1 is fraud.
+      labels: int8[n], 1 is fraud, in the order of time.
       probabilities: float64[n]: with which probability people saw the row; 1 if it was flagged, NaN
         if nobody did or if that is unknown.
     """
     values = np.ones(len(labels))
     fraud = labels == 1
-    audited = fraud & (probabilities < 1)
-    reported = int(np.count_nonzero(fraud & np.isnan(probabilities)))
+    audit = probabilities < 1
+    audited = fraud & audit
+    reported = 0
+    if audit.any():
+        first, last = np.flatnonzero(audit)[[0, -1]]
+        unseen_frauds = fraud & np.isnan(probabilities)
+        reported = int(np.count_nonzero(unseen_frauds[first:last]))
     found = int(audited.sum())
     if found:
         beyond = 1 / probabilities[audited] - 1
