@@ -121,11 +121,10 @@ def estimate(seen: SeenRows, *, count: int = 1000, seed: int = 0) -> Traffic:
     caught = _caught(seen)
     missed = _missed(weights[~flagged & labelled], fraud[~flagged & labelled])
     found = int(fraud[~flagged].sum())
-    ratio = _ratio(missed, caught)
     recall = Estimate(None, None)
     if caught.value is not None and missed.value is not None and caught.value + missed.value > 0:
         value = caught.value / (caught.value + missed.value)
-        recall = Estimate(value, None if ratio is None else _recall_of(ratio))
+        recall = Estimate(value, _recall_interval(caught, missed))
     hits = int(fraud[flagged].sum())
     ranked, unit, drawn = _ranked(seen, weights, count, seed)
     if found < FEWEST_FRAUDS:
@@ -258,9 +257,18 @@ def _ratio(one: Estimate, other: Estimate) -> Interval | None:
     return Interval(float(lower), float(upper))
 
 
-def _recall_of(ratio: Interval) -> Interval:
-    """Return the interval of recall for that of missed over caught frauds."""
-    return Interval(1 / (1 + ratio.high), 1 / (1 + ratio.low))
+def _recall_interval(caught: Estimate, missed: Estimate) -> Interval | None:
+    """Return the interval of recall, from that of missed over caught frauds.
+
+    Of none caught, that ratio has no upper bound, though the audit bounds recall: its inverse does.
+    """
+    if caught.value:
+        ratio = _ratio(missed, caught)
+        return None if ratio is None else Interval(1 / (1 + ratio.high), 1 / (1 + ratio.low))
+    ratio = _ratio(caught, missed)
+    if ratio is None:
+        return None
+    return Interval(1 - 1 / (1 + ratio.low), 1 - 1 / (1 + ratio.high))
 
 
 def _sum(one: Estimate, other: Estimate) -> Estimate:

@@ -106,6 +106,23 @@ def test_an_audit_without_a_fraud_still_bounds_recall() -> None:
     assert any("the audit is small" in warning for warning in traffic.warnings)
 
 
+def test_an_audit_bounds_the_recall_of_a_model_that_catches_nothing() -> None:
+    world = World(0)
+    left = ~world.seen.flagged | (world.seen.labels == 0)
+    seen = replace(
+        world.seen, **{name: getattr(world.seen, name)[left] for name in vars(world.seen)}
+    )
+    known = estimate(seen, count=20).recall
+    assert known.interval is not None
+    assert (known.value, known.interval.low, known.interval.high) == (0.0, 0.0, 0.0)
+    # Of flagged rows without a label, a few may be frauds.
+    some = np.where(seen.flagged & (np.arange(len(seen.labels)) % 3 == 0), UNKNOWN, seen.labels)
+    partly = estimate(replace(seen, labels=some.astype(np.int8)), count=20).recall
+    assert partly.interval is not None
+    assert partly.value == partly.interval.low == 0.0
+    assert 0.0 < partly.interval.high < 0.2
+
+
 def test_missing_labels_are_made_up_for_and_said() -> None:
     world = World(3, audited="20%")
     random = np.random.default_rng(0)
