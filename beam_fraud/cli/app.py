@@ -102,6 +102,7 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("serve", "ServeOptions", "serve"),
             ("review", "ReviewOptions", "review"),
             ("monitor", "MonitorOptions", "monitor"),
+            ("skew", "SkewOptions", "skew"),
             ("doctor", "DoctorOptions", "doctor"),
             ("workers", "WorkersOptions", "workers"),
             ("audit", "AuditOptions", "audit"),

@@ -35,9 +35,9 @@ from beam_fraud.features.velocity.columns import part_of
 from beam_fraud.state.local_shards import LocalShards, MakeShard
 from beam_fraud.state.shard import Effects, Shard
 from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
+from beam_fraud.storage.spill import split
 from beam_fraud.transforms.join import Join, join
 from beam_fraud.transforms.shards_in_memory import Opened, ShardsInMemory
-from beam_fraud.transforms.shuffle import split
 
 #: Type: divide a batch among shards: their numbers, and the rows of each.
 Divide = Callable[[pa.RecordBatch], Iterator[tuple[int, pa.RecordBatch]]]

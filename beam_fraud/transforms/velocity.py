@@ -32,12 +32,13 @@ from beam_fraud.monitoring.counters import (
 from beam_fraud.schema.schema import Labels
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.source import find_history
+from beam_fraud.storage.spill import SpilledPart, SpillWriter, split
 from beam_fraud.storage.temporary import temporary_directory
 from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.counters import count, note_earliest
 from beam_fraud.transforms.order import ORDER, FromFile, Order, file_of, order_of
 from beam_fraud.transforms.read import ReadHistory
-from beam_fraud.transforms.shuffle import SpilledPart, SpillWriter, split, velocity_of_part
+from beam_fraud.transforms.shuffle import velocity_of_part
 from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)

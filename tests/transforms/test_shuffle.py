@@ -17,15 +17,9 @@ from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import VelocityWalk, part_of, with_velocity
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.velocity import Velocity
+from beam_fraud.storage.spill import SpilledPart, SpillWriter, read_spilled, split
 from beam_fraud.transforms.order import ORDER, file_of, in_order, order_of
-from beam_fraud.transforms.shuffle import (
-    SpilledPart,
-    SpillWriter,
-    read_spilled,
-    split,
-    time_slices,
-    velocity_of_part,
-)
+from beam_fraud.transforms.shuffle import time_slices, velocity_of_part
 
 HASH = IdHash.random()
 DAY = 86_400_000_000

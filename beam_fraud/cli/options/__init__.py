@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.modelling import SimulateOptions as SimulateOptions
     from beam_fraud.cli.options.modelling import TrainOptions as TrainOptions
     from beam_fraud.cli.options.monitoring import MonitorOptions as MonitorOptions
+    from beam_fraud.cli.options.monitoring import SkewOptions as SkewOptions
     from beam_fraud.cli.options.pipelines import DoctorOptions as DoctorOptions
     from beam_fraud.cli.options.pipelines import (
         ExportDeadLettersOptions as ExportDeadLettersOptions,
@@ -87,6 +88,7 @@ _MODULES = {
     "SimulateOptions": "modelling",
     "TrainOptions": "modelling",
     "MonitorOptions": "monitoring",
+    "SkewOptions": "monitoring",
     "DoctorOptions": "pipelines",
     "ExportDeadLettersOptions": "pipelines",
     "FeaturesOptions": "pipelines",

@@ -1,4 +1,4 @@
-"""Options of the monitor of drift."""
+"""Options of the monitor of drift, and of the comparison of archives."""
 
 from __future__ import annotations
 
@@ -101,3 +101,63 @@ class MonitorOptions(DriftOptions, AlertOptions):
             help="Database in which alerts wait; default: outbox.db in DIR.",
         ),
     ] = None
+
+
+@options
+class SkewOptions:
+    """Compare the rows of two archives: same transactions, same features, same scores.
+
+    Such as what a server answered with what a batch computes of the same day. Rows are joined by
+    their ids; features are compared where both archives keep them.
+    """
+
+    first: Annotated[
+        str, Option("FIRST", help="--out of score, stream or rescore, or --state of serve.")
+    ]
+    second: Annotated[str, Option("SECOND", help="The archive to compare it with.")]
+    model: Annotated[
+        str | None,
+        Option(
+            "--model",
+            metavar="ID",
+            help="Rows of this model alone, also where rescore only compares it; default: the rows "
+            "that decided.",
+        ),
+    ] = None
+    since: Annotated[
+        str | None, Option("--from", metavar="TIME", help="First event time of the rows.")
+    ] = None
+    until: Annotated[
+        str | None, Option("--until", metavar="TIME", help="First event time after the rows.")
+    ] = None
+    tolerance: Annotated[
+        float,
+        Option(
+            "--tolerance",
+            metavar="X",
+            help="Differences of numbers up to X, times the larger where that is above one, do not "
+            "count; 0 for none.",
+        ),
+    ] = 1e-9
+    out: Annotated[
+        tuple[str, ...],
+        Option(
+            "--out", metavar="FILE", help="Report file ending in .html, .json or .md; repeatable."
+        ),
+    ] = ()
+    rows: Annotated[
+        str | None,
+        Option(
+            "--rows",
+            metavar="FILE",
+            help="Parquet file of the values that differ, with ids; ends in .parquet.",
+        ),
+    ] = None
+    fail_if: Annotated[
+        tuple[str, ...],
+        Option(
+            "--fail-if",
+            metavar="COND",
+            help='Exit with 3 if this holds, such as "rows_differ_share > 0.001"; repeatable.',
+        ),
+    ] = ()
