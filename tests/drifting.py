@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 import beam_fraud
-from beam_fraud.decisions.inputs import DecisionInputs
+from beam_fraud.decisions.inputs import DECIDED_AT, DecisionInputs
 from beam_fraud.models.bundle import Bundle, read_reference
-from beam_fraud.models.drift import Counter, measures_of, reference_counts
+from beam_fraud.models.drift import Counter, decided_micros, measures_of, reference_counts
+from beam_fraud.monitoring.drift.arrivals import Arrivals
 from beam_fraud.monitoring.drift.judgement import MIN_HISTORY
 from beam_fraud.monitoring.drift.report import Monitored
 from beam_fraud.monitoring.drift.summary import Layout, Summary
+from beam_fraud.operations.drift.dead_letter_days import letters_by_day
 from beam_fraud.operations.drift.weights import score_weights
 from beam_fraud.pipeline.frames.rows import read
 from beam_fraud.pipeline.frames.scoring import Scorer
+from beam_fraud.schema.event_time import event_micros
 from beam_fraud.simulate.seasons import Seasons
 from beam_fraud.simulate.simulation import Simulation, simulate
 
@@ -105,13 +110,40 @@ def archive_of(
     return Archive(bundle, pa.Table.from_batches(rows))
 
 
-def summary_of(archive: Archive) -> Summary:
-    """Count the rows as `monitor` counts those of an archive."""
-    features = archive.bundle.features
-    measures = measures_of(features, read_reference(archive.bundle), kept=True)
-    counter = Counter(Layout(measures), archive.bundle.model_id, features)
-    parts = [counter.count(batch) for batch in archive.rows.to_batches()]
+def summary_of(archive: Archive, seed: int = 0) -> Summary:
+    """Count the rows, and as many dead letters and late rows as usual, as `monitor` does."""
+    features, reference = archive.bundle.features, read_reference(archive.bundle)
+    random = np.random.default_rng(seed)
+    days = archive.rows["event_time"].to_numpy().astype("datetime64[D]").astype(np.int64)
+    dead_on, reasons = dead_letters(random, days)
+    measures = measures_of(features, reference, kept=True, reasons=Counts(reasons), late=True)
+    rows = arrived(random, archive.rows, days)
+    arrivals = Arrivals.of_rows(event_micros(rows), decided_micros(rows.to_batches()[0]))
+    counter = Counter(Layout(measures), archive.bundle.model_id, features, arrivals=arrivals)
+    parts = [counter.count(batch) for batch in rows.to_batches(max_chunksize=50_000)]
+    parts.append(letters_by_day(counter.layout, dead_on, pa.array(reasons)))
     return Summary.merged(counter.layout, parts)
+
+
+def dead_letters(
+    random: np.random.Generator, days: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Draw 0.4 % of dead letters in clumps, as a source sends them: days and reasons."""
+    clumps = random.permutation(days)[: random.poisson(0.002 * len(days))]
+    sizes = random.geometric(0.5, len(clumps))
+    names = ("missing_amount", "wrong_type", "unparseable_time")
+    reasons = random.choice(names, len(clumps), p=(0.6, 0.3, 0.1))
+    return np.repeat(clumps, sizes), np.repeat(reasons, sizes).tolist()
+
+
+def arrived(random: np.random.Generator, rows: pa.Table, days: npt.NDArray[np.int64]) -> pa.Table:
+    """Draw when rows are decided: most at once, some late, on some days more than on others."""
+    waits = np.where(random.random(len(days)) < 0.02, random.exponential(900, len(days)), 0.5)
+    busy = random.lognormal(0, 0.3, int(np.ptp(days)) + 1)[days - days.min()]
+    decided = event_micros(rows) + (1e6 * waits * busy).astype(np.int64)
+    place = rows.schema.get_field_index(DECIDED_AT)
+    column = pa.array(decided).cast(rows.schema.field(place).type)
+    return rows.set_column(place, DECIDED_AT, column).combine_chunks()
 
 
 def monitored_of(archive: Archive, summary: Summary) -> Monitored:

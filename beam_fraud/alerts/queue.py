@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
 import pyarrow as pa
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
@@ -66,6 +67,8 @@ class Notice:
     about: tuple[str, ...]
     #: Text of the notice.
     text: str
+    #: What the text says, for programs; JSON-compatible, or None.
+    event: Mapping[str, object] | None = None
 
     def delivery_id(self, channel: str) -> str:
         """Return the id of the notice in a channel: 32 hex digits, stable."""
@@ -90,6 +93,7 @@ def queue_notices(
             "channel": channel,
             "kind": "notice",
             "text": notice.text,
+            "event": None if notice.event is None else msgspec.json.encode(notice.event).decode(),
             "created_at": now,
             "state": "waiting",
             "attempts": 0,

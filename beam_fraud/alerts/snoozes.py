@@ -1,4 +1,4 @@
-"""Snooze the alerts of accounts and merchants."""
+"""Snooze the alerts of accounts and merchants, and alarms of figures."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sqlalchemy import ColumnElement, Connection, exists, or_, select
 from beam_fraud.storage.database.tables import ALERTS, SNOOZES
 from beam_fraud.storage.database.upsert import Row, upsert
 
-Subject = Literal["account", "merchant"]
+Subject = Literal["account", "merchant", "figure"]
 
 
 @dataclass(frozen=True)
 class Snooze:
-    """A snooze of an account or a merchant."""
+    """A snooze of an account, a merchant, or a figure of the monitor."""
 
     kind: Subject
-    #: The id.
+    #: The id; of a figure its name, or that of a feature.
     value: str
     #: End of the snooze, UTC.
     until: datetime
@@ -56,7 +56,10 @@ def lift(connection: Connection, kind: Subject, value: str, now: datetime) -> bo
 
 
 def is_alerted(connection: Connection, kind: Subject, value: str) -> bool:
-    """Return whether an account or a merchant ever had an alert."""
+    """Return whether an account or a merchant ever had an alert; True of a figure."""
+    if kind == "figure":
+        # Its alarms are in no table.
+        return True
     column = {"account": ALERTS.c.account_id, "merchant": ALERTS.c.merchant_id}[kind]
     return connection.execute(select(ALERTS.c.alert_id).where(column == value)).first() is not None
 

@@ -32,6 +32,8 @@ def drift_sections(report: DriftReport) -> list[Section]:
     return [
         Section("Alarms", _alarms(report)),
         Section("Days", _days(report)),
+        *([Section("The last day by hour", _hours(report))] if report.hours else []),
+        Section("Dead letters and lateness", _records(report)),
         Section("Score and features against the training rows", _features(report)),
         Section("What was counted", _counted(report)),
     ]
@@ -53,7 +55,7 @@ def _alarms(report: DriftReport) -> tuple[Part, ...]:
     if not report.alarms:
         return (Notice(f"No alarm. {rule}"),)
     parts: list[Part] = [
-        Notice(f"{title(alarm)}. {alarm.advice}", warning=alarm.until is None)
+        Notice(f"{title(alarm)}. {alarm.advice}", warning=alarm in report.loud_alarms)
         for alarm in report.alarms
     ]
     rows = tuple(
@@ -63,13 +65,17 @@ def _alarms(report: DriftReport) -> tuple[Part, ...]:
             alarm.since,
             alarm.raised,
             alarm.until or "goes on",
+            alarm.snoozed_until,
             value_of(alarm, alarm.observed),
             value_of(alarm, alarm.expected),
             alarm.weight,
         )
         for alarm in report.alarms
     )
-    columns = ("what", "where", "since", "raised", "until", "value", "usual", "weight")
+    columns = (
+        *("what", "where", "since", "raised", "until", "snoozed until"),
+        *("value", "usual", "weight"),
+    )
     return (*parts, Table(columns, rows), rule)
 
 
@@ -86,7 +92,7 @@ def title(alarm: Alarm) -> str:
 
 def value_of(alarm: Alarm, value: float) -> str:
     """Return a value of an alarm as text in its unit."""
-    if alarm.kind == "volume":
+    if alarm.measure == "volume":
         return f"{value:,.0f} rows"
     if alarm.kind in ("profile", "reference"):
         return f"{value:.3f}"
@@ -129,6 +135,58 @@ def _over_days(
         axes.tick_params(axis="x", labelrotation=30)
 
     return plot(name, caption, draw, width=9.5, height=2.6)
+
+
+def _hours(report: DriftReport) -> tuple[Part, ...]:
+    over = [one for one in report.hours if one.over or one.rows]
+    usual = [one for one in report.hours if one.usual_rows is not None]
+
+    def draw(axes: Any) -> None:
+        axes.bar([one.hour for one in over], [one.rows for one in over], color=GENUINE)
+        if usual:
+            hours, rows = [one.hour for one in usual], [one.usual_rows for one in usual]
+            axes.plot(hours, rows, "_", color=FRAUD, markersize=12, label="usual")
+            axes.legend()
+        axes.set_xlabel("hour")
+        axes.set_ylabel("rows")
+        axes.set_xlim(-0.7, 23.7)
+
+    rows = tuple(
+        (
+            f"{one.hour:02d}:00",
+            one.rows,
+            None if one.usual_rows is None else round(one.usual_rows),
+            percent(one.flagged),
+            percent(one.usual_flagged),
+            "over" if one.over else "not over",
+        )
+        for one in report.hours
+    )
+    caption = (
+        f"Rows of each hour of {report.windows[-1].day}, and what is usual at this hour of "
+        "the weekday."
+    )
+    columns = ("hour", "rows", "usual", "flagged", "usual flagged", "state")
+    return (plot("hours", caption, draw, width=9.5, height=2.6), Table(columns, rows))
+
+
+def _records(report: DriftReport) -> tuple[Part, ...]:
+    parts: list[Part] = list(report.notes)
+    if report.records:
+        parts.append("The last seven whole days, and the four weeks before.")
+        rows = tuple(
+            (visible(one.what), one.count, percent(one.share), percent(one.earlier))
+            for one in report.records
+        )
+        parts.append(Table(("what", "records", "share", "earlier"), rows))
+    if report.dead_letters_undated:
+        parts.append(
+            f"{report.dead_letters_undated:,} dead letters have no time that can be read, and "
+            "belong to no day; they raise no alarm."
+        )
+    elif not report.dead_letters:
+        parts.append("There are no dead letters.")
+    return tuple(parts)
 
 
 def _features(report: DriftReport) -> tuple[Part, ...]:

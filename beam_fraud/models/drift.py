@@ -13,14 +13,27 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.decisions.inputs import FEATURES, RULE_INPUTS
+from beam_fraud.decisions.inputs import DECIDED_AT, FEATURES, RULE_INPUTS
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, read_reference
 from beam_fraud.models.reference import SCORE_QUANTILES, Distribution, Reference
+from beam_fraud.monitoring.drift.arrivals import Arrivals
 from beam_fraud.monitoring.drift.counts import key_of
-from beam_fraud.monitoring.drift.statistics import AMOUNT, DECISION, FLAGGED, HOUR, SCORE
+from beam_fraud.monitoring.drift.statistics import (
+    AMOUNT,
+    DEAD_LETTERS,
+    DECISION,
+    FLAGGED,
+    FLAGGED_HOUR,
+    HOUR,
+    HOURS_OF_A_DAY,
+    LATENESS,
+    LATENESS_EDGES,
+    SCORE,
+)
 from beam_fraud.monitoring.drift.summary import OCTAVES, Layout, Measure, Segments, Summary
 from beam_fraud.schema.duration import HOUR as HOUR_MICROS
+from beam_fraud.schema.event_time import event_micros
 
 #: Values of a decision.
 DECISIONS = ("approve", "review", "decline")
@@ -28,7 +41,8 @@ DECISIONS = ("approve", "review", "decline")
 COLUMNS = ("event_time", "amount", "score", "flagged", "decision", "model_id")
 #: Set by `rescore` on rows of models that are only compared.
 SHADOW = "shadow"
-_HOURS_OF_A_DAY = 24
+#: Reasons of dead letters with a bin of their own.
+_REASONS = 9
 #: Values of a segment's column with groups of their own; all others are one more.
 SEGMENT_VALUES = 9
 
@@ -59,24 +73,40 @@ def segment_values(categories: Sequence[str]) -> tuple[str, ...]:
     return tuple(categories[:SEGMENT_VALUES])
 
 
-def measures_of(features: FeatureSet, reference: Reference, *, kept: bool) -> tuple[Measure, ...]:
+def measures_of(
+    features: FeatureSet,
+    reference: Reference,
+    *,
+    kept: bool,
+    reasons: Mapping[str, int] | None = None,
+    late: bool = False,
+) -> tuple[Measure, ...]:
     """Return the measures of an archive's rows.
 
     Args:
       features: the model's features.
       reference: its reference; empty for an imported model, whose bins are powers of two.
       kept: whether the archive has the features.
+      reasons: reasons of dead letters to their number; None or empty for none.
+      late: whether the archive tells when rows arrived.
     """
     known = {one.feature: one for one in reference.distributions}
     score = known.get("score")
     edges = tuple(SCORE_QUANTILES.tolist()) if score is None else score.edges
     names = features.names if kept else ()
+    hours = tuple(float(hour) for hour in range(HOURS_OF_A_DAY - 1))
     measures = [
-        Measure(HOUR, "numeric", tuple(float(hour) for hour in range(_HOURS_OF_A_DAY - 1))),
+        Measure(HOUR, "numeric", hours),
         Measure(DECISION, "categorical", categories=DECISIONS),
         Measure(FLAGGED, "categorical", categories=("passed", "flagged")),
+        Measure(FLAGGED_HOUR, "numeric", hours),
         Measure(SCORE, "numeric", edges),
     ]
+    if reasons:
+        categories = tuple(largest(reasons, _REASONS))
+        measures.append(Measure(DEAD_LETTERS, "categorical", categories=categories))
+    if late:
+        measures.append(Measure(LATENESS, "numeric", LATENESS_EDGES))
     if AMOUNT not in names:
         measures.append(_measure(AMOUNT, known.get(AMOUNT), features))
     measures += [_measure(name, known.get(name), features) for name in names]
@@ -101,6 +131,8 @@ class Counter:
     features: FeatureSet
     #: Time zone of days and hours.
     zone: tzinfo = UTC
+    #: When rows arrived; None if nothing tells.
+    arrivals: Arrivals | None = None
 
     @cached_property
     def key(self) -> str:
@@ -112,6 +144,8 @@ class Counter:
         wanted = [*COLUMNS, SHADOW]
         if any(name in self.layout.spans for name in self.features.names):
             wanted.append(FEATURES)
+        if self.arrivals is not None:
+            wanted.append(DECIDED_AT)
         wanted += [column_of(one.column, schema, self.features) for one in self.layout.segments]
         return [name for name in dict.fromkeys(wanted) if name.split(".")[0] in schema.names]
 
@@ -124,14 +158,20 @@ class Counter:
         batch = own_rows(batch, self.model_id)
         if not len(batch):
             return Summary.empty(self.layout)
-        days, hours = self._local(batch)
+        micros = event_micros(batch)
+        days, hours = local_hours(micros, self.zone)
         codes = pc.index_in(batch.column("decision"), value_set=pa.array(DECISIONS))
+        flagged = _floats(pc.cast(pc.cast(batch.column("flagged"), pa.int8()), pa.float64()))
         values: dict[str, npt.NDArray[np.float64]] = {
             HOUR: hours,
             DECISION: _floats(pc.cast(codes, pa.float64())),
-            FLAGGED: _floats(pc.cast(pc.cast(batch.column("flagged"), pa.int8()), pa.float64())),
+            FLAGGED: flagged,
+            # Rows that passed have none.
+            FLAGGED_HOUR: np.where(flagged > 0, hours, np.nan),
             SCORE: _floats(batch.column("score")),
         }
+        if self.arrivals is not None:
+            values[LATENESS] = self._lateness(batch, micros, self.arrivals)
         if AMOUNT in self.layout.spans:
             values[AMOUNT] = _floats(batch.column("amount"))
         values |= self._features(batch)
@@ -153,23 +193,13 @@ class Counter:
             if field.name in self.layout.spans
         }
 
-    def _local(
-        self, batch: pa.RecordBatch
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Return the day since 1970, int64[n], and the hour, float64[n], of each row."""
-        micros = batch.column("event_time").cast(pa.int64()).to_numpy(zero_copy_only=False)
-        hours = micros // HOUR_MICROS
-        first = int(hours.min())
-        offsets = hours - first
-        if self.zone is UTC:
-            return hours // _HOURS_OF_A_DAY, (hours % _HOURS_OF_A_DAY).astype(np.float64)
-        shifts = np.zeros(int(offsets.max()) + 1, np.int64)
-        for hour in np.unique(offsets).tolist():
-            moment = datetime.fromtimestamp((first + hour) * 3600, self.zone)
-            shift = moment.utcoffset()
-            shifts[hour] = 0 if shift is None else int(shift.total_seconds() // 3600)
-        local = hours + shifts[offsets]
-        return local // _HOURS_OF_A_DAY, (local % _HOURS_OF_A_DAY).astype(np.float64)
+    def _lateness(
+        self, batch: pa.RecordBatch, micros: npt.NDArray[np.int64], arrivals: Arrivals
+    ) -> npt.NDArray[np.float64]:
+        if DECIDED_AT not in batch.schema.names:
+            return np.full(len(batch), np.nan)
+        known = batch.column(DECIDED_AT).is_valid().to_numpy(zero_copy_only=False)
+        return np.where(known, arrivals.lateness(micros, decided_micros(batch)), np.nan)
 
     def _groups(
         self,
@@ -192,6 +222,35 @@ class Counter:
             text_column(batch, segments.column), value_set=pa.array(segments.values, pa.string())
         )
         return np.asarray(pc.fill_null(found, others), dtype=np.intp)
+
+
+def local_hours(
+    micros: npt.NDArray[np.int64], zone: tzinfo
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the day since 1970, int64[n], and the hour, float64[n], of times in a zone.
+
+    Args:
+      micros: int64[n], microseconds; n > 0.
+      zone: the time zone.
+    """
+    hours = micros // HOUR_MICROS
+    first = int(hours.min())
+    offsets = hours - first
+    if zone is UTC:
+        return hours // HOURS_OF_A_DAY, (hours % HOURS_OF_A_DAY).astype(np.float64)
+    shifts = np.zeros(int(offsets.max()) + 1, np.int64)
+    for hour in np.unique(offsets).tolist():
+        moment = datetime.fromtimestamp((first + hour) * 3600, zone)
+        shift = moment.utcoffset()
+        shifts[hour] = 0 if shift is None else int(shift.total_seconds() // 3600)
+    local = hours + shifts[offsets]
+    return local // HOURS_OF_A_DAY, (local % HOURS_OF_A_DAY).astype(np.float64)
+
+
+def decided_micros(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Return when n kept rows were decided, int64[n] microseconds; 0 where that is unknown."""
+    decided = pc.fill_null(batch.column(DECIDED_AT).cast(pa.int64()), 0)
+    return np.asarray(decided, dtype=np.int64)
 
 
 def own_rows(batch: pa.RecordBatch, model_id: str) -> pa.RecordBatch:

@@ -141,6 +141,24 @@ def column_faults(parsed: pa.RecordBatch, schema: Schema, *, labels: Labels) -> 
     return ColumnFaults(every.found, reading.event_times[timed], reading.doubts)
 
 
+def readable_times(
+    parsed: pa.RecordBatch, schema: Schema
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return the event times of a parsed batch, whatever else its rows lack.
+
+    Args:
+      parsed: n rows.
+      schema: the schema.
+
+    Returns:
+      int64[n], microseconds, and bool[n]: which rows have a valid time.
+    """
+    faults = faults_of_parsing(parsed)
+    reading = _Columns(parsed, schema, faults, None)
+    reading.read_times()
+    return reading.event_times, ~faults.faulty
+
+
 @dataclass(frozen=True)
 class LabelColumns:
     """The roles of a file of labels, as columns that the rows may lack."""
@@ -225,7 +243,7 @@ class _Columns:
                 if "transaction_id" in roles
                 else _positions_as_ids(self._parsed)
             ),
-            "event_time": self._time(),
+            "event_time": self.read_times(),
             "account_id": self._identifier("account_id"),
             "merchant_id": self._identifier("merchant_id"),
             "amount": self._amount(),
@@ -301,7 +319,8 @@ class _Columns:
             self._faults.add(missing, column, identifiers.absent)
         return identifiers.values
 
-    def _time(self) -> pa.Array:
+    def read_times(self) -> pa.Array:
+        """Return the event times, and record their faults."""
         column = self._schema.roles["event_time"]
         times = self._times(column)
         unknown = times.absent | times.unreadable | times.impossible

@@ -85,6 +85,38 @@ def _partitions(source: str, schema: Schema, labels: Labels) -> Partitions:
     return partitions_of(source, schema.columns(labels=labels))
 
 
+def raw_records(
+    source: str, positions: pa.Array, payloads: pa.Array, header: str | None, schema: Schema
+) -> pa.RecordBatch:
+    """Return n records of a source as a raw batch (`sources.raw`).
+
+    Args:
+      source: its name in dead letters.
+      positions: int64[n].
+      payloads: binary[n], without line ends; null for what was not kept.
+      header: the header of a source of CSV; None for JSON.
+      schema: the schema.
+
+    Raises:
+      FraudError: the header lacks a column of the schema.
+    """
+    partitions = _partitions(source, schema, "ignored")
+    layout = None if header is None else _layout(source, header, partitions, schema, "ignored")
+    origin = Origin(
+        source,
+        "jsonl" if layout is None else "csv",
+        csv=layout,
+        partitions=partitions,
+    )
+    records = [
+        one if one is not None and one.startswith(FRAME) else (one or b"") + b"\n"
+        for one in payloads.to_pylist()
+    ]
+    return pa.RecordBatch.from_arrays(
+        [positions, pa.array(records, pa.binary())], schema=with_origin(_RAW, origin)
+    )
+
+
 def read_replayed(segment: Segment, block_rows: int) -> Iterator[pa.RecordBatch]:
     """Yield raw batches (`sources.raw`) of one source by position, records with line ends.
 

@@ -247,7 +247,7 @@ def test_a_channel_that_still_fails_is_an_error(desk, monkeypatch):
         (("list",), "give --sink URL"),
         (("list", "--out", "a", "--sink", "sqlite:///b"), "not both"),
         (("list", "--sink", "parquet:x"), "holds no alerts"),
-        (("snooze", "--out", "OUT", "--for", "8h"), "give --account ID or --merchant ID"),
+        (("snooze", "--out", "OUT", "--for", "8h"), "give one of --account ID, --merchant ID"),
         (("snooze", "--out", "OUT", "--account", "a"), "give --for TIME"),
         (("snooze", "--out", "OUT", "--account", "a", "--for", "8"), "--for: '8' is not a"),
         (("snooze", "--out", "OUT", "--account", "a", "--for", "0s"), "is no time"),

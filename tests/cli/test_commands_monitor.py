@@ -23,6 +23,21 @@ from beam_fraud.operations.drift.live import COUNTS, LiveDrift, LiveSettings
 from beam_fraud.state.drift import DriftShard
 from tests.drifting import Archive, archive_of
 
+#: Two have a time, one is beside one that has, and of one nobody knows.
+LETTERS = pa.table(
+    {
+        "source": ["day.jsonl", "day.jsonl", "day.jsonl", "other.csv"],
+        "position": [10, 11, 12, 0],
+        "reason": ["wrong_type", "malformed", "wrong_type", "missing_time"],
+        "payload": [
+            b'{"TX_DATETIME": "2024-04-16 12:00:00", "TX_AMOUNT": "ten"}',
+            b"{",
+            b'{"TX_DATETIME": "2024-04-17 12:00:00", "TX_AMOUNT": "ten"}',
+            b"1,,2",
+        ],
+    }
+)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -47,7 +62,7 @@ def place(tmp_path_factory) -> Place:
         pq.write_table(archive.rows.slice(start, 20_000), scores / f"part-{number}.parquet")
     letters = directory / "out/dead_letters"
     letters.mkdir()
-    pq.write_table(pa.table({"reason": ["amount", "amount", "time"]}), letters / "part-0.parquet")
+    pq.write_table(LETTERS, letters / "part-0.parquet")
     return Place(archive, directory / "out", directory / "bundle")
 
 
@@ -66,14 +81,21 @@ def test_the_change_is_reported_everywhere(place, tmp_path):
     assert unseen["measure"] == "TERMINAL_TYPE"
     assert 0 < unseen["weight"] <= 1
     assert result["rows"] == place.archive.rows.num_rows
-    assert result["dead_letters"] == {"amount": 2, "time": 1}
+    assert result["dead_letters"] == {"wrong_type": 2, "malformed": 1, "missing_time": 1}
+    assert result["dead_letters_undated"] == 1
+    records = {one["what"]: one["count"] for one in result["records"]}
+    assert records["dead letters"] == 3
+    assert records["dead letters of wrong_type"] == 2
+    assert "no order of arrival" in result["notes"][0]
+    assert len(result["hours"]) == 24
     assert sum(window["rows"] for window in result["windows"]) == result["rows"]
     segments = {one["segment"] for one in result["features"]} - {None}
     assert "TERMINAL_TYPE=type_01" in segments
     assert "decision=approve" in segments
     page = (tmp_path / "drift.html").read_text()
     assert "unseen values of TERMINAL_TYPE" in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
+    assert "no time that can be read" in page
     gauges = (tmp_path / "drift.prom").read_text()
     assert 'beam_fraud_drift_psi{measure="amount",segment=""}' in gauges
     assert "unseen values of TERMINAL_TYPE" in monitor.render(outcome.result)
@@ -161,6 +183,31 @@ def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp
     assert damaged.value.code == Code.INPUT_DAMAGED
 
 
+def test_a_stream_tells_how_late_its_rows_are(place, tmp_path):
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "stream").mkdir()
+    (tmp_path / "stream/state.db").write_bytes(b"")
+    times = place.archive.rows["event_time"].to_numpy().astype(np.int64)
+    decided = times + np.where(np.arange(len(times)) % 10 == 0, 3_700_000_000, 0)
+    at = place.archive.rows.schema.names.index("decided_at")
+    column = pa.array(decided).cast(pa.timestamp("us", "UTC"))
+    rows = place.archive.rows.set_column(at, "decided_at", column)
+    pq.write_table(rows, tmp_path / "scores/part-0.parquet")
+    result = monitor.run(place.options(directory=str(tmp_path)))
+    assert result["notes"] == ()
+    shares = {one["what"]: one["share"] for one in result["records"]}
+    # Few rows come at night, so that some late ones are the newest.
+    assert 0.08 < shares["rows over 10 min late"] <= 0.1
+    assert shares["rows over 6 h late"] == 0
+
+
+@pytest.mark.parametrize("until", ["2023-01-01", "2030-01-01", "soon"])
+def test_a_time_that_is_not_about_the_rows_is_refused(place, until):
+    with pytest.raises(UsageError) as refused:
+        monitor.run(place.options(until=until))
+    assert refused.value.code == Code.TIME_INVALID
+
+
 def test_an_archive_without_features_is_watched_by_score_and_volume(place, tmp_path, caplog):
     (tmp_path / "scores").mkdir()
     plain = place.archive.rows.drop_columns(["features", "decided_at"])
@@ -178,7 +225,7 @@ def test_an_archive_without_features_is_watched_by_score_and_volume(place, tmp_p
         ({"since": "yesterday"}, Code.TIME_INVALID),
         ({"out": "report.txt"}, Code.OUTPUT_NAME),
         ({"metrics": "gauges.txt"}, Code.OUTPUT_NAME),
-        ({"sink": "sqlite:///x.db"}, Code.OPTION_CONFLICT),
+        ({"sink": "parquet:x"}, Code.SINK_UNSUITED),
         ({"segments": ("country",)}, Code.COLUMN_MISSING),
     ],
 )

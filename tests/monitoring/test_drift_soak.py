@@ -21,7 +21,7 @@ RATE = 1 / 30
 def outcome(seed: int, directory: Path) -> tuple[int, bool]:
     """Return the false alarms before the change, and whether it raised one within two days."""
     archive = archive_of(seed, directory)
-    summary = summary_of(archive)
+    summary = summary_of(archive, seed)
     first = ARCHIVE + timedelta(days=MIN_HISTORY + JUDGED)
     raised = [
         date.fromisoformat(alarm.raised)

@@ -30,7 +30,7 @@ from beam_fraud.alerts.snoozes import (
     snoozes_in_force,
 )
 from beam_fraud.alerts.wording import clock_time
-from beam_fraud.cli.commands.times import parse_duration
+from beam_fraud.cli.commands.times import parse_duration, parse_moment
 from beam_fraud.cli.options import ListAlertsOptions, ResendAlertsOptions, SnoozeAlertsOptions
 from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -215,12 +215,13 @@ def _channel_line(name: str, counts: dict[str, Any]) -> str:
     return f"channel {printable(name)}: {summary}{error}"
 
 
-def outbox_of(sink: str | None, out: str | None) -> Outbox:
+def outbox_of(sink: str | None, out: str | None, *, make: bool = False) -> Outbox:
     """Return the outbox of a database, or of a run's directory.
 
     Args:
       sink: `--sink`, a database.
       out: `--out` of a `score` or `stream` without a database.
+      make: whether to make it in a run's directory that has none yet.
 
     Raises:
       UsageError: not exactly one is set, or the sink is no database.
@@ -243,7 +244,8 @@ def outbox_of(sink: str | None, out: str | None) -> Outbox:
             )
         outbox, fix = Outbox(database.database), "give the one that the run was given"
     there = database_file(outbox.url)
-    if there is not None and not there.is_file():
+    makes = make and out is not None and Path(out).is_dir()
+    if there is not None and not there.is_file() and not makes:
         raise FraudError(f"{there}: there is no such database; {fix}", Code.DATABASE_FILE)
     outbox.begin()
     return outbox
@@ -351,18 +353,13 @@ def run_snooze(options: SnoozeAlertsOptions) -> dict[str, object]:
       `lifted`; `known`: whether it ever had an alert.
 
     Raises:
-      UsageError: not exactly one account or merchant, or not exactly one of a time and `lift`.
+      UsageError: not exactly one account, merchant or figure, or not exactly one end or `lift`.
       FraudError: the outbox cannot be used, or there is no snooze to lift.
     """
     kind, value = _subject(options)
-    if options.lift == (options.span is not None):
-        raise UsageError(
-            "give --for TIME, as in 8h, or --lift to end a snooze", Code.OPTION_MISSING
-        )
-    now, until = datetime.now(UTC), None
-    if options.span is not None:
-        until = now + timedelta(microseconds=_length(options.span))
-    outbox = outbox_of(options.sink, options.out)
+    now = datetime.now(UTC)
+    until = _end(options, now)
+    outbox = outbox_of(options.sink, options.out, make=kind == "figure")
     lifted, known = False, True
     with writing(outbox.url) as connection:
         timezone = newest_timezone(connection)
@@ -399,17 +396,40 @@ def render_snooze(result: dict[str, object]) -> str:
     whose = f"{result['kind']} {printable(str(result['value']))}"
     if result["until"] is not None:
         until = datetime.fromisoformat(str(result["until"]))
-        return f"alerts of {whose} wait until {clock_time(until, str(result['timezone']))}"
+        what = "alarms" if result["kind"] == "figure" else "alerts"
+        return f"{what} of {whose} wait until {clock_time(until, str(result['timezone']))}"
     return f"{whose}: no longer snoozed"
 
 
 def _subject(options: SnoozeAlertsOptions) -> tuple[Subject, str]:
-    account, merchant = options.account_id, options.merchant_id
-    if account is not None and merchant is None:
-        return "account", account
-    if merchant is not None and account is None:
-        return "merchant", merchant
-    raise UsageError("give --account ID or --merchant ID, not both", Code.OPTION_CONFLICT)
+    given: list[tuple[Subject, str | None]] = [
+        ("account", options.account_id),
+        ("merchant", options.merchant_id),
+        ("figure", options.figure),
+    ]
+    named = [(kind, value) for kind, value in given if value is not None]
+    if len(named) != 1:
+        raise UsageError(
+            "give one of --account ID, --merchant ID and --figure NAME", Code.OPTION_CONFLICT
+        )
+    return named[0]
+
+
+def _end(options: SnoozeAlertsOptions, now: datetime) -> datetime | None:
+    """Return the end of a snooze; None for `--lift`."""
+    if [options.lift, options.span is not None, options.until is not None].count(True) != 1:
+        raise UsageError(
+            "give --for TIME, as in 8h, or --until DAY, or --lift to end a snooze",
+            Code.OPTION_MISSING,
+        )
+    if options.span is not None:
+        return now + timedelta(microseconds=_length(options.span))
+    end = parse_moment("--until", options.until)
+    if end is not None and end <= now:
+        raise UsageError(
+            f"--until {options.until}: is in the past; --lift ends a snooze", Code.TIME_INVALID
+        )
+    return end
 
 
 def _length(span: str) -> int:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from beam_fraud.wording import place_of
 if TYPE_CHECKING:
     from beam_fraud.monitoring.drift.report import DriftReport
     from beam_fraud.operations.drift.live import LiveDrift
+    from beam_fraud.operations.drift.notices import Told
 
 _LOG = logging.getLogger(__name__)
 #: Seconds between two looks at the counts.
@@ -127,18 +129,19 @@ def _look(drift: LiveDrift) -> None:
 
 
 class _Notifying:
-    """Logs and sends the alarms that go on: those of one day as one notice, once."""
+    """Logs and sends the alarms that go on: those of one day as one notice, each once."""
 
     def __init__(self, notify: Callable[[Sequence[Notice]], None] | None) -> None:
         self._notify = notify
-        self._known = set[tuple[str, ...]]()
+        self._told: list[Told] = []
 
     def __call__(self, report: DriftReport) -> None:
-        from beam_fraud.cli.commands.monitor import notices_of
+        from beam_fraud.cli.commands.monitor import notice_text
+        from beam_fraud.operations.drift.notices import Told, notices_of
 
-        notices = [one for one in notices_of(report) if one.about not in self._known]
+        notices = notices_of(report, self._told, partial(notice_text, report.model_id))
         for notice in notices:
             _LOG.warning("%s", notice.text)
         if notices and self._notify is not None:
             self._notify(notices)
-        self._known.update(notice.about for notice in notices)
+        self._told += map(Told.of, report.loud_alarms)

@@ -8,17 +8,20 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import date
+from datetime import UTC, date, datetime, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
 
 from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.alerts.queue import Notice, queue_notices
+from beam_fraud.cli.commands.database import database_of
 from beam_fraud.cli.commands.reports import report_files, write_report
 from beam_fraud.cli.commands.scoring import channels_of
-from beam_fraud.cli.commands.times import false_alarm_rate
+from beam_fraud.cli.commands.times import false_alarm_rate, parse_moment
 from beam_fraud.cli.options import MonitorOptions
 from beam_fraud.cli.terminal.columns import fact, table
 from beam_fraud.cli.terminal.command import Outcome
@@ -26,14 +29,16 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.charts import percent
 from beam_fraud.evaluation.drift import title
 from beam_fraud.models.bundle import open_bundle
-from beam_fraud.models.drift import reference_counts
+from beam_fraud.models.drift import reference_counts, zone_of
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.monitoring.drift.report import Alarm, DriftReport, Monitored, report_of
+from beam_fraud.monitoring.drift.summary import Summary
+from beam_fraud.operations.drift.database import count_database
+from beam_fraud.operations.drift.notices import queue_alarms, snoozes_of, with_snoozes
 from beam_fraud.operations.drift.places import count_places
 from beam_fraud.operations.drift.weights import score_weights
 from beam_fraud.sinks.url import parse_sink
-from beam_fraud.storage.database.retry import persistently
-from beam_fraud.storage.database.url import sqlite_url
+from beam_fraud.storage.database.url import masked, sqlite_url
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
@@ -41,13 +46,16 @@ _LOG = logging.getLogger(__name__)
 _SHOWN = 8
 #: Exit code of `--fail-if`.
 _CONDITION = 3
+#: Days after the last row that `--until` may be: longer is a mistake, not an outage.
+_LONGEST_SILENCE = 366
 
 
 def call(options: MonitorOptions, *, as_json: bool) -> Outcome:
-    """Run the command; the exit code is 3 if an alarm goes on and `--fail-if alarms` is given."""
+    """Run the command; with `--fail-if alarms`, exit with 3 if an alarm goes on unsnoozed."""
     result = run(options)
     alarms = cast(Sequence[Mapping[str, Any]], result["alarms"])
-    fails = options.fail_if == "alarms" and any(one["until"] is None for one in alarms)
+    loud = any(one["until"] is None and one["snoozed_until"] is None for one in alarms)
+    fails = options.fail_if == "alarms" and loud
     return Outcome(result, render, _CONDITION if fails else 0)
 
 
@@ -64,15 +72,25 @@ def run(options: MonitorOptions) -> dict[str, object]:
     started = time.monotonic()
     rate = false_alarm_rate(options.false_alarms)
     since = _day(options.since)
+    now = datetime.now(UTC) if options.until == "now" else parse_moment("--until", options.until)
     page = _file("--out", options.out, ".html")
     metrics = _file("--metrics", options.metrics, ".prom")
     channels = channels_of(options.alerts, sys.stderr, pseudonymise=options.pseudonymise)
-    place = Place.parse(options.directory)
-    outbox = _outbox(options, place, channels)
+    source = _source(options)
+    database = source if isinstance(source, str) else _database(options, source, channels)
+    for channel in channels:
+        channel.check()
     bundle = open_bundle(Place.parse(options.model))
+    timezone = zone_of(bundle)
     also = [Place.parse(directory) for directory in options.also]
-    with doing(f"counting the rows of {options.directory}"):
-        counted = count_places([place, *also], bundle, options.segments)
+    shown = masked(source) if isinstance(source, str) else source.shown
+    with doing(f"counting the rows of {shown}"):
+        if isinstance(source, str):
+            counted = count_database(source, bundle, timezone)
+        else:
+            counted = count_places([source, *also], bundle, options.segments)
+    if now is not None:
+        _check_now(now, counted.summary, timezone)
     with doing("judging the days"):
         monitored = Monitored(
             bundle.model_id,
@@ -81,9 +99,14 @@ def run(options: MonitorOptions) -> dict[str, object]:
             score_weights(bundle, counted.sample),
             counted.rows_other_models,
             counted.dead_letters,
+            counted.dead_letters_undated,
+            counted.notes,
+            timezone,
         )
-        report = report_of(monitored, rate, since=since)
-    _warn(report, monitored)
+        report = report_of(monitored, rate, since=since, now=now)
+    if database is not None:
+        report = with_snoozes(report, snoozes_of(database))
+    _warn(report, featureless=isinstance(source, Place) and not monitored.weights)
     written: dict[str, object] = {}
     if page is not None:
         _write_page(page, report)
@@ -94,8 +117,8 @@ def run(options: MonitorOptions) -> dict[str, object]:
 
         write_report(metrics, exposition(report))
         written["metrics"] = str(metrics)
-    if outbox is not None:
-        _notify(outbox, channels, report)
+    if channels and database is not None:
+        _notify(database, channels, report)
     return {**asdict(report), **written, "seconds": round(time.monotonic() - started, 3)}
 
 
@@ -111,7 +134,8 @@ def render(result: Mapping[str, object]) -> str:
     ]
     for one in fields["alarms"]:
         alarm = Alarm(**one)
-        lines += ["", f"{title(alarm)} (weight {alarm.weight:.2f})", f"  {alarm.advice}"]
+        quiet = f", snoozed until {alarm.snoozed_until}" if alarm.snoozed_until else ""
+        lines += ["", f"{title(alarm)} (weight {alarm.weight:.2f}{quiet})", f"  {alarm.advice}"]
     figures = [one for one in (fields["score"], *fields["features"]) if one["psi"] is not None]
     if figures:
         lines += ["", "last seven days against the training rows, segments against earlier days"]
@@ -121,6 +145,8 @@ def render(result: Mapping[str, object]) -> str:
             missing = percent(one["missing"]) or ""
             rows.append((one["name"] + where, f"{one['psi']:.3f}", missing, f"{one['weight']:.2f}"))
         lines += table(rows, right=(1, 2, 3), margin=2)
+    if fields["notes"]:
+        lines += ["", *fields["notes"]]
     lines += ["", *(str(fields[name]) for name in ("out", "metrics") if name in fields)]
     return "\n".join(lines).rstrip()
 
@@ -130,6 +156,22 @@ def _day(text: str | None) -> str | None:
         return None if text is None else date.fromisoformat(text).isoformat()
     except ValueError:
         raise UsageError(f"--from {text}: not a day, as in 2024-01-31", Code.TIME_INVALID) from None
+
+
+def _check_now(now: datetime, summary: Summary, zone: tzinfo) -> None:
+    """Check that a time is about that of the rows.
+
+    Raises:
+      UsageError: it is before them, or over a year after them.
+    """
+    day = (now.astimezone(zone).date() - date(1970, 1, 1)).days
+    if not summary.days[0] <= day <= summary.days[-1] + _LONGEST_SILENCE:
+        first, last = (np.datetime64(int(one), "D") for one in (summary.days[0], summary.days[-1]))
+        raise UsageError(
+            f"--until {now:%Y-%m-%d}: the rows are from {first} to {last}; give a time between "
+            "their first day and a year after their last",
+            Code.TIME_INVALID,
+        )
 
 
 def _file(option: str, text: str | None, ending: str) -> Path | None:
@@ -149,15 +191,40 @@ def _file(option: str, text: str | None, ending: str) -> Path | None:
     return path
 
 
-def _outbox(options: MonitorOptions, place: Place, channels: Sequence[Channel]) -> Outbox | None:
-    """Return the database in which alerts wait; None without channels."""
-    if not channels:
-        if options.sink is not None:
+def _source(options: MonitorOptions) -> Place | str:
+    """Return the archive, or the URL of the database that is read instead of one.
+
+    Raises:
+      UsageError: neither or both are given, or an option does not fit a database.
+      FraudError: the database is not there or cannot be reached, or its tables are not ours.
+    """
+    directory, url = options.directory, options.database
+    if (directory is None) == (url is None):
+        code = Code.OPTION_MISSING if url is None else Code.OPTION_CONFLICT
+        raise UsageError("give DIR, an archive, or --database URL, not both", code)
+    if directory is not None or url is None:
+        return Place.parse(str(directory))
+    refused = (
+        ("--segment", options.segments),
+        ("--also", options.also),
+        ("--sink", options.sink),
+    )
+    for option, given in refused:
+        if given:
             raise UsageError(
-                "--sink: the monitor writes alerts alone to it; give --alert URL, too",
+                f"{option}: not with --database, which is the only source, has no columns of "
+                "segments, and holds the alerts",
                 Code.OPTION_CONFLICT,
             )
-        return None
+    return database_of(url)
+
+
+def _database(options: MonitorOptions, place: Place, channels: Sequence[Channel]) -> str | None:
+    """Return the URL of the database of alerts and snoozes; None if there is none.
+
+    Raises:
+      UsageError: an option names no database, or channels have none.
+    """
     url = None if options.sink is None else parse_sink(options.sink).database
     if options.sink is not None and url is None:
         raise UsageError(
@@ -165,27 +232,25 @@ def _outbox(options: MonitorOptions, place: Place, channels: Sequence[Channel]) 
             "postgresql://USER@HOST/DATABASE or sqlite:///FILE",
             Code.SINK_UNSUITED,
         )
-    if url is None:
-        if place.local is None:
-            raise UsageError(
-                f"--alert: alerts wait in a database, and {place.shown} can hold none; give "
-                "--sink postgresql://USER@HOST/DATABASE",
-                Code.SINK_UNSUITED,
-            )
+    if url is None and place.local is not None:
         url = sqlite_url(place.local / "outbox.db")
-    for channel in channels:
-        channel.check()
-    return Outbox(url)
+    if url is None and channels:
+        raise UsageError(
+            f"--alert: alerts wait in a database, and {place.shown} can hold none; give "
+            "--sink postgresql://USER@HOST/DATABASE",
+            Code.SINK_UNSUITED,
+        )
+    return url
 
 
-def _warn(report: DriftReport, monitored: Monitored) -> None:
+def _warn(report: DriftReport, *, featureless: bool) -> None:
     if not any(window.judged for window in report.windows):
         _LOG.warning(
             "%d days are too few to judge one: the usual is that of five weeks; the figures "
             "against the training rows need none",
             len(report.windows),
         )
-    if not monitored.weights:
+    if featureless:
         _LOG.warning(
             "the rows keep no features, so the score, the amount, the flag rate and the volume are "
             "watched alone; score with --keep-features"
@@ -206,15 +271,14 @@ def _write_page(path: Path, report: DriftReport) -> None:
     write_report(path, page.encode())
 
 
-def _notify(outbox: Outbox, channels: Sequence[Channel], report: DriftReport) -> None:
-    """Send the alarms that go on: those of one day as one notice, once."""
-    notices = notices_of(report)
-    if not notices:
-        return
-    names = [channel.name for channel in channels]
+def _notify(url: str, channels: Sequence[Channel], report: DriftReport) -> None:
+    """Send the alarms that go on and are in no notice yet, those of a day together."""
+    outbox = Outbox(url)
     outbox.begin()
-    persistently(outbox.url, lambda connection: queue_notices(connection, names, notices))
-    ids = {notice.delivery_id(name) for notice in notices for name in names}
+    names = [channel.name for channel in channels]
+    ids = queue_alarms(url, names, report, partial(notice_text, report.model_id))
+    if not ids:
+        return
     outcome = send_pending(outbox, channels, only=ids)
     failed = [one.error for one in outcome.channels.values() if one.error is not None]
     if failed:
@@ -225,14 +289,8 @@ def _notify(outbox: Outbox, channels: Sequence[Channel], report: DriftReport) ->
         )
 
 
-def notices_of(report: DriftReport) -> list[Notice]:
-    """Return a notice for each day on which alarms that go on were raised."""
-    days: dict[str, list[Alarm]] = {}
-    for alarm in report.open_alarms:
-        days.setdefault(alarm.raised, []).append(alarm)
-    notices = []
-    for day, alarms in days.items():
-        lines = [f"Drift of {report.model_id}, noticed on the rows of {day}:"]
-        lines += [f"- {title(one)} (weight {one.weight:.2f}). {one.advice}" for one in alarms]
-        notices.append(Notice(("drift", report.model_id, day), "\n".join(lines)))
-    return notices
+def notice_text(model_id: str, day: str, alarms: Sequence[Alarm]) -> str:
+    """Return the text of a notice of alarms that were raised on one day."""
+    lines = [f"Drift of {model_id}, noticed on the rows of {day}:"]
+    lines += [f"- {title(one)} (weight {one.weight:.2f}). {one.advice}" for one in alarms]
+    return "\n".join(lines)

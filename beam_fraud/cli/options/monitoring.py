@@ -49,20 +49,28 @@ class LiveDriftOptions(DriftOptions):
 
 @options
 class MonitorOptions(DriftOptions, AlertOptions):
-    """Find what has changed in the scored rows of an archive.
+    """Find what has changed in the rows of an archive or database.
 
     Each day is compared with the same weekday of earlier weeks, and the last days with the training
     rows. Weekends, pay days and steady growth raise no alarm.
     """
 
     directory: Annotated[
-        str,
+        str | None,
         Option(
             "DIR",
             help="--out of score, stream or rescore, or --state of serve; or the directory monitor "
             "in one, which --monitor leaves.",
         ),
-    ]
+    ] = None
+    database: Annotated[
+        str | None,
+        Option(
+            "--database",
+            metavar="URL",
+            help="Instead of DIR, the database of --sink: it has the flagged and audited rows.",
+        ),
+    ] = None
     model: Annotated[
         str, Option("--model", metavar="BUNDLE", help="Bundle of the model that scored the rows.")
     ]
@@ -81,6 +89,15 @@ class MonitorOptions(DriftOptions, AlertOptions):
         str | None,
         Option("--from", metavar="DAY", help="First day to judge; default: after five weeks."),
     ] = None
+    until: Annotated[
+        str | None,
+        Option(
+            "--until",
+            metavar="TIME",
+            help="Time up to which rows are in the archive, or now: hours without rows before it "
+            "are an outage; default: the last row's.",
+        ),
+    ] = None
     fail_if: Annotated[
         Literal["alarms"] | None,
         Option("--fail-if", help="Exit with 3 if an alarm goes on at the last judged day."),
@@ -98,14 +115,14 @@ class MonitorOptions(DriftOptions, AlertOptions):
         Option(
             "--sink",
             metavar="URL",
-            help="Database in which alerts wait; default: outbox.db in DIR.",
+            help="Database in which alerts wait and snoozes are; default: outbox.db in DIR.",
         ),
     ] = None
 
 
 @options
 class SkewOptions:
-    """Compare the rows of two archives: same transactions, same features, same scores.
+    """Compare the rows of two archives, column by column.
 
     Such as what a server answered with what a batch computes of the same day. Rows are joined by
     their ids; features are compared where both archives keep them.

@@ -82,14 +82,25 @@ class ResendAlertsOptions(OutboxOptions):
 
 @options
 class SnoozeAlertsOptions(OutboxOptions, SubjectOptions):
-    """Snooze the alerts of an account or a merchant.
+    """Snooze an account, a merchant, or a figure of monitor.
 
     No alert is lost: they are sent together when the snooze ends.
     """
 
+    figure: Annotated[
+        str | None,
+        Option(
+            "--figure",
+            metavar="NAME",
+            help="Alarms of this figure, as monitor names it, or of all figures of this feature.",
+        ),
+    ] = None
     span: Annotated[str | None, Option("--for", metavar="TIME", help="Duration, such as 8h.")] = (
         None
     )
+    until: Annotated[
+        str | None, Option("--until", metavar="DAY", help="End of the snooze, instead of --for.")
+    ] = None
     lift: Annotated[bool, Option("--lift", help="End the snooze now.")] = False
 
 

@@ -43,13 +43,21 @@ def drift_metrics(report: DriftReport | None) -> Iterator[Metric]:
     yield from _figures([report.score, *report.features])
     weight = GaugeMetricFamily(
         "beam_fraud_drift_alarm",
-        "Weight of an alarm that goes on",
+        "Weight of an alarm that goes on and is not snoozed",
         labels=["what", "segment", "kind"],
     )
-    for alarm in report.open_alarms:
+    for alarm in report.loud_alarms:
         weight.add_metric([alarm.what, alarm.segment or "", alarm.kind], alarm.weight)
     yield weight
-    yield GaugeMetricFamily("beam_fraud_drift_alarms", "Alarms that go on", len(report.open_alarms))
+    loud = len(report.loud_alarms)
+    yield GaugeMetricFamily(
+        "beam_fraud_drift_alarms", "Alarms that go on and are not snoozed", loud
+    )
+    yield GaugeMetricFamily(
+        "beam_fraud_drift_snoozed_alarms",
+        "Alarms that go on and are snoozed",
+        len(report.open_alarms) - loud,
+    )
     last = next((window for window in reversed(report.windows) if window.judged), None)
     if last is None:
         return

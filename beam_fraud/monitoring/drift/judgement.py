@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,14 @@ import numpy.typing as npt
 from scipy import stats
 
 from beam_fraud.monitoring.drift.divergence import Floats
-from beam_fraud.monitoring.drift.statistics import Kind, Statistic, median, statistics_of
+from beam_fraud.monitoring.drift.statistics import (
+    HOURS_OF_A_DAY,
+    Kind,
+    Statistic,
+    hourly_statistics,
+    median,
+    statistics_of,
+)
 from beam_fraud.monitoring.drift.summary import Summary
 
 #: Days whose residuals say how far a statistic strays.
@@ -79,13 +87,13 @@ class Judgement:
 
 @dataclass
 class _Series:
-    """One statistic over the windows."""
+    """One statistic over the windows, or a family."""
 
     statistics: list[Statistic] = field(default_factory=list)
     probabilities: list[Floats] = field(default_factory=list)
 
     def combined(self) -> tuple[Floats, npt.NDArray[np.intp]]:
-        """Return the probability of each day over the windows, and the window that decides."""
+        """Return the probability of each day over the statistics, and which of them decides."""
         table = np.stack(self.probabilities)
         known = (~np.isnan(table)).sum(axis=0)
         filled = np.where(np.isnan(table), 2.0, table)
@@ -94,40 +102,54 @@ class _Series:
         return np.where(known > 0, np.minimum(least * known, 1.0), np.nan), best
 
 
-def judge(summary: Summary, rate: float, *, complete: bool = True, since: int = 0) -> Judgement:
+def judge(
+    summary: Summary,
+    rate: float,
+    *,
+    running: int = HOURS_OF_A_DAY,
+    since: int = 0,
+    skipped: npt.NDArray[np.bool_] | None = None,
+) -> Judgement:
     """Judge the days of a summary.
 
     Args:
       summary: counts of the days; days between them without rows count as such.
       rate: false alarms a day over everything together, such as 1 / 30.
-      complete: whether the last day is over; an unfinished one is not judged.
+      running: first hour of the last day that is not over; below 24, only the hours before it are
+        judged of this day.
       since: index of the first day to judge, from the first day of the summary.
+      skipped: bool[d]: days whose hours are not judged, as clocks change; None for none.
 
     Returns:
       The alarms by the day they were raised, then by probability.
     """
-    whole = summary.every_day()
-    if not complete:
-        whole = Summary(whole.layout, whole.days[:-1], whole.counts[:-1])
-    days = len(whole.days)
-    judged = np.zeros(len(summary.every_day().days), np.bool_)
-    judged[max(MIN_HISTORY, since) : days] = True
-    comparable = _comparable(whole.days)
+    every = summary.every_day()
+    whole = every
+    if running < HOURS_OF_A_DAY:
+        whole = Summary(every.layout, every.days[:-1], every.counts[:-1])
+    judged = np.zeros(len(every.days), np.bool_)
+    judged[max(MIN_HISTORY, since) : len(whole.days)] = True
+    comparable = _comparable(every.days)
     series: dict[tuple[str, int], _Series] = {}
-    for window in _WINDOWS:
-        for statistic in statistics_of(whole, window):
-            one = series.setdefault((statistic.what, statistic.group), _Series())
-            one.statistics.append(statistic)
-            one.probabilities.append(_probabilities(statistic, comparable))
+    daily = (one for window in _WINDOWS for one in statistics_of(whole, window))
+    for statistic in chain(daily, hourly_statistics(every, running=running, skipped=skipped)):
+        key = (statistic.family or statistic.what, statistic.group)
+        one = series.setdefault(key, _Series())
+        one.statistics.append(statistic)
+        one.probabilities.append(_probabilities(statistic, comparable))
     if not series or not judged.any():
         return Judgement((), judged, len(series))
     combined = [one.combined() for one in series.values()]
-    table = np.stack([p for p, _ in combined])
-    rejected = _rejected(table, rate) & judged[:days]
+    table = np.full((len(combined), len(every.days)), np.nan)
+    for place, (p, _) in enumerate(combined):
+        table[place, : len(p)] = p
+    # Of an unfinished day hours alone have a probability.
+    rejected = _rejected(table, rate)
+    rejected[:, : max(MIN_HISTORY, since)] = False
     findings = [
         finding
         for place, one in enumerate(series.values())
-        for finding in _episodes(one, table[place], combined[place][1], rejected[place], judged)
+        for finding in _episodes(one, *combined[place], rejected[place, : len(combined[place][0])])
     ]
     return Judgement(tuple(sorted(findings, key=lambda f: (f.raised, f.p))), judged, len(series))
 
@@ -233,7 +255,6 @@ def _episodes(
     p: Floats,
     window: npt.NDArray[np.intp],
     rejected: npt.NDArray[np.bool_],
-    judged: npt.NDArray[np.bool_],
 ) -> list[Finding]:
     """Join the days of one statistic that differ to alarms."""
     found: list[Finding] = []

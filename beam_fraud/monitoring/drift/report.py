@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.monitoring.drift.divergence import jensen_shannon, kolmogorov_smirnov, psi
 from beam_fraud.monitoring.drift.judgement import MIN_HISTORY, Finding, Judgement, judge
-from beam_fraud.monitoring.drift.statistics import AMOUNT, DECISION, FLAGGED, HOUR, SCORE, divides
+from beam_fraud.monitoring.drift.statistics import (
+    AMOUNT,
+    DEAD_LETTERS,
+    DECISION,
+    FLAGGED,
+    FLAGGED_HOUR,
+    HOUR,
+    HOURS_OF_A_DAY,
+    LATENESS,
+    LATENESS_EDGES,
+    OF_TRAFFIC,
+    SCORE,
+    divides,
+    hourly_statistics,
+)
 from beam_fraud.monitoring.drift.summary import Counts, Measure, Summary
 
 #: Days of the figures, and days before them with which segments are compared.
@@ -28,9 +44,11 @@ class Alarm:
 
     #: Name for people.
     what: str
-    #: `volume`, `share`, `missing`, `unseen`, `profile` or `reference`.
+    #: `volume`, `share`, `missing`, `unseen`, `profile`, `dead_letters`, `late`, `hour` or
+    #: `reference`.
     kind: str
-    #: The measure: a feature, `score`, `flagged`, `hour`, `decision`, `amount` or `volume`.
+    #: The measure: a feature, `score`, `flagged`, `hour`, `decision`, `amount`, `volume`,
+    #: `dead_letters` or `lateness`.
     measure: str
     #: `column=value`; None for all rows.
     segment: str | None
@@ -50,6 +68,19 @@ class Alarm:
     weight: float
     #: What to do.
     advice: str
+    #: End of its snooze, ISO 8601, UTC; None if it is not snoozed.
+    snoozed_until: str | None = None
+
+    @property
+    def figure(self) -> str:
+        """Its name: the figure, and the segment if it is of one."""
+        return self.what if self.segment is None else f"{self.what} of {self.segment}"
+
+    @property
+    def snoozed_by(self) -> tuple[str, ...]:
+        """Names that snooze it: its own, and that of its feature, with all figures of it."""
+        of_feature = self.kind in ("missing", "unseen", "profile", "reference")
+        return (self.figure, self.measure) if of_feature else (self.figure,)
 
 
 @dataclass(frozen=True)
@@ -100,6 +131,34 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Hour:
+    """An hour of the last day, against the same hour and weekday of earlier weeks."""
+
+    hour: int
+    rows: int
+    #: None without enough history.
+    usual_rows: float | None
+    #: Share of flagged rows; None without rows, or without enough history.
+    flagged: float | None
+    usual_flagged: float | None
+    #: Whether the hour is known to be over; others are not judged.
+    over: bool
+
+
+@dataclass(frozen=True)
+class RecordFigures:
+    """A share of the records of the last seven whole days, and of the four weeks before."""
+
+    #: `dead letters`, the reason of some, or `late rows` and how late they are.
+    what: str
+    #: Records of the last days.
+    count: int
+    #: Shares; None without records.
+    share: float | None
+    earlier: float | None
+
+
+@dataclass(frozen=True)
 class DriftReport:
     """Everything that `monitor` says, JSON-compatible."""
 
@@ -116,6 +175,14 @@ class DriftReport:
     #: `rows_a_day` of the last days, `usual` of their weekdays.
     volume: dict[str, float | None]
     windows: tuple[Window, ...]
+    #: The last day by hour; empty where hours are not counted.
+    hours: tuple[Hour, ...] = ()
+    #: Dead letters and lateness.
+    records: tuple[RecordFigures, ...] = ()
+    #: Dead letters without a readable time, which belong to no day.
+    dead_letters_undated: int = 0
+    #: What cannot be told from these rows, and why.
+    notes: tuple[str, ...] = ()
     #: Figures of quality, with or before labels.
     quality: object = None
 
@@ -123,6 +190,11 @@ class DriftReport:
     def open_alarms(self) -> tuple[Alarm, ...]:
         """Alarms that go on at the last judged day."""
         return tuple(alarm for alarm in self.alarms if alarm.until is None)
+
+    @property
+    def loud_alarms(self) -> tuple[Alarm, ...]:
+        """Alarms that go on and are not snoozed."""
+        return tuple(alarm for alarm in self.open_alarms if alarm.snoozed_until is None)
 
 
 @dataclass(frozen=True)
@@ -137,10 +209,19 @@ class Monitored:
     weights: Mapping[str, float]
     rows_other_models: int = 0
     dead_letters: Mapping[str, int] | None = None
+    dead_letters_undated: int = 0
+    notes: tuple[str, ...] = ()
+    #: Time zone of days and hours.
+    zone: tzinfo = UTC
 
 
 def report_of(
-    monitored: Monitored, rate: float, *, since: str | None = None, complete: bool | None = None
+    monitored: Monitored,
+    rate: float,
+    *,
+    since: str | None = None,
+    complete: bool | None = None,
+    now: datetime | None = None,
 ) -> DriftReport:
     """Judge the days, and compare the last ones with the reference.
 
@@ -149,14 +230,20 @@ def report_of(
       rate: false alarms a day over everything together.
       since: first day to judge, ISO 8601; None for the first with enough history.
       complete: whether the last day is over; None: if it has rows of its last two hours.
+      now: a time, by which the days and hours before it are over, also those without rows, and
+        rows of later days do not count; None: by `complete`.
     """
     summary = monitored.summary.every_day()
-    if complete is None:
-        # Bins of the hours 0 to 23, then of missing ones.
-        complete = bool(summary.of(HOUR)[-1, 22:24].sum())
+    if now is not None:
+        now = now.astimezone(monitored.zone)
+        summary, running = _up_to(summary, now.date()), now.hour
+    else:
+        running = _running(summary, complete)
+    complete = running == HOURS_OF_A_DAY
+    skipped = _clock_changes(summary, monitored.zone)
     days = summary.days.astype("datetime64[D]").astype(str)
     first = 0 if since is None else int(np.searchsorted(days, since))
-    judgement = judge(summary, rate, complete=complete, since=first)
+    judgement = judge(summary, rate, running=running, since=first, skipped=skipped)
     alarms = [*_alarms(monitored, summary, judgement, days)]
     whole = len(days) if complete else len(days) - 1
     alarms += _against_reference(monitored, summary, days, whole)
@@ -164,8 +251,7 @@ def report_of(
         _figures(monitored, summary, whole, measure, group)
         for group in range(len(summary.layout.groups))
         for measure in summary.layout.measures
-        if measure.name not in (HOUR, DECISION, FLAGGED)
-        and not divides(summary.layout, group, measure.name)
+        if measure.name not in OF_TRAFFIC and not divides(summary.layout, group, measure.name)
     ]
     raised = [alarm.raised for alarm in alarms]
     return DriftReport(
@@ -189,7 +275,107 @@ def report_of(
                 strict=True,
             )
         ),
+        hours=_hours(summary, running, skipped),
+        records=_records(summary, whole),
+        dead_letters_undated=monitored.dead_letters_undated,
+        notes=monitored.notes,
     )
+
+
+def _running(summary: Summary, complete: bool | None) -> int:
+    """Return the first hour of the last day that is not over; 24 if the day is over.
+
+    No hour of an unfinished day is known to be over: files of a stream appear at different times.
+    """
+    if complete is None:
+        # The bin after these is of rows without an hour.
+        complete = bool(summary.of(HOUR)[-1, HOURS_OF_A_DAY - 2 : HOURS_OF_A_DAY].sum())
+    return HOURS_OF_A_DAY if complete else 0
+
+
+def _up_to(summary: Summary, today: date) -> Summary:
+    """Return the summary with every day up to a day, also where there are no rows."""
+    last = (today - date(1970, 1, 1)).days
+    kept = summary.days <= last
+    days, counts = summary.days[kept], summary.counts[kept]
+    if len(days) and days[-1] < last:
+        days = np.append(days, last)
+        counts = np.concatenate([counts, np.zeros((1, *counts.shape[1:]), np.int64)])
+    return Summary(summary.layout, days, counts).every_day()
+
+
+def _clock_changes(summary: Summary, zone: tzinfo) -> npt.NDArray[np.bool_] | None:
+    """Return the days on which an hour is missing or comes twice, bool[d]; None in UTC."""
+    if zone is UTC:
+        return None
+    first = datetime(1970, 1, 1, tzinfo=zone)
+    offsets = [
+        (first + timedelta(days=int(day))).utcoffset()
+        for day in (*summary.days, *(summary.days[-1:] + 1))
+    ]
+    return np.array([a != b for a, b in pairwise(offsets)], np.bool_)
+
+
+def _hours(
+    summary: Summary, running: int, skipped: npt.NDArray[np.bool_] | None
+) -> tuple[Hour, ...]:
+    found = list(hourly_statistics(summary, running=HOURS_OF_A_DAY, skipped=skipped))
+    rows = summary.of(HOUR)[-1]
+    flagged = summary.of(FLAGGED_HOUR)[-1] if found else rows
+    return tuple(
+        Hour(
+            hour,
+            int(rows[hour]),
+            _known(volume.expected[-1]),
+            float(flagged[hour] / rows[hour]) if rows[hour] else None,
+            _known(rate.expected[-1]),
+            hour < running,
+        )
+        for hour, (volume, rate) in enumerate(zip(found[::2], found[1::2], strict=True))
+    )
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _records(summary: Summary, whole: int) -> tuple[RecordFigures, ...]:
+    """Return figures of dead letters and lateness, as far as they are counted."""
+    found: list[RecordFigures] = []
+    scored = summary.of(DECISION).sum(axis=1)[:whole]
+
+    def add(what: str, hits: Counts, records: Counts) -> None:
+        shares = [
+            float(hits[part].sum() / records[part].sum()) if records[part].sum() else None
+            for part in (slice(-RECENT, None), slice(-RECENT - _EARLIER, -RECENT))
+        ]
+        found.append(RecordFigures(what, int(hits[-RECENT:].sum()), *shares))
+
+    if (letters := summary.layout.measure(DEAD_LETTERS)) is not None:
+        dead = summary.of(DEAD_LETTERS)[:whole]
+        records = scored + dead.sum(axis=1)
+        add("dead letters", dead.sum(axis=1), records)
+        for place, reason in enumerate((*letters.categories, "other reasons")):
+            add(f"dead letters of {reason}", dead[:, place], records)
+    if summary.layout.measure(LATENESS) is not None:
+        known = summary.of(LATENESS)[:whole, :-1]
+        for place, edge in enumerate(LATENESS_EDGES):
+            what = f"rows over {_span(edge)} late" if edge else "rows behind the newest"
+            add(what, known[:, place + 1 :].sum(axis=1), known.sum(axis=1))
+    return tuple(found)
+
+
+def _span(seconds: float) -> str:
+    """Return a length of time in its largest whole unit.
+
+    Example:
+      >>> _span(600.0), _span(86_400.0)
+      ('10 min', '1 d')
+    """
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
 
 
 def _volume(summary: Summary, whole: int) -> dict[str, float | None]:
@@ -330,6 +516,18 @@ _ADVICE = {
         "The model does not know these values and scores all of them alike. See who sends them, "
         "label some of their rows, and retrain on them."
     ),
+    "dead_letters": (
+        "A source sends records that cannot be read: `dead-letters list` shows them with the "
+        "reason; repair the source or the schema, then replay them."
+    ),
+    "late": (
+        "A source lags, or sends old rows again: look at its queue. Windows of late rows miss what "
+        "came after them."
+    ),
+    "hour": (
+        "Rows are missing, or many more, at this hour: look at the source now, then for a campaign "
+        "or a holiday."
+    ),
     "profile": (
         "See in the report which values have become more frequent, and whether a source, a product "
         "or fraud has changed; a changed unit or currency shows here first."
@@ -338,6 +536,8 @@ _ADVICE = {
 
 
 def _advice(found: Finding) -> str:
-    if found.measure == HOUR:
+    if found.measure == HOUR and found.kind == "profile":
         return "Rows are missing, or come late, at some hours: look at the source and its lag."
-    return _ADVICE[found.kind]
+    if found.measure == LATENESS:
+        return _ADVICE["late"]
+    return _ADVICE["share" if found.measure == FLAGGED else found.kind]

@@ -89,6 +89,8 @@ class Layout:
 
     measures: tuple[Measure, ...]
     segments: tuple[Segments, ...] = ()
+    #: How many rows a row of the first group stands for at most, where it is estimated.
+    stands_for: float = 1.0
 
     @cached_property
     def groups(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter as Tally
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from beam_fraud.decisions.inputs import FEATURES
+from beam_fraud.decisions.inputs import DECIDED_AT, FEATURES
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import Bundle, read_reference
 from beam_fraud.models.drift import (
     SEGMENT_VALUES,
     Counter,
     column_of,
+    decided_micros,
     largest,
     measures_of,
     own_rows,
@@ -31,10 +32,15 @@ from beam_fraud.models.drift import (
     text_column,
 )
 from beam_fraud.models.reference import Reference
+from beam_fraud.monitoring.drift.arrivals import Arrivals
 from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
 from beam_fraud.operations.audit.archive import Archive
+from beam_fraud.operations.dead_letters.directory import read_headers
+from beam_fraud.operations.dead_letters.store import ROWS_AT_A_TIME
+from beam_fraud.operations.drift.dead_letter_days import DeadLetterDays
+from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.filesystem import open_file
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import first_line
 
@@ -59,8 +65,11 @@ class Counted:
     reference: Reference
     #: Rows of other models, or of models that are only compared.
     rows_other_models: int
-    #: Reason to the number of its dead letters.
+    #: Reason to the number of its dead letters, and those of them that belong to no day.
     dead_letters: dict[str, int]
+    dead_letters_undated: int
+    #: What it does not tell, and why.
+    notes: tuple[str, ...]
     #: Features of some rows, float64[m, features]; None if the archive has none.
     sample: np.ndarray[tuple[int, int], np.dtype[np.float64]] | None
 
@@ -70,6 +79,7 @@ def count_archive(
     bundle: Bundle,
     segments: Sequence[str | Segments] = (),
     zone: tzinfo = UTC,
+    reasons: Mapping[str, int] | None = None,
 ) -> Counted:
     """Count the rows of an archive that a model decided.
 
@@ -78,6 +88,7 @@ def count_archive(
       bundle: the model.
       segments: columns whose values divide the rows, too; or columns with the values to tell apart.
       zone: time zone of days and hours.
+      reasons: reasons of dead letters to tell apart, with their number; None for its own.
 
     Raises:
       FraudError: it holds no scores or none of the model, or a file cannot be read.
@@ -93,8 +104,17 @@ def count_archive(
         )
     divided = tuple(one if isinstance(one, Segments) else scan.segments(one) for one in segments)
     reference = read_reference(bundle)
-    measures = measures_of(bundle.features, reference, kept=scan.kept)
-    counter = Counter(Layout(measures, divided), bundle.model_id, bundle.features, zone)
+    dead = scan.dead_letters()
+    arrivals, notes = scan.arrivals()
+    measures = measures_of(
+        bundle.features,
+        reference,
+        kept=scan.kept,
+        reasons=dead if reasons is None else reasons,
+        late=arrivals is not None,
+    )
+    layout = Layout(measures, divided)
+    counter = Counter(layout, bundle.model_id, bundle.features, zone, arrivals)
     summary, rows = scan.summary(counter)
     own = int(summary.of("decision").sum())
     if not own:
@@ -103,13 +123,30 @@ def count_archive(
             "bundle that scored them",
             Code.PLACE_EMPTY,
         )
+    undated = 0
+    if dead:
+        letters, undated = scan.letters_by_day(
+            counter, (int(summary.days[0]), int(summary.days[-1]))
+        )
+        summary = Summary.merged(counter.layout, (summary, letters))
     return Counted(
         summary,
         reference,
         rows - own,
-        scan.dead_letters(),
+        dead,
+        undated,
+        notes,
         scan.sample(own),
     )
+
+
+def dead_letters_of(place: Place, bundle: Bundle) -> dict[str, int]:
+    """Return the number of an archive's dead letters of each reason.
+
+    Raises:
+      FraudError: a file cannot be read.
+    """
+    return _Scan(Archive(place), bundle, UTC).dead_letters()
 
 
 class _Scan:
@@ -186,6 +223,58 @@ class _Scan:
         found = self._each(SCORES, of_file)
         summary = Summary.merged(counter.layout, (one for one, _ in found))
         return summary, sum(rows for _, rows in found)
+
+    def arrivals(self) -> tuple[Arrivals | None, tuple[str, ...]]:
+        """Return when rows arrived, or None and why that is unknown."""
+        archive = self._archive
+        live = any(archive.store.list(f"{above}{STREAM}/*") for above in ("", "[0-9]*/"))
+        if not live:
+            return None, (
+                "How late rows arrive is not known: a run over files decides them at once, in no "
+                "order of arrival. The archives of stream and serve tell it.",
+            )
+
+        def of_file(name: str, file: pq.ParquetFile) -> Arrivals:
+            parts: list[Arrivals] = []
+            if DECIDED_AT in file.schema_arrow.names:
+                for batch in file.iter_batches(_BLOCK_ROWS, columns=["event_time", DECIDED_AT]):
+                    known = batch.filter(batch.column(DECIDED_AT).is_valid())
+                    parts.append(Arrivals.of_rows(event_micros(known), decided_micros(known)))
+            return Arrivals.merged(parts)
+
+        found = Arrivals.merged(self._each(SCORES, of_file))
+        if not len(found.minutes):
+            return None, (
+                "How late rows arrive is not known: they do not say when they were decided. Run "
+                "stream or serve with --keep-features.",
+            )
+        return found, ()
+
+    def letters_by_day(self, counter: Counter, days: tuple[int, int]) -> tuple[Summary, int]:
+        """Return the summary of dead letters, and the number of those that belong to no day."""
+        above = {Path(name).parent for name in self._archive.files(DEAD_LETTERS)}
+        local = self._archive.place.local
+        headers = {
+            source: header
+            for directory in above
+            if local is not None
+            for source, header in read_headers(local / directory).items()
+        }
+        schema = self._bundle.schema
+        dated = DeadLetterDays(schema, counter.layout, days, counter.zone, headers)
+        columns = ["source", "position", "reason", "payload"]
+
+        def of_file(name: str, file: pq.ParquetFile) -> tuple[Summary, int]:
+            parts, undated = [Summary.empty(counter.layout)], 0
+            for batch in file.iter_batches(ROWS_AT_A_TIME, columns=columns):
+                part, unknown = dated.count(batch)
+                parts = [Summary.merged(counter.layout, [*parts, part])]
+                undated += unknown
+            return parts[0], undated
+
+        found = self._each(DEAD_LETTERS, of_file)
+        summary = Summary.merged(counter.layout, (part for part, _ in found))
+        return summary, sum(unknown for _, unknown in found)
 
     def sample(self, own: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]] | None:
         """Return the features of some rows, from files spread over the archive."""

@@ -13,7 +13,7 @@ from beam_fraud.models.drift import zone_of
 from beam_fraud.monitoring.drift.counts import ModelCounts
 from beam_fraud.monitoring.drift.statistics import DECISION
 from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
-from beam_fraud.operations.drift.archive import Counted, count_archive
+from beam_fraud.operations.drift.archive import Counted, count_archive, dead_letters_of
 from beam_fraud.operations.drift.live import read_counts
 from beam_fraud.operations.drift.weights import reference_sample
 from beam_fraud.storage.urls import Place
@@ -40,22 +40,35 @@ def count_places(places: Sequence[Place], bundle: Bundle, segments: Sequence[str
         else:
             counted.append(_of_counts(place, found, bundle))
     wanted = _segments(segments, [one.summary.layout for one in counted])
+    # The same bins in all.
+    letters = Tally[str]()
+    for place in archives if len(archives) > 1 else ():
+        letters.update(dead_letters_of(place, bundle))
     for place in archives:
-        counted.append(count_archive(place, bundle, wanted, zone_of(bundle)))
+        counted.append(count_archive(place, bundle, wanted, zone_of(bundle), letters or None))
         # Of the first archive that has them: the same values in all.
         wanted = counted[-1].summary.layout.segments
     if len(counted) == 1:
         return counted[0]
-    widest = max((one.summary.layout for one in counted), key=lambda layout: len(layout.measures))
-    layout = Layout(widest.measures, tuple(one for one in wanted if isinstance(one, Segments)))
-    letters = Tally[str]()
+    by_width = sorted((one.summary.layout for one in counted), key=lambda one: -len(one.measures))
+    measures = {
+        measure.name: measure for layout in reversed(by_width) for measure in layout.measures
+    }
+    ordered = dict.fromkeys(measure.name for layout in by_width for measure in layout.measures)
+    layout = Layout(
+        tuple(measures[name] for name in ordered),
+        tuple(one for one in wanted if isinstance(one, Segments)),
+    )
+    total = Tally[str]()
     for one in counted:
-        letters.update(one.dead_letters)
+        total.update(one.dead_letters)
     return Counted(
         Summary.merged(layout, (one.summary.within(layout) for one in counted)),
         counted[0].reference,
         sum(one.rows_other_models for one in counted),
-        dict(letters.most_common()),
+        dict(total.most_common()),
+        sum(one.dead_letters_undated for one in counted),
+        tuple(dict.fromkeys(note for one in counted for note in one.notes)),
         next((one.sample for one in reversed(counted) if one.sample is not None), None),
     )
 
@@ -79,6 +92,8 @@ def _of_counts(place: Place, found: Sequence[ModelCounts], bundle: Bundle) -> Co
         reference,
         sum(int(one.of(DECISION).sum()) for one in others),
         {},
+        0,
+        (),
         None if sample is None else np.ascontiguousarray(sample),
     )
 

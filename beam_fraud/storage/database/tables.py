@@ -175,7 +175,7 @@ DELIVERIES = Table(
     Column("account_id", Text),
     # Text of a notice or an event.
     Column("text", Text),
-    # A JSON object: the event, or the label.
+    # A JSON object: the event, the label, or what a notice says.
     Column("event", Text, info={"since": "0006"}),
     Column("created_at", UtcDateTime, nullable=False),
     # `waiting`, `sent` or `failed` (given up).
@@ -188,13 +188,13 @@ DELIVERIES = Table(
     Index("deliveries_account", "account_id", "channel", "created_at"),
 )
 
-#: Snoozed accounts and merchants.
+#: Snoozed accounts, merchants and figures of the monitor.
 SNOOZES = Table(
     "snoozes",
     METADATA,
-    # `account` or `merchant`.
+    # `account`, `merchant` or `figure`.
     Column("kind", Text, primary_key=True),
-    # Its id.
+    # Its id, or the name of the figure or feature.
     Column("value", Text, primary_key=True),
     Column("until", UtcDateTime, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
