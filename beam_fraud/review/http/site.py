@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.review.settings import ReviewSettings
-from beam_fraud.storage.database.connection import transaction
+from beam_fraud.storage.database.connection import reading
 from beam_fraud.storage.database.retry import persistently
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a request waits for a busy database.
 _PATIENCE = 5.0
-#: The transaction of the page that this thread makes.
+#: The connection of the page that this thread makes.
 _READING: ContextVar[Connection | None] = ContextVar("reading", default=None)
 _T = TypeVar("_T")
 
@@ -47,7 +47,7 @@ class Site:
         return datetime.now(UTC)
 
     def read(self, work: Callable[[Connection], _T]) -> _T:
-        """Run `work` in a read transaction.
+        """Run `work` on a connection that reads.
 
         Raises:
           FraudError: the database cannot be read.
@@ -55,17 +55,17 @@ class Site:
         shared = _READING.get()
         if shared is not None:
             return work(shared)
-        with transaction(self.url) as connection:
+        with reading(self.url) as connection:
             return work(connection)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Let the reads of a page share one transaction: each has its round trips to a server.
+        """Let the reads of a page share one connection.
 
         Raises:
           FraudError: the database cannot be read.
         """
-        with transaction(self.url) as connection:
+        with reading(self.url) as connection:
             before = _READING.set(connection)
             try:
                 yield

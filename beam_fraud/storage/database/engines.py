@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from beam_fraud.errors import Code, FraudError, install
@@ -18,6 +19,8 @@ from beam_fraud.storage.database.url import connect_arguments, database_file, dr
 SILENT_SECONDS = 5.0
 #: Pooled connections to a server, and further temporary ones.
 _POOL_SIZE, _MORE = 4, 12
+#: Seconds after its last use for which a pooled connection to a server is not checked.
+_TRUSTED_SECONDS = 1.0
 #: Seconds after which a pooled connection is replaced: firewalls drop old ones.
 _KEPT_SECONDS = 300
 #: KiB of a kept connection's cache.
@@ -34,6 +37,21 @@ def engine(url: str) -> Engine:
     """
     key = str(url), os.getpid()
     return _engine(*key, _kept.get(key, 0))
+
+
+def reading_engine(url: str) -> Engine:
+    """Return `engine` for statements that are transactions of their own.
+
+    Raises:
+      FraudError: as `engine`.
+    """
+    return _without_transactions(engine(url))
+
+
+@lru_cache
+def _without_transactions(of: Engine) -> Engine:
+    # SQLite's driver begins none for a query.
+    return of if of.name == "sqlite" else of.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def keep_connections(url: str, number: int) -> None:
@@ -60,8 +78,6 @@ def _engine(url: str, process: int, kept: int) -> Engine:
             pool_size=max(_POOL_SIZE, kept),
             max_overflow=_MORE,
             pool_recycle=_KEPT_SECONDS,
-            # A pooled connection may be to a restarted server.
-            pool_pre_ping=True,
             # Keep keys, ids and amounts of transactions out of messages.
             hide_parameters=True,
         )
@@ -78,7 +94,27 @@ def _engine(url: str, process: int, kept: int) -> Engine:
         settings = {**arguments, **connect_arguments(url)}
         return bounded_connection(*positional, **settings)
 
+    _check_servers(created)
     return created
+
+
+def _check_servers(created: Engine) -> None:
+    """Check pooled connections before they are used again: their server may have restarted."""
+
+    @event.listens_for(created, "connect")
+    @event.listens_for(created, "checkin")
+    def _note_use(connection: Any, record: Any) -> None:
+        record.info["used"] = monotonic()
+
+    @event.listens_for(created, "checkout")
+    def _ping(connection: Any, record: Any, proxy: Any) -> None:
+        # Not after each transaction of a busy server: that would be one more round trip.
+        if monotonic() - record.info["used"] < _TRUSTED_SECONDS:
+            return
+        try:
+            created.dialect.do_ping(connection)
+        except created.dialect.loaded_dbapi.Error:
+            raise InvalidatePoolError from None
 
 
 def _sqlite_engine(url: str, file: Path, kept: int) -> Engine:
