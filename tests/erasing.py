@@ -14,7 +14,7 @@ from beam_fraud.cli.commands import erase
 from beam_fraud.cli.options import EraseOptions
 from beam_fraud.review.list_requests import ListEntry, ask
 from beam_fraud.review.opening import open_cases
-from beam_fraud.review.queue import Filters, queue_page
+from beam_fraud.review.queue import Filters, counted_page
 from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.review.teamwork import add_note
 from beam_fraud.sinks.database import DatabaseSink
@@ -128,7 +128,7 @@ def _review(url: str) -> None:
     settings = ReviewSettings()
     open_cases(url, settings, NOW)
     with transaction(url) as connection:
-        cases = queue_page(connection, Filters(), NOW).cases
+        cases = counted_page(connection, Filters(), NOW)[0].cases
     for case in cases:
         account = str(case.account_id)
         with writing(url) as connection:

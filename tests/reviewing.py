@@ -9,7 +9,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from beam_fraud.review.opening import open_cases
-from beam_fraud.review.queue import Filters, QueuedCase, queue_page
+from beam_fraud.review.queue import Filters, QueuedCase, counted_page
 from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.sinks.database import DatabaseSink
@@ -77,7 +77,7 @@ def opened(url: str, *rows: dict[str, object], now: datetime = NOW) -> list[Queu
 def queued(url: str, *, now: datetime = NOW, **filters: object) -> list[QueuedCase]:
     """Return the queue by expected loss."""
     with transaction(url) as connection:
-        return list(queue_page(connection, Filters(**filters), now).cases)  # type: ignore[arg-type]
+        return list(counted_page(connection, Filters(**filters), now)[0].cases)  # type: ignore[arg-type]
 
 
 def do(url: str, work: Callable[..., T], *given: object, **named: object) -> T:

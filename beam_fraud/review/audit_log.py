@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 from sqlalchemy.engine import Row
 
 from beam_fraud.errors import Code, FraudError
@@ -87,8 +89,7 @@ def append_all(connection: Connection, who: str, deeds: Sequence[Deed], now: dat
         return
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-    newest = select(AUDIT_LOG.c.number, AUDIT_LOG.c.digest).order_by(AUDIT_LOG.c.number.desc())
-    head = connection.execute(newest.limit(1)).first()
+    head = connection.execute(_HEAD).first()
     number, digest = (head.number, head.digest) if head is not None else (0, "")
     rows = []
     for deed in deeds:
@@ -108,6 +109,9 @@ def append_all(connection: Connection, who: str, deeds: Sequence[Deed], now: dat
     connection.execute(AUDIT_LOG.insert(), rows)
 
 
+_HEAD = select(AUDIT_LOG.c.number, AUDIT_LOG.c.digest).order_by(AUDIT_LOG.c.number.desc()).limit(1)
+
+
 def entries(
     connection: Connection,
     *,
@@ -125,28 +129,47 @@ def entries(
       who: a user; None for all.
       case_id: a case; None for all.
     """
+    values = {"before": before, "who": who, "case_id": case_id}
+    given = {name: value for name, value in values.items() if value is not None}
+    rows = connection.execute(_newest(tuple(given)), given | {"limit": limit})
+    return [Entry.of(row) for row in rows.all()]
+
+
+@cache
+def _newest(given: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
+    """Return the query of the newest entries that some values limit: it is made once."""
     table = AUDIT_LOG.c
-    conditions: list[ColumnElement[bool]] = []
-    if before is not None:
-        conditions.append(table.number < before)
-    if who is not None:
-        conditions.append(table.who == who)
-    if case_id is not None:
-        conditions.append(table.case_id == case_id)
-    query = select(AUDIT_LOG).where(*conditions).order_by(table.number.desc()).limit(limit)
-    return [Entry.of(row) for row in connection.execute(query)]
+    limits: dict[str, ColumnElement[bool]] = {
+        "before": table.number < bindparam("before"),
+        "who": table.who == bindparam("who"),
+        "case_id": table.case_id == bindparam("case_id"),
+    }
+    query = select(AUDIT_LOG).where(*(limits[name] for name in given))
+    return query.order_by(table.number.desc()).limit(bindparam("limit"))
 
 
 def has_entry(connection: Connection, who: str, deed: Deed, now: datetime) -> bool:
     """Return whether a person did this at this time: a transaction whose end was unknown did it."""
+    values = {"case_id": deed.case_id, "who": who, "action": deed.action, "at": now}
+    return (
+        connection.execute(_OF_NONE if deed.case_id is None else _OF_CASE, values).first()
+        is not None
+    )
+
+
+def _one_of(case: ColumnElement[bool]) -> Select[int]:
     table = AUDIT_LOG.c
     query = select(table.number).where(
-        table.case_id == deed.case_id,
-        table.who == who,
-        table.action == deed.action,
-        table.at == now,
+        case,
+        table.who == bindparam("who"),
+        table.action == bindparam("action"),
+        table.at == bindparam("at"),
     )
-    return connection.execute(query.limit(1)).first() is not None
+    return query.limit(1)
+
+
+_OF_CASE = _one_of(AUDIT_LOG.c.case_id == bindparam("case_id"))
+_OF_NONE = _one_of(AUDIT_LOG.c.case_id.is_(None))
 
 
 def verify(connection: Connection) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -15,8 +15,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Subquery,
     Table,
+    and_,
     bindparam,
     column,
     inspect,
@@ -30,12 +30,11 @@ from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.audit_log import entries
 from beam_fraud.review.errors import missing_case
 from beam_fraud.review.list_requests import ListRequest, requests
-from beam_fraud.review.opening import parts
 from beam_fraud.review.queue import QueuedCase, queued_cases
 from beam_fraud.review.teamwork import Note
 from beam_fraud.storage.database.review_tables import CASE_NOTES, CASE_TRANSACTIONS, CASES
-from beam_fraud.storage.database.tables import AUDITED, FLAGGED, LABELS
-from beam_fraud.storage.database.upsert import in_values
+from beam_fraud.storage.database.tables import ALERTS, AUDITED, FLAGGED, LABELS
+from beam_fraud.storage.database.upsert import one_of
 from beam_fraud.wording import did_you_mean
 
 #: Earlier cases of an account, and entries of a timeline, that are read at most.
@@ -88,6 +87,8 @@ class CaseTransaction:
     decided_at: datetime | None
     #: All labels, the newest first.
     labels: tuple[GivenLabel, ...]
+    #: Whether it has an alert, which can be sent again.
+    alerted: bool
 
 
 @dataclass(frozen=True)
@@ -135,17 +136,22 @@ def read_case(connection: Connection, case_id: str, now: datetime) -> Case:
     [queued] = found
     transactions = _transactions(connection, case_id)
     fired = Counter(rule for one in transactions for rule in one.rules)
-    notes = select(*(CASE_NOTES.c[name] for name in Note.__dataclass_fields__))
-    notes = notes.where(CASE_NOTES.c.case_id == case_id).order_by(CASE_NOTES.c.at)
     return Case(
         queued,
         tuple(transactions),
         tuple(fired.most_common()),
         tuple(_others_of_account(connection, queued, now)),
-        tuple(Note(*row) for row in connection.execute(notes)),
+        tuple(Note(*row) for row in connection.execute(_NOTES, {"case_id": case_id}).all()),
         tuple(_timeline(connection, queued)),
         tuple(requests(connection, case_id=case_id)),
     )
+
+
+_NOTES = (
+    select(*(CASE_NOTES.c[field.name] for field in fields(Note)))
+    .where(CASE_NOTES.c.case_id == bindparam("case_id"))
+    .order_by(CASE_NOTES.c.at)
+)
 
 
 def named_ids(connection: Connection, texts: Sequence[str]) -> dict[Kind, tuple[str, ...]]:
@@ -171,14 +177,16 @@ def named_ids(connection: Connection, texts: Sequence[str]) -> dict[Kind, tuple[
 def _others_of_account(connection: Connection, case: QueuedCase, now: datetime) -> list[QueuedCase]:
     if case.account_id is None:
         return []
-    table = CASES.c
-    query = (
-        select(table.case_id)
-        .where(table.account_id == case.account_id, table.case_id != case.case_id)
-        .order_by(table.opened_at.desc())
-        .limit(_EARLIER)
-    )
-    return queued_cases(connection, list(connection.scalars(query)), now)
+    of = {"account": case.account_id, "case_id": case.case_id}
+    return queued_cases(connection, connection.scalars(_OTHERS, of).all(), now)
+
+
+_OTHERS = (
+    select(CASES.c.case_id)
+    .where(CASES.c.account_id == bindparam("account"), CASES.c.case_id != bindparam("case_id"))
+    .order_by(CASES.c.opened_at.desc())
+    .limit(_EARLIER)
+)
 
 
 def _timeline(connection: Connection, case: QueuedCase) -> list[TimelineEntry]:
@@ -193,16 +201,20 @@ def _timeline(connection: Connection, case: QueuedCase) -> list[TimelineEntry]:
 
 
 def _transactions(connection: Connection, case_id: str) -> list[CaseTransaction]:
-    table = CASE_TRANSACTIONS.c
-    query = select(CASE_TRANSACTIONS).where(table.case_id == case_id)
-    highest = query.order_by((table.score * table.amount).desc(), table.transaction_id).limit(MOST)
-    rows = sorted(connection.execute(highest), key=lambda row: (row.event_time, row.transaction_id))
-    scored = _scored(connection, [(row.transaction_id, row.model_id) for row in rows])
-    labels = _labels(connection, [row.transaction_id for row in rows])
+    of = {"case_id": case_id, "most": MOST}
+    rows = sorted(
+        connection.execute(_ROWS, of).all(), key=lambda row: (row.event_time, row.transaction_id)
+    )
+    labels = _labels(connection, of)
     transactions = []
     for row in rows:
-        # A row may have been erased by the retention of the database.
-        decision, rules, reasons = scored.get(row.transaction_id, (_SHOWN_DECISION, (), ()))
+        # Nothing tells which row was audited. A row may have been erased by the retention of the
+        # database.
+        decision = row.decision or _SHOWN_DECISION
+        fired = row.fired or row.audited_fired
+        rules = msgspec.json.decode(fired, type=tuple[str, ...]) if fired else ()
+        why = row.why or row.audited_why
+        reasons = msgspec.json.decode(why, type=tuple[Reason, ...]) if why else ()
         transactions.append(
             CaseTransaction(
                 row.transaction_id,
@@ -221,39 +233,54 @@ def _transactions(connection: Connection, case_id: str) -> list[CaseTransaction]
                 row.decided_by,
                 row.decided_at,
                 tuple(labels[row.transaction_id]),
+                row.alert is not None,
             )
         )
     return transactions
 
 
-_Scored = tuple[str, tuple[str, ...], tuple[Reason, ...]]
-
-
-def _scored(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[str, _Scored]:
-    """Return decision, rules and reasons by transaction."""
-    scored: dict[str, _Scored] = {}
-    models = dict(keys)
-    for some in parts(list(models)):
-        for table in (AUDITED, FLAGGED):
-            c = table.c
-            # Not by pairs, for which SQLite would read the whole table.
-            query = select(c.transaction_id, c.model_id, c.decision, c.rules, c.reasons).where(
-                in_values(connection, c.transaction_id, some)
-            )
-            for row in connection.execute(query):
-                if row.model_id != models[row.transaction_id]:
-                    continue
-                scored[row.transaction_id] = (
-                    row.decision if table is FLAGGED else _SHOWN_DECISION,
-                    msgspec.json.decode(row.rules, type=tuple[str, ...]),
-                    msgspec.json.decode(row.reasons, type=tuple[Reason, ...]),
-                )
-    return scored
+_T = CASE_TRANSACTIONS.c
+_HIGHEST = (
+    select(CASE_TRANSACTIONS)
+    .where(_T.case_id == bindparam("case_id"))
+    .order_by((_T.score * _T.amount).desc(), _T.transaction_id)
+    .limit(bindparam("most"))
+    .subquery()
+)
+_ROWS = select(
+    _HIGHEST,
+    FLAGGED.c.decision,
+    FLAGGED.c.rules.label("fired"),
+    FLAGGED.c.reasons.label("why"),
+    AUDITED.c.rules.label("audited_fired"),
+    AUDITED.c.reasons.label("audited_why"),
+    select(ALERTS.c.alert_id)
+    .where(ALERTS.c.transaction_id == _HIGHEST.c.transaction_id)
+    .limit(1)
+    .scalar_subquery()
+    .label("alert"),
+).select_from(
+    _HIGHEST.outerjoin(
+        FLAGGED,
+        and_(
+            FLAGGED.c.transaction_id == _HIGHEST.c.transaction_id,
+            FLAGGED.c.model_id == _HIGHEST.c.model_id,
+        ),
+    ).outerjoin(
+        AUDITED,
+        and_(
+            AUDITED.c.transaction_id == _HIGHEST.c.transaction_id,
+            AUDITED.c.model_id == _HIGHEST.c.model_id,
+        ),
+    )
+)
 
 
 def _in_words(
     row: Any, decision: str, rules: tuple[str, ...], reasons: tuple[Reason, ...]
 ) -> tuple[str, ...]:
+    if not reasons:
+        return ()
     alert = Alert(
         alert_id="",
         transaction_id=row.transaction_id,
@@ -271,19 +298,51 @@ def _in_words(
     return shown(alert).reason_lines
 
 
-def _labels(
-    connection: Connection, transactions: Sequence[str]
-) -> defaultdict[str, list[GivenLabel]]:
+def _labels(connection: Connection, of: Mapping[str, object]) -> defaultdict[str, list[GivenLabel]]:
     labels: defaultdict[str, list[GivenLabel]] = defaultdict(list)
-    table = LABELS.c
-    for some in parts(transactions):
-        query = select(LABELS).where(table.transaction_id.in_(some))
-        query = query.order_by(table.labelled_at.desc(), table.labelled_by.desc())
-        for row in connection.execute(query):
-            labels[row.transaction_id].append(
-                GivenLabel(row.label, row.labelled_by, row.labelled_at, row.reason)
-            )
+    for row in connection.execute(_LABELS, of).all():
+        labels[row.transaction_id].append(
+            GivenLabel(row.label, row.labelled_by, row.labelled_at, row.reason)
+        )
     return labels
+
+
+_LABELS = (
+    select(LABELS)
+    .join_from(_HIGHEST, LABELS, LABELS.c.transaction_id == _HIGHEST.c.transaction_id)
+    .order_by(LABELS.c.labelled_at.desc(), LABELS.c.labelled_by.desc())
+)
+
+
+@dataclass(frozen=True)
+class HistoryMark:
+    """A transaction of a case as drawings show it."""
+
+    event_time: datetime
+    amount: float
+    verdict: str | None
+    case_id: str
+
+
+def account_marks(connection: Connection, account_id: str, limit: int) -> list[HistoryMark]:
+    """Return the newest transactions of an account that are in cases, by event time."""
+    return _marks(connection, "account_id", account_id, limit)
+
+
+def merchant_marks(connection: Connection, merchant_id: str, limit: int) -> list[HistoryMark]:
+    """Return the newest transactions at a merchant that are in cases, by event time."""
+    return _marks(connection, "merchant_id", merchant_id, limit)
+
+
+def _marks(connection: Connection, name: str, value: str, limit: int) -> list[HistoryMark]:
+    rows = connection.execute(_marks_of(name), {"value": value, "most": limit}).all()
+    return [HistoryMark(*row) for row in reversed(rows)]
+
+
+@cache
+def _marks_of(name: str) -> Select[*tuple[Any, ...]]:
+    # An index has all of that.
+    return _newest(_T[name], [_T.event_time, _T.amount, _T.verdict, _T.case_id])
 
 
 @dataclass(frozen=True)
@@ -326,49 +385,66 @@ def merchant_history(
 
 
 def _history(connection: Connection, name: str, value: str, limit: int) -> list[HistoryPoint]:
-    points: dict[str, HistoryPoint] = {}
-    for table in (AUDITED, FLAGGED):
-        query = _newest_points(table, name)
-        for row in connection.execute(query, {"value": value, "most": limit}):
-            points[row.transaction_id] = HistoryPoint(
-                row.transaction_id,
-                row.event_time,
-                row.amount,
-                row.score,
-                row.decision if table is FLAGGED else _SHOWN_DECISION,
-                row.verdict,
-                row.case_id,
-            )
-    ordered = sorted(points.values(), key=lambda one: (one.event_time, one.transaction_id))
-    return ordered[-limit:]
+    rows = connection.execute(_points(name), {"value": value, "most": limit}).all()
+    points = [
+        HistoryPoint(
+            row.transaction_id,
+            row.event_time,
+            row.amount,
+            row.score,
+            row.flagged or _SHOWN_DECISION,
+            row.verdict,
+            row.case_id,
+        )
+        for row in rows
+    ]
+    return sorted(points, key=lambda one: (one.event_time, one.transaction_id))
 
 
 # A page asks the same several times; to make a statement takes as long as to run it.
 @cache
-def _newest_points(table: Table, name: str) -> Select[*tuple[Any, ...]]:
+def _points(name: str) -> Select[*tuple[Any, ...]]:
     """Return the query of the `most` newest points of a `value` of a column."""
-    newest, of_case = _newest(table, table.c[name]), CASE_TRANSACTIONS.c
+    newest = _newest(_T[name], list(_T)).subquery()
+    # Null for an audited one.
+    flagged = (
+        select(FLAGGED.c.decision)
+        .where(
+            FLAGGED.c.transaction_id == newest.c.transaction_id,
+            FLAGGED.c.model_id == newest.c.model_id,
+        )
+        .scalar_subquery()
+    )
     return select(
         newest.c.transaction_id,
         newest.c.event_time,
-        newest.c.decision,
-        of_case.amount,
-        of_case.score,
-        of_case.verdict,
-        of_case.case_id,
-    ).join_from(newest, CASE_TRANSACTIONS, of_case.transaction_id == newest.c.transaction_id)
-
-
-def _newest(table: Table, of: ColumnElement[Any]) -> Subquery:
-    # In the order of the index, of which no more is read.
-    c = table.c
-    return (
-        select(c.transaction_id, c.event_time, c.decision)
-        .where(of == bindparam("value"))
-        .order_by(c.event_time.desc())
-        .limit(bindparam("most"))
-        .subquery()
+        newest.c.amount,
+        newest.c.score,
+        flagged.label("flagged"),
+        newest.c.verdict,
+        newest.c.case_id,
     )
+
+
+def _newest(of: ColumnElement[Any], columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    """Return the query of columns of the `most` newest transactions of cases with a `value`."""
+    return (
+        select(*columns)
+        .where(of == bindparam("value"))
+        # In the order of the index, of which no more is read.
+        .order_by(_T.event_time.desc())
+        .limit(bindparam("most"))
+    )
+
+
+@dataclass(frozen=True)
+class LinkedCase:
+    """Another case."""
+
+    case_id: str
+    account_id: str | None
+    #: None before the decision.
+    verdict: str | None
 
 
 @dataclass(frozen=True)
@@ -379,7 +455,7 @@ class Link:
     column: str
     value: str
     #: The newest first.
-    cases: tuple[QueuedCase, ...]
+    cases: tuple[LinkedCase, ...]
     #: Whether there may be more.
     more: bool
 
@@ -387,7 +463,6 @@ class Link:
 def links(
     connection: Connection,
     case_id: str,
-    now: datetime,
     *,
     columns: Sequence[str] = ("merchant_id",),
     limit: int = 10,
@@ -397,7 +472,6 @@ def links(
     Args:
       connection: in a transaction.
       case_id: the case.
-      now: the current time, UTC.
       columns: names of columns of `flagged_transactions`, also of those that another program has
         added to the table; each needs an index.
       limit: maximum of cases of a value.
@@ -406,38 +480,58 @@ def links(
       UsageError: the table has no such column.
     """
     linked: list[tuple[str, str, list[str], bool]] = []
-    own = select(CASE_TRANSACTIONS.c.transaction_id).where(CASE_TRANSACTIONS.c.case_id == case_id)
     for name in columns:
-        of = _column(connection, FLAGGED, name)
-        values = select(of).where(FLAGGED.c.transaction_id.in_(own), of.is_not(None))
-        query = _newest_cases(name) if name in FLAGGED.c else _cases_of_newest(of)
-        for value in sorted(connection.scalars(values.distinct().select_from(FLAGGED)), key=str):
-            found = list(connection.scalars(query, {"value": value, "most": _LINKED_ROWS}))
+        own, query = _linked_by(connection, name)
+        values = connection.scalars(own, {"case_id": case_id}).all()
+        for value in sorted(values, key=str):
+            found = connection.scalars(query, {"value": value, "most": _LINKED_ROWS}).all()
             ids = list(dict.fromkeys(one for one in found if one != case_id))
             more = len(ids) > limit or len(found) == _LINKED_ROWS
             if ids:
                 linked.append((name, str(value), ids[:limit], more))
-    every = dict.fromkeys(one for _, _, ids, _ in linked for one in ids)
-    cases = {one.case_id: one for one in queued_cases(connection, list(every), now)}
+    every = {"case_ids": list(dict.fromkeys(one for _, _, ids, _ in linked for one in ids))}
+    rows = connection.execute(_LINKED, every).all() if linked else []
+    cases = {row.case_id: LinkedCase(*row) for row in rows}
     return [
         Link(name, value, tuple(cases[one] for one in ids if one in cases), more)
         for name, value, ids, more in linked
     ]
 
 
-@cache
-def _newest_cases(name: str) -> Select[str]:
-    return _cases_of_newest(FLAGGED.c[name])
+_LINKED = select(CASES.c.case_id, CASES.c.account_id, CASES.c.verdict).where(
+    one_of(CASES.c.case_id, "case_ids")
+)
 
 
-def _cases_of_newest(of: ColumnElement[Any]) -> Select[str]:
-    """Return the query of the cases of the `most` newest rows with a `value`, the newest first."""
-    newest, of_case = _newest(FLAGGED, of), CASE_TRANSACTIONS.c
-    return (
-        select(of_case.case_id)
-        .join_from(newest, CASE_TRANSACTIONS, of_case.transaction_id == newest.c.transaction_id)
-        .order_by(newest.c.event_time.desc())
+def _linked_by(connection: Connection, name: str) -> tuple[Select[Any], Select[str]]:
+    """Return the queries of the values of a case, and of the cases of the newest with a value."""
+    if name in _INDEXED:
+        return _linked_by_index(name)
+    of = _column(connection, FLAGGED, name)
+    of_case = select(_T.transaction_id).where(_T.case_id == bindparam("case_id"))
+    own = select(of).where(FLAGGED.c.transaction_id.in_(of_case), of.is_not(None)).distinct()
+    newest = (
+        select(FLAGGED.c.transaction_id, FLAGGED.c.event_time)
+        .where(of == bindparam("value"))
+        .order_by(FLAGGED.c.event_time.desc())
+        .limit(bindparam("most"))
+        .subquery()
     )
+    query = select(_T.case_id).join_from(
+        newest, CASE_TRANSACTIONS, _T.transaction_id == newest.c.transaction_id
+    )
+    return own.select_from(FLAGGED), query.order_by(newest.c.event_time.desc())
+
+
+#: Columns of the transactions of cases that an index has in the order of time.
+_INDEXED = ("account_id", "merchant_id")
+
+
+@cache
+def _linked_by_index(name: str) -> tuple[Select[Any], Select[str]]:
+    of = _T[name]
+    own = select(of).where(_T.case_id == bindparam("case_id"), of.is_not(None)).distinct()
+    return own, _newest(of, [_T.case_id])
 
 
 def _column(connection: Connection, table: Table, name: str) -> Any:

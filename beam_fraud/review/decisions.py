@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.errors import ConflictError, MissingError
@@ -83,9 +83,8 @@ def decide(
 def _decide(work: Work, case: HeldCase, decision: Decision) -> int:
     if case.state != "open":
         raise ConflictError(f"case {case.case_id}: it is closed; reopen it first")
-    connection, table = work.connection, CASE_TRANSACTIONS.c
-    query = select(CASE_TRANSACTIONS).where(table.case_id == case.case_id)
-    rows = connection.execute(query.order_by(table.transaction_id)).all()
+    connection = work.connection
+    rows = connection.execute(_TRANSACTIONS, {"case_id": case.case_id}).all()
     decided = _chosen(case, rows, decision.transactions)
     keys, verdict = [row.transaction_id for row in decided], decision.verdict
     set_columns(
@@ -130,6 +129,13 @@ def _decide(work: Work, case: HeldCase, decision: Decision) -> int:
         detail["note_id"] = note.note_id
     work.note("decided", case, detail)
     return version
+
+
+_TRANSACTIONS = (
+    select(CASE_TRANSACTIONS)
+    .where(CASE_TRANSACTIONS.c.case_id == bindparam("case_id"))
+    .order_by(CASE_TRANSACTIONS.c.transaction_id)
+)
 
 
 def _chosen(case: HeldCase, rows: Sequence[Any], named: Sequence[str] | None) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from beam_fraud.review.audit_log import Deed, append_all, has_entry
 from beam_fraud.review.errors import ConflictError, missing_case
@@ -31,10 +31,30 @@ class HeldCase:
     def write(self, connection: Connection, changes: Mapping[str, object]) -> int:
         """Change columns; return the new version."""
         version = self.version + 1
-        connection.execute(
-            CASES.update().where(CASES.c.case_id == self.case_id).values(version=version, **changes)
-        )
+        change_case(connection, self.case_id, {**changes, "version": version})
         return version
+
+
+def change_case(connection: Connection, case_id: str, changes: Mapping[str, object]) -> None:
+    """Change columns of a held case; its version stays unless it is among them."""
+    connection.execute(_CHANGED, {"of_case": case_id, **changes})
+
+
+# Statements are made once: that takes longer than to run them.
+_CHANGED = CASES.update().where(CASES.c.case_id == bindparam("of_case"))
+_HELD = (
+    select(
+        CASES.c.case_id,
+        CASES.c.account_id,
+        CASES.c.state,
+        CASES.c.version,
+        CASES.c.claimed_by,
+        CASES.c.claimed_until,
+        CASES.c.assigned_to,
+    )
+    .where(CASES.c.case_id == bindparam("case_id"))
+    .with_for_update()
+)
 
 
 @dataclass
@@ -61,17 +81,7 @@ class Work:
           MissingError: there is none.
           ConflictError: it has another version, or somebody else holds it.
         """
-        table = CASES.c
-        query = select(
-            table.case_id,
-            table.account_id,
-            table.state,
-            table.version,
-            table.claimed_by,
-            table.claimed_until,
-            table.assigned_to,
-        ).where(table.case_id == case_id)
-        row = self.connection.execute(query.with_for_update()).first()
+        row = self.connection.execute(_HELD, {"case_id": case_id}).first()
         if row is None:
             raise missing_case(case_id)
         claimed = row.claimed_until is not None and row.claimed_until > self.now

@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from beam_fraud.decisions.lists.changes import MAX_LENGTH, Change, append_changes
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -226,13 +227,19 @@ def requests(
       case_id: a case; None for all.
       limit: maximum of requests.
     """
+    values = {"state": state, "case_id": case_id}
+    given = {name: value for name, value in values.items() if value is not None}
+    rows = connection.execute(_newest(tuple(given)), {**given, "limit": limit})
+    return [ListRequest(*row) for row in rows.all()]
+
+
+@cache
+def _newest(given: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
+    """Return the query of the newest requests that some values limit: it is made once."""
     table = LIST_REQUESTS.c
-    query = select(*_COLUMNS).order_by(table.asked_at.desc(), table.request_id).limit(limit)
-    if state is not None:
-        query = query.where(table.state == state)
-    if case_id is not None:
-        query = query.where(table.case_id == case_id)
-    return [ListRequest(*row) for row in connection.execute(query)]
+    query = select(*_COLUMNS).where(*(table[name] == bindparam(name) for name in given))
+    newest = query.order_by(table.asked_at.desc(), table.request_id)
+    return newest.limit(bindparam("limit"))
 
 
 def apply_requests(url: str, lists: Path) -> int:

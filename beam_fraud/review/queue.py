@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.storage.database.review_tables import CASE_FACETS, CASE_TRANSACTIONS, CASES
-from beam_fraud.storage.database.upsert import in_values, is_utf8
+from beam_fraud.storage.database.upsert import is_utf8, one_of
 
 Sort = Literal["loss", "age"]
 #: `open`: neither closed nor snoozed; `free`: open without a valid claim.
 State = Literal["open", "free", "claimed", "snoozed", "overdue", "closed", "all"]
-#: Maximum of cases that meet a condition if their ids replace it.
+#: Maximum of cases that meet a condition if all of them are read, and then sorted.
 _RARE = 2_000
+#: The same for a range in which cases are that come late in the order of the queue: not among the
+#: first `_NEAR`.
+_SORTED, _NEAR = 50_000, 5_000
 #: Cases that are counted at most.
 _COUNTED = 1_000
 
@@ -87,7 +103,10 @@ class QueuedCase:
         return (self.due_at - now).total_seconds()
 
 
+_ID = CASES.c.case_id
 _QUEUED = select(*(CASES.c[field.name] for field in fields(QueuedCase)))
+_WIDTH = len(fields(QueuedCase))
+_BY_ID = _QUEUED.where(one_of(_ID, "case_ids"))
 
 
 @dataclass(frozen=True)
@@ -108,39 +127,6 @@ class Count:
     more: bool
 
 
-def queue_page(
-    connection: Connection,
-    filters: Filters,
-    now: datetime,
-    *,
-    sort: Sort = "loss",
-    after: str | None = None,
-    limit: int = 50,
-) -> Page:
-    """Return the cases that pass, the highest expected loss or the oldest first.
-
-    Args:
-      connection: in a transaction.
-      filters: what passes.
-      now: the current time, UTC.
-      sort: `loss` or `age`.
-      after: cursor of the page before; None for the first page.
-      limit: maximum of cases.
-
-    Raises:
-      UsageError: the cursor is of another sort or was changed.
-    """
-    passing = _passing(connection, filters, now, sort)
-    return _page(connection, _found(connection, passing, sort, after, limit), now, sort, limit)
-
-
-def count_cases(
-    connection: Connection, filters: Filters, now: datetime, *, most: int = _COUNTED
-) -> Count:
-    """Count the cases that pass, up to `most`."""
-    return _count(connection, _passing(connection, filters, now, "age"), most)
-
-
 def counted_page(
     connection: Connection,
     filters: Filters,
@@ -149,56 +135,47 @@ def counted_page(
     sort: Sort = "loss",
     after: str | None = None,
     limit: int = 50,
+    most: int = _COUNTED,
 ) -> tuple[Page, Count]:
-    """Return what `queue_page` and `count_cases` return, for little more than one of them."""
-    passing = _passing(connection, filters, now, sort)
-    found = _found(connection, passing, sort, after, limit)
-    page = _page(connection, found, now, sort, limit)
-    if after is None and all(one.few for one in passing):
-        # These are all.
-        return page, Count(min(len(found), _COUNTED), len(found) > _COUNTED)
-    return page, _count(connection, passing, _COUNTED)
+    """Return the cases that pass, the highest expected loss or the oldest first, and their number.
 
+    Args:
+      connection: in a transaction.
+      filters: what passes.
+      now: the current time, UTC.
+      sort: `loss` or `age`.
+      after: cursor of the page before; None for the first page.
+      limit: maximum of cases.
+      most: maximum of cases that are counted.
 
-_Found = list[tuple[Any, str]]
-
-
-def _found(
-    connection: Connection, passing: Sequence[_Passing], sort: Sort, after: str | None, limit: int
-) -> _Found:
-    """Return sort keys and ids of cases in their order: more than `limit`, if there are more."""
-    key = CASES.c.expected_loss if sort == "loss" else CASES.c.opened_at
-    # Both columns in one direction: an index serves it.
-    order = (key, CASES.c.case_id) if sort == "age" else (key.desc(), CASES.c.case_id.desc())
-    beyond: list[ColumnElement[bool]] = []
+    Raises:
+      UsageError: the cursor is of another sort or was changed.
+    """
+    values: _Values = {"limit": limit + 1}
     if after is not None:
-        value, case_id = _position(after, sort)
-        here = tuple_(key, CASES.c.case_id)
-        there = tuple_(literal(value, key.type), literal(case_id, CASES.c.case_id.type))
-        beyond.append(here < there if sort == "loss" else here > there)
-    found: _Found = []
-    for one in passing:
-        query = select(key, CASES.c.case_id).where(*one.conditions, *beyond)
-        if not one.few:
-            query = query.order_by(*order).limit(limit + 1)
-        found += connection.execute(query).tuples()
-    found.sort(reverse=sort == "loss")
-    return found
-
-
-def _page(connection: Connection, found: _Found, now: datetime, sort: Sort, limit: int) -> Page:
-    cases = queued_cases(connection, [case_id for _, case_id in found[:limit]], now)
-    more = len(found) > limit
-    return Page(tuple(cases), _cursor(cases[-1], sort) if more else None)
-
-
-def _count(connection: Connection, passing: Sequence[_Passing], most: int) -> Count:
+        values["after_key"], values["after_id"] = _position(after, sort)
+    cases: list[QueuedCase] = []
     number = 0
-    for one in passing:
-        # Ids alone: an index has them. The database counts them, and no more than are shown.
-        some = one.unordered().limit(most + 1 - number).subquery()
-        number += connection.execute(select(func.count()).select_from(some)).scalar_one()
-    return Count(min(number, most), number > most)
+    for query in _queries(connection, filters, now, sort):
+        rows = _first(connection, query, values)
+        cases += [_queued(row, now) for row in rows]
+        if after is None and (len(rows) <= limit or query.shape.few):
+            number += rows[0].among if rows and query.shape.few else len(rows)
+        elif number <= most:
+            counted = query.values | {"limit": most + 1 - number}
+            number += connection.execute(_count_of(query.shape), counted).scalar_one()
+    cases.sort(key=_loss if sort == "loss" else _age, reverse=sort == "loss")
+    shown = tuple(cases[:limit])
+    following = _cursor(shown[-1], sort) if len(cases) > limit else None
+    return Page(shown, following), Count(min(number, most), number > most)
+
+
+def _loss(case: QueuedCase) -> tuple[float, str]:
+    return case.expected_loss, case.case_id
+
+
+def _age(case: QueuedCase) -> tuple[datetime, str]:
+    return case.opened_at, case.case_id
 
 
 def next_case(
@@ -214,13 +191,10 @@ def next_case(
       sort: of the queue.
     """
     open_ones = replace(filters, state="open" if filters.state == "all" else filters.state)
-    key = CASES.c.expected_loss.desc() if sort == "loss" else CASES.c.opened_at
-    free = or_(~_claimed(now), CASES.c.claimed_by == who)
-    for passing in _passing(connection, open_ones, now, sort):
-        query = select(CASES.c.case_id).where(*passing.conditions, free).order_by(key).limit(1)
-        cases = queued_cases(connection, list(connection.scalars(query)), now)
-        if cases:
-            return cases[0]
+    for query in _queries(connection, open_ones, now, sort):
+        shape = replace(query.shape, workable=True)
+        for row in _first(connection, _Query(shape, query.values), {"who": who, "limit": 1}):
+            return _queued(row, now)
     return None
 
 
@@ -230,191 +204,319 @@ def queued_cases(
     """Return cases by id, in the order of the ids; those that do not exist are left out."""
     if not case_ids:
         return []
-    here = in_values(connection, CASES.c.case_id, case_ids)
-    rows = connection.execute(_QUEUED.where(here))
+    rows = connection.execute(_BY_ID, {"case_ids": case_ids}).all()
     found = {row.case_id: _queued(row, now) for row in rows}
     return [found[case_id] for case_id in case_ids if case_id in found]
 
 
 def _queued(row: Any, now: datetime) -> QueuedCase:
-    case = QueuedCase(*row)
+    case = QueuedCase(*row[:_WIDTH])
     if case.claimed_until is not None and case.claimed_until <= now:
         return replace(case, claimed_by=None, claimed_until=None)
     return case
 
 
-def _claimed(now: datetime) -> ColumnElement[bool]:
-    return and_(CASES.c.claimed_until.is_not(None), CASES.c.claimed_until > now)
-
-
+_Values = dict[str, Any]
 _Conditions = list[ColumnElement[bool]]
+#: Conditions that an index other than those of the queue serves.
+_Indexed = Literal[
+    "snoozed_until",
+    "claimed_until",
+    "account",
+    "assigned_to",
+    "verdict",
+    "due_at",
+    "amount",
+    "max_score",
+    "opened_at",
+    "merchant",
+    "rule",
+    "model",
+]
+#: Those that are a range of a column.
+_RANGES = frozenset(("due_at", "amount", "max_score", "opened_at"))
+#: Those that cases have as facets.
+_FACETS = frozenset(("merchant", "rule", "model"))
 
 
 @dataclass(frozen=True)
-class _Passing:
-    """Cases that pass, as a query finds them."""
+class _Shape:
+    """All of a query but its values: a statement is composed once for each."""
 
-    #: Conditions on cases, for the order of the queue; and for any order.
-    conditions: _Conditions
-    unsorted: _Conditions
-    #: Whether they are so few that the query needs no order and no limit.
-    few: bool
-    #: A facet that many cases have, and the conditions without it; or None.
-    facet: tuple[ColumnElement[bool], _Conditions] | None
+    #: Of the filters.
+    state: State
+    sort: Sort
+    #: Of the cases: an index has those of one state in the order of the queue.
+    of: Literal["open", "closed"]
+    indexed: frozenset[_Indexed]
+    #: Limits of ranges that are given, such as `amount_from`.
+    limits: frozenset[str]
+    #: The condition that few cases meet, so that all those are read; None where the cases are read
+    #: in the order of the queue, in which those that meet the conditions come soon.
+    rare: _Indexed | None
+    #: Whether the cases are those that a search has found.
+    searched: bool
+    #: Whether nobody must be assigned, and whether a person's claims alone pass.
+    unassigned: bool
+    own: bool
+    #: Whether a person may claim the cases.
+    workable: bool = False
+    #: Whether the cases are among the first `near` of the queue.
+    near: bool = False
 
-    def unordered(self) -> Select[str]:
-        """Return the query of their ids in any order."""
-        if self.facet is None or self.few:
-            return select(CASES.c.case_id).where(*self.unsorted)
-        # Case by case of the facet, which has the next one sooner than the queue.
-        of_facet, others = self.facet
-        one = select(literal(1)).where(CASES.c.case_id == CASE_FACETS.c.case_id, *others).limit(1)
-        is_there = one.correlate(CASE_FACETS).scalar_subquery().is_not(None)
-        return select(CASE_FACETS.c.case_id).where(of_facet, is_there)
+    @property
+    def few(self) -> bool:
+        """Whether few cases are read."""
+        return self.searched or self.rare is not None
 
 
-def _passing(connection: Connection, filters: Filters, now: datetime, sort: Sort) -> list[_Passing]:
-    """Return the queries that together find the cases that pass.
+@dataclass(frozen=True)
+class _Query:
+    """Cases that pass."""
 
-    A condition that few cases meet is replaced by their ids. Others are checked case by case, in
-    the order of the queue, where cases that meet them come soon.
-    """
+    shape: _Shape
+    values: _Values
+
+
+def _queries(
+    connection: Connection, filters: Filters, now: datetime, sort: Sort
+) -> Iterator[_Query]:
+    """Yield the queries that together find the cases that pass."""
     texts = "".join(value for value in vars(filters).values() if isinstance(value, str))
     if "\0" in texts or not is_utf8(texts):
         # No id is stored like that, and PostgreSQL refuses the question.
-        return []
-    conditions: _Conditions = []
-    unsorted: _Conditions = []
-    chosen: set[str] | None = None
-    facet: _Indexed | None = None
-    for one in _indexed(filters, now, sort):
-        some = one.ids().limit(_RARE + 1)
-        number = select(func.count()).select_from(some.subquery())
-        if connection.execute(number).scalar_one() > _RARE:
-            conditions.append(one.condition)
-            unsorted.append(one.condition if one.served is None else one.served)
-            facet = one if one.facet is not None else facet
-        else:
-            cases = set(connection.scalars(some))
-            chosen = cases if chosen is None else chosen & cases
+        return
+    given = {name: value for name, value in vars(filters).items() if value is not None}
+    values: _Values = {**given, "now": now}
     if filters.search is not None:
-        matches = _search(connection, filters.search)
-        chosen = matches if chosen is None else chosen & matches
-    if chosen is not None:
-        if not chosen:
-            return []
-        of_chosen = in_values(connection, CASES.c.case_id, sorted(chosen))
-        conditions, unsorted = [*conditions, of_chosen], [*unsorted, of_chosen]
-    others = _others(filters, now)
-    conditions, unsorted = [*conditions, *others], [*unsorted, *others]
-    # By one state at a time: an index has its cases in the order of the queue.
-    found: list[_Passing] = []
-    for state in _states(filters):
-        # SQLite would read all cases of the state for a few ids.
-        column = CASES.c.state if chosen is None else func.coalesce(CASES.c.state, "")
-        of_state = [column == state, *conditions]
-        of_facet = None
-        if facet is not None and facet.facet is not None:
-            of_facet = facet.facet, [one for one in of_state if one is not facet.condition]
-        found.append(_Passing(of_state, [column == state, *unsorted], chosen is not None, of_facet))
-    return found
+        values["case_ids"] = sorted(_search(connection, filters.search))
+        if not values["case_ids"]:
+            return
+    shape = _Shape(
+        filters.state,
+        sort,
+        "open",
+        frozenset(_indexed(filters)),
+        frozenset(given) & _LIMITS,
+        None,
+        filters.search is not None,
+        filters.assigned_to == "",
+        filters.claimed_by is not None,
+    )
+    if not shape.searched:
+        shape = replace(shape, rare=_rarest(connection, shape, values, shape.indexed, _RARE))
+    for of in _states(filters.state):
+        yield _Query(replace(shape, of=of), {**values, "of": of})
 
 
-@dataclass(frozen=True)
-class _Indexed:
-    """A condition that an index other than those of the queue serves."""
-
-    #: On cases, one after the other.
-    condition: ColumnElement[bool]
-    #: The same for the index; None for `condition`.
-    served: ColumnElement[bool] | None = None
-    #: The same on facets, if it is about one.
-    facet: ColumnElement[bool] | None = None
-
-    def ids(self) -> Select[str]:
-        """Return the query of the cases that meet it."""
-        if self.facet is not None:
-            return select(CASE_FACETS.c.case_id).where(self.facet)
-        served = self.condition if self.served is None else self.served
-        return select(CASES.c.case_id).where(served)
+#: Names of filters that limit ranges, by column.
+_LIMITED = {
+    "due_at": (None, "now"),
+    "amount": ("amount_from", "amount_to"),
+    "max_score": ("score_from", "score_to"),
+    "opened_at": ("opened_from", "opened_to"),
+}
+_LIMITS = frozenset(name for names in _LIMITED.values() for name in names if name is not None)
 
 
-def _indexed(filters: Filters, now: datetime, sort: Sort) -> Iterator[_Indexed]:
+def _indexed(filters: Filters) -> Iterator[_Indexed]:
     """Yield the conditions that may be met by few cases."""
-    table = CASES.c
-    own: _Conditions = []
     if filters.state == "snoozed":
-        own.append(table.snoozed_until > now)
+        yield "snoozed_until"
     if filters.state == "claimed" or filters.claimed_by is not None:
-        own.append(table.claimed_until > now)
+        yield "claimed_until"
     if filters.account is not None:
-        own.append(table.account_id == filters.account)
+        yield "account"
     if filters.assigned_to:
-        own.append(table.assigned_to == filters.assigned_to)
+        yield "assigned_to"
     if filters.verdict is not None:
-        own.append(table.verdict == filters.verdict)
-    yield from map(_Indexed, own)
-    late = now if filters.state == "overdue" else None
-    for column, least, most in (
-        (table.due_at, None, late),
-        (table.amount, filters.amount_from, filters.amount_to),
-        (table.max_score, filters.score_from, filters.score_to),
-        (table.opened_at, filters.opened_from, filters.opened_to),
-    ):
-        if least is not None or most is not None:
-            served = and_(table.state.in_(_states(filters)), *_between(column, least, most))
-            # Not by that index where many cases meet it: it would read and sort them all.
-            sorts = column is table.opened_at and sort == "age"
-            case_by_case = column if sorts else func.coalesce(column, column)
-            yield _Indexed(and_(*_between(case_by_case, least, most)), served)
-    facets = {"merchant": filters.merchant, "rule": filters.rule, "model": filters.model}
-    for kind, value in facets.items():
-        if value is not None:
-            facet = CASE_FACETS.c
-            of_facet = and_(facet.kind == kind, facet.value == value)
-            yield _Indexed(_has_facet(kind, value), facet=of_facet)
+        yield "verdict"
+    if filters.state == "overdue":
+        yield "due_at"
+    if filters.amount_from is not None or filters.amount_to is not None:
+        yield "amount"
+    if filters.score_from is not None or filters.score_to is not None:
+        yield "max_score"
+    if filters.opened_from is not None or filters.opened_to is not None:
+        yield "opened_at"
+    if filters.merchant is not None:
+        yield "merchant"
+    if filters.rule is not None:
+        yield "rule"
+    if filters.model is not None:
+        yield "model"
 
 
-def _states(filters: Filters) -> tuple[str, ...]:
+def _states(state: State) -> tuple[Literal["open", "closed"], ...]:
     """Return the states of cases that may pass."""
-    if filters.state == "all":
+    if state == "all":
         return "open", "closed"
-    return ("closed",) if filters.state == "closed" else ("open",)
+    return ("closed",) if state == "closed" else ("open",)
 
 
-def _between(column: ColumnElement[Any], least: object, most: object) -> _Conditions:
-    conditions: _Conditions = []
-    if least is not None:
-        conditions.append(column >= least)
-    if most is not None:
-        conditions.append(column <= most)
-    return conditions
+def _rarest(
+    connection: Connection, shape: _Shape, values: _Values, names: frozenset[_Indexed], most: int
+) -> _Indexed | None:
+    """Return the condition that the fewest cases meet; None if more than `most` meet each."""
+    rarest, fewest = None, most + 1
+    for name in sorted(names):
+        met = connection.execute(_met_by(shape, name), values | {"limit": fewest}).scalar_one()
+        if met < fewest:
+            rarest, fewest = name, met
+    return rarest
 
 
-def _others(filters: Filters, now: datetime) -> _Conditions:
-    """Return the conditions that are checked case by case; the indexes of the queue have most."""
+def _first(connection: Connection, query: _Query, more: _Values) -> Sequence[Any]:
+    """Return the rows of the first `limit` cases, or of those after a cursor, in any order."""
+    shape, values, beyond = query.shape, query.values | more, "after_key" in more
+    ranges = shape.indexed & _RANGES
+    if ranges and not shape.few and shape.sort == "loss":
+        # Low scores and amounts come late in this order: cases before them would all be read.
+        near = _page_of(replace(shape, near=True), beyond)
+        rows = connection.execute(near, values | {"near": _NEAR}).all()
+        if len(rows) == values["limit"]:
+            return rows
+        shape = replace(shape, rare=_rarest(connection, shape, values, ranges, _SORTED))
+    return connection.execute(_page_of(shape, beyond), values).all()
+
+
+@lru_cache(maxsize=256)
+def _met_by(shape: _Shape, name: _Indexed) -> Select[int]:
+    """Return the query of the number of cases that meet a condition, at most `limit`."""
+    return _number(_ids_of(shape, name))
+
+
+def _ids_of(shape: _Shape, name: _Indexed) -> Select[str]:
+    if name in _FACETS:
+        return select(CASE_FACETS.c.case_id).where(_of_facet(name))
+    condition = _condition(shape, name, served=True)
+    if name in _RANGES:
+        states = [literal(state) for state in _states(shape.state)]
+        return select(_ID).where(CASES.c.state.in_(states), condition)
+    return select(_ID).where(condition)
+
+
+def _number(ids: Select[str]) -> Select[int]:
+    # Ids alone: an index has them.
+    return select(func.count()).select_from(ids.limit(bindparam("limit")).subquery())
+
+
+@lru_cache(maxsize=1024)
+def _page_of(shape: _Shape, beyond: bool) -> Select[*tuple[Any, ...]]:
+    """Return the query of the first `limit` cases: of all, or beyond `after_key`, `after_id`."""
+    key = CASES.c.expected_loss if shape.sort == "loss" else CASES.c.opened_at
+    conditions, after = _conditions(shape, served=False), _Conditions()
+    if beyond:
+        here = tuple_(key, _ID)
+        there = tuple_(
+            bindparam("after_key", type_=key.type), bindparam("after_id", type_=_ID.type)
+        )
+        after.append(here < there if shape.sort == "loss" else here > there)
+    if shape.workable:
+        conditions.append(or_(~_claimed(), CASES.c.claimed_by == bindparam("who")))
+    if shape.near:
+        queue = select(key).where(CASES.c.state == bindparam("of"), *after).order_by(key.desc())
+        last = queue.limit(1).offset(bindparam("near")).correlate(None).scalar_subquery()
+        conditions.append(key >= func.coalesce(last, literal(-math.inf)))
+    # Few are sorted: databases would read the whole queue for its order.
+    by = func.coalesce(key, key) if shape.few else key
+    # Both columns in one direction: an index serves it.
+    order = (by, _ID) if shape.sort == "age" else (by.desc(), _ID.desc())
+    first = select(_ID, key).where(*conditions, *after).order_by(*order).limit(bindparam("limit"))
+    if shape.few:
+        # All are read anyway, so their number costs nothing.
+        first = first.add_columns(func.count().over().label("among"))
+    found = first.subquery()
+    # What an index does not have is read for these alone.
+    query = _QUEUED.join_from(found, CASES, CASES.c.case_id == found.c.case_id)
+    return query.add_columns(found.c.among) if shape.few else query
+
+
+@lru_cache(maxsize=1024)
+def _count_of(shape: _Shape) -> Select[int]:
+    """Return the query of the number of cases, at most `limit`."""
+    facets = sorted(shape.indexed & _FACETS)
+    if shape.few or not facets:
+        return _number(select(_ID).where(*_conditions(shape, served=True)))
+    # Case by case of a facet, which has the next one sooner than the queue.
+    others = _conditions(replace(shape, indexed=shape.indexed - {facets[-1]}), served=True)
+    one = select(literal(1)).where(CASE_FACETS.c.case_id == _ID, *others).limit(1)
+    is_there = one.correlate(CASE_FACETS).scalar_subquery().is_not(None)
+    return _number(select(CASE_FACETS.c.case_id).where(_of_facet(facets[-1]), is_there))
+
+
+def _conditions(shape: _Shape, *, served: bool) -> _Conditions:
+    """Return what cases meet.
+
+    Args:
+      shape: of the query.
+      served: whether indexes may serve all conditions, as for cases in any order; otherwise they
+        serve the rare one alone, and others are checked case by case in the order of the queue.
+    """
     table = CASES.c
-    conditions: _Conditions = []
-    if filters.state in ("open", "free", "overdue"):
-        conditions.append(or_(table.snoozed_until.is_(None), table.snoozed_until <= now))
-    if filters.state == "free":
-        conditions.append(~_claimed(now))
-    if filters.assigned_to == "":
+    by_state = not shape.few or shape.rare in _RANGES
+    # SQLite would read all cases of the state for a few.
+    state = table.state if by_state else func.coalesce(table.state, "")
+    conditions: _Conditions = [state == bindparam("of")]
+    if shape.searched:
+        conditions.append(one_of(_ID, "case_ids"))
+    for name in sorted(shape.indexed):
+        rare = name == shape.rare
+        if rare and name in _FACETS:
+            conditions.append(_ID.in_(_ids_of(shape, name)))
+        else:
+            by_index = rare if shape.few else served
+            conditions.append(_condition(shape, name, served=by_index))
+    if shape.state in ("open", "free", "overdue"):
+        snoozed = table.snoozed_until
+        conditions.append(or_(snoozed.is_(None), snoozed <= bindparam("now")))
+    if shape.state == "free":
+        conditions.append(~_claimed())
+    if shape.unassigned:
         conditions.append(table.assigned_to.is_(None))
-    if filters.claimed_by is not None:
-        conditions.append(table.claimed_by == filters.claimed_by)
+    if shape.own:
+        conditions.append(table.claimed_by == bindparam("claimed_by"))
     return conditions
 
 
-def _has_facet(kind: str, value: str) -> ColumnElement[bool]:
+def _condition(shape: _Shape, name: _Indexed, *, served: bool) -> ColumnElement[bool]:
+    """Return a condition on cases, for an index that serves it or case by case."""
+    table = CASES.c
+    if name in _FACETS:
+        return _has_facet(name)
+    if name in _RANGES:
+        column = table[name]
+        # Not by its index where many cases meet it: that would read and sort them all.
+        sorts = name == "opened_at" and shape.sort == "age"
+        least, most = _LIMITED[name]
+        of = column if served or sorts else func.coalesce(column, column)
+        limits = shape.limits | {"now"}
+        return and_(
+            *(of >= bindparam(least) for _ in "." if least in limits),
+            *(of <= bindparam(most) for _ in "." if most in limits),
+        )
+    if name in ("snoozed_until", "claimed_until"):
+        return table[name] > bindparam("now")
+    if name == "account":
+        return table.account_id == bindparam("account")
+    return table[name] == bindparam(name)
+
+
+def _claimed() -> ColumnElement[bool]:
+    until = CASES.c.claimed_until
+    return and_(until.is_not(None), until > bindparam("now"))
+
+
+def _of_facet(name: str) -> ColumnElement[bool]:
+    return and_(CASE_FACETS.c.kind == name, CASE_FACETS.c.value == bindparam(name))
+
+
+def _has_facet(name: str) -> ColumnElement[bool]:
     """Return a condition that databases check case by case, in the order of the queue.
 
     A join would read all cases of the facet and sort them.
     """
-    table = CASE_FACETS.c
-    one = select(literal(1)).where(
-        table.kind == kind, table.value == value, table.case_id == CASES.c.case_id
-    )
+    one = select(literal(1)).where(_of_facet(name), CASE_FACETS.c.case_id == _ID)
     # Not EXISTS, which PostgreSQL turns into a join.
     return one.limit(1).scalar_subquery().is_not(None)
 
@@ -424,19 +526,28 @@ def _search(connection: Connection, text: str) -> set[str]:
     text = text.strip()
     if not text:
         return set()
-    facets = CASE_FACETS.c
-    queries = [
-        select(CASE_TRANSACTIONS.c.case_id).where(CASE_TRANSACTIONS.c.transaction_id == text),
-        select(CASES.c.case_id).where(_begins(CASES.c.case_id, text)),
-        select(CASES.c.case_id).where(_begins(CASES.c.account_id, text)),
-        select(facets.case_id).where(facets.kind == "merchant", _begins(facets.value, text)),
-    ]
-    return {case_id for query in queries for case_id in connection.scalars(query.limit(_RARE))}
+    values = {"text": text, "end": text + "\U0010ffff", "limit": _RARE}
+    return {case_id for query in _SEARCHES for case_id in connection.scalars(query, values).all()}
 
 
-def _begins(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+def _begins(column: ColumnElement[Any]) -> ColumnElement[bool]:
     """Return a condition that an index serves: ids sort by code points."""
-    return and_(column >= text, column < text + "\U0010ffff")
+    return and_(column >= bindparam("text"), column < bindparam("end"))
+
+
+_SEARCHES = [
+    query.limit(bindparam("limit"))
+    for query in (
+        select(CASE_TRANSACTIONS.c.case_id).where(
+            CASE_TRANSACTIONS.c.transaction_id == bindparam("text")
+        ),
+        select(_ID).where(_begins(_ID)),
+        select(_ID).where(_begins(CASES.c.account_id)),
+        select(CASE_FACETS.c.case_id).where(
+            CASE_FACETS.c.kind == "merchant", _begins(CASE_FACETS.c.value)
+        ),
+    )
+]
 
 
 def _cursor(case: QueuedCase, sort: Sort) -> str:

@@ -12,7 +12,7 @@ from beam_fraud.alerts.snoozes import Snooze, lift
 from beam_fraud.alerts.snoozes import snooze as snooze_alerts
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.errors import ConflictError
-from beam_fraud.review.held_case import Work, version_now
+from beam_fraud.review.held_case import Work, change_case, version_now
 from beam_fraud.review.queue import QueuedCase, queued_cases
 from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.storage.database.review_tables import CASE_NOTES, CASES
@@ -51,9 +51,7 @@ def claim(
     until = now + timedelta(seconds=settings.claim_seconds)
     own = case.claimed_by == who
     # A claim changes nothing that others decide on: the version stays.
-    connection.execute(
-        CASES.update().where(CASES.c.case_id == case_id).values(claimed_by=who, claimed_until=until)
-    )
+    change_case(connection, case_id, {"claimed_by": who, "claimed_until": until})
     if not own:
         work.note("claimed", case, event=False)
     work.finish()
@@ -86,11 +84,7 @@ def release(
     work = Work(connection, settings, who, now)
     case = work.hold(case_id, force=force)
     if case.claimed_by is not None:
-        connection.execute(
-            CASES.update()
-            .where(CASES.c.case_id == case_id)
-            .values(claimed_by=None, claimed_until=None)
-        )
+        change_case(connection, case_id, {"claimed_by": None, "claimed_until": None})
         work.note("released", case, {"from": case.claimed_by}, event=False)
         work.finish()
     return case.version

@@ -26,7 +26,7 @@ from beam_fraud.review.list_requests import ListEntry, ask
 from beam_fraud.review.people.roles import Role
 from beam_fraud.review.people.sessions import begin_session
 from beam_fraud.review.people.users import add_user, known_user
-from beam_fraud.review.queue import Filters, queue_page
+from beam_fraud.review.queue import Filters, counted_page
 from beam_fraud.review.teamwork import add_note, assign, claim
 from beam_fraud.storage.database.connection import transaction, writing
 from beam_fraud.storage.database.engines import engine
@@ -54,7 +54,7 @@ def furnished(directory: Path, url: str | None = None) -> World:
         write(url, rows(1 + number % 4, account, start=number * 5, merchants=shops), settings)
     with writing(url) as connection:
         add_user(connection, "pia", Role.ANALYST, PASSWORD)
-        found = queue_page(connection, Filters(), now, limit=50).cases
+        found = counted_page(connection, Filters(), now, limit=50)[0].cases
         for case, verdict in zip(found[5:9], ("fraud", "genuine", "fraud", "unsure"), strict=True):
             decision = Decision(verdict, comment="called the customer")
             decide(connection, settings, case.case_id, case.version, "anna", decision, now)
@@ -66,7 +66,7 @@ def furnished(directory: Path, url: str | None = None) -> World:
         entry = ListEntry("merchant", str(merchant), "block", "three stolen cards in a day")
         ask(connection, settings, "anna", entry, now, case_id=found[0].case_id)
     with transaction(url) as connection:
-        found = queue_page(connection, Filters(), now, limit=50).cases
+        found = counted_page(connection, Filters(), now, limit=50)[0].cases
     return replace(
         world, cases={str(case.account_id): (case.case_id, case.version) for case in found}
     )

@@ -11,7 +11,7 @@ from beam_fraud.review.case import account_history, links, merchant_history, rea
 from beam_fraud.review.errors import MissingError
 from beam_fraud.storage.database.connection import writing
 from tests.failing import fails
-from tests.reviewing import NOW, audit, ids, opened, queued, read, row
+from tests.reviewing import NOW, audit, opened, queued, read, row
 
 
 def test_reasons_are_in_words(database: str) -> None:
@@ -81,11 +81,11 @@ def test_links_to_other_cases(database: str) -> None:
         )
     [case] = queued(database, account="a")
     columns = ("merchant_id", "device")
-    found = read(database, links, case.case_id, NOW, columns=columns)
-    assert [(one.column, one.value, ids(one.cases)) for one in found] == [
+    found = read(database, links, case.case_id, columns=columns)
+    assert [(one.column, one.value, [case.account_id for case in one.cases]) for one in found] == [
         ("merchant_id", "shop", ["b"]),
         ("device", "d1", ["d"]),
     ]
     for wrong in ("devise", 'a"; DROP TABLE cases; --'):
         with fails(Code.COLUMN_MISSING, "links"):
-            read(database, links, case.case_id, NOW, columns=(wrong,))
+            read(database, links, case.case_id, columns=(wrong,))

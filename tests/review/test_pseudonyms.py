@@ -19,7 +19,7 @@ from beam_fraud.review.decisions import Decision, decide, reopen
 from beam_fraud.review.http.routes import ROUTES
 from beam_fraud.review.list_requests import ListEntry, ask, refuse
 from beam_fraud.review.people.roles import Role
-from beam_fraud.review.queue import Filters, queue_page
+from beam_fraud.review.queue import Filters, counted_page
 from beam_fraud.review.saved_views import SavedView, save_view
 from beam_fraud.review.teamwork import add_note
 from beam_fraud.storage.database.connection import transaction, writing
@@ -46,7 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     flagged = rows(4, ACCOUNT, start=40, merchants=(SHOP, "m-1"))
     write(url, [*flagged, *rows(2, OTHER, start=60, merchants=(SHOP,))], settings)
     with writing(url) as connection:
-        cases = queue_page(connection, Filters(), now, limit=100).cases
+        cases = counted_page(connection, Filters(), now, limit=100)[0].cases
         found = {one.account_id: one for one in cases}
         case, other = found[ACCOUNT], found[OTHER]
         text = (

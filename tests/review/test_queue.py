@@ -10,7 +10,7 @@ from beam_fraud.errors import Code
 from beam_fraud.review import queue
 from beam_fraud.review.decisions import Decision, decide
 from beam_fraud.review.errors import MissingError
-from beam_fraud.review.queue import Count, Filters, count_cases, next_case, queue_page
+from beam_fraud.review.queue import Count, Filters, Page, counted_page, next_case
 from beam_fraud.review.saved_views import SavedView, delete_view, save_view, views
 from beam_fraud.review.teamwork import assign, claim, snooze
 from tests.failing import fails
@@ -38,6 +38,10 @@ def filled(database: str) -> str:
         ),
     )
     return database
+
+
+def page_of(url: str, **named: object) -> Page:
+    return read(url, counted_page, Filters(), NOW, **named)[0]
 
 
 def case_of(url: str, account: str) -> queue.QueuedCase:
@@ -112,28 +116,34 @@ def test_pages_hold_each_case_once(database: str, sort: queue.Sort) -> None:
     seen: list[str] = []
     after = None
     while True:
-        page = read(database, queue_page, Filters(), NOW, sort=sort, after=after, limit=4)
+        page = page_of(database, sort=sort, after=after, limit=4)
         seen += [case.case_id for case in page.cases]
         if page.next is None:
             break
         after = page.next
     assert len(seen) == len(set(seen)) == 21
     if sort == "age":
-        oldest = read(database, queue_page, Filters(), NOW, sort="age").cases
+        oldest = page_of(database, sort="age").cases
         assert [case.opened_at for case in oldest] == sorted(case.opened_at for case in oldest)
 
 
 def test_a_cursor_of_another_queue_is_refused(filled: str) -> None:
-    page = read(filled, queue_page, Filters(), NOW, limit=2)
+    page = page_of(filled, limit=2)
     for cursor in (page.next, "x", "", "AAAA", "W10"):
         with fails(Code.REVIEW_VALUE, "queue"):
-            read(filled, queue_page, Filters(), NOW, sort="age", after=cursor)
+            page_of(filled, sort="age", after=cursor)
 
 
 def test_counts_stop(filled: str) -> None:
-    assert read(filled, count_cases, Filters(), NOW) == Count(6, False)
-    assert read(filled, count_cases, Filters(), NOW, most=5) == Count(5, True)
-    assert read(filled, count_cases, Filters(merchant="?"), NOW) == Count(0, False)
+    for filters, most, count in (
+        (Filters(), 6, Count(6, False)),
+        (Filters(), 5, Count(5, True)),
+        (Filters(state="all"), 6, Count(6, False)),
+        (Filters(rule="large"), 5, Count(5, True)),
+        (Filters(merchant="?"), 5, Count(0, False)),
+    ):
+        for limit in (2, 50):
+            assert read(filled, counted_page, filters, NOW, most=most, limit=limit)[1] == count
 
 
 def test_the_next_case_is_one_that_nobody_else_has(filled: str) -> None:

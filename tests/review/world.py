@@ -21,7 +21,7 @@ from beam_fraud.review.opening import open_cases
 from beam_fraud.review.people.roles import Role
 from beam_fraud.review.people.sessions import begin_session, form_token
 from beam_fraud.review.people.users import add_user, known_user
-from beam_fraud.review.queue import Filters, queue_page
+from beam_fraud.review.queue import Filters, counted_page
 from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.schema.stages import SCORED
 from beam_fraud.serve.http.access_log import AccessLogSettings
@@ -160,7 +160,7 @@ def make_world(directory: Path, *, plain: bool = False, url: str | None = None) 
         entry = ListEntry("account", "acct-2", "block", "many")
         asked = ask(connection, settings, "adam", entry, now)
     with transaction(url) as connection:
-        cases = queue_page(connection, Filters(), now, limit=100).cases
+        cases = counted_page(connection, Filters(), now, limit=100)[0].cases
     return World(
         site,
         {str(one.account_id): (one.case_id, one.version) for one in cases},

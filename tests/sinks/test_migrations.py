@@ -14,7 +14,7 @@ from sqlalchemy import inspect, select, text
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.review.opening import open_cases
-from beam_fraud.review.queue import Filters, queue_page
+from beam_fraud.review.queue import Filters, counted_page
 from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database import migrations
@@ -197,5 +197,5 @@ def test_flagged_rows_of_an_earlier_version_become_cases(url: str) -> None:
     while open_cases(url, ReviewSettings(), SENT, most=3).more:
         pass
     with transaction(url) as connection:
-        [case] = queue_page(connection, Filters(), SENT).cases
+        [case] = counted_page(connection, Filters(), SENT)[0].cases
     assert case.transactions == 7

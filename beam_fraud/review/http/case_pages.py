@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import get_args
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from starlette.responses import JSONResponse, Response
 
 from beam_fraud.alerts.pseudonym import Kind
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.case import (
     Case,
+    HistoryMark,
+    HistoryPoint,
     account_history,
+    account_marks,
     links,
     merchant_history,
+    merchant_marks,
     named_ids,
     read_case,
 )
 from beam_fraud.review.decisions import Decision, decide, reopen
 from beam_fraud.review.errors import MissingError, missing_case
-from beam_fraud.review.http.charts import history_chart
+from beam_fraud.review.http.charts import history_chart, history_rows
 from beam_fraud.review.http.form import Form
 from beam_fraud.review.http.queue_pages import given_filters
 from beam_fraud.review.http.visit import Visit
 from beam_fraud.review.list_requests import ListEntry, apply_requests, ask
-from beam_fraud.review.people.users import list_users
+from beam_fraud.review.people.users import names_of_users
 from beam_fraud.review.queue import queued_cases
 from beam_fraud.review.resending import resend
 from beam_fraud.review.settings import Action, Subject, Verdict
 from beam_fraud.review.teamwork import add_note, assign, claim, release, remind, snooze
-from beam_fraud.storage.database.tables import ALERTS
 
+_Marks = Callable[[Connection, str, int], list[HistoryMark]]
 _VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 _ACTIONS: tuple[Action, ...] = get_args(Action)
 _SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 #: Merchants of a case whose history is drawn: those with the most transactions in it.
 _DRAWN = 2
-#: Newest transactions that are drawn of each.
-_POINTS = 100
+#: Newest transactions of each that are drawn, and those that a table shows.
+_POINTS, _TABLED = 100, 25
 
 
 def case(visit: Visit) -> Response:
@@ -47,24 +51,18 @@ def case(visit: Visit) -> Response:
 
     def work(connection: Connection) -> dict[str, object]:
         found = _read(connection, visit)
-        account = found.queued.account_id
-        charts = []
-        own = frozenset(one.transaction_id for one in found.transactions)
-        if account is not None:
-            points = account_history(connection, account, limit=_POINTS)
-            charts.append(("account", account, history_chart(points, own, visit.now), points))
-        for merchant in _merchants(found)[:_DRAWN]:
-            points = merchant_history(connection, merchant, limit=_POINTS)
-            charts.append(("merchant", merchant, history_chart(points, own, visit.now), points))
+        case_id = found.queued.case_id
+        charts = [
+            (kind, value, chart, history_rows(history(connection, value, limit=_TABLED)))
+            for kind, value, marks, history in _histories(found)
+            if (chart := history_chart(marks(connection, value, _POINTS), case_id)) is not None
+        ]
         return {
             "case": found,
             "charts": charts,
-            "links": links(connection, found.queued.case_id, visit.now),
-            "alerted": _alerted(connection, own),
+            "links": links(connection, case_id),
             "ids": _ids(connection, found) if visit.hides else {},
-            "people": [one.name for one in list_users(connection) if one.disabled_at is None]
-            if visit.may("lead")
-            else [],
+            "people": names_of_users(connection) if visit.may("lead") else [],
         }
 
     values = visit.site.read(work)
@@ -171,8 +169,7 @@ def assign_case(visit: Visit) -> Response:
     version, to = visit.form.whole("version"), visit.form.get("to")
 
     def work(connection: Connection) -> None:
-        names = [one.name for one in list_users(connection) if one.disabled_at is None]
-        if to is not None and to not in names:
+        if to is not None and to not in names_of_users(connection):
             raise UsageError("There is no such person.", Code.OPTION_VALUE)
         assign(
             connection,
@@ -330,10 +327,14 @@ def _merchants(found: Case) -> list[str]:
     return sorted(set(merchants), key=lambda one: (-merchants.count(one), one))
 
 
-def _alerted(connection: Connection, transactions: Collection[str]) -> frozenset[str]:
-    """Return the transactions that have an alert to send again."""
-    query = select(ALERTS.c.transaction_id).where(ALERTS.c.transaction_id.in_(transactions))
-    return frozenset(connection.scalars(query))
+def _histories(
+    found: Case,
+) -> Iterator[tuple[Kind, str, _Marks, Callable[..., list[HistoryPoint]]]]:
+    """Yield whose histories are shown, each with what reads it."""
+    if found.queued.account_id is not None:
+        yield "account", found.queued.account_id, account_marks, account_history
+    for merchant in _merchants(found)[:_DRAWN]:
+        yield "merchant", merchant, merchant_marks, merchant_history
 
 
 def _ids(connection: Connection, found: Case) -> dict[Kind, tuple[str, ...]]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from beam_fraud.review.case import HistoryPoint
+from beam_fraud.review.case import HistoryMark, HistoryPoint
+from beam_fraud.review.http.templating import moment, money
 
 #: Units of the drawing.
 _WIDTH, _HEIGHT, _EDGE = 640, 140, 8
 #: Classes of marks in the order they are drawn, the last above all; the stylesheet gives each a
 #: colour, and its width tells it from the others.
-KINDS = ("approved", "flagged", "genuine", "fraud", "own")
+KINDS = ("flagged", "genuine", "fraud", "own")
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,12 @@ class Chart:
     counts: tuple[tuple[str, int], ...]
 
 
-def history_chart(
-    points: Sequence[HistoryPoint], own: Collection[str], now: datetime
-) -> Chart | None:
+def history_chart(points: Sequence[HistoryMark], case_id: str) -> Chart | None:
     """Return amounts over time; None without any.
 
     Args:
       points: transactions, oldest first.
-      own: ids of those in the case, which stand out.
-      now: the time.
+      case_id: the case whose transactions stand out.
     """
     if not points:
         return None
@@ -51,7 +49,7 @@ def history_chart(
     for one in points:
         x = _EDGE + (_WIDTH - 2 * _EDGE) * (one.event_time - since).total_seconds() / span
         y = _HEIGHT - _EDGE - (_HEIGHT - 2 * _EDGE) * abs(one.amount) / most
-        marks[_kind(one, own)].append(f"M{x:.0f} {y:.0f}h0")
+        marks[_kind(one, case_id)].append(f"M{x:.0f} {y:.0f}h0")
     drawn = Markup("").join(
         Markup('<path class="{}" d="{}"/>').format(kind, "".join(marks[kind]))
         for kind in KINDS
@@ -68,7 +66,6 @@ def history_chart(
 
 
 _WORDS = {
-    "approved": "approved",
     "flagged": "flagged, not decided",
     "genuine": "genuine",
     "fraud": "fraud",
@@ -76,12 +73,28 @@ _WORDS = {
 }
 
 
-def _kind(point: HistoryPoint, own: Collection[str]) -> str:
-    if point.transaction_id in own:
+def _kind(one: HistoryMark, case_id: str) -> str:
+    if one.case_id == case_id:
         return "own"
-    if point.verdict in ("fraud", "genuine"):
-        return str(point.verdict)
-    return "approved" if point.decision == "approve" else "flagged"
+    return one.verdict if one.verdict in ("fraud", "genuine") else "flagged"
+
+
+def history_rows(points: Sequence[HistoryPoint]) -> Markup:
+    """Return the rows of a table of transactions, the newest first.
+
+    Args:
+      points: transactions, oldest first.
+    """
+    # Not in the template, where they took longer than all else of a page.
+    return Markup("".join(map(_row, reversed(points))))
+
+
+def _row(one: HistoryPoint) -> str:
+    return (
+        f'<tr><td>{moment(one.event_time)}</td><td class="number">{money(one.amount)}</td>'
+        f'<td class="number">{one.score:.3f}</td><td>{escape(one.decision)}</td>'
+        f"<td>{escape(one.verdict or '-')}</td></tr>\n"
+    )
 
 
 def bar(share: float) -> Markup:

@@ -13,6 +13,8 @@ from markupsafe import Markup
 from beam_fraud.review.queue import QueuedCase
 from beam_fraud.wording import printable
 
+#: How times are shown.
+_MINUTES = "%Y-%m-%d %H:%M"
 #: Seconds to the due time from which it is near.
 _SOON = 3600
 #: Static files and their media types.
@@ -45,12 +47,15 @@ def address_of(name: str) -> str:
     return f"/static/{name}?v={hashlib.sha256(static_file(name)).hexdigest()[:12]}"
 
 
-def moment(value: datetime | None, form: str = "%Y-%m-%d %H:%M") -> Markup | str:
+def moment(value: datetime | None, form: str = _MINUTES) -> Markup | str:
     """Return a time in UTC, with the exact one for programs."""
     if value is None:
         return "-"
+    exact = value.isoformat()
+    # The usual form is a part of the exact one, which is many times as fast.
+    text = f"{exact[:10]} {exact[11:16]}" if form == _MINUTES else value.strftime(form)
     # Digits and what the templates say between them.
-    return Markup(f'<time datetime="{value.isoformat()}">{value.strftime(form)}</time>')
+    return Markup(f'<time datetime="{exact}">{text}</time>')
 
 
 def money(value: float) -> str:

@@ -36,12 +36,12 @@ class Role(IntEnum):
           >>> Role.parse("read-only") < Role.parse("lead")
           True
         """
-        for role in cls:
-            if role.word == word:
-                return role
+        if word in _BY_WORD:
+            return _BY_WORD[word]
         hint = did_you_mean(word, WORDS, f"the roles are {', '.join(WORDS)}")
         raise UsageError(f"{option} {word}: no such role; {hint}", Code.OPTION_VALUE)
 
 
 #: The roles' words, from the least rights to the most.
 WORDS = tuple(role.word for role in Role)
+_BY_WORD = dict(zip(WORDS, Role, strict=True))

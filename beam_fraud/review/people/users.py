@@ -151,6 +151,15 @@ def list_users(connection: Connection) -> list[User]:
     return [user_of(row) for row in connection.execute(select(USERS).order_by(USERS.c.name_key))]
 
 
+def names_of_users(connection: Connection) -> list[str]:
+    """Return the names of the users who may log in."""
+    return list(connection.scalars(_NAMES).all())
+
+
+#: Each case that a lead opens asks for them: the statement is made once.
+_NAMES = select(USERS.c.name).where(USERS.c.disabled_at.is_(None)).order_by(USERS.c.name_key)
+
+
 def count_users(connection: Connection) -> int:
     """Return the number of users who may log in."""
     query = select(func.count()).select_from(USERS).where(USERS.c.disabled_at.is_(None))

@@ -10,8 +10,9 @@ from beam_fraud.storage.database.tables import METADATA, UtcDateTime
 _ID = Text().with_variant(Text(collation="C"), "postgresql")
 _OPEN = text("state = 'open'")
 _DECIDED = text("verdict IS NOT NULL")
-#: Columns of cases that counting them takes, and those that an index holds for filters.
-_COUNTED = ("case_id", "snoozed_until")
+#: Columns of cases that counting and sorting them takes, and those that an index holds for filters.
+_COUNTED = ("case_id", "snoozed_until", "expected_loss", "opened_at")
+_DRAWN = ("case_id", "amount", "verdict")
 _FILTERED = ("due_at", "snoozed_until", "claimed_until", "amount", "max_score", "assigned_to")
 
 #: Flagged transactions that were written and may be in no case yet; one row per commit of a writer.
@@ -62,7 +63,7 @@ CASES = Table(
     # The two orders of the queue, with what its filters ask for.
     Index("cases_loss", "state", "expected_loss", "case_id", "opened_at", *_FILTERED),
     Index("cases_age", "state", "opened_at", "case_id", *_FILTERED),
-    # Ranges that few cases may be in, with what it takes to count them.
+    # Ranges that few cases may be in, with what it takes to count and sort them.
     Index("cases_due", "state", "due_at", *_COUNTED),
     Index("cases_amount", "state", "amount", *_COUNTED),
     Index("cases_score", "state", "max_score", *_COUNTED),
@@ -106,6 +107,9 @@ CASE_TRANSACTIONS = Table(
     Column("decided_at", UtcDateTime),
     Index("case_transactions_case", "case_id"),
     Index("case_transactions_decided", "decided_at"),
+    # Histories, and other cases of a merchant, with what drawings show.
+    Index("case_transactions_account", "account_id", "event_time", *_DRAWN),
+    Index("case_transactions_merchant", "merchant_id", "event_time", *_DRAWN),
 )
 
 #: What cases are found by beside their own columns: merchants, rules and models.

@@ -48,14 +48,17 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
         """Convert as the base class does, but SQLite's text in one step: a page has hundreds."""
-        return _moment if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+        return _moment if dialect.name == "sqlite" else _in_utc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Restore the time's zone."""
-        if value is None:
-            return None
-        moment: datetime = value
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return _in_utc(value)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _text(moment: datetime | None) -> str | None:
@@ -66,11 +69,8 @@ def _text(moment: datetime | None) -> str | None:
 
 
 def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    moment = datetime.fromisoformat(text)
     # Another program may have written a zone.
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return None if text is None else _in_utc(datetime.fromisoformat(text))
 
 
 METADATA = MetaData()
@@ -265,7 +265,7 @@ RUNS = Table(
 
 
 #: Version of the tables in `tables.py`: the last of `migrations/versions`.
-VERSION = "0009"
+VERSION = "0010"
 #: Not Alembic's default name, which another program may use in the same database.
 VERSION_TABLE = "beam_fraud_version"
 _VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), nullable=False))

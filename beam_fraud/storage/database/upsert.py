@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import repeat
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pyarrow as pa
@@ -15,10 +15,12 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Dialect,
     Table,
     Text,
+    TypeDecorator,
+    Update,
     and_,
-    any_,
     bindparam,
     cast,
     func,
@@ -29,7 +31,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import NullType
+from sqlalchemy.sql.operators import OperatorType
+from sqlalchemy.types import NullType, TypeEngine
 
 
 def values_of(column: pa.Array) -> list[object]:
@@ -162,54 +165,94 @@ def set_columns(connection: Connection, table: Table, columns: Mapping[str, list
     if connection.dialect.name == "postgresql":
         # In the order of keys: two writers cannot deadlock.
         order = sorted(range(len(columns[key[0]])), key=lambda n: [columns[k][n] for k in key])
-        arrays = [
-            func.unnest(_array(table.c[name], [values[n] for n in order])).label(name)
-            for name, values in columns.items()
-        ]
-        new = select(*arrays).subquery("new")
-        statement = table.update().where(*(table.c[name] == new.c[name] for name in key))
         connection.execute(
-            statement.values({name: new.c[name] for name in columns if name not in key})
+            _setting_arrays(table, tuple(columns)),
+            {f"_{name}": [values[n] for n in order] for name, values in columns.items()},
         )
         return
-    statement = table.update().where(*(table.c[name] == bindparam(f"_{name}") for name in key))
-    names = {name: f"_{name}" if name in key else name for name in columns}
     rows = [
-        dict(zip(names.values(), values, strict=True))
+        dict(zip((f"_{name}" for name in columns), values, strict=True))
         for values in zip(*columns.values(), strict=True)
     ]
-    connection.execute(
-        statement.values({name: bindparam(name) for name in columns if name not in key}), rows
-    )
+    connection.execute(_setting_rows(table, tuple(columns)), rows)
 
 
-class _JsonValues(FunctionElement[Any]):
-    """The values of a JSON list: as a query, SQLAlchemy would take half a millisecond for it."""
+# To make a statement takes as long as to change a few rows.
+@cache
+def _setting_arrays(table: Table, names: tuple[str, ...]) -> Update:
+    """Return the statement that sets columns by arrays, the parameters `_name`."""
+    key = [column.name for column in table.primary_key.columns]
+    arrays = [
+        func.unnest(bindparam(f"_{name}", type_=_array_of(table.c[name]))).label(name)
+        for name in names
+    ]
+    new = select(*arrays).subquery("new")
+    statement = table.update().where(*(table.c[name] == new.c[name] for name in key))
+    return statement.values({name: new.c[name] for name in names if name not in key})
+
+
+@cache
+def _setting_rows(table: Table, names: tuple[str, ...]) -> Update:
+    """Return the statement that sets columns of a row by the parameters `_name`."""
+    key = [column.name for column in table.primary_key.columns]
+    new = {name: bindparam(f"_{name}", type_=table.c[name].type) for name in names}
+    statement = table.update().where(*(table.c[name] == new[name] for name in key))
+    return statement.values({name: new[name] for name in names if name not in key})
+
+
+class _Listed(TypeDecorator[Sequence[str]]):
+    """Many texts in one parameter: an array of PostgreSQL, JSON of SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type of the parameter."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.ARRAY(Text()))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
+        """Return the value of the parameter."""
+        values = list(value or ())
+        return values if dialect.name == "postgresql" else msgspec.json.encode(values).decode()
+
+
+class _OneOf(FunctionElement[bool]):
+    """Whether a text is one of a list; as `IN` with a query, it would take ten times as long."""
 
     inherit_cache = True
 
+    def self_group(self, against: OperatorType | None = None) -> Self:
+        """Return it as it is: its SQL has parentheses, and is a condition in every database."""
+        return self
 
-@compiles(_JsonValues)
-def _json_values(element: _JsonValues, compiler: SQLCompiler, **options: Any) -> str:
-    listed = compiler.process(element.clauses, **options)
-    return f"(SELECT value FROM json_each({listed}))"  # noqa: S608 a parameter
+
+@compiles(_OneOf)
+def _one_of(element: _OneOf, compiler: SQLCompiler, **options: Any) -> str:
+    column, listed = (compiler.process(one, **options) for one in element.clauses)
+    if compiler.dialect.name == "postgresql":
+        return f"({column} = ANY ({listed}))"
+    return f"({column} IN (SELECT value FROM json_each({listed})))"  # noqa: S608 a parameter
+
+
+def one_of(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
+    """Return the condition that a text column has one of the texts of a parameter.
+
+    One parameter holds them: it is parsed a hundred times as fast as as many parameters. None of
+    them has a NUL character, at which JSON of SQLite ends.
+    """
+    return _OneOf(column, bindparam(parameter, type_=_Listed()))
 
 
 def in_values(
     connection: Connection, column: ColumnElement[Any], values: Sequence[str]
 ) -> ColumnElement[bool]:
-    """Return the condition that a text column has one of many values.
-
-    One parameter holds them: it is parsed a hundred times as fast as as many parameters.
-    """
-    if connection.dialect.name == "postgresql":
-        array = bindparam(None, list(values), type_=postgresql.ARRAY(column.type))
-        return column == any_(array)
-    if any("\0" in value for value in values):
-        # JSON of SQLite ends there; up to 32,000.
+    """Return the condition that a text column has one of many values, as `one_of` does."""
+    if connection.dialect.name != "postgresql" and any("\0" in value for value in values):
+        # Up to 32,000.
         return column.in_(values)
-    listed = bindparam(None, msgspec.json.encode(values).decode(), type_=Text())
-    return column.op("IN", is_comparison=True)(_JsonValues(listed))
+    return _OneOf(column, bindparam(None, values, type_=_Listed()))
 
 
 def _last_of_each_key(columns: Columns, key: Sequence[str], *, ordered: bool) -> Columns:
@@ -244,16 +287,10 @@ def _into_sqlite(
     where: ColumnElement[bool] | None,
 ) -> None:
     """Use one prepared statement for all rows: as fast as many rows in one VALUES list."""
-    statement = sqlite.insert(table)
-    if changed:
-        new = {name: statement.excluded[name] for name in changed}
-        statement = statement.on_conflict_do_update(
-            index_elements=key, set_=new, where=_differing(table, new, where)
-        )
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=key)
-    # Bypass SQLAlchemy's execution, which creates a dictionary per row.
-    compiled = statement.compile(dialect=connection.dialect, column_keys=list(columns))
+    # Bypass SQLAlchemy's execution, which creates a dictionary per row. Conditions are others each
+    # time: what has one is not kept.
+    make = _compiled_upsert if where is None else _compiled_upsert.__wrapped__
+    compiled = make(table, tuple(columns), tuple(key), tuple(changed), where)
     values: list[Iterable[object]] = []
     for name in compiled.positiontup or ():
         if name in columns:
@@ -273,6 +310,27 @@ def _differing(
     """
     differs = or_(*(table.c[name].is_distinct_from(value) for name, value in new.items()))
     return differs if where is None else and_(where, differs)
+
+
+@cache
+def _compiled_upsert(
+    table: Table,
+    names: tuple[str, ...],
+    key: tuple[str, ...],
+    changed: tuple[str, ...],
+    where: ColumnElement[bool] | None,
+) -> SQLCompiler:
+    statement = sqlite.insert(table)
+    if changed:
+        new = {name: statement.excluded[name] for name in changed}
+        statement = statement.on_conflict_do_update(
+            index_elements=key, set_=new, where=_differing(table, new, where)
+        )
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=key)
+    compiled = statement.compile(dialect=sqlite.dialect(), column_keys=list(names))
+    assert isinstance(compiled, SQLCompiler)
+    return compiled
 
 
 def _for_sqlite(
@@ -312,10 +370,14 @@ def _into_postgresql(
 
 
 def _array(column: Column[Any], values: Sequence[object] | pa.Array) -> ColumnElement[Any]:
-    kind = postgresql.ARRAY(column.type, dimensions=1)
+    kind = _array_of(column)
     if not isinstance(values, pa.Array):
         return bindparam(column.name, values, type_=kind)
     # Imported here: psycopg is an extra.
     from beam_fraud.storage.database.postgresql import postgresql_array
 
     return cast(bindparam(column.name, postgresql_array(values), type_=NullType()), kind)
+
+
+def _array_of(column: Column[Any]) -> postgresql.ARRAY[Any]:
+    return postgresql.ARRAY(column.type, dimensions=1)
