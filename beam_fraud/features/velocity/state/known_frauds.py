@@ -96,6 +96,17 @@ class FraudIndex:
         place = int(self.keys.searchsorted(wanted))
         return place < len(self.keys) and bool(self.keys[place] == wanted)
 
+    def counts_of(self, key: int, time: int, windows: Sequence[tuple[int, int]]) -> list[int]:
+        """Return the same for one transaction whose key has frauds, all of which are visible."""
+        frame, slot = self.events.frame, int(self.keys.searchsorted(np.uint64(key)))
+        most, base = (1 << frame.bits) - 1, slot << frame.bits
+        # As `KeyTimes.positions` bounds them.
+        needles = [
+            base + min(max(time - age - frame.origin, -1), most) for ages in windows for age in ages
+        ]
+        found = self.events.numbers.searchsorted(np.array(needles), "right").tolist()
+        return [last - first for first, last in zip(found[::2], found[1::2], strict=True)]
+
     def _not_yet_visible(self, slots: Integers, times: Integers) -> tuple[Integers, Integers]:
         """Return the frauds of the rows' keys that are not visible at the rows' times.
 
@@ -211,6 +222,8 @@ class KnownFrauds:
         index = self._index_at(time)
         if not index.has(key):
             return [0] * len(windows)
+        if not len(index.slow):
+            return index.counts_of(key, time, windows)
         keys, times = np.array([key], dtype=np.uint64), np.array([time], dtype=np.int64)
         return [int(count[0]) for count in index.counts(keys, times, windows)]
 

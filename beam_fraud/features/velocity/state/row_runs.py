@@ -204,19 +204,18 @@ class RowRuns:
         inside = first >= frame.origin and last < frame.end
         return frame if inside else Frame.around(first, last)
 
-    def takes(self, time: int, waiting: int, load: Load) -> bool:
+    def takes(self, time: int, load: Load) -> bool:
         """Return whether a row needs none of what batches may: no other frame by the step of the
         clock, no late row, none ahead, no large sums.
 
         Args:
           time: its event time.
-          waiting: number of rows before it that are in no run yet.
-          load: load of these rows and the row.
+          load: load of the row, and of those before it that are in no run yet.
         """
         frame = self._frame(self.clock.at)
         return (
             frame.origin <= time < frame.end
-            and (self.clock.stands(waiting + 1) or (not waiting and self._keeps(frame, time)))
+            and (self.clock.stands(1) or self._keeps(frame, time))
             and not len(self.ahead)
             and (self._loads() + load).fits
         )
@@ -282,6 +281,14 @@ class RowRuns:
             for due in self.ahead.take_before(frame.end):
                 dropped |= self._insert(self._run_of(due.take(due.time >= frame.origin), frame))
         return dropped
+
+    def append_observed(self, rows: KeyRows) -> bool:
+        """Add the latest rows, which the clock has observed and the frame takes (`takes`).
+
+        Returns:
+          What `append` does.
+        """
+        return self._insert(self._run_of(rows, self._frame(self.clock.at)))
 
     def _run_of(self, rows: KeyRows, frame: Frame) -> RowRun:
         """Return the rows of the frame as a sorted run."""

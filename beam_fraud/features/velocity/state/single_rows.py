@@ -7,7 +7,7 @@ that came this way wait in a list until they are worth a run of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from operator import add
 
 import numpy as np
@@ -20,8 +20,8 @@ from beam_fraud.features.velocity.state.row_run import RowRun
 from beam_fraud.features.velocity.state.window_plan import WindowPlan
 from beam_fraud.schema.duration import SECOND
 
-#: Rows that wait at most: each costs the next rows a comparison.
-MOST = 32
+#: Rows that wait at most: each costs the next rows of its key a comparison.
+MOST = 256
 _NAN = float("nan")
 
 
@@ -31,13 +31,16 @@ class SingleRows:
     def __init__(self) -> None:
         #: Key, time and amount of each.
         self._rows: list[tuple[int, int, int]] = []
+        #: Time and amount of each row of a key.
+        self._of_key: dict[int, list[tuple[int, int]]] = {}
         self._load = Load()
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        return iter(self._rows)
+    def of(self, key: int) -> Sequence[tuple[int, int]]:
+        """Return time and amount of each row of a key."""
+        return self._of_key.get(key, ())
 
     @property
     def load(self) -> Load:
@@ -47,6 +50,7 @@ class SingleRows:
     def add(self, key: int, time: int, amount: int) -> None:
         """Add the latest row."""
         self._rows.append((key, time, amount))
+        self._of_key.setdefault(key, []).append((time, amount))
         self._load += load_of(amount)
 
     def joined(self) -> KeyRows:

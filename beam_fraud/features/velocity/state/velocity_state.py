@@ -267,13 +267,13 @@ class KeyWindows:
         """Add one row; None if it needs the general way."""
         runs, single = self._runs, self._single
         load = single.load + load_of(amount)
-        if not (self._alone and len(single) < MOST and runs.takes(time, len(single), load)):
+        if not (self._alone and len(single) < MOST and runs.takes(time, load)):
             return None
         scan = SingleScan(self._plan, time)
         slot = runs.slot(key)
         if slot is not None:
             scan.add_runs(runs, slot)
-        before = [(at, paid) for other, at, paid in single if other == key]
+        before = single.of(key)
         scan.add_before(at for at, _ in before)
         scan.add([*before, (time, amount)])
         frauds = [
@@ -284,6 +284,8 @@ class KeyWindows:
         ]
         if keep:
             single.add(key, time, amount)
+            # Not only when they become a run: the clock would stand still until then.
+            runs.clock.observe_one(time)
         return scan.features(amount, frauds)
 
     def settle(self) -> None:
@@ -292,14 +294,14 @@ class KeyWindows:
         Raises:
           FraudError: there are too many keys; the next row raises it, too.
         """
-        waiting = len(self._single)
-        if waiting >= _SETTLED or (waiting and not self._runs.clock.stands(waiting + 1)):
+        if len(self._single) >= _SETTLED:
             self._settle()
 
     def _settle(self) -> None:
         """Put the rows that arrived one by one into a run."""
         if len(self._single):
-            self._add(self._single.joined())
+            if self._runs.append_observed(self._single.joined()):
+                self._forget()
             self._single = SingleRows()
 
     def _cut(self, rows: KeyRows, frauds: Frauds | None) -> int:
