@@ -110,14 +110,21 @@ def decided_rows(
     scores: npt.NDArray[np.float64], thresholds: Thresholds, fired: Fired | None
 ) -> list[DecidedRow]:
     """Return the decisions on few rows, those of `decided_columns`."""
+    if fired is None or not fired.any:
+        return [DecidedRow(_by_score(score, thresholds), [], []) for score in scores.tolist()]
     codes = decision_codes(scores, thresholds, fired).tolist()
     decided = [DecidedRow(DECISIONS[code], [], []) for code in codes]
-    if fired is not None and fired.holds.any():
-        for rule, places in zip(fired.rules, fired.places, strict=True):
-            for place in places.tolist():
-                row = decided[place]
-                (row.shadow_rules if rule.shadow else row.rules).append(rule.name)
+    for rule, places in zip(fired.rules, fired.places, strict=True):
+        for place in places.tolist():
+            row = decided[place]
+            (row.shadow_rules if rule.shadow else row.rules).append(rule.name)
     return decided
+
+
+def _by_score(score: float, thresholds: Thresholds) -> str:
+    if thresholds.decline is not None and score >= thresholds.decline:
+        return DECLINE
+    return REVIEW if score >= thresholds.review else APPROVE
 
 
 def decision_codes(
@@ -127,7 +134,7 @@ def decision_codes(
     codes = (scores >= thresholds.review).astype(np.int8)
     if thresholds.decline is not None:
         codes[scores >= thresholds.decline] = _CODE[DECLINE]
-    return codes if fired is None or not fired.holds.any() else _with_rules(codes, fired)
+    return codes if fired is None or not fired.any else _with_rules(codes, fired)
 
 
 def _with_rules(codes: Codes, fired: Fired) -> Codes:

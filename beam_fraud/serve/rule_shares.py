@@ -83,7 +83,7 @@ class RuleShares:
 
     def mute(
         self, times: Sequence[int], fired: Fired
-    ) -> tuple[npt.NDArray[np.bool_], list[MutedRule]]:
+    ) -> tuple[npt.NDArray[np.bool_] | None, list[MutedRule]]:
         """Count n rows, as `limited` does.
 
         Args:
@@ -91,11 +91,12 @@ class RuleShares:
           fired: the rules that hold.
 
         Returns:
-          bool[rules, n]: for which rows each rule is muted; and the newly muted rules.
+          bool[rules, n]: for which rows each rule is muted, None if for none; and the newly muted
+          rules.
         """
         if self._shards is None:
-            return np.zeros_like(fired.holds), []
+            return None, []
         shard = self._shard(self._shards)
         silenced, muted, delta = shard.count(np.array(times, dtype=np.int64), fired.holds)
         self._shards.keep(0, Effects(deltas=[delta]))
-        return silenced, muted
+        return silenced if silenced.any() else None, muted

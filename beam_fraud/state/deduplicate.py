@@ -114,8 +114,8 @@ class IdTable:
         """
         slots, last = self._slots, len(self._slots) - 1
         place, step = first >> int(self._shift), first | 1
-        while (held := int(slots[place, 0])) != _EMPTY:
-            if held == first and int(slots[place, 1]) == second:
+        while (held := slots.item(place, 0)) != _EMPTY:
+            if held == first and slots.item(place, 1) == second:
                 return True, place
             place = (place + step) & last
         return False, place

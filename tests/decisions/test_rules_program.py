@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.decisions.rules import program
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.expression import read_condition
+from beam_fraud.decisions.rules.numeric_program import NumericProgram
 from beam_fraud.decisions.rules.program import ABSENT, UNKNOWN, Program, TextCodes
 from beam_fraud.decisions.rules.rule import Rule, RuleSet
 from beam_fraud.decisions.rules.toml import rules_from_toml
@@ -151,6 +152,36 @@ def test_compiled_rules_hold_for_the_rows_that_the_definition_names(
     expected = [[holds(rule.condition, as_seen(row)) for row in rows] for rule in rules.rules]
     assert fired.holds.tolist() == expected
     assert fired.counts == [sum(row) for row in expected]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(conditions=st.lists(_conditions(), min_size=1, max_size=2), rows=ROWS)
+def test_rules_hold_for_values_as_they_do_for_columns(
+    conditions: list[str], rows: list[Row]
+) -> None:
+    rules = rule_set(*conditions)
+    transactions, scores = batch_of(rows)
+    compiled = NumericProgram.of(rules.rules, FEATURES)
+    assume(compiled is not None)
+    assert compiled is not None
+    times = np.asarray(transactions.column("event_time").view(pa.int64())).tolist()
+    values = [
+        {**row, "event_time": time}
+        for row, time in zip(transactions.to_pylist(), times, strict=True)
+    ]
+    # Absent numbers of columns are NaN, those of values None; velocity features are always NaN.
+    computed = [{name: row[name] for name in SCHEMA.velocity[0].names} for row in values]
+    block = feature_matrix(transactions, FEATURES)
+    by_columns = Program(rules, FEATURES).fired(transactions, block, scores)
+    assert compiled.holds(values, computed, scores).tolist() == by_columns.holds.tolist()
+    by_values = Program(rules, FEATURES).fired_of_rows(values, computed, block, scores)
+    assert by_values.holds.tolist() == by_columns.holds.tolist()
+
+
+def test_conditions_of_texts_are_not_compiled_for_numbers() -> None:
+    for text in ("currency == 'EUR'", "amount in round", "amount > 1 and merchant_id is None"):
+        assert NumericProgram.of(rule_set(text).rules, FEATURES) is None
+    assert NumericProgram.of(rule_set("amount > 1 and score / amount is None").rules, FEATURES)
 
 
 def test_a_missing_value_makes_every_comparison_false_and_not_of_it_true() -> None:

@@ -35,6 +35,7 @@ from beam_fraud.decisions.rules.condition import (
     Text,
     Value,
 )
+from beam_fraud.decisions.rules.numeric_program import NumericProgram
 from beam_fraud.decisions.rules.rule import Fired, RuleSet, listing_of
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import (
@@ -236,6 +237,7 @@ class Program:
         self._slots: dict[object, int] = {}
         self._texts = _text_codes(rule.condition for rule in self._rules)
         self._results = [self._slot(rule.condition) for rule in self._rules]
+        self._of_numbers = NumericProgram.of(self._rules, features)
 
     def fired(
         self,
@@ -260,6 +262,8 @@ class Program:
         scores: npt.NDArray[np.float64],
     ) -> Fired:
         """Return the same for n transactions that are values, with velocity features of each."""
+        if self._of_numbers is not None:
+            return Fired(self._rules, self._of_numbers.holds(rows, computed, scores), self._id)
         return self._fired(_Rows(rows, computed, self._number_of, block, scores))
 
     def _number_of(self, name: str) -> NumberOf:

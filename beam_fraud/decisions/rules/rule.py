@@ -119,6 +119,11 @@ class Fired:
     listed: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     @cached_property
+    def any(self) -> bool:
+        """Whether a rule holds for a row."""
+        return bool(self.holds.any())
+
+    @cached_property
     def places(self) -> Sequence[npt.NDArray[np.int64]]:
         """Per rule, the positions of rows that it holds for, int64[..]."""
         return [np.flatnonzero(holds) for holds in self.holds]

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.small_blocks.columns import beyond_range
+from beam_fraud.models.small_blocks.joined_trees import added
 from beam_fraud.models.small_blocks.leaf_masks import LeafMasks
 from beam_fraud.models.small_blocks.predictor import edge_rows
 
@@ -88,8 +89,7 @@ class JoinedModels:
             rows = slice(start, start + _PIECE)
             values = self._masks.leaf_values(block[rows])
             for own, part in zip(odds, self._parts, strict=True):
-                # One after the other as scikit-learn adds them; `sum` adds in pairs.
-                own[rows] = np.add.accumulate(values[:, part], axis=1)[:, -1]
+                own[rows] = added(values[:, part])
         return [np.asarray(expit(own)) for own in odds]
 
 

@@ -26,6 +26,8 @@ Places = npt.NDArray[np.int64]
 _WORDS: tuple[type[np.unsignedinteger[Any]], ...] = (np.uint8, np.uint16, np.uint32, np.uint64)
 #: Codes of categories, and the place of an absent one.
 _CODES = 256
+#: Rows up to which each is computed by itself.
+_FEW_ROWS = 4
 #: Rows whose masks stay in the processor's cache.
 _TOGETHER = 512
 
@@ -94,6 +96,7 @@ class LeafMasks:
         self._one, self._all = word(1), word(np.iinfo(word).max)
         self._values = values.ravel()
         self._starts = np.arange(len(trees)) * values.shape[1]
+        self._few = _FewRows.of(self._features)
 
     @classmethod
     def of(
@@ -111,8 +114,15 @@ class LeafMasks:
         found = [known.get(place) for place in range(features)]
         return [np.zeros(0) if own is None else own[np.isfinite(own)] for own in found]
 
+    @property
+    def fast_for_few(self) -> bool:
+        """Whether blocks of a few rows have a way of their own."""
+        return self._few is not None
+
     def leaf_values(self, rows: Floats) -> Floats:
         """Return the value of each tree's leaf, float64[n, trees], of float64[n, features]."""
+        if self._few is not None and len(rows) <= _FEW_ROWS:
+            return np.array([self._values_at(self._few.possible(row)) for row in rows])
         values = np.empty((len(rows), len(self._starts)))
         places = [(each.masks, each.places(rows[:, each.place])) for each in self._features]
         for start in range(0, len(rows), _TOGETHER):
@@ -120,10 +130,60 @@ class LeafMasks:
             possible = np.full((part.stop - start, len(self._starts)), self._all)
             for masks, at in places:
                 possible &= masks.take(at[part], axis=0)
-            # The bits below the lowest one.
-            first = np.bitwise_count(~possible & (possible - self._one))
-            values[part] = self._values.take(first + self._starts)
+            values[part] = self._values_at(possible)
         return values
+
+    def _values_at(self, possible: npt.NDArray[Any]) -> Floats:
+        """Return the value of the first possible leaf of each tree, of words[.., trees]."""
+        # The bits below the lowest one.
+        first = np.bitwise_count(~possible & (possible - self._one))
+        return np.asarray(self._values.take(first + self._starts))
+
+
+@dataclass(frozen=True)
+class _FewRows:
+    """The tables of all features as one, for rows one by one: a few calls for all features."""
+
+    #: int64[features], columns of the block.
+    columns: Places
+    #: The thresholds of all features and infinity, and the column of each.
+    thresholds: Floats
+    column: Places
+    #: int64[features], where the thresholds of each feature begin, and where its masks do.
+    starts: Places
+    masks_from: Places
+    #: int64[features], the place of NaN among those of a feature.
+    absent: Places
+    #: Words[places of all features, trees].
+    masks: npt.NDArray[Any]
+
+    @classmethod
+    def of(cls, features: Sequence[_Feature]) -> _FewRows | None:
+        """Return the tables; None without features, and for codes of categories."""
+        # Without NaN, of which no number is less.
+        known = [own.thresholds[:-1] for own in features if own.thresholds is not None]
+        if not features or len(known) < len(features):
+            return None
+        columns, sizes = np.array([own.place for own in features]), [len(own) for own in known]
+        return cls(
+            columns,
+            np.concatenate(known),
+            np.repeat(columns, sizes),
+            np.cumsum([0, *sizes[:-1]]),
+            np.cumsum([0, *(size + 1 for size in sizes[:-1])]),
+            np.array(sizes),
+            np.concatenate([own.masks for own in features]),
+        )
+
+    def possible(self, row: Floats) -> npt.NDArray[Any]:
+        """Return the leaves that are possible for a row, words[trees] of float64[features]."""
+        below = self.thresholds < row.take(self.column)
+        places = np.add.reduceat(below, self.starts, dtype=np.int64)
+        absent = np.isnan(row.take(self.columns))
+        if absent.any():
+            places = np.where(absent, self.absent, places)
+        masks = self.masks.take(self.masks_from + places, axis=0)
+        return np.asarray(np.bitwise_and.reduce(masks, axis=0))
 
 
 def _most_leaves(trees: Sequence[npt.NDArray[Any]]) -> int:

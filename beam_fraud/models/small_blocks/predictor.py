@@ -56,6 +56,7 @@ from beam_fraud.models.small_blocks.columns import (
 from beam_fraud.models.small_blocks.joined_trees import (
     JoinedBoosting,
     JoinedForest,
+    added,
     joined_forest,
 )
 from beam_fraud.models.small_blocks.joined_xgboost import JoinedXGBoost
@@ -357,9 +358,7 @@ def _forest(model: Any) -> _Form:
     forest, trees = joined_forest(model), len(getattr(model, "estimators_", [model]))
 
     def scores(block: Floats) -> Floats:
-        # One after the other as scikit-learn adds them; `sum` adds in pairs.
-        sums = np.add.accumulate(forest.leaf_values(block), axis=1)
-        return np.asarray(sums[:, -1] / trees)
+        return added(forest.leaf_values(block)) / trees
 
     return _Form(scores, forest.thresholds)
 
@@ -407,7 +406,6 @@ def _isolation(model: IsolationForest) -> Scores:
         raise TypeError("the trees of one row each have no depth")
 
     def anomaly(block: Floats) -> Floats:
-        sums = np.add.accumulate(forest.leaf_values(block), axis=1)[:, -1]
-        return np.asarray(2 ** -(sums / denominator))
+        return np.asarray(2 ** -(added(forest.leaf_values(block)) / denominator))
 
     return anomaly
