@@ -221,6 +221,8 @@ class PredictionQueue:
             reasons.append(why)
         if self._failure is not None:
             reasons.append(f"the state cannot be written ({self._failure})")
+        if self._upkeep is not None and self._upkeep.failure is not None:
+            reasons.append(f"the archive cannot be written ({self._upkeep.failure})")
         if self._broken:
             reasons.append(_ENDED)
         model = str(self._about.get("model_id", ""))

@@ -426,6 +426,19 @@ class ServerState:
         if not self.answers.holds(prepared):
             # A commit was overdue to fold the journal, and has done it meanwhile.
             return
+        uncommitted = self._checkpoint.uncommitted
+        try:
+            self._pass(prepared)
+        except FraudError:
+            # Else one of two archives would get the same rows again.
+            self._checkpoint.discard(uncommitted)
+            raise
+        self.answers.archive(prepared)
+        # Until now, rows that wait for their places could be found again among the answers.
+        for backlog in self._backlogs.values():
+            backlog.fold()
+
+    def _pass(self, prepared: Prepared) -> None:
         for counter, summary in prepared.counted:
             shard = self._drift.shard(0)
             assert isinstance(shard, DriftShard)
@@ -435,10 +448,6 @@ class ServerState:
             flagged = rows.filter(rows.column("flagged"))
             if self._flagged is not None and len(flagged):
                 self._flagged.take(0, scored_of(flagged))
-        self.answers.archive(prepared)
-        # Until now, rows that wait for their places could be found again among the answers.
-        for backlog in self._backlogs.values():
-            backlog.fold()
 
     def begin_fold(self) -> None:
         """Begin to fold the journal, so that no later commit has to."""
@@ -483,20 +492,27 @@ class ServerState:
         self.forward(AUDITED, audit.with_probability(scored_of(audited)))
         return len(audited)
 
-    def tick(self) -> None:
+    @property
+    def changed(self) -> bool:
+        """Whether there is something to commit, such as what an earlier commit could not."""
+        return self._checkpoint.changed
+
+    def tick(self, *, anew: bool = False) -> None:
         """Finish files of the archive that are old enough, and fill windows.
 
-        What an earlier commit could not make durable is committed, too.
+        Args:
+          anew: whether to write all files of the archive again that are not finished, and finish
+            them, after one could not be written.
 
         Raises:
-          FraudError: the disk does not take it.
+          FraudError: the disk does not take them.
         """
         now = time.time()
         for shards in self._archives:
             list(shards.tick(now))
+            if anew:
+                shards.finish(0)
         self._read_earlier()
-        if self._checkpoint.changed:
-            self.commit()
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -513,7 +529,7 @@ class ServerState:
         until = time.monotonic() + seconds
         self._archive_all(last=True)
         for shards in self._archives:
-            shards.keep(0, shards.shard(0).finish())
+            shards.finish(0)
         waiting = {
             name: backlog.stop(max(until - time.monotonic(), 0.0))
             for name, backlog in self._backlogs.items()

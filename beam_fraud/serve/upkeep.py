@@ -51,6 +51,8 @@ class Upkeep:
         self._ended = threading.Event()
         #: Groups that were answered, and at the last look; and ticks since the last of them.
         self.groups = self._before = self._idle = 0
+        #: Why the archive could not be written; None again when all of it is.
+        self.failure: FraudError | None = None
         #: Whether the last fold of the journal failed.
         self._unfolded = False
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
@@ -77,14 +79,18 @@ class Upkeep:
         self._idle = self._idle + 1 if groups == self._before else 0
         self._before = groups
         with self._turn.claimed():
-            self._store(state.tick)
+            failure = self._failure_of(partial(state.tick, anew=self.failure is not None))
+            if state.changed:
+                self._store(state.commit)
             folds = state.due or (self._idle > 0 and state.untidy)
-            worth = 1 if folds else _WORTH_ROWS
+            worth = 1 if folds or self.failure is not None else _WORTH_ROWS
             unarchived = state.answers.groups() if state.answers.rows >= worth else None
         prepared = None if unarchived is None else unarchived.prepared(self._pause)
         if prepared is not None or folds:
             with self._turn.claimed():
-                self._store(partial(self._file_away, prepared, folds=folds))
+                written = self._failure_of(partial(self._file_away, prepared, folds=folds))
+            failure = failure or written
+        self._note(failure)
         if folds:
             self._end_fold()
         self._pause()
@@ -102,6 +108,20 @@ class Upkeep:
             self._state.begin_fold()
         else:
             self._state.commit()
+
+    def _failure_of(self, write: Callable[[], None]) -> FraudError | None:
+        try:
+            write()
+        except FraudError as error:
+            return error
+        return None
+
+    def _note(self, failure: FraudError | None) -> None:
+        if failure is not None and self.failure is None:
+            _LOG.error("answers go on, but wait for the archive: %s", failure)
+        elif failure is None and self.failure is not None:
+            _LOG.info("the archive can be written again")
+        self.failure = failure
 
     def _pause(self) -> None:
         self._ended.wait(_PAUSE)

@@ -72,6 +72,11 @@ class LocalShards:
             with self._restored_after_failure(number):
                 yield from self.keep(number, self.shard(number).tick(now))
 
+    def finish(self, number: int) -> Sequence[pa.RecordBatch]:
+        """Process the end of a shard's rows; return the rows it emits."""
+        with self._restored_after_failure(number):
+            return self.keep(number, self.shard(number).finish())
+
     def shard(self, number: int) -> Shard:
         """Return a shard, restored."""
         shard = self._open.get(number)

@@ -258,11 +258,20 @@ class JournaledCheckpoint:
                 self._pending = []
         self.positions |= positions
 
-    def discard(self) -> None:
-        """Drop the changes since the last commit: shards restore themselves from the rest."""
-        for change in self._pending:
+    @property
+    def uncommitted(self) -> int:
+        """Number of changes since the last commit."""
+        return len(self._pending)
+
+    def discard(self, kept: int = 0) -> None:
+        """Drop the changes since the last commit: shards restore themselves from the rest.
+
+        Args:
+          kept: how many of them stay, the oldest.
+        """
+        for change in self._pending[kept:]:
             self._versions[change.step, change.shard] += 1
-        self._pending = []
+        self._pending = self._pending[:kept]
 
     def begin_fold(self) -> bool:
         """Begin the next generation; return whether there is one before for `end_fold`."""

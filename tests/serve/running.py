@@ -50,6 +50,10 @@ class Running:
     #: Counts answers for drift, or None; and whether the archive has the inputs that rows keep.
     drift: DriftCounters | None = None
     archives_inputs: bool = True
+    #: Age at which a file of the archive is finished.
+    roll_seconds: float = 300.0
+    #: Directory of a sink for flagged rows, or None.
+    flagged: Path | None = None
 
     @property
     def scores(self) -> Path:
@@ -82,8 +86,9 @@ class Running:
         )
 
     def _settings(self, bundle: Bundle, features: FeatureSet) -> StateSettings:
-        for name in ("scores", "dead"):
-            (self.directory / name).mkdir(exist_ok=True, parents=True)
+        for place in (self.scores, self.directory / "dead", self.flagged):
+            if place is not None:
+                place.mkdir(exist_ok=True, parents=True)
         earlier = [self.served.history] if self.served.history else []
         files = find_history(Place.parse_all(earlier), (), features.schema, labels=features.labels)
         history = partial(
@@ -105,6 +110,8 @@ class Running:
             shadow=self.shadow,
             drift=self.drift,
             keeps_inputs=self.archives_inputs,
+            roll_seconds=self.roll_seconds,
+            flagged=self.flagged,
         )
 
     def _count(self, name: str, rows: int) -> None:

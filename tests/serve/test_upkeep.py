@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.queue import Pace, PredictionQueue
 from beam_fraud.serve.state import FLAGGED
+from beam_fraud.state.archive import UnfinishedPart
 from beam_fraud.storage import journal
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.journal_file import JournalFile
@@ -186,3 +189,73 @@ def test_a_row_that_waits_for_its_sink_outlives_the_archiving_of_its_answer(
     until(lambda: len(taken) == 4)
     assert taken == [one["transaction_id"] for one in before]
     engine.state.close(1.0)
+
+
+@pytest.mark.parametrize("fails_in", ["write", "finish"])
+def test_a_server_is_not_ready_until_its_archive_is_written(
+    running: Running, served: Served, fails_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beam_fraud.serve.upkeep._WORTH_ROWS", 1)
+    running.roll_seconds = 0.0 if fails_in == "finish" else 300.0
+    tried, broken = list[bool](), threading.Event()
+    broken.set()
+    works = getattr(UnfinishedPart, fails_in)
+    queue = PredictionQueue(Pace(in_loop=True), Metrics(), {})
+
+    def refused(self: UnfinishedPart, *given: pa.RecordBatch) -> Path | None:
+        if not broken.is_set():
+            result: Path | None = works(self, *given)
+            return result
+        tried.append(queue.readiness().ready)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(UnfinishedPart, fails_in, refused)
+
+    async def run() -> None:
+        queue.start(running.engine())
+        for record in served.records[:3]:
+            await queue.predict(Call((record,)))
+        # Each attempt comes after a look that had something else to do.
+        await asyncio.to_thread(until, lambda: len(tried) >= 4)
+        assert not queue.readiness().ready
+        # Neither do answers, whose commits succeed, make it ready.
+        await queue.predict(Call(served.records[3:4]))
+        assert not queue.readiness().ready
+        broken.clear()
+        await asyncio.to_thread(until, lambda: queue.readiness().ready)
+        await asyncio.to_thread(queue.drain)
+
+    asyncio.run(run())
+    # The first attempt was refused while nothing was known to be wrong.
+    assert tried[:1] == [True]
+    assert not any(tried[1:])
+    assert sorted(archived(running)) == sorted(
+        str(json.loads(record)["TRANSACTION_ID"]) for record in served.records[:4]
+    )
+
+
+def test_two_archives_get_the_same_rows_once_though_one_of_them_failed(
+    running: Running, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.flagged = tmp_path / "flagged"
+    engine = running.engine(other(Path(served.bundle), tmp_path / "everything", 0.0))
+    before = answered(engine, list(served.records[:3]))
+    groups = engine.state.answers.groups()
+    assert groups is not None
+    write = UnfinishedPart.write
+    with monkeypatch.context() as patch:
+
+        def refused(self: UnfinishedPart, batch: pa.RecordBatch) -> None:
+            if "degraded" not in batch.schema.names:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            write(self, batch)
+
+        patch.setattr(UnfinishedPart, "write", refused)
+        with fails(Code.OUTPUT_UNWRITABLE, "flagged"):
+            engine.state.archive(groups.prepared())
+    before += answered(engine, list(served.records[3:5]))
+    engine.state.archive(groups.prepared())
+    engine.state.close(1.0)
+    expected = [one["transaction_id"] for one in before]
+    assert archived(running) == expected
+    assert ids(pq.read_table(running.flagged)) == expected
