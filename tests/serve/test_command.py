@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from beam_fraud.errors import Code
 from tests.failing import fails
 from tests.serve.conftest import Served
 from tests.serving import Client, Serve
+
+LATENCY = "/dev/cpu_dma_latency"
 
 
 @pytest.mark.parametrize(
@@ -78,3 +81,27 @@ def test_a_call_that_cannot_listen_writes_nothing(served: Served, tmp_path: Path
     with fails(Code.TOKENS_MISSING, "--host"):
         serve.run(options)
     assert not state.exists()
+
+
+def test_processors_stay_awake_while_the_server_answers(served: Served, tmp_path: Path) -> None:
+    server = Serve(Path(served.bundle), tmp_path / "state", "--awake")
+    try:
+        if _may_be_written(LATENCY):
+            server.start()
+            held = Path(f"/proc/{server.pid}/fd").iterdir()
+            assert LATENCY in [str(file.readlink()) for file in held]
+            server.stop()
+        else:
+            with pytest.raises(AssertionError):
+                server.start()
+            assert f"[{Code.SYSTEM_REFUSAL.value}]" in server.said()
+    finally:
+        server.kill()
+
+
+def _may_be_written(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_WRONLY))
+    except OSError:
+        return False
+    return True

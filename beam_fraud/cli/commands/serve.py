@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -38,6 +38,7 @@ from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.cli.terminal.summary import shadow_lines
 from beam_fraud.decisions.rules.kept import keep_rules
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED, ROWS_SCORED
 from beam_fraud.serve.deliveries import PATIENCE, Deliveries, Places
 from beam_fraud.serve.engine import Engine
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 #: Seconds after which a thread lets another run: the event loop waits that long for the engine.
 _SWITCH_SECONDS = 0.0005
+#: Keeps processors awake while a process has it open, and what it is asked: microseconds, int32.
+_LATENCY, _NO_LATENCY = Path("/dev/cpu_dma_latency"), bytes(4)
 
 
 def _announce(url: str) -> None:
@@ -95,6 +98,8 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
     # Before anything is written: tokens may be missing, and the port may be taken.
     server = _server(planned, predictions, api, metrics)
     with ExitStack() as stack:
+        if options.awake:
+            stack.enter_context(_awake())
         shown = stack.enter_context(pages_beside(pages))
         planned.outputs.begin()
         stack.callback(planned.outputs.release)
@@ -162,6 +167,27 @@ def render(result: dict[str, object]) -> str:
         f"Answered {scored:,} transactions in {result['seconds']} s, {flagged:,} of them flagged."
     )
     return "\n".join([answered, *shadow_lines(result)])
+
+
+def _awake() -> BinaryIO:
+    """Keep the processors from sleep states until the file is closed.
+
+    Linux keeps to the shortest latency that any process asks for while it has the file open
+    (Documentation/power/pm_qos_interface.rst).
+
+    Raises:
+      FraudError: the system does not allow it.
+    """
+    try:
+        file = open(_LATENCY, "wb", buffering=0)  # noqa: SIM115
+        file.write(_NO_LATENCY)
+    except OSError as error:
+        raise FraudError(
+            f"--awake: {_LATENCY} cannot be written ({error.strerror}); give the server that "
+            "right, or leave the option out",
+            Code.SYSTEM_REFUSAL,
+        ) from None
+    return file
 
 
 def _claim(planned: ServePlan) -> None:

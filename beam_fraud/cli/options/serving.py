@@ -100,6 +100,14 @@ class ServeOptions(
             help="Rows that may wait for an answer; requests beyond get 503.",
         ),
     ] = 20_000
+    awake: Annotated[
+        bool,
+        Option(
+            "--awake",
+            help="Keep the processors of this machine from sleeping: answers take less time, the "
+            "machine more power. Needs the right to open /dev/cpu_dma_latency.",
+        ),
+    ] = False
     review: Annotated[
         str | None,
         Option(
