@@ -138,6 +138,7 @@ class PlainRecords:
         rename = {f"f{i}": name for i, name in enumerate(names)}
         record = msgspec.defstruct("PlainRecord", fields, rename=rename, gc=False)
         self._decode = msgspec.json.Decoder(record).decode
+        self._decode_array = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
 
     @classmethod
     def of(cls, schema: Schema, labels: Labels, origin: Origin) -> PlainRecords | None:
@@ -235,8 +236,12 @@ class PlainRecords:
         self, records: Sequence[bytes], first: int, latest: int
     ) -> pa.RecordBatch | None:
         try:
-            rows = [astuple(self._decode(record)) for record in records]
+            # One call for all takes half the time.
+            rows = list(map(astuple, self._decode_array(b"[" + b",".join(records) + b"]")))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if len(rows) != len(records):
+            # One of them is not one object.
             return None
         members, arrays = list(zip(*rows, strict=True)), list[pa.Array]()
         if any(value is not None for place in self._lacking for value in members[place]):

@@ -312,9 +312,21 @@ def _lists(column: pa.Array) -> list[list[Any]]:
     if column.null_count == len(column) or not len(column.flatten()):
         return lists
     lengths = pc.list_value_length(column).fill_null(0)
-    for row in pc.indices_nonzero(lengths).to_pylist():
-        lists[row] = column[row].as_py()
+    values, start = _values(column.flatten()), 0
+    rows = pc.indices_nonzero(lengths)
+    for row, length in zip(rows.to_pylist(), lengths.take(rows).to_pylist(), strict=True):
+        lists[row] = values[start : start + length]
+        start += length
     return lists
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Return the values of texts, or of structs as dicts, which Arrow makes one by one."""
+    if not pa.types.is_struct(column.type) or column.null_count:
+        return list(column.to_pylist())
+    names = [field.name for field in column.type]
+    members = (field.to_pylist() for field in column.flatten())
+    return [dict(zip(names, values, strict=True)) for values in zip(*members, strict=True)]
 
 
 def _iso_of(time: int) -> str:

@@ -77,6 +77,17 @@ class Groups:
         return Prepared(self.groups, rows, joined, counted)
 
 
+@dataclass
+class _Kept:
+    """A group of answers that is in no step of the archive."""
+
+    rows: Rows
+    #: The deltas that hold it.
+    deltas: list[tuple[bytes, int]]
+    #: The kept inputs of its decisions, or None.
+    inputs: pa.RecordBatch | None = None
+
+
 class KeptAnswers:
     """The answers in the state; changed by the thread that works with the engine.
 
@@ -96,14 +107,11 @@ class KeptAnswers:
     ) -> None:
         self._counters = counters
         self._checkpoint, self._most = checkpoint, most
-        #: Answered rows that are in no step of the archive, by group.
-        self._unarchived: list[Rows] = []
-        #: The kept inputs of their decisions, or None, for each group.
-        self._inputs: list[pa.RecordBatch | None] = []
-        #: How many groups are committed.
+        #: The groups that are in no step of the archive, and how many of them are committed.
+        self._unarchived: list[_Kept] = []
         self._committed = 0
-        #: Groups, with their inputs, that the archive has with the next commit.
-        self._leaving: list[tuple[Sequence[Rows], list[pa.RecordBatch | None]]] = []
+        #: Groups that the archive has with the next commit.
+        self._leaving: list[_Kept] = []
         #: The last group, while its callers have no answer.
         self._unsent: Rows | None = None
         self._recent = RecentAnswers()
@@ -115,18 +123,19 @@ class KeptAnswers:
                 self._recent.archive([rows], most)
         for data in checkpoint.deltas(_ANSWERS, 0):
             if (inputs := inputs_of(data)) is not None:
-                self._inputs[-1] = inputs
+                self._unarchived[-1].inputs = inputs
+                self._unarchived[-1].deltas.append((data, FOREVER))
             elif is_amended(data):
-                self._unarchived[-1] = answers_of(data)
+                self._unarchived[-1].rows = answers_of(data)
+                self._unarchived[-1].deltas[0] = _whole(self._unarchived[-1].rows)
             else:
-                self._unarchived.append(answers_of(data))
-                self._inputs.append(None)
-        for answered in self._unarchived:
-            self._recent.add(answered)
+                self._unarchived.append(_Kept(answers_of(data), [(data, FOREVER)]))
+        for kept in self._unarchived:
+            self._recent.add(kept.rows)
 
     def restored(self) -> Sequence[Rows]:
         """Return the groups that an earlier process left, which may not have been delivered."""
-        return self._unarchived[:]
+        return [kept.rows for kept in self._unarchived]
 
     def add(self, answered: Rows, inputs: pa.RecordBatch | None = None) -> None:
         """Keep answers.
@@ -137,18 +146,20 @@ class KeptAnswers:
         """
         if not len(answered):
             return
-        self._keep(answered)
+        deltas = [_whole(answered)]
         if inputs is not None:
-            self._checkpoint.keep(_ANSWERS, 0, [(inputs_delta(inputs), FOREVER)])
-        self._unarchived.append(answered)
-        self._inputs.append(inputs)
+            deltas.append((inputs_delta(inputs), FOREVER))
+        self._checkpoint.keep(_ANSWERS, 0, deltas)
+        self._unarchived.append(_Kept(answered, deltas, inputs))
         self._unsent = answered
         self._recent.add(answered)
 
     def amend(self, answered: pa.RecordBatch) -> None:
         """Replace the last group of answers: some callers got another answer than was committed."""
-        self._keep(answered, amended=True)
-        self._unarchived[-1] = answered
+        amended = delta_of(answered, amended=True), FOREVER
+        self._checkpoint.keep(_ANSWERS, 0, [amended])
+        kept = self._unarchived[-1]
+        kept.rows, kept.deltas[0] = answered, _whole(answered)
         self._recent.add(answered)
 
     def committed(self) -> None:
@@ -162,13 +173,9 @@ class KeptAnswers:
 
     def discard(self) -> None:
         """Forget the answers since the last commit; what the archive was passed is here again."""
-        for answered in self._unarchived[self._committed :]:
-            self._recent.remove(answered)
-        del self._unarchived[self._committed :]
-        del self._inputs[self._committed :]
-        for groups, inputs in reversed(self._leaving):
-            self._unarchived = [*groups, *self._unarchived]
-            self._inputs = [*inputs, *self._inputs]
+        for kept in self._unarchived[self._committed :]:
+            self._recent.remove(kept.rows)
+        self._unarchived = [*self._leaving, *self._unarchived[: self._committed]]
         self._leaving = []
         self._committed = len(self._unarchived)
 
@@ -186,7 +193,7 @@ class KeptAnswers:
     @property
     def rows(self) -> int:
         """Number of committed answers that are not archived."""
-        return sum(map(len, self._unarchived[: self._committed]))
+        return sum(len(kept.rows) for kept in self._unarchived[: self._committed])
 
     def groups(self, *, last: bool = False) -> Groups | None:
         """Return the committed groups that are not archived; None without any.
@@ -197,30 +204,28 @@ class KeptAnswers:
         count = len(self._unarchived) if last else self._committed
         if not count:
             return None
-        return Groups(self._unarchived[:count], self._inputs[:count], self._counters)
+        kept = self._unarchived[:count]
+        return Groups([one.rows for one in kept], [one.inputs for one in kept], self._counters)
 
     def holds(self, prepared: Prepared) -> bool:
         """Return whether the groups are still to be archived."""
-        return bool(self._unarchived) and self._unarchived[0] is prepared.groups[0]
+        return bool(self._unarchived) and self._unarchived[0].rows is prepared.groups[0]
 
     def archive(self, prepared: Prepared) -> None:
         """Remove groups that the archive has with the next commit."""
         groups = prepared.groups
-        self._leaving.append((groups, self._inputs[: len(groups)]))
+        self._leaving += self._unarchived[: len(groups)]
         self._unarchived = self._unarchived[len(groups) :]
-        self._inputs = self._inputs[len(groups) :]
         self._committed = max(self._committed - len(groups), 0)
-        left = list[tuple[bytes, int]]()
-        for answered, inputs in zip(self._unarchived, self._inputs, strict=True):
-            left.append((delta_of(answered), FOREVER))
-            if inputs is not None:
-                left.append((inputs_delta(inputs), FOREVER))
+        left = [delta for kept in self._unarchived for delta in kept.deltas]
         self._checkpoint.keep(_ANSWERS, 0, left, replaces=True)
         # Older ones are in finished parts of the archive.
         self._recent.archive(groups, self._most, prepared.joined)
 
-    def _keep(self, answered: Rows, *, amended: bool = False) -> None:
-        self._checkpoint.keep(_ANSWERS, 0, [(delta_of(answered, amended=amended), FOREVER)])
+
+def _whole(answered: Rows) -> tuple[bytes, int]:
+    """Return the delta of a group that replaces none."""
+    return delta_of(answered), FOREVER
 
 
 def _with_inputs(

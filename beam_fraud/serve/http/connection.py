@@ -91,8 +91,10 @@ class Connection(HttpToolsProtocol):
         """
         super().__init__(config, server_state, app_state)
         self._all, self._limits = connections, connections.limits
-        #: Time until which a phase must end: waiting for a head, or for a body.
+        #: Time until which a phase must end: waiting for a request, for its head, or for a body.
         self._deadline = math.inf
+        #: Whether it waits for a request after another one.
+        self._idle = False
         #: Bytes since the begin of a request, and how many it may have at present.
         self._received = 0
         self._most = self._limits.head_bytes
@@ -113,7 +115,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._deadline == math.inf:
+        if self._idle or self._deadline == math.inf:
+            self._idle = False
             # The first bytes after an answer; they may be line ends, which begin no request.
             self._deadline = self.loop.time() + self._limits.head_seconds
         self._received += len(data)
@@ -144,6 +147,20 @@ class Connection(HttpToolsProtocol):
         self._received = 0
         self._deadline = math.inf
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or begin it, as uvicorn does, but without a timer of its own.
+
+        Timers of the event loop cost a request more than its parsing; `check` looks at all.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._deadline == math.inf:
+            self._deadline, self._idle = self.loop.time() + self._limits.idle_seconds, True
 
     def check(self, now: float) -> None:
         """Close the connection if the client is too slow.
