@@ -217,7 +217,7 @@ class UsageError(FraudError):
     exit_code = 2
 
 
-#: Top-level module to the extra that brings it along.
+#: Top-level module, or one within a package of several, to the extra that brings it along.
 EXTRAS = {
     "argon2": "review",
     "catboost": "catboost",
@@ -232,6 +232,8 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxmltools": "onnx",
     "onnxruntime": "onnx",
+    # Others bring the rest of that package along.
+    "opentelemetry.exporter.otlp.proto.http": "opentelemetry",
     "optuna": "tuning",
     "pyiceberg": "iceberg",
     "skl2onnx": "onnx",
