@@ -53,7 +53,7 @@ def serve_metrics(
       FraudError: the port cannot be listened on.
     """
     registry = CollectorRegistry()
-    registry.register(_Stream(read, build, alerts, drift))
+    registry.register(StreamMetrics(read, build, alerts, drift))
     try:
         server, thread = start_http_server(port, addr=_ADDRESS, registry=registry)
     except OSError as error:
@@ -70,8 +70,12 @@ def serve_metrics(
         thread.join()
 
 
-class _Stream(Collector):
-    """Read the status once per request."""
+class StreamMetrics(Collector):
+    """The metrics of a stream; its status is read once a collection.
+
+    Args:
+      read, build, alerts, drift: as for `serve_metrics`.
+    """
 
     def __init__(
         self,

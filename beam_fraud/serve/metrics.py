@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from beam_fraud.decisions.decision import APPROVE
 from beam_fraud.monitoring.drift.gauges import ReadDrift, drift_metrics
+from beam_fraud.monitoring.live_figures import LiveFigures, Totals
 from beam_fraud.monitoring.prometheus import shadow_metrics
 from beam_fraud.monitoring.shadow import ShadowFigures
 
@@ -101,10 +104,29 @@ class Metrics:
     shadows: Callable[[], Mapping[str, ShadowFigures]] = _no_shadows
     shadow_rows: Callable[[], int] = _zero
     not_shadowed: Callable[[], int] = _zero
+    #: The figures of the live page; None before any.
+    live: Callable[[], LiveFigures | None] = lambda: None
     #: The last report of the monitor; None without one.
     drift: ReadDrift = lambda: None
     #: Labels of `beam_fraud_build_info`.
     build: dict[str, str] = field(default_factory=dict)
+
+    def totals(self) -> Totals:
+        """Return what was done, for the live page; its latency is that of requests."""
+        outcomes, decisions = self.outcomes.copy(), self.decisions.copy()
+        return Totals(
+            time.time(),
+            self.build.get("model_id", ""),
+            outcomes,
+            sum(decisions.values()),
+            sum(rows for decision, rows in decisions.items() if decision != APPROVE),
+            list(self.stages["http"].counts),
+            BOUNDS,
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all figures but those of the process."""
+        yield from _Served(self).collect()
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format."""

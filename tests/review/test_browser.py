@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import TypeAlias
 from uuid import uuid4
 
+import msgspec
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from sqlalchemy import insert, select
 
+from beam_fraud.monitoring.live_figures import LIVE
 from beam_fraud.review.case import read_case
 from beam_fraud.review.decisions import Decision, decide
+from beam_fraud.review.http import live_pages
 from beam_fraud.review.http.templating import MEDIA, static_file
 from beam_fraud.review.list_requests import ListEntry, ask
 from beam_fraud.review.people.roles import Role
@@ -28,11 +31,13 @@ from beam_fraud.review.people.sessions import begin_session
 from beam_fraud.review.people.users import add_user, known_user
 from beam_fraud.review.queue import Filters, counted_page
 from beam_fraud.review.teamwork import add_note, assign, claim
+from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.database.connection import transaction, writing
 from beam_fraud.storage.database.engines import engine
 from beam_fraud.storage.database.review_tables import CASES
 from beam_fraud.storage.database.tables import LABELS
 from deploy.postgres.server import Server
+from tests.live_sample import live_figures
 from tests.requirements import ROOT, need
 from tests.review import browser
 from tests.review.browser import one, press, wait
@@ -67,8 +72,11 @@ def furnished(directory: Path, url: str | None = None) -> World:
         ask(connection, settings, "anna", entry, now, case_id=found[0].case_id)
     with transaction(url) as connection:
         found = counted_page(connection, Filters(), now, limit=50)[0].cases
+    (directory / LIVE).write_bytes(msgspec.json.encode(live_figures()))
     return replace(
-        world, cases={str(case.account_id): (case.case_id, case.version) for case in found}
+        world,
+        site=replace(world.site, live=directory),
+        cases={str(case.account_id): (case.case_id, case.version) for case in found},
     )
 
 
@@ -133,7 +141,7 @@ def world(made: Made, driver: WebDriver) -> World:
 
 def sizes_of(name: str) -> list[tuple[int, bool]]:
     """Return the windows in which a page is looked at: width in pixels, and whether it is dark."""
-    if name in ("queue", "filters", "lists", "figures", "users"):
+    if name in ("queue", "filters", "lists", "figures", "live", "users"):
         return [(1280, False), (390, True)]
     if name == "case":
         return [(1280, True), (390, False)]
@@ -166,6 +174,7 @@ def test_no_page_has_a_serious_fault_and_all_fit(
         "case": first_case(world),
         "lists": "/lists",
         "figures": "/figures",
+        "live": "/live",
         "log": "/log",
         "users": "/users",
         "account": "/account",
@@ -188,6 +197,21 @@ def test_no_page_has_a_serious_fault_and_all_fit(
             if file in _SHOWN:
                 browser.picture(driver, directory / file)
                 assert (directory / file).stat().st_size < 100_000
+
+
+def test_the_live_page_renews_itself(
+    world: World, driver: WebDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_pages, "REFRESH_SECONDS", 1)
+    open_as(driver, world, "rita", "/live")
+    assert "751,204" in one(driver, "#live").text
+    assert "precision" in one(driver, "#live").text
+    changed = msgspec.structs.replace(live_figures(), outcomes={"scored": 751_999})
+    directory = world.site.live
+    assert directory is not None
+    write_file(directory / LIVE, msgspec.json.encode(changed))
+    wait(driver, lambda driver: "751,999" in one(driver, "#live").text)
+    assert browser.complaints(driver) == []
 
 
 def test_a_queue_is_worked_by_keyboard(world: World, driver: WebDriver) -> None:

@@ -116,6 +116,7 @@ ENTRIES = {
     ),
     "figures": _at("/figures", status=200),
     "figures_csv": _at("/figures/rules.csv", status=200),
+    "live": _at("/live", status=200),
     "log": _at("/log", status=200),
     "users": _at("/users", status=200),
     "add_user": _at(

@@ -27,6 +27,7 @@ ROUTES = {
     "/model": "GET",
     "/openapi.json": "GET",
     "/docs": "GET",
+    "/live": "GET",
 }
 #: A card number, which no answer or log may hold.
 CARD = "4111111111111111"
@@ -201,6 +202,10 @@ def test_a_browser_opens_the_pages_by_basic_authentication_and_nothing_else(api:
     assert page.status_code == 200
     assert "TX_AMOUNT" in page.text
     assert "<script" not in page.text
+    live = requests.get(f"{api.url}/live", auth=login, timeout=10)
+    assert live.status_code == 200
+    assert "No sample yet" in live.text
+    assert "script-src 'sha256-" in live.headers["Content-Security-Policy"]
     assert requests.get(f"{api.url}/openapi.json", auth=login, timeout=10).status_code == 200
     assert requests.get(f"{api.url}/model", auth=login, timeout=10).status_code == 401
     assert requests.post(f"{api.url}/predict", auth=login, json=GOOD, timeout=10).status_code == 401

@@ -33,6 +33,7 @@ from beam_fraud.models.drift import reference_counts, zone_of
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.monitoring.drift.report import Alarm, DriftReport, Monitored, report_of
 from beam_fraud.monitoring.drift.summary import Summary
+from beam_fraud.monitoring.otlp import OtlpTarget, exporting
 from beam_fraud.operations.drift.database import count_database
 from beam_fraud.operations.drift.notices import queue_alarms, snoozes_of, with_snoozes
 from beam_fraud.operations.drift.places import count_places
@@ -75,6 +76,7 @@ def run(options: MonitorOptions) -> dict[str, object]:
     now = datetime.now(UTC) if options.until == "now" else parse_moment("--until", options.until)
     page = _file("--out", options.out, ".html")
     metrics = _file("--metrics", options.metrics, ".prom")
+    target = OtlpTarget.of(options.otlp)
     channels = channels_of(options.alerts, sys.stderr, pseudonymise=options.pseudonymise)
     source = _source(options)
     database = source if isinstance(source, str) else _database(options, source, channels)
@@ -117,6 +119,12 @@ def run(options: MonitorOptions) -> dict[str, object]:
 
         write_report(metrics, exposition(report))
         written["metrics"] = str(metrics)
+    if target is not None:
+        # Imported here, as above.
+        from beam_fraud.monitoring.drift.gauges import drift_metrics
+
+        with exporting(target, "monitor", lambda: drift_metrics(report)):
+            pass
     if channels and database is not None:
         _notify(database, channels, report)
     return {**asdict(report), **written, "seconds": round(time.monotonic() - started, 3)}

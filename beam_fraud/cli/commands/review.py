@@ -31,6 +31,7 @@ from beam_fraud.review.people.roles import Role
 from beam_fraud.review.settings import ReviewSettings, read_settings
 from beam_fraud.review.sweep import sweep
 from beam_fraud.storage.database.connection import transaction
+from beam_fraud.storage.urls import Place
 from beam_fraud.wording import own_call
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def run(options: ReviewOptions, answering: Callable[[str], None] = announce) -> 
         lists=lists_directory(options.lists),
         pseudonyms=Pseudonyms.from_environment() if hides else None,
         provider=_provider_of(settings),
+        live=_live_of(options),
     )
     if site.provider is not None:
         site.provider.check()
@@ -162,6 +164,17 @@ def _provider_of(settings: ReviewSettings) -> Provider | None:
 def _database_of(options: ReviewOptions, *, created: bool = False) -> str:
     option = "--database" if options.prefix == "--" else "--review"
     return database_of(options.database, created=created, option=option)
+
+
+def _live_of(options: ReviewOptions) -> Path | None:
+    if options.monitor is None:
+        return None
+    directory = Place.parse(options.monitor).local
+    if directory is None:
+        raise UsageError(
+            f"--monitor {options.monitor}: give a directory of this machine", Code.OPTION_VALUE
+        )
+    return directory
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands import serve_workers
+from beam_fraud.cli.commands.live_figures import Sampled, sampling
 from beam_fraud.cli.commands.live_monitor import Judged, judging
 from beam_fraud.cli.commands.scoring import audited_rows
 from beam_fraud.cli.commands.serve_model import (
@@ -40,6 +41,7 @@ from beam_fraud.cli.terminal.summary import shadow_lines
 from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED, ROWS_SCORED
+from beam_fraud.monitoring.otlp import OtlpTarget, exporting
 from beam_fraud.serve.deliveries import PATIENCE, Deliveries, Places
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.follower import BLOCK_MESSAGES, Follower
@@ -91,7 +93,7 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         return serve_workers.run(options, run)
     started = time.monotonic()
     serve_workers.refuse_split(Path(options.state))
-    planned, pages = plan(options), pages_of(options)
+    planned, pages, target = plan(options), pages_of(options), OtlpTarget.of(options.otlp)
     metrics, counted = Metrics(build=build_of(planned.scored)), Counter[str]()
     predictions = PredictionQueue(planned.pace, metrics, about(planned.scored))
     api = api_of(planned.scored)
@@ -121,6 +123,15 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         metrics.drift = stack.enter_context(
             judging(options, _judged(planned, parts.engine.state, deliveries))
         )
+        sampled = Sampled(
+            "server",
+            metrics.totals,
+            metrics.drift,
+            options.monitor,
+            planned.outputs.monitor if options.monitor or pages is not None else None,
+        )
+        stack.enter_context(exporting(target, "serve", metrics.collect))
+        metrics.live = stack.enter_context(sampling(sampled))
         watch = watch_of(
             planned, parts.engines, server, deliveries, metrics, parts.shadow, parts.engine.state
         )

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from beam_fraud.cli.commands import review
 from beam_fraud.cli.commands.server_process import ServerProcess, preload
@@ -20,6 +21,7 @@ from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.registry.registry import open_registry
 from beam_fraud.serve.http.tokens import FILE_VARIABLE, TOKENS_VARIABLE
 from beam_fraud.sinks.url import parse_sink
+from beam_fraud.storage.stream_outputs import ServerOutputs
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ def pages_of(options: ServeOptions) -> ReviewOptions | None:
         tls_key=options.tls_key,
         tls_client_ca=options.tls_client_ca,
         access_log=options.access_log,
+        monitor=str(ServerOutputs(Path(options.state).absolute()).monitor),
         prefix="--review-",
     )
     sink = None if options.sink is None else parse_sink(options.sink)

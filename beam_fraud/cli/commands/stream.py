@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -19,6 +20,7 @@ from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice, queue_notices
 from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
+from beam_fraud.cli.commands.live_figures import Sampled, sampling, totals_of
 from beam_fraud.cli.commands.live_monitor import Judged, judging
 from beam_fraud.cli.commands.rules import rule_counts
 from beam_fraud.cli.commands.scoring import audited_rows, refuse_undelivered, undelivered_rows
@@ -33,7 +35,9 @@ from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.monitoring import counters
-from beam_fraud.monitoring.prometheus import serve_metrics
+from beam_fraud.monitoring.live_figures import Totals
+from beam_fraud.monitoring.otlp import OtlpTarget, exporting
+from beam_fraud.monitoring.prometheus import StreamMetrics, serve_metrics
 from beam_fraud.monitoring.recorder import new_board, read_board
 from beam_fraud.monitoring.snapshot import Snapshot, no_alerts
 from beam_fraud.monitoring.waiting import safe_meanwhile
@@ -70,6 +74,7 @@ def run(options: StreamOptions) -> dict[str, object]:
     """
     started = time.monotonic()
     planned = plan(options, console=cast(TextIO, AboveLine()))
+    target = OtlpTarget.of(options.otlp)
     outputs = planned.stream.outputs
     with ExitStack() as stack:
         outputs.begin()
@@ -83,8 +88,15 @@ def run(options: StreamOptions) -> dict[str, object]:
             stack.enter_context(dispatcher.running())
         alerts = no_alerts if planned.database is None else Outbox(planned.database).counts
         drift = stack.enter_context(judging(options, _judged(planned)))
+        if options.monitor:
+            model_id = planned.scoring.bundle.model_id
+            totals = partial(_totals, read, model_id)
+            sampled = Sampled("stream", totals, drift, True, outputs.monitor)
+            stack.enter_context(sampling(sampled))
+        build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
+        families = StreamMetrics(read, build, alerts, drift).collect
+        stack.enter_context(exporting(target, "stream", families))
         if options.metrics_port is not None:
-            build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
             page = stack.enter_context(
                 serve_metrics(options.metrics_port, read, build, alerts, drift)
             )
@@ -372,6 +384,10 @@ def _judged(planned: StreamPlan) -> Judged:
         stream.outputs.monitor,
         None if database is None else notify,
     )
+
+
+def _totals(read: Callable[[], Snapshot], model_id: str) -> Totals:
+    return totals_of(read(), model_id)
 
 
 @contextmanager

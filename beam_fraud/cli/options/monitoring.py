@@ -33,6 +33,22 @@ class DriftOptions:
 
 
 @options
+class OtlpOptions:
+    """Where metrics are sent, beside being read."""
+
+    otlp: Annotated[
+        str | None,
+        Option(
+            "--otlp",
+            metavar="URL",
+            help="Send metrics to this collector of OpenTelemetry, such as http://localhost:4318; "
+            "default: OTEL_EXPORTER_OTLP_ENDPOINT.",
+            template=False,
+        ),
+    ] = None
+
+
+@options
 class LiveDriftOptions(DriftOptions):
     """The monitor inside a stream or server."""
 
@@ -48,7 +64,7 @@ class LiveDriftOptions(DriftOptions):
 
 
 @options
-class MonitorOptions(DriftOptions, AlertOptions):
+class MonitorOptions(DriftOptions, OtlpOptions, AlertOptions):
     """Find what has changed in the rows of an archive or database.
 
     Each day is compared with the same weekday of earlier weeks, and the last days with the training

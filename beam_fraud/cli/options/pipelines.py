@@ -30,7 +30,7 @@ from beam_fraud.cli.options.groups import (
     SpanOptions,
     TopicOptions,
 )
-from beam_fraud.cli.options.monitoring import LiveDriftOptions
+from beam_fraud.cli.options.monitoring import LiveDriftOptions, OtlpOptions
 
 
 @options
@@ -139,6 +139,7 @@ class StreamOptions(
     ContinuousOptions,
     ShadowOptions,
     LiveDriftOptions,
+    OtlpOptions,
     DeadShareOptions,
     RunnerOptions,
 ):

@@ -74,6 +74,14 @@ class ReviewPageOptions:
             "repeatable.",
         ),
     ] = ()
+    monitor: Annotated[
+        str | None,
+        Option(
+            "--monitor",
+            metavar="DIR",
+            help="Directory monitor of a stream or server, whose figures the page Live shows.",
+        ),
+    ] = None
     capacity: Annotated[
         int | None,
         Option(

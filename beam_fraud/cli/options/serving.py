@@ -15,7 +15,7 @@ from beam_fraud.cli.options.groups import (
     ShadowOptions,
     TopicOptions,
 )
-from beam_fraud.cli.options.monitoring import LiveDriftOptions
+from beam_fraud.cli.options.monitoring import LiveDriftOptions, OtlpOptions
 
 
 @options
@@ -26,6 +26,7 @@ class ServeOptions(
     ServedOptions,
     ShadowOptions,
     LiveDriftOptions,
+    OtlpOptions,
 ):
     """Answer transactions over HTTP.
 

@@ -40,6 +40,8 @@ class Site:
     pseudonyms: Pseudonyms | None = field(default=None, repr=False)
     #: Where people log in beside passwords, or None.
     provider: Provider | None = None
+    #: Directory of the figures of a stream or server, or None.
+    live: Path | None = None
 
     @staticmethod
     def now() -> datetime:

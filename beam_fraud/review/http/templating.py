@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from beam_fraud.review.queue import QueuedCase
+from beam_fraud.serve.http.live_page import live_script
 from beam_fraud.wording import printable
 
 #: How times are shown.
@@ -21,6 +22,7 @@ _SOON = 3600
 MEDIA = {
     "style.css": "text/css; charset=utf-8",
     "review.js": "text/javascript; charset=utf-8",
+    "live.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 
@@ -38,6 +40,9 @@ def render(template: str, **values: object) -> str:
 @cache
 def static_file(name: str) -> bytes:
     """Return a static file, one of `MEDIA`."""
+    if name == "live.js":
+        # The script of a server's page.
+        return live_script().encode()
     return files("beam_fraud.review.http").joinpath("static", name).read_bytes()
 
 

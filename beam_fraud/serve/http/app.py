@@ -1,6 +1,6 @@
 """The ASGI application: routes, tokens, bodies and answers.
 
-The application is plain ASGI: eight fixed routes need no router, and a framework costs more than
+The application is plain ASGI: nine fixed routes need no router, and a framework costs more than
 the routes themselves (docs/serve.md, "The server").
 """
 
@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import msgspec
@@ -24,6 +25,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.serve.http.access_log import AccessLog, Entry
 from beam_fraud.serve.http.bodies import ARROW, JSON, Columns, arrow_call, json_call
 from beam_fraud.serve.http.limits import Limits
+from beam_fraud.serve.http.live_page import live_page, live_policy
 from beam_fraud.serve.http.problems import (
     MEDIA_TYPE,
     Problem,
@@ -52,15 +54,13 @@ _GONE = 499
 _NOT_IN_ID = re.compile(rb"[^A-Za-z0-9._-]+")
 _LONGEST_ID = 64
 #: Pages for a browser, which sends a token by basic authentication alone.
-_PAGES = frozenset(("/docs", "/openapi.json"))
+_PAGES = frozenset(("/docs", "/live", "/openapi.json"))
 #: Hosts of this machine, for a server without tokens: other names are those of web pages whose
 #: name was made to lead here.
 _LOOPBACK = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.ASCII | re.IGNORECASE)
-_PAGE_HEADERS = (
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-)
+_FRAMED = ((b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"))
+_POLICY = b"content-security-policy"
+_PAGE_HEADERS = ((_POLICY, b"default-src 'none'; style-src 'unsafe-inline'"), *_FRAMED)
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,7 @@ class App:
             "/model": ("GET", self._model),
             "/openapi.json": ("GET", self._openapi),
             "/docs": ("GET", self._docs),
+            "/live": ("GET", self._live),
         }
 
     def describe(self, description: Description) -> None:
@@ -369,6 +370,13 @@ class App:
         return _Answer(
             200, b"text/html; charset=utf-8", self._description.documents.docs, _PAGE_HEADERS
         )
+
+    async def _live(self, request: _Request, receive: Receive) -> _Answer:
+        figures, now = self._metrics.live(), datetime.now(UTC)
+        # In a thread: an answer need not wait for a page.
+        page = await asyncio.to_thread(live_page, figures, now)
+        headers = ((_POLICY, live_policy().encode()), *_FRAMED)
+        return _Answer(200, b"text/html; charset=utf-8", page.encode(), headers)
 
     def _request_id(self, headers: Mapping[bytes, bytes]) -> str:
         given = headers.get(b"x-request-id")

@@ -185,6 +185,7 @@ def _paths(secured: bool) -> Part:
         "/metrics": _get("metrics", "Figures in Prometheus' format.", "text/plain", text, secured),
         "/model": _get("model", "The model, its thresholds and rules.", _JSON, about, secured),
         "/openapi.json": _get("openapi", "This document.", _JSON, own, secured),
+        "/live": _get("live", "The last half hour as a page.", "text/html", text, secured),
         "/docs": _get("docs", "This document as a page.", "text/html", text, secured),
     }
 

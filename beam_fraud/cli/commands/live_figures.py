@@ -1,0 +1,136 @@
+"""Sample the figures of a stream or server for its live page, in a thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from beam_fraud.monitoring import counters as names
+from beam_fraud.monitoring.drift.gauges import ReadDrift
+from beam_fraud.monitoring.latency import BOUNDS
+from beam_fraud.monitoring.live_figures import (
+    LIVE,
+    SAMPLE_SECONDS,
+    Changed,
+    DriftFigures,
+    LiveFigures,
+    Sampler,
+    Totals,
+)
+from beam_fraud.monitoring.snapshot import Snapshot
+from beam_fraud.storage.atomic import make_directory, write_file
+from beam_fraud.wording import reason_of
+
+if TYPE_CHECKING:
+    from beam_fraud.monitoring.drift.report import DriftReport
+
+_LOG = logging.getLogger(__name__)
+#: Features of the page.
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What is sampled."""
+
+    #: `stream` or `server`.
+    kind: str
+    totals: Callable[[], Totals]
+    drift: ReadDrift
+    #: Whether drift is watched.
+    monitors: bool
+    #: Directory of the file that the analysts' pages read; None for none.
+    directory: Path | None
+
+
+@contextmanager
+def sampling(sampled: Sampled) -> Iterator[Callable[[], LiveFigures | None]]:
+    """Sample while the body runs.
+
+    Yields:
+      A function that returns the last figures; None before any.
+
+    Raises:
+      FraudError: the directory cannot be made.
+    """
+    if sampled.directory is not None:
+        make_directory(sampled.directory)
+    sampler = Sampler(sampled.kind, time.time())
+    last: list[LiveFigures] = []
+    ended = threading.Event()
+
+    def work() -> None:
+        unwritten = False
+        while True:
+            report = sampled.drift()
+            drift = None if report is None else drift_figures(report)
+            last[:] = [sampler.sample(sampled.totals(), drift, monitors=sampled.monitors)]
+            if sampled.directory is not None:
+                try:
+                    data = msgspec.json.encode(last[0])
+                    write_file(sampled.directory / LIVE, data, durable=False)
+                    unwritten = False
+                except OSError as error:
+                    if not unwritten:
+                        _LOG.warning("figures are not written: %s", reason_of(error))
+                    unwritten = True
+            if ended.wait(SAMPLE_SECONDS):
+                return
+
+    thread = threading.Thread(target=work, name="figures", daemon=True)
+    thread.start()
+    try:
+        yield lambda: last[0] if last else None
+    finally:
+        ended.set()
+        thread.join()
+
+
+def totals_of(snapshot: Snapshot, model_id: str) -> Totals:
+    """Return what the workers of a stream have done.
+
+    Args:
+      snapshot: of all.
+      model_id: the model of the start.
+    """
+    outcomes = {
+        "scored": snapshot.count(names.ROWS_SCORED),
+        "dead": snapshot.count(names.ROWS_DEAD),
+        "duplicate": snapshot.count(names.ROWS_DUPLICATE),
+    }
+    return Totals(
+        time.time(),
+        snapshot.model_id or model_id,
+        outcomes,
+        outcomes["scored"],
+        snapshot.count(names.ROWS_FLAGGED),
+        snapshot.latency.counts,
+        BOUNDS,
+    )
+
+
+def drift_figures(report: DriftReport) -> DriftFigures:
+    """Return what the page shows of a report."""
+    # Imported here: charts are for those who monitor.
+    from beam_fraud.evaluation.drift import title
+
+    figures = [one for one in (report.score, *report.features) if one.segment is None]
+    known = sorted(
+        ((one.psi, one) for one in figures if one.psi is not None), key=lambda pair: -pair[0]
+    )
+    return DriftFigures(
+        report.rows,
+        report.windows[0].day,
+        report.windows[-1].day,
+        sum(window.judged for window in report.windows),
+        [(f"{title(alarm)}.", alarm.advice) for alarm in report.open_alarms],
+        [Changed(one.name, psi, one.state, one.weight) for psi, one in known[:_SHOWN]],
+    )
