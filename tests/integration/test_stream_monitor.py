@@ -16,6 +16,7 @@ from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.operations.drift.live import read_counts
 from beam_fraud.schema.schema import FeatureColumn
 from beam_fraud.storage.urls import Place
+from tests.otlp_receiver import labels_of, receiving
 from tests.shadowing import Share, shadow_bundle
 from tests.stream_process import UNTIL_IDLE, Stream
 
@@ -50,8 +51,14 @@ def test_a_killed_stream_counts_every_row_once(running: Stream, tmp_path: Path) 
     running.start()
     assert running.wait_for_progress({})
     running.kill()
-    running.start(*UNTIL_IDLE)
-    running.wait_for_end()
+    with receiving() as receiver:
+        running.start(*UNTIL_IDLE, "--otlp", receiver.url)
+        running.wait_for_end()
+        done = receiver.last["beam_fraud_transactions"].sum.data_points
+        sent = {labels_of(one)["outcome"]: one.as_double for one in done}
+        # Of this process.
+        assert 0 < sent["scored"] <= ROWS * FILES
+        assert "beam_fraud_drift_alarms" in receiver.last
     out = tmp_path / "out"
     found = read_counts(Place.parse(str(out / "monitor")))
     assert found is not None, running.said()

@@ -120,6 +120,8 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         if shadow is not None:
             metrics.shadows, metrics.shadow_rows = shadow.figures, lambda: shadow.waiting
             metrics.not_shadowed = lambda: shadow.left_out
+        # The last metrics are sent after the last days are judged.
+        stack.enter_context(exporting(target, "serve", metrics.collect))
         metrics.drift = stack.enter_context(
             judging(options, _judged(planned, parts.engine.state, deliveries))
         )
@@ -130,7 +132,6 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
             options.monitor,
             planned.outputs.monitor if options.monitor or pages is not None else None,
         )
-        stack.enter_context(exporting(target, "serve", metrics.collect))
         metrics.live = stack.enter_context(sampling(sampled))
         watch = watch_of(
             planned, parts.engines, server, deliveries, metrics, parts.shadow, parts.engine.state

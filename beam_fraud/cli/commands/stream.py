@@ -21,7 +21,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice, queue_notices
 from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
 from beam_fraud.cli.commands.live_figures import Sampled, sampling, totals_of
-from beam_fraud.cli.commands.live_monitor import Judged, judging
+from beam_fraud.cli.commands.live_monitor import Judged, judging, no_report
 from beam_fraud.cli.commands.rules import rule_counts
 from beam_fraud.cli.commands.scoring import audited_rows, refuse_undelivered, undelivered_rows
 from beam_fraud.cli.commands.shadows import shadow_counts
@@ -87,15 +87,17 @@ def run(options: StreamOptions) -> dict[str, object]:
         if dispatcher is not None:
             stack.enter_context(dispatcher.running())
         alerts = no_alerts if planned.database is None else Outbox(planned.database).counts
+        build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
+        drift = no_report
+        # The last metrics are sent after the last days are judged.
+        families = StreamMetrics(read, build, alerts, lambda: drift()).collect
+        stack.enter_context(exporting(target, "stream", families))
         drift = stack.enter_context(judging(options, _judged(planned)))
         if options.monitor:
             model_id = planned.scoring.bundle.model_id
             totals = partial(_totals, read, model_id)
             sampled = Sampled("stream", totals, drift, True, outputs.monitor)
             stack.enter_context(sampling(sampled))
-        build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
-        families = StreamMetrics(read, build, alerts, drift).collect
-        stack.enter_context(exporting(target, "stream", families))
         if options.metrics_port is not None:
             page = stack.enter_context(
                 serve_metrics(options.metrics_port, read, build, alerts, drift)
