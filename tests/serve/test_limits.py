@@ -102,6 +102,21 @@ def test_a_client_that_falls_silent_is_disconnected(api: Served) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_head_and_body_of_an_answer_come_together(api: Served) -> None:
+    with connect(api) as client:
+        client.sendall(REQUEST)
+        head, _, body = client.recv(65_536).partition(b"\r\n\r\n")
+        assert status(head) == 200
+        assert json.loads(body)["transaction_id"] == GOOD["TRANSACTION_ID"]
+        # An answer without a body, and one that is asked for before the body is sent.
+        client.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert status(client.recv(65_536)) == 200
+        client.sendall(HEAD + b"Expect: 100-continue\r\n\r\n")
+        assert status(client.recv(65_536)) == 100
+        client.sendall(BODY)
+        assert status(client.recv(65_536)) == 200
+
+
 def test_a_connection_between_requests_is_closed(api: Served) -> None:
     for after in (b"", b"\r\n"):
         with connect(api) as client:
