@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ from beam_fraud.cli.options import MonitorOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import read_reference
 from beam_fraud.models.drift import counter_of
+from beam_fraud.monitoring.drift.counts import layout_piece, rows_piece
 from beam_fraud.monitoring.drift.divergence import psi
+from beam_fraud.monitoring.drift.report import DriftReport
+from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.operations.drift.live import COUNTS, LiveDrift, LiveSettings
 from beam_fraud.state.drift import DriftShard
 from tests.drifting import Archive, archive_of
@@ -181,6 +185,28 @@ def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp
     with pytest.raises(FraudError) as damaged:
         monitor.run(place.options(directory=str(tmp_path / "monitor")))
     assert damaged.value.code == Code.INPUT_DAMAGED
+
+
+def test_a_stream_tells_an_outage_while_the_day_goes_on(place, tmp_path):
+    bundle = place.archive.bundle
+    counter = counter_of(bundle)
+    whole = Summary.merged(
+        counter.layout, [counter.count(batch) for batch in place.archive.rows.to_batches()]
+    )
+    counts = 5 * whole.counts
+    counts[-1, :, counter.layout.spans["hour"]][:, 10:24] = 0
+    last = np.datetime64(int(whole.days[-1]), "D")
+    pieces = [
+        layout_piece(counter.key, bundle.model_id, counter.layout),
+        rows_piece(counter.key, replace(whole, counts=counts)),
+    ]
+    reports: list[DriftReport] = []
+    settings = LiveSettings(lambda: pieces, lambda: bundle, (), tmp_path, 1 / 30, reports.append)
+    for hour, alarms in ((10, 0), (16, 1)):
+        now = datetime.fromisoformat(f"{last}T{hour}:30:00+00:00")
+        LiveDrift(settings, lambda now=now: now).look()
+        hourly = [one for one in reports[-1].alarms if one.kind == "hour"]
+        assert [one.raised for one in hourly] == [str(last)] * alarms
 
 
 def test_a_stream_tells_how_late_its_rows_are(place, tmp_path):

@@ -28,8 +28,8 @@ _T = TypeVar("_T")
 COUNTS = "counts.msgpack"
 #: Share of a day's rows that later days must have before the day is over: some clocks are ahead.
 _LATER = 0.01
-#: Time after the end of a day by the clock, and seconds without rows, from which a day is over
-#: if no later one has begun; and days for which a stream counts as one of the present.
+#: Time after the end of a day by the clock (and of an hour), and seconds without rows, from which a
+#: day is over if no later one has begun; and days for which a stream counts as one of the present.
 _GRACE, _IDLE_SECONDS, _PRESENT_DAYS = timedelta(hours=1), 900.0, 7
 #: Seconds after which days are judged again: rows may come late.
 _AGAIN_SECONDS = 3600.0
@@ -107,8 +107,9 @@ class LiveDrift:
         summary = self._summary(bundle, pieces)
         if not len(summary.days):
             return
-        idle = moment - self._changed_at >= _IDLE_SECONDS
-        summary, complete = until_now(summary, self._now(), zone_of(bundle), idle=idle)
+        idle, zone = moment - self._changed_at >= _IDLE_SECONDS, zone_of(bundle)
+        clock = self._now()
+        summary, complete = until_now(summary, clock, zone, idle=idle)
         standing = bundle.model_id, int(summary.days[-1]), complete
         if standing == self._standing and moment - self._judged_at < _AGAIN_SECONDS:
             return
@@ -118,8 +119,13 @@ class LiveDrift:
             summary,
             reference_counts(reference, summary.layout),
             self._weights_of(bundle),
+            zone=zone,
         )
-        report = report_of(monitored, settings.rate, complete=complete)
+        # Of the day that goes on by the clock, hours are judged: an outage is not seen by its rows.
+        over = clock - _GRACE
+        today = over.astimezone(zone).date().toordinal() - _EPOCH
+        running = over if not complete and int(summary.days[-1]) == today else None
+        report = report_of(monitored, settings.rate, complete=complete, now=running)
         self.report, self._standing, self._judged_at = report, standing, moment
         settings.judged(report)
 
