@@ -39,6 +39,7 @@ from beam_fraud.wording import own_call
 
 if TYPE_CHECKING:
     from beam_fraud.models.reference import Reference
+    from beam_fraud.models.reliability import Reliability
 
 MODEL_FILE = "model.joblib"
 MANIFEST_FILE = "manifest.json"
@@ -46,10 +47,12 @@ REFERENCE_FILE = "reference.parquet"
 CARD_FILE = "card.md"
 #: Figures after each epoch of a model that is fitted in epochs.
 HISTORY_FILE = "history.json"
+#: Validation rows by score, of a model with labels.
+RELIABILITY_FILE = "reliability.parquet"
 #: Files whose digests a manifest must contain.
 DIGESTED_FILES = (MODEL_FILE, REFERENCE_FILE, CARD_FILE)
 #: Files that a bundle may have.
-OPTIONAL_FILES = (HISTORY_FILE,)
+OPTIONAL_FILES = (HISTORY_FILE, RELIABILITY_FILE)
 
 
 @dataclass(frozen=True)
@@ -339,6 +342,19 @@ def read_reference(bundle: Bundle) -> Reference:
     from beam_fraud.models.reference import Reference
 
     return Reference.from_parquet(_read_checked(bundle, REFERENCE_FILE))
+
+
+def read_reliability(bundle: Bundle) -> Reliability | None:
+    """Return the validation rows by score; None if the bundle has none.
+
+    Raises:
+      FraudError: the file is missing or changed.
+    """
+    from beam_fraud.models.reliability import Reliability
+
+    if RELIABILITY_FILE not in bundle.manifest.files:
+        return None
+    return Reliability.from_parquet(_read_checked(bundle, RELIABILITY_FILE))
 
 
 def read_card(bundle: Bundle) -> str:

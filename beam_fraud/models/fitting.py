@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.dataset import Dataset, Source, load_dataset
-from beam_fraud.models.bundle import Bundle, make_bundle
+from beam_fraud.models.bundle import RELIABILITY_FILE, Bundle, make_bundle
 from beam_fraud.models.card import model_card
 from beam_fraud.models.examples import Examples
 from beam_fraud.models.folds import split_by_time
@@ -302,4 +302,6 @@ def bundle_of(
     )
     card = model_card(name, trained, recipe, data, *rules)
     files = trained.kind.files(trained.model)
+    if trained.reliability is not None:
+        files[RELIABILITY_FILE] = trained.reliability.to_parquet()
     return make_bundle(trained.model, manifest, trained.reference, card, files)

@@ -35,6 +35,7 @@ from beam_fraud.models.kinds import ModelKind
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
+from beam_fraud.models.reliability import Reliability, frauds_together
 from beam_fraud.models.resampling.base import Resampler
 from beam_fraud.models.resampling.compare import Tried, compare
 from beam_fraud.models.threshold import (
@@ -190,6 +191,8 @@ class Trained:
     seconds: float
     #: Calibration inside `model`, or None.
     calibration: Calibration | None = None
+    #: The rows of `reported_on` by score; None without labels.
+    reliability: Reliability | None = None
     #: Figures of each fold; empty for a plain split.
     folds: tuple[FoldFigures, ...] = ()
     #: Results of each resampler on the validation rows; empty without a comparison.
@@ -290,6 +293,7 @@ def train(
         },
         frauds=int(fitted_on.labels.sum()),
         calibration=calibration,
+        reliability=_reliability(transactions, reported, labels, scores),
         folds=_folds(examples, division, chosen.scores) if recipe.in_folds else (),
         reference=reference_of(fitted_on.matrix, features, scores),
         microseconds_per_row=microseconds_per_row(model, fitted_on.matrix),
@@ -298,6 +302,23 @@ def train(
         tuned=tuned,
         warnings=_few_frauds(recipe, points.frauds, int(labels.sum())),
     )
+
+
+def _reliability(
+    transactions: pa.Table,
+    at: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int8],
+    scores: npt.NDArray[np.float64],
+) -> Reliability:
+    """Count rows at some positions by score, int8[n] labels and float64[n] scores."""
+    frauds = transactions.take(pa.array(at[labels == 1]))
+    keys = [
+        frauds.column(name).combine_chunks().dictionary_encode().indices.to_numpy()
+        for name in ("account_id", "merchant_id")
+        if name in frauds.column_names and not frauds.column(name).null_count
+    ]
+    weeks = event_micros(frauds) // (7 * DAY)
+    return Reliability.of(labels, scores, frauds_together(weeks, keys))
 
 
 def _few_frauds(recipe: Recipe, valid: int, reported: int) -> tuple[str, ...]:

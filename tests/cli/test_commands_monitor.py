@@ -98,7 +98,7 @@ def test_the_change_is_reported_everywhere(place, tmp_path):
     assert "decision=approve" in segments
     page = (tmp_path / "drift.html").read_text()
     assert "unseen values of TERMINAL_TYPE" in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
     assert "no time that can be read" in page
     gauges = (tmp_path / "drift.prom").read_text()
     assert 'beam_fraud_drift_psi{measure="amount",segment=""}' in gauges

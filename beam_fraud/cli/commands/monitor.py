@@ -19,6 +19,11 @@ from beam_fraud.alerts.channels.channel import Channel
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands.database import database_of
+from beam_fraud.cli.commands.monitored_quality import (
+    labels_of,
+    monitored_quality,
+    render_quality,
+)
 from beam_fraud.cli.commands.reports import report_files, write_report
 from beam_fraud.cli.commands.scoring import channels_of
 from beam_fraud.cli.commands.times import false_alarm_rate, parse_moment
@@ -28,6 +33,7 @@ from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.charts import percent
 from beam_fraud.evaluation.drift import title
+from beam_fraud.evaluation.quality.quality import Quality
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.drift import reference_counts, zone_of
 from beam_fraud.monitoring.activity import doing
@@ -64,7 +70,7 @@ def run(options: MonitorOptions) -> dict[str, object]:
     """Count the archive, judge its days, and write and send what the options ask for.
 
     Returns:
-      The fields of `DriftReport`, `seconds`, and `out` and `metrics` where written.
+      The fields of `DriftReport`, `quality`, `seconds`, and `out` and `metrics` where written.
 
     Raises:
       UsageError: an option is invalid.
@@ -83,6 +89,7 @@ def run(options: MonitorOptions) -> dict[str, object]:
     for channel in channels:
         channel.check()
     bundle = open_bundle(Place.parse(options.model))
+    labels = labels_of(options)
     timezone = zone_of(bundle)
     also = [Place.parse(directory) for directory in options.also]
     shown = masked(source) if isinstance(source, str) else source.shown
@@ -90,7 +97,7 @@ def run(options: MonitorOptions) -> dict[str, object]:
         if isinstance(source, str):
             counted = count_database(source, bundle, timezone)
         else:
-            counted = count_places([source, *also], bundle, options.segments)
+            counted = count_places([source, *also], bundle, options.segments, labels)
     if now is not None:
         _check_now(now, counted.summary, timezone)
     with doing("judging the days"):
@@ -109,15 +116,18 @@ def run(options: MonitorOptions) -> dict[str, object]:
     if database is not None:
         report = with_snoozes(report, snoozes_of(database))
     _warn(report, featureless=isinstance(source, Place) and not monitored.weights)
+    quality = monitored_quality(counted, bundle, labels, report.alarms)
     written: dict[str, object] = {}
     if page is not None:
-        _write_page(page, report)
+        _write_page(page, report, quality)
         written["out"] = str(page)
     if metrics is not None:
         # Imported here: a report without gauges needs no client library.
+        from beam_fraud.evaluation.quality.gauges import quality_gauges
         from beam_fraud.monitoring.drift.gauges import exposition
 
-        write_report(metrics, exposition(report))
+        more = () if quality is None else quality_gauges(quality)
+        write_report(metrics, exposition(report, more))
         written["metrics"] = str(metrics)
     if target is not None:
         # Imported here, as above.
@@ -127,7 +137,12 @@ def run(options: MonitorOptions) -> dict[str, object]:
             pass
     if channels and database is not None:
         _notify(database, channels, report)
-    return {**asdict(report), **written, "seconds": round(time.monotonic() - started, 3)}
+    return {
+        **asdict(report),
+        "quality": None if quality is None else asdict(quality),
+        **written,
+        "seconds": round(time.monotonic() - started, 3),
+    }
 
 
 def render(result: Mapping[str, object]) -> str:
@@ -153,6 +168,8 @@ def render(result: Mapping[str, object]) -> str:
             missing = percent(one["missing"]) or ""
             rows.append((one["name"] + where, f"{one['psi']:.3f}", missing, f"{one['weight']:.2f}"))
         lines += table(rows, right=(1, 2, 3), margin=2)
+    if fields["quality"] is not None:
+        lines += ["", *render_quality(fields["quality"])]
     if fields["notes"]:
         lines += ["", *fields["notes"]]
     lines += ["", *(str(fields[name]) for name in ("out", "metrics") if name in fields)]
@@ -216,6 +233,7 @@ def _source(options: MonitorOptions) -> Place | str:
         ("--segment", options.segments),
         ("--also", options.also),
         ("--sink", options.sink),
+        ("--labels", options.labels),
     )
     for option, given in refused:
         if given:
@@ -267,15 +285,19 @@ def _warn(report: DriftReport, *, featureless: bool) -> None:
         _LOG.warning("%d rows of other models are left out", report.rows_other_models)
 
 
-def _write_page(path: Path, report: DriftReport) -> None:
+def _write_page(path: Path, report: DriftReport, quality: Quality | None) -> None:
     # Imported here: Matplotlib takes half a second.
     from beam_fraud.evaluation.charts import render_page
     from beam_fraud.evaluation.drift import drift_sections, drift_subtitle
+    from beam_fraud.evaluation.quality.page import quality_section
 
     with warnings.catch_warnings(), doing("drawing the page"):
         # The browser's fonts draw a page's text, whatever glyphs Matplotlib's lack.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        page = render_page("Drift", drift_subtitle(report), drift_sections(report))
+        sections = drift_sections(report)
+        if quality is not None:
+            sections.append(quality_section(quality))
+        page = render_page("Drift and quality", drift_subtitle(report), sections)
     write_report(path, page.encode())
 
 

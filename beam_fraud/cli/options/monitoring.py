@@ -65,10 +65,11 @@ class LiveDriftOptions(DriftOptions):
 
 @options
 class MonitorOptions(DriftOptions, OtlpOptions, AlertOptions):
-    """Find what has changed in the rows of an archive or database.
+    """Find what has changed, and how good the model is.
 
     Each day is compared with the same weekday of earlier weeks, and the last days with the training
-    rows. Weekends, pay days and steady growth raise no alarm.
+    rows. Weekends, pay days and steady growth raise no alarm. Precision and recall of each week are
+    estimated from the scores, and measured as labels come.
     """
 
     directory: Annotated[
@@ -90,6 +91,14 @@ class MonitorOptions(DriftOptions, OtlpOptions, AlertOptions):
     model: Annotated[
         str, Option("--model", metavar="BUNDLE", help="Bundle of the model that scored the rows.")
     ]
+    labels: Annotated[
+        str | None,
+        Option(
+            "--labels",
+            metavar="FILE|URL",
+            help="Labels that have come: a file as label export writes it, or a database.",
+        ),
+    ] = None
     out: Annotated[
         str | None, Option("--out", metavar="FILE", help="Report with plots; ends in .html.")
     ] = None

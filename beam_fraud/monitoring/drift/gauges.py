@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,20 +17,22 @@ if TYPE_CHECKING:
 ReadDrift: TypeAlias = Callable[[], "DriftReport | None"]
 
 
-def exposition(report: DriftReport) -> bytes:
-    """Return the gauges as a text file, as node_exporter's textfile collector reads it."""
+def exposition(report: DriftReport, more: Iterable[Metric] = ()) -> bytes:
+    """Return the gauges, and more, as a text file for node_exporter's textfile collector."""
     registry = CollectorRegistry()
-    registry.register(_Report(report))
+    registry.register(_Report(report, tuple(more)))
     return generate_latest(registry)
 
 
 class _Report(Collector):
-    def __init__(self, report: DriftReport) -> None:
+    def __init__(self, report: DriftReport, more: tuple[Metric, ...]) -> None:
         self._report = report
+        self._more = more
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
         yield from drift_metrics(self._report)
+        yield from self._more
 
 
 def drift_metrics(report: DriftReport | None) -> Iterator[Metric]:

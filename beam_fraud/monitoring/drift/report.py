@@ -183,8 +183,6 @@ class DriftReport:
     dead_letters_undated: int = 0
     #: What cannot be told from these rows, and why.
     notes: tuple[str, ...] = ()
-    #: Figures of quality, with or before labels.
-    quality: object = None
 
     @property
     def open_alarms(self) -> tuple[Alarm, ...]:

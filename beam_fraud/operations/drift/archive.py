@@ -38,6 +38,8 @@ from beam_fraud.operations.audit.archive import Archive
 from beam_fraud.operations.dead_letters.directory import read_headers
 from beam_fraud.operations.dead_letters.store import ROWS_AT_A_TIME
 from beam_fraud.operations.drift.dead_letter_days import DeadLetterDays
+from beam_fraud.operations.drift.quality import RowsByScore, ScoreCounter
+from beam_fraud.records.label_file import LabelFile
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM
@@ -62,6 +64,8 @@ class Counted:
     """What an archive holds."""
 
     summary: Summary
+    #: The same rows by score, with the frauds that the labels name; empty of counts.
+    by_score: RowsByScore
     reference: Reference
     #: Rows of other models, or of models that are only compared.
     rows_other_models: int
@@ -80,6 +84,7 @@ def count_archive(
     segments: Sequence[str | Segments] = (),
     zone: tzinfo = UTC,
     reasons: Mapping[str, int] | None = None,
+    labels: LabelFile | None = None,
 ) -> Counted:
     """Count the rows of an archive that a model decided.
 
@@ -89,6 +94,7 @@ def count_archive(
       segments: columns whose values divide the rows, too; or columns with the values to tell apart.
       zone: time zone of days and hours.
       reasons: reasons of dead letters to tell apart, with their number; None for its own.
+      labels: labels of frauds to find among the rows, or None.
 
     Raises:
       FraudError: it holds no scores or none of the model, or a file cannot be read.
@@ -115,7 +121,7 @@ def count_archive(
     )
     layout = Layout(measures, divided)
     counter = Counter(layout, bundle.model_id, bundle.features, zone, arrivals)
-    summary, rows = scan.summary(counter)
+    summary, by_score, rows = scan.summary(counter, labels)
     own = int(summary.of("decision").sum())
     if not own:
         raise FraudError(
@@ -131,6 +137,7 @@ def count_archive(
         summary = Summary.merged(counter.layout, (summary, letters))
     return Counted(
         summary,
+        by_score,
         reference,
         rows - own,
         dead,
@@ -206,23 +213,31 @@ class _Scan:
             )
         return Segments(column, tuple(largest(total, SEGMENT_VALUES)))
 
-    def summary(self, counter: Counter) -> tuple[Summary, int]:
-        """Return the summary of all files, and the number of their rows."""
+    def summary(
+        self, counter: Counter, labels: LabelFile | None
+    ) -> tuple[Summary, RowsByScore, int]:
+        """Return the summary of all files, their rows by score, and the number of their rows."""
+        scores = ScoreCounter(counter, labels)
 
-        def of_file(name: str, file: pq.ParquetFile) -> tuple[Summary, int]:
+        def of_file(name: str, file: pq.ParquetFile) -> tuple[Summary, RowsByScore, int]:
             parts: list[Summary] = []
+            by_score: list[RowsByScore] = []
             rows = 0
-            columns = counter.columns(file.schema_arrow)
+            schema = file.schema_arrow
+            columns = list(dict.fromkeys([*counter.columns(schema), *scores.columns(schema)]))
             for batch in file.iter_batches(_BLOCK_ROWS, columns=columns, use_threads=False):
                 parts.append(counter.count(batch))
+                by_score.append(scores.count(batch))
                 rows += len(batch)
                 if len(parts) > 16:
                     parts = [Summary.merged(counter.layout, parts)]
-            return Summary.merged(counter.layout, parts), rows
+                    by_score = [RowsByScore.merged(by_score)]
+            return Summary.merged(counter.layout, parts), RowsByScore.merged(by_score), rows
 
         found = self._each(SCORES, of_file)
-        summary = Summary.merged(counter.layout, (one for one, _ in found))
-        return summary, sum(rows for _, rows in found)
+        summary = Summary.merged(counter.layout, (one for one, _, _ in found))
+        merged = RowsByScore.merged(one for _, one, _ in found)
+        return summary, merged, sum(rows for _, _, rows in found)
 
     def arrivals(self) -> tuple[Arrivals | None, tuple[str, ...]]:
         """Return when rows arrived, or None and why that is unknown."""

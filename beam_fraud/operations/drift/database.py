@@ -20,6 +20,7 @@ from beam_fraud.models.reference import Reference
 from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
 from beam_fraud.operations.drift.archive import Counted
 from beam_fraud.operations.drift.dead_letter_days import letters_by_day
+from beam_fraud.operations.drift.quality import RowsByScore
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.storage.database.connection import engine, masked, one_line_errors, transaction
@@ -80,6 +81,8 @@ def count_database(url: str, bundle: Bundle, zone: tzinfo = UTC) -> Counted:
         summary = Summary.merged(layout, (summary, *_letters(url, counter, summary)))
     return Counted(
         summary,
+        # Most rows that passed are not there, so nothing follows for all of them.
+        RowsByScore.merged(()),
         # Of the flagged rows alone, nothing is to be compared with all training rows.
         read_reference(bundle) if weighted else Reference(()),
         others,

@@ -15,11 +15,18 @@ from beam_fraud.monitoring.drift.statistics import DECISION
 from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
 from beam_fraud.operations.drift.archive import Counted, count_archive, dead_letters_of
 from beam_fraud.operations.drift.live import read_counts
+from beam_fraud.operations.drift.quality import RowsByScore
 from beam_fraud.operations.drift.weights import reference_sample
+from beam_fraud.records.label_file import LabelFile
 from beam_fraud.storage.urls import Place
 
 
-def count_places(places: Sequence[Place], bundle: Bundle, segments: Sequence[str] = ()) -> Counted:
+def count_places(
+    places: Sequence[Place],
+    bundle: Bundle,
+    segments: Sequence[str] = (),
+    labels: LabelFile | None = None,
+) -> Counted:
     """Count the rows of all places that a model decided.
 
     Args:
@@ -27,6 +34,7 @@ def count_places(places: Sequence[Place], bundle: Bundle, segments: Sequence[str
         rows of other days or of other places.
       bundle: the model.
       segments: columns whose values divide the rows, too; none for those of the counts.
+      labels: labels of frauds to find among the rows of archives, or None.
 
     Raises:
       FraudError: a place holds no rows of the model, or cannot be read.
@@ -45,7 +53,9 @@ def count_places(places: Sequence[Place], bundle: Bundle, segments: Sequence[str
     for place in archives if len(archives) > 1 else ():
         letters.update(dead_letters_of(place, bundle))
     for place in archives:
-        counted.append(count_archive(place, bundle, wanted, zone_of(bundle), letters or None))
+        counted.append(
+            count_archive(place, bundle, wanted, zone_of(bundle), letters or None, labels)
+        )
         # Of the first archive that has them: the same values in all.
         wanted = counted[-1].summary.layout.segments
     if len(counted) == 1:
@@ -64,6 +74,7 @@ def count_places(places: Sequence[Place], bundle: Bundle, segments: Sequence[str
         total.update(one.dead_letters)
     return Counted(
         Summary.merged(layout, (one.summary.within(layout) for one in counted)),
+        RowsByScore.merged(one.by_score for one in counted),
         counted[0].reference,
         sum(one.rows_other_models for one in counted),
         dict(total.most_common()),
@@ -89,6 +100,7 @@ def _of_counts(place: Place, found: Sequence[ModelCounts], bundle: Bundle) -> Co
     others = (one.summary for one in found if one.model_id != bundle.model_id)
     return Counted(
         Summary.merged(layout, (one.within(layout) for one in own)),
+        RowsByScore.merged(()),
         reference,
         sum(int(one.of(DECISION).sum()) for one in others),
         {},
