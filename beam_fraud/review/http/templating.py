@@ -129,6 +129,8 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Each page would ask for the time of each file.
+        auto_reload=False,
     )
     made.filters |= {"moment": moment, "money": money, "span": span, "name": name, "line": line}
     made.filters["prose"] = prose
