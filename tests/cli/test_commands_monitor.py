@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.alerts.queue import Notice
+from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands import monitor
-from beam_fraud.cli.commands.live_monitor import _Notifying
+from beam_fraud.cli.commands.live_monitor import Notifying
 from beam_fraud.cli.options import MonitorOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import read_reference
@@ -25,6 +25,7 @@ from beam_fraud.monitoring.drift.report import DriftReport
 from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.operations.drift.live import COUNTS, LiveDrift, LiveSettings
 from beam_fraud.state.drift import DriftShard
+from beam_fraud.storage.database.connection import prepare_database, sqlite_url
 from tests.drifting import Archive, archive_of
 
 #: Two have a time, one is beside one that has, and of one nobody knows.
@@ -123,7 +124,7 @@ def test_figures_against_the_training_rows_are_those_of_the_values(place):
     assert own["psi"] == pytest.approx(float(expected), rel=1e-12)
 
 
-def live_of(place: Place, directory: Path, rows: pa.Table, notify=None) -> LiveDrift:
+def live_of(place: Place, directory: Path, rows: pa.Table, url: str | None = None) -> LiveDrift:
     """Return a monitor of rows that a stream has counted."""
     counter = counter_of(place.archive.bundle, ("TERMINAL_TYPE",))
     shard = DriftShard(lambda batch: counter)
@@ -131,7 +132,6 @@ def live_of(place: Place, directory: Path, rows: pa.Table, notify=None) -> LiveD
     for batch in rows.to_batches(max_chunksize=5_000):
         pieces += [delta.data for delta in shard.take(batch).deltas]
     pieces += [delta.data for delta in shard.finish().deltas]
-    reports = _Notifying(notify)
     return LiveDrift(
         LiveSettings(
             lambda: pieces,
@@ -139,20 +139,24 @@ def live_of(place: Place, directory: Path, rows: pa.Table, notify=None) -> LiveD
             ("TERMINAL_TYPE",),
             directory,
             1 / 30,
-            reports,
+            Notifying(url, ["file"] if url else []),
         )
     )
 
 
 def test_a_stream_raises_the_alarms_of_its_archive(place, tmp_path):
     """Alarms go out once; the counts that the stream leaves give the report of the archive."""
-    sent: list[Notice] = []
+    url = sqlite_url(tmp_path / "outbox.db")
+    prepare_database(url)
+    queued = []
     for _ in range(2):
         # The second is that of a process that was started again.
-        live = live_of(place, tmp_path, place.archive.rows, sent.extend)
+        live = live_of(place, tmp_path, place.archive.rows, url)
         live.look()
         live.look()
-    assert {notice.about for notice in sent} == {notice.about for notice in sent[: len(sent) // 2]}
+        queued.append(Outbox(url).counts()["file"].pending)
+    assert queued[0] > 0
+    assert queued[0] == queued[1]
     expected = monitor.run(place.options(segments=("TERMINAL_TYPE",)))
     left = monitor.run(place.options(directory=str(tmp_path)))
     assert left["rows"] == expected["rows"]

@@ -40,6 +40,17 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.parametrize("edges", [(), (1.0,), OCTAVES, tuple(np.linspace(-5, 5, 90).tolist())])
+def test_a_value_is_in_the_bin_that_ends_at_the_first_edge_not_below_it(edges):
+    values = np.array([-np.inf, -1.0, -0.0, 0.0, 0.3, 1.0, 1.5, 1e9, np.inf, np.nan, *edges])
+    measure = Measure("number", "numeric", edges=edges)
+    expected = [
+        measure.bins if math.isnan(value) else sum(edge < value for edge in edges)
+        for value in values.tolist()
+    ]
+    assert measure.places(values).tolist() == expected
+
+
 @settings(max_examples=60, deadline=None)
 @given(ROWS, st.lists(st.integers(0, 60), max_size=5), st.randoms())
 def test_any_division_and_order_of_merging_gives_the_same_counts(rows, cuts, random):

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands.scoring import ScoringPlan
 from beam_fraud.cli.commands.times import false_alarm_rate
 from beam_fraud.cli.options.monitoring import LiveDriftOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.storage.atomic import make_directory
+from beam_fraud.storage.database.connection import prepare_database
 from beam_fraud.wording import place_of
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ class Judged:
     bundle: Callable[[], Bundle]
     #: Directory of the counts.
     directory: Path
-    #: Queues notices for the channels; None without channels.
-    notify: Callable[[Sequence[Notice]], None] | None
+    #: Database in which alerts wait, or None; and the names of the channels.
+    database: str | None
+    channels: Sequence[str]
 
 
 def no_report() -> DriftReport | None:
@@ -98,7 +99,7 @@ def judging(
             options.segments,
             judged.directory,
             false_alarm_rate(options.false_alarms),
-            _Notifying(judged.notify),
+            Notifying(judged.database, judged.channels),
         )
     )
     ended = threading.Event()
@@ -128,20 +129,35 @@ def _look(drift: LiveDrift) -> None:
         _LOG.error("the monitor failed: %s", place_of(error))
 
 
-class _Notifying:
-    """Logs and sends the alarms that go on: those of one day as one notice, each once."""
+class Notifying:
+    """Logs the alarms that go on, and queues them for the channels: each once.
 
-    def __init__(self, notify: Callable[[Sequence[Notice]], None] | None) -> None:
-        self._notify = notify
+    Args:
+      database: in which alerts wait; None without channels.
+      channels: names of the channels.
+    """
+
+    def __init__(self, database: str | None, channels: Sequence[str]) -> None:
+        self._database, self._channels = database, channels
         self._told: list[Told] = []
 
-    def __call__(self, report: DriftReport) -> None:
-        from beam_fraud.cli.commands.monitor import notice_text
-        from beam_fraud.operations.drift.notices import Told, notices_of
+    def __call__(self, report: DriftReport) -> DriftReport:
+        """Return the report, whose alarms say how long they are snoozed.
 
-        notices = notices_of(report, self._told, partial(notice_text, report.model_id))
-        for notice in notices:
+        Raises:
+          FraudError: the database fails; the next report's call queues what this one did not.
+        """
+        from beam_fraud.cli.commands.monitor import notice_text
+        from beam_fraud.operations.drift import notices
+
+        text = partial(notice_text, report.model_id)
+        if self._database is not None:
+            prepare_database(self._database)
+            report = notices.with_snoozes(report, notices.snoozes_of(self._database))
+        for notice in notices.notices_of(report, self._told, text):
             _LOG.warning("%s", notice.text)
-        if notices and self._notify is not None:
-            self._notify(notices)
-        self._told += map(Told.of, report.loud_alarms)
+        self._told += map(notices.Told.of, report.loud_alarms)
+        if self._database is not None:
+            # What earlier processes queued is there.
+            notices.queue_alarms(self._database, self._channels, report, text)
+        return report

@@ -122,9 +122,8 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
             metrics.not_shadowed = lambda: shadow.left_out
         # The last metrics are sent after the last days are judged.
         stack.enter_context(exporting(target, "serve", metrics.collect))
-        metrics.drift = stack.enter_context(
-            judging(options, _judged(planned, parts.engine.state, deliveries))
-        )
+        judged = _judged(planned, parts.engine.state)
+        metrics.drift = stack.enter_context(judging(options, judged))
         sampled = Sampled(
             "server",
             metrics.totals,
@@ -323,14 +322,15 @@ def _count(counted: Counter[str], metrics: Metrics, name: str, rows: int) -> Non
         count(metrics.outcomes, _OUTCOMES[name], rows)
 
 
-def _judged(planned: ServePlan, state: ServerState, deliveries: Deliveries) -> Judged:
+def _judged(planned: ServePlan, state: ServerState) -> Judged:
     """Return what the monitor of a server works with."""
     first, counters = planned.scored.scoring.bundle, state.settings.drift
     return Judged(
         state.drift,
         lambda: first if counters is None else counters.bundle,
         planned.outputs.monitor,
-        deliveries.notify if planned.scored.channels else None,
+        planned.scored.scoring.alerts_database,
+        [channel.name for channel in planned.scored.channels],
     )
 
 

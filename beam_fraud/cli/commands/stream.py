@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,6 @@ from apache_beam.runners.runner import PipelineResult
 from beam_fraud import __version__
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.alerts.queue import Notice, queue_notices
 from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
 from beam_fraud.cli.commands.live_figures import Sampled, sampling, totals_of
 from beam_fraud.cli.commands.live_monitor import Judged, judging, no_report
@@ -52,7 +51,6 @@ from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, SHADOW
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database
-from beam_fraud.storage.database.retry import persistently
 from beam_fraud.storage.stream_outputs import StreamOutputs, claim_archives
 from beam_fraud.transforms.counters import read_counters
 
@@ -368,7 +366,7 @@ def _summary(
 
 def _judged(planned: StreamPlan) -> Judged:
     """Return what the monitor of a stream works with."""
-    stream, database = planned.stream, planned.database
+    stream = planned.stream
     watched = planned.scoring.monitored is not None
     in_force = stream.deciders(planned.scoring).in_force() if watched else None
 
@@ -376,15 +374,12 @@ def _judged(planned: StreamPlan) -> Judged:
         checkpoint = LocalCheckpoint.at(stream.outputs.checkpoint)
         return [one for shard in range(stream.shards) for one in checkpoint.stored(DRIFT, shard)]
 
-    def notify(notices: Sequence[Notice]) -> None:
-        names = [channel.name for channel in planned.channels]
-        persistently(str(database), lambda c: queue_notices(c, names, notices))
-
     return Judged(
         pieces,
         lambda: (in_force.current.decider if in_force else planned.scoring).bundle,
         stream.outputs.monitor,
-        None if database is None else notify,
+        planned.database,
+        [channel.name for channel in planned.channels],
     )
 
 

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 Counts: TypeAlias = npt.NDArray[np.int64]
+#: Edges up to which values are compared with each of them.
+_COMPARED = 64
 #: Name of the group of all rows.
 ALL = ""
 #: Bins of numbers without a reference: up to 2^-10, 2^-9, ... 2^20, and the same below zero.
@@ -59,13 +61,26 @@ class Measure:
         """
         absent = np.isnan(values)
         if self.kind == "numeric":
-            places = np.searchsorted(np.asarray(self.edges, np.float64), values, side="left")
+            places = _places_between(self.edges, values)
         else:
             known = np.where(absent, 0, values).astype(np.intp)
             places = np.where((known < 0) | (known >= self.bins), self.bins - 1, known)
         if absent.any():
             places[absent] = self.bins
         return places
+
+
+def _places_between(
+    edges: Sequence[float], values: npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
+    """Return how many edges are below each value; any number for NaN."""
+    if len(edges) > _COMPARED:
+        return np.searchsorted(np.asarray(edges, np.float64), values, side="left")
+    # A comparison of all values takes a hundredth of the time of their searches.
+    below = np.zeros(len(values), np.uint8)
+    for edge in edges:
+        below += values > edge
+    return below.astype(np.intp)
 
 
 @dataclass(frozen=True)

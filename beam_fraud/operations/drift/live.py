@@ -65,8 +65,8 @@ class LiveSettings:
     directory: Path
     #: False alarms a day over everything together.
     rate: float
-    #: Called with each new report.
-    judged: Callable[[DriftReport], None]
+    #: Called with each new report; returns what is shown of it.
+    judged: Callable[[DriftReport], DriftReport]
 
 
 class LiveDrift:
@@ -127,7 +127,7 @@ class LiveDrift:
         running = over if not complete and int(summary.days[-1]) == today else None
         report = report_of(monitored, settings.rate, complete=complete, now=running)
         self.report, self._standing, self._judged_at = report, standing, moment
-        settings.judged(report)
+        self.report = settings.judged(report)
 
     def _write(self, pieces: Sequence[bytes]) -> None:
         file = self._settings.directory / COUNTS
