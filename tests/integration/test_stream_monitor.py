@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.drift import counter_of
@@ -17,28 +16,31 @@ from beam_fraud.operations.drift.live import read_counts
 from beam_fraud.schema.schema import FeatureColumn
 from beam_fraud.storage.urls import Place
 from tests.otlp_receiver import labels_of, receiving
+from tests.serving import Command
 from tests.shadowing import Share, shadow_bundle
-from tests.stream_process import UNTIL_IDLE, Stream
+from tests.stream_process import UNTIL_IDLE, wait_until
 
 ROWS, FILES = 1_000, 16
 
 
-@pytest.fixture
-def running(inbox: Path, tmp_path: Path) -> Iterator[Stream]:
-    for number in range(FILES):
+def fill(inbox: Path, numbers: range) -> None:
+    """Add files of so many rows over three days."""
+    for number in numbers:
         lines = (
             f"x{n},2024-01-{1 + number // 7:02}T{n % 24:02}:00:00Z,c{n % 9},{n % 100},{n % 13}\n"
             for n in range(number * ROWS, (number + 1) * ROWS)
         )
         (inbox / f"{number:03}.csv").write_text("id,t,who,a,b\n" + "".join(lines))
-    bundle = shadow_bundle(
-        tmp_path / "model", Share(0.006), features=[FeatureColumn("b", "numeric")]
-    )
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox), "--monitor"]
-    stream = Stream([*command, "--model", bundle, "--out", str(out), "--keep-features"], out)
-    yield stream
-    stream.kill()
+
+
+def committed(out: Path) -> bool:
+    """Return whether a stream has committed positions."""
+    file = out / "stream" / "state.db"
+    if not file.exists():
+        return False
+    with closing(sqlite3.connect(file, timeout=10)) as connection, suppress(sqlite3.Error):
+        return bool(connection.execute("SELECT 1 FROM positions").fetchall())
+    return False
 
 
 def archived(out: Path, model: Path) -> Summary:
@@ -47,21 +49,31 @@ def archived(out: Path, model: Path) -> Summary:
     return Summary.merged(counter.layout, [counter.count(batch) for batch in batches])
 
 
-def test_a_killed_stream_counts_every_row_once(running: Stream, tmp_path: Path) -> None:
-    running.start()
-    assert running.wait_for_progress({})
-    running.kill()
+def test_a_killed_stream_counts_every_row_once(inbox: Path, tmp_path: Path) -> None:
+    column = FeatureColumn("b", "numeric")
+    bundle = shadow_bundle(tmp_path / "model", Share(0.006), features=[column])
+    out, log = tmp_path / "out", tmp_path / "log"
+    command = ["stream", "--watch", str(inbox), "--model", bundle, "--out", str(out)]
+    command += ["--monitor", "--keep-features"]
+    fill(inbox, range(FILES // 2))
+    killed = Command(command, log)
+    killed.start()
+    try:
+        wait_until(lambda: committed(out) or not killed.runs)
+    finally:
+        killed.kill()
+    fill(inbox, range(FILES // 2, FILES))
     with receiving() as receiver:
-        running.start(*UNTIL_IDLE, "--otlp", receiver.url)
-        running.wait_for_end()
+        again = Command([*command, *UNTIL_IDLE, "--otlp", receiver.url], log)
+        again.start()
+        assert again.wait() == 0, again.said()
         done = receiver.last["beam_fraud_transactions"].sum.data_points
         sent = {labels_of(one)["outcome"]: one.as_double for one in done}
         # Of this process.
-        assert 0 < sent["scored"] <= ROWS * FILES
+        assert ROWS * FILES / 2 <= sent["scored"] <= ROWS * FILES
         assert "beam_fraud_drift_alarms" in receiver.last
-    out = tmp_path / "out"
     found = read_counts(Place.parse(str(out / "monitor")))
-    assert found is not None, running.said()
+    assert found is not None, again.said()
     [live] = found
     expected = archived(out, tmp_path / "model")
     assert int(expected.of("decision").sum()) == ROWS * FILES

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from selenium.webdriver.remote.webdriver import WebDriver
 
 from beam_fraud.monitoring.live_figures import LiveFigures
 from beam_fraud.serve.http import live_page
@@ -16,11 +18,19 @@ from tests.review import browser
 from tests.serve.stand_in import TOKEN, served
 
 
-@pytest.mark.parametrize("figures", [None, live_figures()], ids=["before", "later"])
-def test_the_page_fits_and_loads_itself_again(figures: LiveFigures | None, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def driver() -> Iterator[WebDriver]:
     need("chromium")
+    with browser.browser() as driver:
+        yield driver
+
+
+@pytest.mark.parametrize("figures", [None, live_figures()], ids=["before", "later"])
+def test_the_page_fits_and_loads_itself_again(
+    figures: LiveFigures | None, driver: WebDriver, tmp_path: Path
+) -> None:
     directory = Path(os.environ.get("BEAM_FRAUD_SCREENSHOTS") or tmp_path)
-    with browser.browser() as driver, served() as running:
+    with served() as running:
         running.metrics.live = lambda: figures
         address = running.url.replace("://", f"://anyone:{TOKEN}@") + "/live"
         for width in (390, 1280):
@@ -35,11 +45,10 @@ def test_the_page_fits_and_loads_itself_again(figures: LiveFigures | None, tmp_p
                 browser.picture(driver, directory / f"serve-live-{width}{shade}.png")
 
 
-def test_the_figures_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
-    need("chromium")
+def test_the_figures_are_renewed(driver: WebDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_page, "REFRESH_SECONDS", 1)
     shown = [live_figures()]
-    with browser.browser() as driver, served() as running:
+    with served() as running:
         running.metrics.live = lambda: shown[0]
         driver.get(running.url.replace("://", f"://anyone:{TOKEN}@") + "/live")
         assert "751,204" in browser.one(driver, "#live").text
