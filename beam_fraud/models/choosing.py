@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score
 
 from beam_fraud.models.examples import FoldRows, LabelledRows
 from beam_fraud.models.kinds import ModelKind
@@ -57,7 +56,7 @@ def choose(
             validated, of_fold = kind.validate(train, valid, seed)
         kinds.append(validated)
         scores.append(of_fold)
-        figures.append(_average_precision(valid, of_fold))
+        figures.append(valid.average_precision(of_fold))
         after(number, figures[-1])
     chosen = settle(kinds)
     for number, validated in enumerate(kinds):
@@ -66,16 +65,12 @@ def choose(
             train, valid = rows[number]
             with doing(_fitting(chosen, train, number, rows)):
                 scores[number] = predict_scores(chosen.fit(train, seed), valid.matrix)
-            figures[number] = _average_precision(valid, scores[number])
+            figures[number] = valid.average_precision(scores[number])
     return Chosen(chosen, tuple(scores), tuple(figures))
 
 
 def _fitting(kind: ModelKind, train: LabelledRows, number: int, rows: FoldRows) -> str:
     return f"fitting {kind.name} on {len(train.labels):,} rows, fold {number + 1} of {len(rows)}"
-
-
-def _average_precision(rows: LabelledRows, scores: npt.NDArray[np.float64]) -> float:
-    return float(average_precision_score(rows.labels, scores))
 
 
 def settle(kinds: Sequence[Kind]) -> Kind:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from sklearn.metrics import average_precision_score
 
 from beam_fraud.features.matrix import FeatureSet, categories_of, feature_matrix
 from beam_fraud.models.folds import Fold
@@ -26,10 +27,19 @@ class LabelledRows:
     labels: npt.NDArray[np.int8]
     #: Positions of the columns that hold category codes.
     categorical: tuple[int, ...] = ()
+    #: int64[n]: how many transactions each stands for where settings are chosen; None for one.
+    weights: Positions | None = None
 
     def take(self, positions: npt.NDArray[np.int64]) -> LabelledRows:
         """Return the rows at these positions, int64[m], in this order."""
-        return replace(self, matrix=self.matrix[positions], labels=self.labels[positions])
+        weights = None if self.weights is None else self.weights[positions]
+        return replace(
+            self, matrix=self.matrix[positions], labels=self.labels[positions], weights=weights
+        )
+
+    def average_precision(self, scores: npt.NDArray[np.float64]) -> float:
+        """Return the average precision of scores of these rows, float64[n]."""
+        return float(average_precision_score(self.labels, scores, sample_weight=self.weights))
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,9 @@ class Examples:
         return features, self._labelled(table, at, features)
 
     def rows(self, at: Positions, features: FeatureSet) -> LabelledRows:
-        """Return the features of other rows, with the categories of the fitted rows."""
-        return self._labelled(self.transactions.take(pa.array(at)), at, features)
+        """Return the features of other rows, each once, with the categories of the fitted rows."""
+        rows = self._labelled(self.transactions.take(pa.array(at)), at, features)
+        return rows if self.repeats is None else replace(rows, weights=self.repeats[at])
 
     def amounts(self, at: Positions) -> npt.NDArray[np.float64]:
         """Return the amounts of the transactions at these positions, float64[len(at)]."""

@@ -222,7 +222,8 @@ def train(
       schema: the schema of the rows.
       recipe: the recipe.
       repeats: int64[n], how often each row is fitted on, for rows that stand for others; None for
-        once. Validation rows count once.
+        once. Validation rows count as often where their average precision chooses settings, and
+        once for thresholds and figures.
 
     Raises:
       FraudError: labels, rows or a class are missing where they are needed, the target of the

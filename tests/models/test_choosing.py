@@ -11,7 +11,7 @@ from beam_fraud.models.choosing import choose, settle
 from beam_fraud.models.examples import FoldRows, LabelledRows
 from beam_fraud.models.folds import Fold, block_begins, chained_folds, fold_figures, summary
 from beam_fraud.models.handbook import card_precision
-from beam_fraud.models.kinds import ModelKind
+from beam_fraud.models.kinds import ModelKind, model_kind
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.schema.duration import DAY
 from tests.hourly import examples, hourly
@@ -96,3 +96,37 @@ def test_the_spread_is_between_folds() -> None:
     assert result["average_precision"] == {"mean": 0.75, "spread": pytest.approx(0.5**0.5 / 2)}
     assert "card_precision_at_100" not in result
     assert summary(both[:1])["roc_auc"] == {"mean": 1.0, "spread": None}
+
+
+def test_rows_that_stand_for_others_count_as_often_where_settings_are_chosen() -> None:
+    random = np.random.default_rng(5)
+
+    def rows(count: int) -> LabelledRows:
+        # Two kinds of fraud: one is clear, the other one needs more trees.
+        matrix = random.normal(size=(count, 4))
+        clear = matrix[:, 0] > 2.2
+        hidden = (matrix[:, 1] > 1.2) & (matrix[:, 2] > 1.2)
+        return LabelledRows(matrix, (clear | hidden).astype(np.int8))
+
+    train, valid = rows(3000), rows(2000)
+    weights = np.where((valid.labels == 1) & (valid.matrix[:, 1] > 1.2), 20, 1)
+    weighted = replace(valid, weights=weights)
+    repeated = LabelledRows(
+        np.repeat(valid.matrix, weights, axis=0), np.repeat(valid.labels, weights)
+    )
+    kind = model_kind("hist_gradient_boosting", ["trees=60"])
+    chosen, scores = kind.validate(train, weighted, 0)
+    assert chosen.settings["trees"] == kind.validate(train, repeated, 0)[0].settings["trees"]
+    assert chosen.settings["trees"] != kind.validate(train, valid, 0)[0].settings["trees"]
+    assert len(scores) == len(valid.labels)
+    assert weighted.average_precision(scores) == pytest.approx(
+        repeated.average_precision(np.repeat(scores, weights))
+    )
+    some = np.array([3, 5, 8])
+    assert weighted.take(some).weights is not None
+    stand_for = replace(HOURLY, repeats=np.arange(len(HOURLY.labels)))
+    features, fitted = stand_for.learn(some)
+    assert (len(fitted.labels), fitted.weights) == (16, None)
+    weights_of_some = stand_for.rows(some, features).weights
+    assert weights_of_some is not None
+    assert weights_of_some.tolist() == [3, 5, 8]

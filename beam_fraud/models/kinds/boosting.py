@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score
 
 from beam_fraud.models.examples import LabelledRows
 from beam_fraud.models.kinds.base import ModelKind
@@ -54,7 +53,7 @@ class Boosting(ModelKind):
             return super().validate(train, valid, seed)
         model = self.fit(train, seed)
         precision = np.array(
-            [average_precision_score(valid.labels, s) for s in self.stages(model, valid.matrix)]
+            [valid.average_precision(scores) for scores in self.stages(model, valid.matrix)]
         )
         trees = int(np.argmax(precision >= precision.max() - self.tolerance)) + 1
         return replace(self, trees=trees), self.scores_of_first(trees, model, valid.matrix)
