@@ -201,7 +201,7 @@ class PlainRecords:
         """Return the transactions of n records; None if one of them is not plain.
 
         Args:
-          records: JSON objects.
+          records: JSON objects; each was checked by itself, as parts of one could complete another.
           first: position of the first.
           latest: event time from which a row is too far ahead, microseconds.
 
@@ -236,7 +236,7 @@ class PlainRecords:
         self, records: Sequence[bytes], first: int, latest: int
     ) -> pa.RecordBatch | None:
         try:
-            # One call for all takes half the time.
+            # One call for all takes half the time. None can end in another, as all are whole.
             rows = list(map(astuple, self._decode_array(b"[" + b",".join(records) + b"]")))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None

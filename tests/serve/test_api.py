@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -97,11 +96,8 @@ def test_an_array_may_have_as_many_rows_as_allowed(api: Served) -> None:
     assert call.records == [record] * 40
     with pytest.raises(Refused):
         json_call(rows + b",{}]", 40, record=True, features=False)
-    # The limit is found at its place, not at the end.
-    many = b"[" + b"1," * 1_999_999 + b"1]"
-    began = time.process_time()
-    problem(post(api, many), 413, "too_many_rows")
-    assert time.process_time() - began < 0.25
+    # The limit is found at its place: what follows is not even read.
+    problem(post(api, b"[" + b"1," * 1_999_999 + b"no JSON"), 413, "too_many_rows")
 
 
 def test_numbers_that_are_no_json_reach_the_validation(api: Served) -> None:
