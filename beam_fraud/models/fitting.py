@@ -17,7 +17,7 @@ from beam_fraud.models.bundle import RELIABILITY_FILE, Bundle, make_bundle
 from beam_fraud.models.card import model_card
 from beam_fraud.models.examples import Examples
 from beam_fraud.models.folds import split_by_time
-from beam_fraud.models.manifest import Manifest, Thresholds, schema_fields
+from beam_fraud.models.manifest import Manifest, schema_fields
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import reference_of
 from beam_fraud.models.threshold import OPTION, AlertBudget, FixedThreshold, operating_points
@@ -293,7 +293,7 @@ def bundle_of(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         features=trained.features.names,
         **schema_fields(schema),
-        thresholds=Thresholds(trained.threshold, trained.decline),
+        thresholds=trained.thresholds,
         categories=trained.features.categories,
         settings=trained.settings,
         trained_on=trained.trained_on,

@@ -32,6 +32,7 @@ from beam_fraud.models.folds import (
 )
 from beam_fraud.models.handbook import card_codes
 from beam_fraud.models.kinds import ModelKind
+from beam_fraud.models.manifest import Thresholds
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.predict import microseconds_per_row, predict_scores
 from beam_fraud.models.reference import Reference, reference_of
@@ -152,6 +153,18 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Budgeted:
+    """Thresholds that keep a budget of alerts on rows after those that were fitted."""
+
+    thresholds: Thresholds
+    #: Number of the rows, and of those flagged a day.
+    rows: int
+    per_day: float
+    #: First and last event time of the rows, ISO 8601.
+    span: tuple[str, str]
+
+
+@dataclass(frozen=True)
 class Trained:
     """A trained model with its figures."""
 
@@ -161,7 +174,7 @@ class Trained:
     kind: ModelKind
     #: The model's features with their category lists.
     features: FeatureSet
-    #: The score from which to flag.
+    #: The score from which to flag, as the validation rows chose it.
     threshold: float
     #: The score from which to decline, or None.
     decline: float | None
@@ -201,6 +214,15 @@ class Trained:
     tuned: Tuned | None = None
     #: Warnings about the model.
     warnings: tuple[str, ...] = ()
+    #: The thresholds in force instead; None for `threshold` and `decline`.
+    budgeted: Budgeted | None = None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds in force."""
+        if self.budgeted is not None:
+            return self.budgeted.thresholds
+        return Thresholds(self.threshold, self.decline)
 
     @property
     def settings(self) -> dict[str, Any]:

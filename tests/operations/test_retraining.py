@@ -8,18 +8,28 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 
 from beam_fraud.errors import Code
+from beam_fraud.features.dataset import load_dataset
+from beam_fraud.features.matrix import feature_matrix
+from beam_fraud.models.card.figures import thresholds_section
 from beam_fraud.models.class_weight import with_class_weight
 from beam_fraud.models.kinds import KINDS, ModelKind, model_kind
 from beam_fraud.models.label_delay import DelayEstimate
+from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.recorded_kind import recorded_kind
 from beam_fraud.models.resampling import resampled
-from beam_fraud.operations.retraining.periods import LabelledTimes, periods_of
+from beam_fraud.models.threshold import AlertBudget, FixedThreshold, MostF1, ThresholdRule
+from beam_fraud.models.training import Recipe, Trained
+from beam_fraud.operations.retraining.challenger import Archive, fit_again
+from beam_fraud.operations.retraining.periods import LabelledTimes, Periods, periods_of
 from beam_fraud.operations.retraining.weights import audit_weights, delay_weights
 from beam_fraud.records.label_file import NEVER
 from beam_fraud.schema.duration import DAY
+from beam_fraud.schema.presets import HANDBOOK
+from beam_fraud.simulate.simulation import Simulation, simulate
 from tests.failing import fails
 from tests.models.registering import MANIFEST, small_bundle
 
@@ -165,3 +175,64 @@ def test_the_number_of_trees_is_chosen_again() -> None:
 def test_an_imported_model_cannot_be_trained_again() -> None:
     with fails(Code.MODEL_KIND, "m@1"):
         recorded_kind(MANIFEST, "m@1")
+
+
+@pytest.fixture(scope="module")
+def archive() -> Archive:
+    """Seven weeks of a shop, all labelled."""
+    spec = Simulation(days=49, accounts=150, merchants=300, fraud_rate=0.03, seed=2)
+    rows = load_dataset(simulate(spec), HANDBOOK).transactions
+    return Archive.of(rows, HANDBOOK, None)
+
+
+def _again(archive: Archive, rule: ThresholdRule, decline: ThresholdRule | None = None) -> Trained:
+    """Fit a model on rows that are at least a week old."""
+    as_of = archive.labelled.as_of
+    mature_until = as_of - 7 * DAY + 1
+    periods = Periods(as_of, 7 * DAY, mature_until - 7 * DAY, mature_until)
+    recipe = Recipe(kind=model_kind("hist_gradient_boosting"), rule=rule, decline=decline)
+    return fit_again(archive, periods, recipe, None)
+
+
+def _flagged_a_day(archive: Archive, trained: Trained, threshold: float) -> float:
+    """Return what a threshold flags a day of the last week, which was not fitted."""
+    first = trained.sizes["refit"]
+    rows = archive.transactions.slice(first)
+    scores = predict_scores(trained.model, feature_matrix(rows, trained.features))
+    times = archive.labelled.times[first:]
+    return np.count_nonzero(scores >= threshold) / (int(times[-1] - times[0]) / DAY)
+
+
+def test_a_budget_is_kept_on_rows_that_were_not_fitted(archive: Archive) -> None:
+    trained = _again(archive, AlertBudget(20.0), AlertBudget(5.0))
+    assert trained.budgeted is not None
+    review, decline = trained.thresholds.review, trained.thresholds.decline
+    assert decline is not None
+    assert 17.0 < _flagged_a_day(archive, trained, review) <= 20.0
+    assert 3.5 < _flagged_a_day(archive, trained, decline) <= 5.0
+    assert trained.budgeted.per_day == pytest.approx(_flagged_a_day(archive, trained, review))
+    # The threshold of a model of fewer rows keeps it on other rows alone.
+    assert not 17.0 < _flagged_a_day(archive, trained, trained.threshold) <= 20.0
+    card = thresholds_section(trained, "budget=20", "budget=5")
+    assert f"a score of {review:.6g} or more is flagged" in card
+    assert f"A score of {trained.threshold:.6g} or more is flagged" in card
+
+
+def test_labels_of_young_rows_choose_nothing(archive: Archive) -> None:
+    first = int(np.searchsorted(archive.labelled.times, archive.labelled.as_of - 7 * DAY + 1))
+    labels = archive.labelled.labels.copy()
+    labels[first:] = 1 - labels[first:]
+    place = archive.transactions.column_names.index("label")
+    rows = archive.transactions.set_column(place, "label", pa.array(labels))
+    other = Archive.of(rows, HANDBOOK, None)
+    same = [_again(one, AlertBudget(20.0)).thresholds for one in (archive, other)]
+    assert same[0] == same[1]
+
+
+def test_other_rules_and_few_alerts_keep_the_threshold_of_the_validation_rows(
+    archive: Archive,
+) -> None:
+    for rule in (MostF1(), FixedThreshold(0.5), AlertBudget(3.0)):
+        trained = _again(archive, rule)
+        assert trained.budgeted is None
+        assert trained.thresholds.review == trained.threshold

@@ -199,17 +199,19 @@ class _Retraining:
         compared = self._bundle(trained, archive.schema, recipe, rules).save(self.out / COMPARED)
         comparison = self._comparison(compared, archive, periods)
         figures = {**comparison["figures"], **self._traffic(archive, periods, compared)}
-        challenger = compared
+        challenger, alerts = compared, None
         if self.options.register != "compared":
             # What tuning found stays.
             recipe = replace(recipe, kind=_untuned(trained, recipe), tuning=None)
             again = self._fitted_again(archive, periods, recipe)
+            alerts = again.budgeted and again.budgeted.per_day
             challenger = self._bundle(again, archive.schema, recipe, rules).save(
                 self.out / CHALLENGER
             )
         about |= {
             "compared": compared.model_id,
             "registered_as": self.options.register,
+            "alerts_a_day": alerts,
             "sentence": comparison["sentence"],
             "figures": figures,
             "promote_if": [condition.text for condition in self.conditions],
@@ -457,6 +459,12 @@ def _untuned(trained: Trained, recipe: Recipe) -> ModelKind:
     return recipe.kind if trained.tuned is None else trained.tuned.chosen.kind
 
 
+def _alerts(a_day: float | None) -> list[str]:
+    if a_day is None:
+        return []
+    return [fact("alerts a day", f"{a_day:,.1f}", "on rows too young to learn from")]
+
+
 def _written(micros: int) -> str:
     return moment_of(micros).isoformat(timespec="seconds")
 
@@ -480,6 +488,7 @@ def render(result: dict[str, object]) -> str:
     figures = shown["figures"]
     lines += [
         fact("challenger", shown["challenger"], f"({shown['registered_as']})"),
+        *_alerts(shown["alerts_a_day"]),
         fact("comparison", shown["outputs"][0]),
         str(shown["sentence"]),
     ]

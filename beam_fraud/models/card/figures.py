@@ -16,7 +16,7 @@ from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.calibration import Calibrated
 from beam_fraud.models.metrics import Metrics, measure
 from beam_fraud.models.resampling.under import PriorCorrected
-from beam_fraud.models.training import Trained
+from beam_fraud.models.training import Budgeted, Trained
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.wording import printable
 
@@ -227,10 +227,28 @@ def thresholds_section(trained: Trained, rule: str, decline: str | None) -> str:
         f"{what} {per}" for what in ("alerts", "caught", "false alarms", "missed", "amount missed")
     ]
     declined = " A score of the second threshold or more is declined." if decline else ""
+    in_force = "" if trained.budgeted is None else f"{_in_force(trained.budgeted)}\n\n"
     return (
-        f"A score of {trained.threshold:.6g} or more is flagged for review, chosen on the "
-        f"validation rows by {code(rule)}.{declined} On the {rows_of(trained)} rows that means:\n\n"
+        f"{in_force}A score of {trained.threshold:.6g} or more is flagged for review, chosen on "
+        f"the validation rows by {code(rule)}.{declined} On the {rows_of(trained)} rows that "
+        f"means:\n\n"
         f"{table([*head, 'precision', 'recall'], rows)}"
+    )
+
+
+def _in_force(budgeted: Budgeted) -> str:
+    """Return the sentences on thresholds that other rows chose."""
+    thresholds = budgeted.thresholds
+    declined = (
+        "" if thresholds.decline is None else f" and of {thresholds.decline:.6g} or more declined"
+    )
+    return (
+        f"**In force:** a score of {thresholds.review:.6g} or more is flagged for review"
+        f"{declined}. The model was fitted on the validation rows too, and gives other scores than "
+        f"the one that they measured. On {budgeted.rows:,} later rows ({budgeted.span[0]} to "
+        f"{budgeted.span[1]}), which it was not fitted on, it flags {budgeted.per_day:,.1f} a day. "
+        "Whether these are frauds is not known yet; all figures of this card are of the validation "
+        "rows and their threshold."
     )
 
 

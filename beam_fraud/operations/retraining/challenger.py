@@ -10,12 +10,15 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from beam_fraud.errors import FraudError
 from beam_fraud.features.dataset import digest_of_rows
 from beam_fraud.features.matrix import feature_matrix
 from beam_fraud.models.bundle import Bundle, load_model
 from beam_fraud.models.label_delay import DelayEstimate, Floats
+from beam_fraud.models.manifest import Thresholds
 from beam_fraud.models.predict import predict_scores
-from beam_fraud.models.training import Recipe, Trained, train
+from beam_fraud.models.threshold import AlertBudget, operating_points
+from beam_fraud.models.training import DECLINE_OPTION, Budgeted, Recipe, Trained, train
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.operations.retraining.periods import LabelledTimes, Periods
 from beam_fraud.operations.retraining.weights import SampleWeights, audit_weights, delay_weights
@@ -25,6 +28,9 @@ from beam_fraud.schema.event_time import event_micros, moment_of
 from beam_fraud.schema.schema import EVENT_TIME, Schema
 
 _log = logging.getLogger(__name__)
+#: Alerts of a budget in the youngest rows from which its threshold is taken from them: chance moves
+#: fewer by more than a fifth.
+_FEWEST_ALERTS = 25
 #: What is registered: the compared model, the same recipe fitted again on all mature rows, or that
 #: also with younger rows, whose frauds stand for those that have no label yet.
 Registered = Literal["refit", "compared", "weighted"]
@@ -146,6 +152,9 @@ def fit_again(
 ) -> Trained:
     """Fit the same recipe again, on all mature rows.
 
+    A budget of alerts is kept on the rows that are too young to learn from: this model gives other
+    scores than the compared one, which chose the thresholds.
+
     Args:
       archive: the rows.
       periods: the periods.
@@ -173,4 +182,43 @@ def fit_again(
         both[:young] *= by_delay
         weights = replace(weights, values=both)
     rows = archive.transactions.slice(0, count)
-    return train(rows, archive.schema, recipe, weights.repeats(recipe.seed))
+    trained = train(rows, archive.schema, recipe, weights.repeats(recipe.seed))
+    return within_budget(trained, archive.transactions.slice(count), recipe)
+
+
+def within_budget(trained: Trained, rows: pa.Table, recipe: Recipe) -> Trained:
+    """Return the model with thresholds that keep its budgets on rows that it was not fitted on.
+
+    Args:
+      trained: the model.
+      rows: n rows after the fitted ones, in time order; their labels are not used.
+      recipe: its recipe; rules that need labels leave their thresholds as they are.
+    """
+    review, decline = recipe.rule, recipe.decline
+    budgets = [rule.per_day for rule in (review, decline) if isinstance(rule, AlertBudget)]
+    if not budgets or not rows.num_rows:
+        return trained
+    times = event_micros(rows)
+    days = int(times[-1] - times[0]) / DAY
+    if min(budgets) * days < _FEWEST_ALERTS:
+        return trained
+    with doing(f"scoring {rows.num_rows:,} rows that are too young to learn from"):
+        scores = predict_scores(trained.model, feature_matrix(rows, trained.features))
+    points = operating_points(np.zeros(len(scores), dtype=np.int8), scores, days)
+    chosen, declined = trained.threshold, trained.decline
+    try:
+        if isinstance(review, AlertBudget):
+            chosen = review.choose(points)
+        if isinstance(decline, AlertBudget):
+            declined = decline.choose(points, DECLINE_OPTION)
+    except FraudError as error:
+        _log.warning("thresholds are those of the validation rows: %s", error)
+        return trained
+    if declined is not None:
+        declined = max(declined, chosen)
+    flagged = int(np.count_nonzero(scores >= chosen))
+    first, last = (moment_of(int(at)).isoformat() for at in (times[0], times[-1]))
+    thresholds = Thresholds(chosen, declined)
+    return replace(
+        trained, budgeted=Budgeted(thresholds, len(scores), flagged / days, (first, last))
+    )
