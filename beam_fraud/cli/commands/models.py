@@ -13,7 +13,13 @@ from beam_fraud.cli.options import ListModelsOptions, ShowModelOptions
 from beam_fraud.cli.terminal.columns import size_text, table
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.models.bundle import DIGESTED_FILES, MANIFEST_FILE, open_bundle, read_card
+from beam_fraud.models.bundle import (
+    DIGESTED_FILES,
+    MANIFEST_FILE,
+    OPTIONAL_FILES,
+    open_bundle,
+    read_card,
+)
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import printable
 
@@ -212,6 +218,6 @@ def bundle_bytes(place: Place) -> int | None:
         return None
     return sum(
         file.stat().st_size
-        for name in (MANIFEST_FILE, *DIGESTED_FILES)
+        for name in (MANIFEST_FILE, *DIGESTED_FILES, *OPTIONAL_FILES)
         if (file := local / name).is_file()
     )
