@@ -11,9 +11,9 @@ from pathlib import Path
 
 import requests
 
-from beam_fraud.cli.terminal.interruption import descendants
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url
 from deploy.ports import free_port
+from tests.open_files import listening
 from tests.stream_process import wait_until
 
 
@@ -36,10 +36,10 @@ def test_a_killed_process_starts_again_and_the_port_answers(tmp_path: Path) -> N
     try:
         wait_until(lambda: "the pages are at" in log.read_text() or server.poll() is not None)
         assert all(_answers(address) for _ in range(8)), log.read_text()
-        killed = _listening(server.pid, port)
+        killed = listening(port, server.pid)
         assert len(killed) == 2
         os.kill(killed[0], signal.SIGKILL)
-        wait_until(lambda: len(set(_listening(server.pid, port)) - {killed[0]}) == 2)
+        wait_until(lambda: len(set(listening(port, server.pid)) - {killed[0]}) == 2)
         wait_until(lambda: all(_answers(address) for _ in range(8)))
         server.terminate()
         printed, _ = server.communicate(timeout=60)
@@ -48,26 +48,3 @@ def test_a_killed_process_starts_again_and_the_port_answers(tmp_path: Path) -> N
     result = json.loads(printed)
     assert (server.returncode, result["workers"], result["restarts"]) == (0, 2, 1)
     assert not _answers(address)
-
-
-def _listening(parent: int, port: int) -> list[int]:
-    """Return the processes below one that listen at a port."""
-    listening = "0A"
-    sockets = {
-        fields[9]
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-        if (fields := line.split())[3] == listening
-        and int(fields[1].rpartition(":")[2], 16) == port
-    }
-    return [one for one in descendants(parent) if sockets & set(_sockets(one))]
-
-
-def _sockets(process: int) -> list[str]:
-    found = []
-    for descriptor in Path(f"/proc/{process}/fd").glob("*"):
-        try:
-            found.append(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
-        except OSError:
-            # Closed meanwhile.
-            continue
-    return found

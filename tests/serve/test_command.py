@@ -12,6 +12,7 @@ from beam_fraud.cli.commands import serve, serve_plan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.errors import Code
 from tests.failing import fails
+from tests.open_files import open_files
 from tests.serve.conftest import Served
 from tests.serving import Client, Serve
 
@@ -88,8 +89,7 @@ def test_processors_stay_awake_while_the_server_answers(served: Served, tmp_path
     try:
         if _may_be_written(LATENCY):
             server.start()
-            held = Path(f"/proc/{server.pid}/fd").iterdir()
-            assert LATENCY in [str(file.readlink()) for file in held]
+            assert LATENCY in open_files(server.pid)
             server.stop()
         else:
             with pytest.raises(AssertionError):

@@ -19,7 +19,6 @@ from beam_fraud.cli.commands import serve
 from beam_fraud.cli.commands.listening import listen_of
 from beam_fraud.cli.commands.serve_pages import pages_of
 from beam_fraud.cli.options import ServeOptions
-from beam_fraud.cli.terminal.interruption import descendants
 from beam_fraud.errors import Code
 from beam_fraud.review.http.cookies import SESSION_COOKIE
 from beam_fraud.review.http.routes import ROUTES
@@ -30,6 +29,7 @@ from beam_fraud.serve.http.tokens import TOKENS_VARIABLE
 from beam_fraud.storage.database.connection import writing
 from deploy.ports import free_port
 from tests.failing import fails
+from tests.open_files import listening
 from tests.review.test_routes import ENTRIES, call, contents, least
 from tests.review.world import PEOPLE, World, make_world
 from tests.serve.conftest import Served
@@ -146,31 +146,18 @@ def test_no_payment_waits_for_a_page(beside: Beside) -> None:
 
 def test_pages_that_end_begin_again_beside_the_answers(beside: Beside) -> None:
     world, token = beside.renewed(), {"authorization": f"Bearer {TOKEN}"}
-    pages = process_at(int(world.url.rpartition(":")[2]), beside.server.pid)
+    (pages,) = listening(int(world.url.rpartition(":")[2]), beside.server.pid)
     os.kill(pages, signal.SIGKILL)
     assert beside.predict(**token).status_code == 422
     wait_until(lambda: "the process of the pages answers again" in beside.server.said())
     assert world.get("/", "anna").status_code == 200
     assert beside.predict(**token).status_code == 422
-    again = process_at(int(world.url.rpartition(":")[2]), beside.server.pid)
+    (again,) = listening(int(world.url.rpartition(":")[2]), beside.server.pid)
     assert again != pages
     summary = beside.server.stop()
     assert summary["review"] == world.url
     with pytest.raises(requests.ConnectionError):
         world.get("/login")
-
-
-def process_at(port: int, parent: int) -> int:
-    """Return the descendant of a process that listens at a port."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
-    (inode,) = {line[9] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "0A"}
-    (found,) = [
-        pid
-        for pid in descendants(parent)
-        for file in Path(f"/proc/{pid}/fd").iterdir()
-        if file.is_symlink() and str(file.readlink()) == f"socket:[{inode}]"
-    ]
-    return found
 
 
 @pytest.mark.parametrize(
