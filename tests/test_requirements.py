@@ -128,6 +128,8 @@ def ci_run(directory: Path, failing: str = "") -> tuple[int, list[list[str]]]:
     programs = {
         ".ci/install": "",
         "bin/go": 'echo "$HOME/$2"',
+        # Makes an environment whose Python does nothing.
+        "bin/python3": '[ "$2" != venv ] || { mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; }',
         "bin/make": f"""echo "$*: $(ls -A "$HOME" | wc -l) $HOME $GOCACHE $CI" >>{directory}/calls
 # Tests send Ctrl-C, which processes of a shell's background ignore.
 if [ "$*" = test ] && [ -r /proc/self/status ]; then
