@@ -28,9 +28,10 @@ jars prism:
 jars test: export JDK_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 
 # In the order of tests/conftest.py, which has the long tests of whole runners early: left to the end,
-# they would keep one core busy alone.
-test: $(VENV)/.installed-dev ## Run all tests, on up to four cores.
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# they would keep one core busy alone. One process more than cores, as tests wait for servers.
+test: $(VENV)/.installed-dev ## Run all tests, in up to four processes.
+	@$(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(min(os.cpu_count() + 1, 4))') \
+	  --dist loadfile --no-loadscope-reorder
 
 soak: $(VENV)/.installed-dev ## Run the tests that take many minutes at full size.
 	@$(BIN)/python -m pytest -m soak
