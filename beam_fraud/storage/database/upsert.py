@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import repeat
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -300,16 +300,27 @@ def _into_sqlite(
     connection.exec_driver_sql(str(compiled), list(zip(*values)))  # noqa: B905 some are endless
 
 
-def _differing(
-    table: Table, new: Mapping[str, ColumnElement[Any]], where: ColumnElement[bool] | None
-) -> ColumnElement[bool]:
-    """Return the condition that an existing row changes: an equal one isn't written again.
+_Insert = TypeVar("_Insert", sqlite.Insert, postgresql.Insert)
+
+
+def _updating(
+    statement: _Insert,
+    table: Table,
+    key: Sequence[str],
+    changed: Sequence[str],
+    where: ColumnElement[bool] | None,
+) -> _Insert:
+    """Return the statement that updates existing rows; an equal one isn't written again.
 
     What is replayed is mostly there already: a new version of each row and its place in every index
     would cost more than the comparison.
     """
+    if not changed:
+        return statement.on_conflict_do_nothing(index_elements=key)
+    new = {name: statement.excluded[name] for name in changed}
     differs = or_(*(table.c[name].is_distinct_from(value) for name, value in new.items()))
-    return differs if where is None else and_(where, differs)
+    condition = differs if where is None else and_(where, differs)
+    return statement.on_conflict_do_update(index_elements=key, set_=new, where=condition)
 
 
 @cache
@@ -320,14 +331,7 @@ def _compiled_upsert(
     changed: tuple[str, ...],
     where: ColumnElement[bool] | None,
 ) -> SQLCompiler:
-    statement = sqlite.insert(table)
-    if changed:
-        new = {name: statement.excluded[name] for name in changed}
-        statement = statement.on_conflict_do_update(
-            index_elements=key, set_=new, where=_differing(table, new, where)
-        )
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=key)
+    statement = _updating(sqlite.insert(table), table, key, changed, where)
     compiled = statement.compile(dialect=sqlite.dialect(), column_keys=list(names))
     assert isinstance(compiled, SQLCompiler)
     return compiled
@@ -359,14 +363,7 @@ def _into_postgresql(
     arrays = [_array(table.c[name], values) for name, values in columns.items()]
     unnested = select(*map(func.unnest, arrays))
     statement = postgresql.insert(table).from_select(list(columns), unnested)
-    if changed:
-        new = {name: statement.excluded[name] for name in changed}
-        statement = statement.on_conflict_do_update(
-            index_elements=key, set_=new, where=_differing(table, new, where)
-        )
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=key)
-    connection.execute(statement)
+    connection.execute(_updating(statement, table, key, changed, where))
 
 
 def _array(column: Column[Any], values: Sequence[object] | pa.Array) -> ColumnElement[Any]:
