@@ -242,15 +242,12 @@ class SkewTally:
     _columns: dict[tuple[str, Kind], _ColumnTally] = field(default_factory=dict)
     _days: dict[int, Counter[str]] = field(default_factory=dict)
 
-    def add_pairs(self, days: npt.NDArray[np.int64], columns: Sequence[Compared]) -> Mask:
+    def add_pairs(self, days: npt.NDArray[np.int64], columns: Sequence[Compared]) -> None:
         """Count n pairs.
 
         Args:
           days: int64[n], days since 1970.
           columns: the compared columns, n pairs each.
-
-        Returns:
-          bool[n]: pairs with any difference.
         """
         any_differs = np.zeros(len(days), np.bool_)
         for column in columns:
@@ -262,11 +259,8 @@ class SkewTally:
         self.rows_differ += int(any_differs.sum())
         self._by_day("pairs", days)
         self._by_day("differ", days[any_differs])
-        return any_differs
 
-    def add_single(
-        self, side: Literal["only_in_first", "only_in_second"], days: npt.NDArray[np.int64]
-    ) -> None:
+    def add_single(self, side: Alone, days: npt.NDArray[np.int64]) -> None:
         """Count rows whose transaction the other archive lacks."""
         if side == "only_in_first":
             self.only_in_first += len(days)
