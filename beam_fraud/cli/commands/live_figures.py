@@ -39,7 +39,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Sampled:
-    """What is sampled."""
+    """The sources of the figures of a live page."""
 
     #: `stream` or `server`.
     kind: str

@@ -55,7 +55,7 @@ def with_monitor(planned: ScoringPlan, options: LiveDriftOptions) -> ScoringPlan
 
 @dataclass(frozen=True)
 class Judged:
-    """What a live monitor works with."""
+    """The counts, model and places of a live monitor."""
 
     #: Returns the committed pieces of the counts (`monitoring.drift.counts`).
     pieces: Callable[[], Sequence[bytes]]

@@ -80,7 +80,7 @@ class Period:
 
 @dataclass(frozen=True)
 class Assumption:
-    """Whether scores mean what they meant."""
+    """The assumption of expected figures, and whether it holds."""
 
     #: What the expected figures assume.
     text: str
