@@ -253,7 +253,7 @@ class ChampionWatch(Generic[_Prepared]):
             with noting_libraries():
                 model = shared_model(bundle)
             rows = np.random.default_rng(0).normal(size=(_TIMED_ROWS, len(decider.features.names)))
-            cost = microseconds_per_row(model, rows)
+            cost = microseconds_per_row(model, rows, self._limit)
             if cost > self._limit:
                 raise FraudError(
                     f"{bundle.model_id}: a prediction takes {cost:g} microseconds a row, more than "
