@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 
 import msgspec
+
+from beam_fraud.storage.atomic import write_file
+from beam_fraud.wording import reason_of
+
+_LOG = logging.getLogger(__name__)
 
 #: File of the last figures, in the directory of a monitor.
 LIVE = "live.json"
 #: Seconds between two samples, and samples that are kept: half an hour.
 SAMPLE_SECONDS, _SAMPLES = 10.0, 180
+
+
+class FiguresFile:
+    """A file of figures that is written again and again; that it cannot be is said once.
+
+    For one thread.
+
+    Args:
+      path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._unwritten = path, False
+
+    def write(self, data: bytes) -> None:
+        """Replace its contents."""
+        try:
+            write_file(self._path, data, durable=False)
+        except OSError as error:
+            if not self._unwritten:
+                _LOG.warning("%s: figures are not written (%s)", self._path, reason_of(error))
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True):

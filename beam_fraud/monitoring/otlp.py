@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 from prometheus_client.core import Metric
 
 from beam_fraud.errors import Code, FraudError, UsageError, need_extras
-from beam_fraud.wording import place_of
+from beam_fraud.monitoring.periodic_work import periodically
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import HistogramDataPoint, MetricsData, NumberDataPoint
@@ -124,28 +123,18 @@ def exporting(target: OtlpTarget | None, what: str, collect: Collect) -> Iterato
     }
     # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say comes first, as everywhere.
     resource = Resource(named).merge(OTELResourceDetector().detect())
-    begun, ended = time.time_ns(), threading.Event()
+    begun = time.time_ns()
 
     def export() -> None:
-        try:
-            exporter.export(metrics_data(collect(), resource, begun, time.time_ns()))
-        except Exception as error:
-            # No failure of a collector ends what it watches.
-            _LOG.warning("metrics were not sent: %s", place_of(error))
+        exporter.export(metrics_data(collect(), resource, begun, time.time_ns()))
 
-    def work() -> None:
-        while not ended.wait(target.seconds):
-            export()
-
-    thread = threading.Thread(target=work, name="otlp", daemon=True)
-    thread.start()
+    sending = periodically(
+        export, target.seconds, "the export of metrics", at_once=False, patience=_LAST_SECONDS
+    )
     try:
-        yield
+        with sending:
+            yield
     finally:
-        ended.set()
-        thread.join(_LAST_SECONDS)
-        if not thread.is_alive():
-            export()
         exporter.shutdown(_LAST_SECONDS * 1_000)
 
 

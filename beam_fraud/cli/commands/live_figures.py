@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,18 +19,18 @@ from beam_fraud.monitoring.live_figures import (
     SAMPLE_SECONDS,
     Changed,
     DriftFigures,
+    FiguresFile,
     LiveFigures,
     Sampler,
     Totals,
 )
+from beam_fraud.monitoring.periodic_work import periodically
 from beam_fraud.monitoring.snapshot import Snapshot
-from beam_fraud.storage.atomic import make_directory, write_file
-from beam_fraud.wording import reason_of
+from beam_fraud.storage.atomic import make_directory
 
 if TYPE_CHECKING:
     from beam_fraud.monitoring.drift.report import DriftReport
 
-_LOG = logging.getLogger(__name__)
 #: Features of the page.
 _SHOWN = 8
 
@@ -61,37 +59,22 @@ def sampling(sampled: Sampled) -> Iterator[Callable[[], LiveFigures | None]]:
     Raises:
       FraudError: the directory cannot be made.
     """
+    file = None
     if sampled.directory is not None:
         make_directory(sampled.directory)
+        file = FiguresFile(sampled.directory / LIVE)
     sampler = Sampler(sampled.kind, time.time())
     last: list[LiveFigures] = []
-    ended = threading.Event()
 
-    def work() -> None:
-        unwritten = False
-        while True:
-            report = sampled.drift()
-            drift = None if report is None else drift_figures(report)
-            last[:] = [sampler.sample(sampled.totals(), drift, monitors=sampled.monitors)]
-            if sampled.directory is not None:
-                try:
-                    data = msgspec.json.encode(last[0])
-                    write_file(sampled.directory / LIVE, data, durable=False)
-                    unwritten = False
-                except OSError as error:
-                    if not unwritten:
-                        _LOG.warning("figures are not written: %s", reason_of(error))
-                    unwritten = True
-            if ended.wait(SAMPLE_SECONDS):
-                return
+    def sample() -> None:
+        report = sampled.drift()
+        drift = None if report is None else drift_figures(report)
+        last[:] = [sampler.sample(sampled.totals(), drift, monitors=sampled.monitors)]
+        if file is not None:
+            file.write(msgspec.json.encode(last[0]))
 
-    thread = threading.Thread(target=work, name="figures", daemon=True)
-    thread.start()
-    try:
+    with periodically(sample, SAMPLE_SECONDS, "the live page"):
         yield lambda: last[0] if last else None
-    finally:
-        ended.set()
-        thread.join()
 
 
 def totals_of(snapshot: Snapshot, model_id: str) -> Totals:

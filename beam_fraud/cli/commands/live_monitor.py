@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,15 +13,14 @@ from typing import TYPE_CHECKING
 from beam_fraud.cli.commands.scoring import ScoringPlan
 from beam_fraud.cli.commands.times import false_alarm_rate
 from beam_fraud.cli.options.monitoring import LiveDriftOptions
-from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import Bundle
+from beam_fraud.monitoring.periodic_work import periodically
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.database.connection import prepare_database
-from beam_fraud.wording import place_of
 
 if TYPE_CHECKING:
     from beam_fraud.monitoring.drift.report import DriftReport
-    from beam_fraud.operations.drift.live import LiveDrift
     from beam_fraud.operations.drift.notices import Told
 
 _LOG = logging.getLogger(__name__)
@@ -102,31 +100,8 @@ def judging(
             Notifying(judged.database, judged.channels),
         )
     )
-    ended = threading.Event()
-
-    def work() -> None:
-        _look(drift)
-        while not ended.wait(_LOOK_SECONDS):
-            _look(drift)
-
-    thread = threading.Thread(target=work, name="drift", daemon=True)
-    thread.start()
-    try:
+    with periodically(drift.look, _LOOK_SECONDS, "the monitor"):
         yield lambda: drift.report
-    finally:
-        ended.set()
-        thread.join()
-        _look(drift)
-
-
-def _look(drift: LiveDrift) -> None:
-    """Look at the counts; no failure of the monitor ends what it watches."""
-    try:
-        drift.look()
-    except FraudError as error:
-        _LOG.warning("the monitor: %s [%s]", error, error.code)
-    except Exception as error:
-        _LOG.error("the monitor failed: %s", place_of(error))
 
 
 class Notifying:
