@@ -80,6 +80,21 @@ class ShadowFigures:
         }
 
 
+class ShadowTotals(msgspec.Struct, frozen=True):
+    """The challengers in shadow of a server, or of several."""
+
+    #: By their ids.
+    figures: dict[str, ShadowFigures] = {}
+    #: Rows that wait for them, and that they did not get.
+    waiting: int = 0
+    left_out: int = 0
+
+    def about(self) -> dict[str, object]:
+        """Return them as in `/model` and the result of the command."""
+        shown = {key: one.to_dict() for key, one in self.figures.items()}
+        return {"shadows": shown, "rows_not_shadowed": self.left_out}
+
+
 def shadow_figures(
     counted: Mapping[str, int],
     dropped: Mapping[str, Dropped],

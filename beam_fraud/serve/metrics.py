@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal
@@ -23,7 +23,7 @@ from beam_fraud.decisions.decision import APPROVE
 from beam_fraud.monitoring.drift.gauges import ReadDrift, drift_metrics
 from beam_fraud.monitoring.live_figures import LiveFigures, Totals
 from beam_fraud.monitoring.prometheus import shadow_metrics
-from beam_fraud.monitoring.shadow import ShadowFigures
+from beam_fraud.monitoring.shadow import ShadowTotals
 
 #: Upper bounds of the buckets in seconds; one more bucket holds longer times.
 BOUNDS = (
@@ -65,10 +65,6 @@ def _zero() -> int:
     return 0
 
 
-def _no_shadows() -> dict[str, ShadowFigures]:
-    return {}
-
-
 @dataclass
 class Metrics:
     """What a server has done since its start.
@@ -100,10 +96,8 @@ class Metrics:
     #: Predictions that are being answered, and open connections.
     in_flight: Callable[[], int] = _zero
     connections: Callable[[], int] = _zero
-    #: Challengers in shadow; rows that wait for them, and that they did not get.
-    shadows: Callable[[], Mapping[str, ShadowFigures]] = _no_shadows
-    shadow_rows: Callable[[], int] = _zero
-    not_shadowed: Callable[[], int] = _zero
+    #: Challengers in shadow.
+    shadow_totals: Callable[[], ShadowTotals] = ShadowTotals
     #: The figures of the live page; None before any.
     live: Callable[[], LiveFigures | None] = lambda: None
     #: The last report of the monitor; None without one.
@@ -178,18 +172,18 @@ class _Served(Collector):
         ):
             yield GaugeMetricFamily(f"beam_fraud_serve_{name}", text, read())
         yield from drift_metrics(metrics.drift())
-        shadows = list(shadow_metrics(metrics.shadows()))
-        yield from shadows
-        if shadows:
+        shadows = metrics.shadow_totals()
+        yield from shadow_metrics(shadows.figures)
+        if shadows.figures:
             yield GaugeMetricFamily(
                 "beam_fraud_serve_shadow_rows",
                 "Rows that wait for the challengers in shadow",
-                metrics.shadow_rows(),
+                shadows.waiting,
             )
             yield CounterMetricFamily(
                 "beam_fraud_serve_not_shadowed",
                 "Rows that the challengers did not get",
-                metrics.not_shadowed(),
+                shadows.left_out,
             )
 
 

@@ -233,8 +233,9 @@ class PredictionQueue:
         engine = self._engine
         if engine is None:
             return dict(self._about)
-        shadow, awaited = engine.state.shadow, engine.state.awaited
-        further = {} if shadow is None else shadow.about()
+        awaited, further = engine.state.awaited, dict[str, object]()
+        if engine.state.shadow is not None:
+            further = self._metrics.shadow_totals().about()
         if awaited is not None:
             further = {**further, "awaited": awaited}
         return {**self._about, **further, "waiting": engine.state.waiting}

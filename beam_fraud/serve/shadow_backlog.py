@@ -15,7 +15,7 @@ import pyarrow as pa
 from beam_fraud.decisions.decider import Pair
 from beam_fraud.features.matrix import Values
 from beam_fraud.features.velocity.columns import with_columns
-from beam_fraud.monitoring.shadow import ShadowFigures
+from beam_fraud.monitoring.shadow import ShadowFigures, ShadowTotals
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.sources.raw import POSITION
 from beam_fraud.state.shard import rows_from_bytes, rows_to_bytes
@@ -174,17 +174,9 @@ class ShadowBacklog:
         """Rows that were not shadowed."""
         return self._left_out + self._scoring.left_out
 
-    def about(self) -> dict[str, object]:
-        """Return the figures of this process for `/model` and the result of the command."""
-        figures = self._scoring.figures()
-        return {
-            "shadows": {key: one.to_dict() for key, one in figures.items()},
-            "rows_not_shadowed": self.left_out,
-        }
-
-    def figures(self) -> dict[str, ShadowFigures]:
-        """Return the figures of this process by challenger."""
-        return self._scoring.figures()
+    def totals(self) -> ShadowTotals:
+        """Return the figures of this process."""
+        return ShadowTotals(self._scoring.figures(), self.waiting, self.left_out)
 
     def start(self) -> None:
         """Start to score."""

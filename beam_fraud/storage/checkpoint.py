@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.recorder import rows_counted
@@ -21,6 +22,8 @@ CREATE TABLE IF NOT EXISTS deltas (
   newest INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS deltas_of_shard ON deltas (step, shard, level, id);
 """
+#: Deltas of a shard in order.
+_DELTAS = "SELECT data FROM deltas WHERE step = ? AND shard = ? ORDER BY level DESC, id"
 #: Version of the file's layout; others are refused.
 _VERSION = 1
 #: Deltas per level that are merged into one of the next.
@@ -187,20 +190,11 @@ class LocalCheckpoint:
     def deltas(self, step: str, shard: int) -> list[bytes]:
         """Return the deltas of a shard in order."""
         with self._one_line_errors():
-            rows = self._execute(
-                "SELECT data FROM deltas WHERE step = ? AND shard = ? ORDER BY level DESC, id",
-                (step, shard),
-            )
-            return [data for (data,) in rows]
+            return [data for (data,) in self._execute(_DELTAS, (step, shard))]
 
     def stored(self, step: str, shard: int) -> list[bytes]:
         """Return the committed deltas of a shard in order, in any thread."""
-        with self._one_line_errors(), closing(connect(self.path)) as connection:
-            rows = connection.execute(
-                "SELECT data FROM deltas WHERE step = ? AND shard = ? ORDER BY level DESC, id",
-                (step, shard),
-            )
-            return [data for (data,) in rows]
+        return recorded_deltas(self.path, step, shard)
 
     def shards(self, step: str) -> list[int]:
         """Return the shards of a step with state."""
@@ -308,17 +302,33 @@ def recorded_about(path: Path) -> dict[str, str]:
     Raises:
       FraudError: it is damaged.
     """
+    query = "SELECT name, value FROM about UNION ALL SELECT source, position FROM positions"
+    return dict(_recorded(path, query, ()))
+
+
+def recorded_deltas(path: Path, step: str, shard: int) -> list[bytes]:
+    """Return the committed deltas of a shard in order, in any thread and process.
+
+    Returns:
+      Empty if there is no file.
+
+    Raises:
+      FraudError: it is damaged.
+    """
+    return [data for (data,) in _recorded(path, _DELTAS, (step, shard))]
+
+
+def _recorded(path: Path, query: str, values: Sequence[object]) -> list[Any]:
     if not path.exists():
-        return {}
+        return []
     try:
         with closing(connect(path)) as connection:
-            rows = connection.execute(
-                "SELECT name, value FROM about UNION ALL SELECT source, position FROM positions"
-            )
-            return dict(rows.fetchall())
-    except sqlite3.OperationalError:
-        # Its tables are not there yet.
-        return {}
+            return connection.execute(query, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            # They are not there yet.
+            return []
+        raise FraudError(f"{path}: cannot be read ({error})", Code.STATE_UNREADABLE) from None
     except sqlite3.Error as error:
         raise FraudError(
             f"{path}: the stream's state is damaged ({error}); start again with another --out",

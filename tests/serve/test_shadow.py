@@ -306,7 +306,7 @@ def test_rows_beyond_the_limit_are_left_out_and_said_and_answers_go_on(
     rows = shadowed(shadowing.directory, shadowing.key)
     own = expected.filter(pc.is_in(expected["transaction_id"], pa.array([str(i) for i in ids])))
     assert same_bits(rows, own)
-    assert backlog.about()["rows_not_shadowed"] == 99
+    assert backlog.left_out == 99
 
 
 def test_what_waits_is_kept_while_the_disk_takes_no_rows_and_nothing_else_waits(

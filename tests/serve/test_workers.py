@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +25,8 @@ from beam_fraud.cli.options import ServeOptions
 from beam_fraud.errors import Code
 from beam_fraud.models.bundle import load_bundle
 from beam_fraud.models.registry.registry import add_model, open_registry, promote
+from beam_fraud.monitoring.live_figures import LIVE, LiveFigures
+from beam_fraud.operations.drift.live import read_counts
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.storage.urls import Place
@@ -70,16 +73,29 @@ def in_force(port: int) -> str:
         return str(json.loads(client.get("/model")[1])["model_id"])
 
 
+def shadowed(port: int) -> int:
+    """Return the rows of the challenger that a server tells of."""
+    with Client(port) as client:
+        shadows = json.loads(client.get("/model")[1])["shadows"]
+    [figures] = shadows.values()
+    return int(figures["rows"])
+
+
 def test_accounts_that_are_spread_get_the_scores_of_one_server(
     accounts: Served, tmp_path: Path
 ) -> None:
-    """Also where one server is killed, and where both take up another threshold of the model."""
+    """Also where one server is killed, and where both take up another threshold of the model.
+
+    Their challengers, live figures and counts of drift are those of one server, too.
+    """
     expected = bf.score(pq.read_table(accounts.later), accounts.bundle, history=accounts.history)
     assert isinstance(expected, pa.Table)
     state = tmp_path / "state"
     database = f"sqlite:///{tmp_path / 'flagged.db'}"
     options = ("--workers", "2", "--history", accounts.history, "--sink", database)
     options = (*options, "--review", database, "--review-port", "0")
+    tried = other(Path(accounts.bundle), tmp_path / "tried", 0.5)
+    options = (*options, "--monitor", "--shadow", str(tried))
     place = Place.at(tmp_path / "registry")
     models = [
         load_bundle(accounts.bundle),
@@ -97,6 +113,8 @@ def test_accounts_that_are_spread_get_the_scores_of_one_server(
         assert "Log in" in requests.get(f"{pages}/login", timeout=30).text
         for number, record in enumerate(accounts.records):
             if number == SENT // 2:
+                # All tell of what all have done; the killed one has told of all its rows.
+                wait_until(lambda: {shadowed(port) for port in ports} == {SENT // 2})
                 promote(open_registry(place), models[1].model_id, ANN)
                 promoted = time.monotonic()
                 os.kill(server_at(state / "1"), signal.SIGKILL)
@@ -121,7 +139,18 @@ def test_accounts_that_are_spread_get_the_scores_of_one_server(
     assert summary["restarts"] == 1
     assert summary["review"] == pages
     assert summary["model_id"] == models[1].model_id
+    [figures] = summary["shadows"].values()
+    assert figures["rows"] == SENT
+    live = msgspec.json.decode((state / "monitor" / LIVE).read_bytes(), type=LiveFigures)
+    assert live.monitors
+    assert live.outcomes == {"scored": SENT, "dead": 2}
     archived = [pq.read_table(state / number / "scores") for number in ("0", "1")]
+    of_models = pa.concat_tables(archived).column("model_id").value_counts()
+    counted = read_counts(Place.at(state / "monitor"))
+    assert counted is not None
+    assert {one.model_id: int(one.summary.of("decision").sum()) for one in counted} == {
+        one["values"]: one["counts"] for one in of_models.to_pylist()
+    }
     assert all(len(table) for table in archived)
     names = pa.concat_tables(archived).column("transaction_id").to_pylist()
     assert sorted(names) == sorted(expected.column("transaction_id").to_pylist())

@@ -35,6 +35,7 @@ from beam_fraud.cli.commands.serve_model import (
 )
 from beam_fraud.cli.commands.serve_pages import pages_beside, pages_of
 from beam_fraud.cli.commands.serve_plan import ServePlan, plan
+from beam_fraud.cli.commands.serve_together import joined
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.cli.terminal.summary import shadow_lines
@@ -118,20 +119,13 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         metrics.outcomes.clear()
         shadow = parts.engine.state.shadow
         if shadow is not None:
-            metrics.shadows, metrics.shadow_rows = shadow.figures, lambda: shadow.waiting
-            metrics.not_shadowed = lambda: shadow.left_out
+            metrics.shadow_totals = shadow.totals
         # The last metrics are sent after the last days are judged.
         stack.enter_context(exporting(target, "serve", metrics.collect))
-        judged = _judged(planned, parts.engine.state)
-        metrics.drift = stack.enter_context(judging(options, judged))
-        sampled = Sampled(
-            "server",
-            metrics.totals,
-            metrics.drift,
-            options.monitor,
-            planned.outputs.monitor if options.monitor or pages is not None else None,
-        )
-        metrics.live = stack.enter_context(sampling(sampled))
+        if options.among is None:
+            _watch(stack, options, planned, metrics, parts.engine.state, shown=pages is not None)
+        else:
+            stack.enter_context(joined(Path(options.among), planned.outputs, metrics))
         watch = watch_of(
             planned, parts.engines, server, deliveries, metrics, parts.shadow, parts.engine.state
         )
@@ -164,7 +158,7 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         "degraded": dict(metrics.degraded),
         "shed": sum(metrics.shed.values()),
         "seconds": round(time.monotonic() - started, 1),
-        **({} if shadow is None else shadow.about()),
+        **({} if shadow is None else shadow.totals().about()),
         "model_id": predictions.about()["model_id"],
         "state": str(planned.outputs.directory),
         **shown,
@@ -320,6 +314,31 @@ def _count(counted: Counter[str], metrics: Metrics, name: str, rows: int) -> Non
     counted[name] += rows
     if rows and name in _OUTCOMES:
         count(metrics.outcomes, _OUTCOMES[name], rows)
+
+
+def _watch(
+    stack: ExitStack,
+    options: ServeOptions,
+    planned: ServePlan,
+    metrics: Metrics,
+    state: ServerState,
+    *,
+    shown: bool,
+) -> None:
+    """Judge the days and sample the figures of the live page until the stack is closed.
+
+    Args:
+      shown: whether the analysts' pages show the figures.
+    """
+    metrics.drift = stack.enter_context(judging(options, _judged(planned, state)))
+    sampled = Sampled(
+        "server",
+        metrics.totals,
+        metrics.drift,
+        options.monitor,
+        planned.outputs.monitor if options.monitor or shown else None,
+    )
+    metrics.live = stack.enter_context(sampling(sampled))
 
 
 def _judged(planned: ServePlan, state: ServerState) -> Judged:

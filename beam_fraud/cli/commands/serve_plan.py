@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,9 @@ from beam_fraud.cli.commands.times import parse_duration, parse_seconds
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.features.velocity.columns import by_key
+from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.registry.choice import Choice
+from beam_fraud.models.registry.registry import open_registry
 from beam_fraud.records.time_settlement import refuse_contested
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.serve.drift import DriftCounters
@@ -183,7 +185,7 @@ def plan(options: ServeOptions) -> ServePlan:
         flagged=archive,
         drift=None
         if scored.scoring.monitored is None
-        else DriftCounters(bundle, scored.scoring.monitored),
+        else DriftCounters(bundle, scored.scoring.monitored, _named(model)),
         keeps_inputs=options.keep_features,
         about=identity_of_windows(features.schema, first, lateness) | {"source": "requests"},
     )
@@ -217,6 +219,15 @@ def _keys(
     shares = (outputs.directory.parent / SPLIT).exists()
     # A server that has some of the accounts sees all rows of no other key.
     return frozenset((*by_key(first), ("account_id",))) if shares else None
+
+
+def _named(model: ChosenModel) -> Callable[[str], Bundle] | None:
+    """Return a function that opens another model of the registry by its id; None without one."""
+    registry = model.registry
+    if registry is None:
+        return None
+    place = registry.place
+    return lambda model_id: open_registry(place).bundle(model_id)
 
 
 def _local(place: Path | str) -> Path:

@@ -15,6 +15,7 @@ import msgspec
 
 from beam_fraud.cli.commands.serve_pages import pages_beside, pages_of, without_pages
 from beam_fraud.cli.commands.serve_plan import SPLIT, ServePlan, plan
+from beam_fraud.cli.commands.serve_together import watched_together
 from beam_fraud.cli.commands.server_process import Run, ServerProcess, preload, start_all
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
@@ -50,6 +51,7 @@ def run(options: ServeOptions, one: Run[ServeOptions]) -> dict[str, object]:
     """
     begun = time.monotonic()
     parts = [_part(options, number) for number in range(options.workers)]
+    states = [part.state for part in parts]
     servers = [_Server(f"the server at port {part.port}", one, part) for part in parts]
     first, pages = plan(servers[0].options), pages_of(options)
     _refuse_sharing(options, first)
@@ -57,7 +59,11 @@ def run(options: ServeOptions, one: Run[ServeOptions]) -> dict[str, object]:
     stop = threading.Event()
     preload(_PRELOADED)
     try:
-        with pages_beside(pages) as shown, drained_by_signals(stop.set):
+        with (
+            pages_beside(pages) as shown,
+            drained_by_signals(stop.set),
+            watched_together(options, first, states) as sums,
+        ):
             # The first alone: what all would fail by is said once.
             start_all(servers[:1], stop)
             start_all(servers[1:], stop)
@@ -72,7 +78,9 @@ def run(options: ServeOptions, one: Run[ServeOptions]) -> dict[str, object]:
     finally:
         for server in servers:
             server.kill()
+    shadows = sums.shadows
     return _summed(results) | {
+        **(shadows.about() if shadows.figures else {}),
         "workers": options.workers,
         "urls": [_url(server) for server in servers],
         "restarts": sum(server.restarts for server in servers),
@@ -116,7 +124,9 @@ def _part(options: ServeOptions, number: int) -> ServeOptions:
         config = (*config, f"group.id=beam-fraud-{options.topic}-{number}")
     # As text: a URL must stay one, which is refused.
     state = f"{options.state.rstrip('/')}/{number}"
-    part = replace(options, workers=1, state=state, port=port, kafka_config=config)
+    part = replace(
+        options, workers=1, among=options.state, state=state, port=port, kafka_config=config
+    )
     return without_pages(part)
 
 
@@ -127,12 +137,6 @@ def _refuse_sharing(options: ServeOptions, planned: ServePlan) -> None:
       UsageError: windows need transactions of all accounts, or places are written by all.
     """
     sharing = f"--workers {options.workers}"
-    if options.monitor:
-        raise UsageError(
-            f"{sharing} --monitor: each server would judge its own accounts alone; run one server, "
-            "or the command monitor over the archives of --keep-features",
-            Code.OPTION_CONFLICT,
-        )
     apart = [v.key for v in planned.scored.features.velocity if "account_id" not in v.key]
     if apart and options.kafka is None:
         raise UsageError(

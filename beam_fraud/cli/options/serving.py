@@ -138,6 +138,9 @@ class ServeOptions(
     roll_rows: Annotated[int, ROLL_ROWS] = 100_000
     roll_seconds: Annotated[float, ROLL_SECONDS] = 60.0
 
+    #: `--state` of all servers of `--workers` for one of them; None for a server by itself.
+    among: str | None = None
+
     # A server writes no topic.
     out_topic = None
     dead_letter_topic = None
