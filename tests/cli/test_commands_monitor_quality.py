@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import beam_fraud
 from beam_fraud.cli.commands import labels as label_commands
@@ -22,6 +23,7 @@ from beam_fraud.models.bundle import open_bundle, read_reliability
 from beam_fraud.simulate.label_delay import parse_label_delay
 from beam_fraud.simulate.simulation import Simulation, simulate
 from tests.failing import fails
+from tests.otlp_receiver import labels_of, receiving
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,14 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
 
 def test_expected_and_measured_figures_of_each_week(scored: Scored, tmp_path: Path) -> None:
     page, gauges = tmp_path / "quality.html", tmp_path / "quality.prom"
-    result: dict[str, Any] = monitor.run(
-        scored.options(labels=scored.labels, out=str(page), metrics=str(gauges))
-    )
+    with receiving() as receiver:
+        options = {"labels": scored.labels, "out": str(page), "metrics": str(gauges)}
+        result: dict[str, Any] = monitor.run(scored.options(**options, otlp=receiver.url))
+        sent = {
+            (name, tuple(sorted(labels_of(point).items()))): point.as_double
+            for name, metric in receiver.last.items()
+            for point in metric.gauge.data_points
+        }
     quality = json.loads(json.dumps(result["quality"]))
     periods = quality["periods"]
     assert [period["since"] for period in periods][:2] == ["2024-02-26", "2024-03-04"]
@@ -91,6 +98,12 @@ def test_expected_and_measured_figures_of_each_week(scored: Scored, tmp_path: Pa
     assert 3 < quality["delay_median_days"] < 8
     assert 'id="quality"' in page.read_text()
     text = gauges.read_text()
+    # A collector gets what Prometheus reads.
+    assert sent == {
+        (one.name, tuple(sorted(one.labels.items()))): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
     assert 'beam_fraud_quality_expected_ratio{figure="recall"}' in text
     assert 'beam_fraud_quality_measured_ratio{figure="precision",state="mature"}' in text
     assert "2024-03-04" in monitor.render(result)

@@ -121,19 +121,16 @@ def run(options: MonitorOptions) -> dict[str, object]:
     if page is not None:
         _write_page(page, report, quality)
         written["out"] = str(page)
-    if metrics is not None:
+    if metrics is not None or target is not None:
         # Imported here: a report without gauges needs no client library.
         from beam_fraud.evaluation.quality.gauges import quality_gauges
-        from beam_fraud.monitoring.drift.gauges import exposition
+        from beam_fraud.monitoring.drift.gauges import drift_metrics, exposition
 
-        more = () if quality is None else quality_gauges(quality)
-        write_report(metrics, exposition(report, more))
-        written["metrics"] = str(metrics)
-    if target is not None:
-        # Imported here, as above.
-        from beam_fraud.monitoring.drift.gauges import drift_metrics
-
-        with exporting(target, "monitor", lambda: drift_metrics(report)):
+        gauges = [*drift_metrics(report), *(() if quality is None else quality_gauges(quality))]
+        if metrics is not None:
+            write_report(metrics, exposition(gauges))
+            written["metrics"] = str(metrics)
+        with exporting(target, "monitor", lambda: gauges):
             pass
     if channels and database is not None:
         _notify(database, channels, report)

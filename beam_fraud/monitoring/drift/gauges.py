@@ -17,22 +17,20 @@ if TYPE_CHECKING:
 ReadDrift: TypeAlias = Callable[[], "DriftReport | None"]
 
 
-def exposition(report: DriftReport, more: Iterable[Metric] = ()) -> bytes:
-    """Return the gauges, and more, as a text file for node_exporter's textfile collector."""
+def exposition(families: Iterable[Metric]) -> bytes:
+    """Return metrics as a text file for node_exporter's textfile collector."""
     registry = CollectorRegistry()
-    registry.register(_Report(report, tuple(more)))
+    registry.register(_Families(tuple(families)))
     return generate_latest(registry)
 
 
-class _Report(Collector):
-    def __init__(self, report: DriftReport, more: tuple[Metric, ...]) -> None:
-        self._report = report
-        self._more = more
+class _Families(Collector):
+    def __init__(self, families: tuple[Metric, ...]) -> None:
+        self._families = families
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
-        yield from drift_metrics(self._report)
-        yield from self._more
+        yield from self._families
 
 
 def drift_metrics(report: DriftReport | None) -> Iterator[Metric]:
