@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, read_reference
 from beam_fraud.models.reference import SCORE_QUANTILES, Distribution, Reference
 from beam_fraud.monitoring.drift.arrivals import Arrivals
-from beam_fraud.monitoring.drift.counts import key_of
+from beam_fraud.monitoring.drift.counts import NO_MODEL, key_of
 from beam_fraud.monitoring.drift.statistics import (
     AMOUNT,
     DEAD_LETTERS,
@@ -32,6 +32,7 @@ from beam_fraud.monitoring.drift.statistics import (
     SCORE,
 )
 from beam_fraud.monitoring.drift.summary import OCTAVES, Layout, Measure, Segments, Summary
+from beam_fraud.records.faults import REASONS
 from beam_fraud.schema.duration import HOUR as HOUR_MICROS
 from beam_fraud.schema.event_time import event_micros
 
@@ -53,8 +54,14 @@ def zone_of(bundle: Bundle) -> tzinfo:
     return UTC if zone == "UTC" else ZoneInfo(zone)
 
 
+#: Counts of dead letters, of any model: every reason has a bin, as none is known to be frequent.
+LETTERS = Layout((Measure(DEAD_LETTERS, "categorical", categories=tuple(REASONS)),))
+#: Their key.
+LETTERS_KEY = key_of(NO_MODEL, LETTERS)
+
+
 def counter_of(bundle: Bundle, segments: Sequence[str] = ()) -> Counter:
-    """Return what counts the rows that a model decides, with their features.
+    """Return what counts the rows that a model decides, with their features and lateness.
 
     Args:
       bundle: the model.
@@ -62,7 +69,7 @@ def counter_of(bundle: Bundle, segments: Sequence[str] = ()) -> Counter:
     """
     known = bundle.features.categories
     layout = Layout(
-        measures_of(bundle.features, read_reference(bundle), kept=True),
+        measures_of(bundle.features, read_reference(bundle), kept=True, late=True),
         tuple(Segments(one, segment_values(known[one])) for one in segments if one in known),
     )
     return Counter(layout, bundle.model_id, bundle.features, zone_of(bundle))
@@ -138,6 +145,16 @@ class Counter:
     def key(self) -> str:
         """Key of its counts."""
         return key_of(self.model_id, self.layout)
+
+    def later(self, batch: pa.RecordBatch, earlier: Arrivals) -> tuple[Summary, Arrivals]:
+        """Return the summary of rows that arrive after others, and the arrivals up to them.
+
+        Args:
+          batch: as for `count`.
+          earlier: arrivals of the rows before (`Arrivals.latest`).
+        """
+        arrivals = Arrivals.merged([earlier, arrivals_of(batch)])
+        return replace(self, arrivals=arrivals).count(batch), arrivals.latest()
 
     def columns(self, schema: pa.Schema) -> list[str]:
         """Return the columns to read of a file."""
@@ -224,6 +241,19 @@ class Counter:
         return np.asarray(pc.fill_null(found, others), dtype=np.intp)
 
 
+def arrivals_of(batch: pa.RecordBatch) -> Arrivals:
+    """Return when rows arrived, of those that say when they were decided.
+
+    Args:
+      batch: n rows with `event_time`, and perhaps `decided_at`.
+    """
+    if DECIDED_AT not in batch.schema.names:
+        return Arrivals.merged([])
+    known = batch.select(["event_time", DECIDED_AT])
+    known = known.filter(known.column(DECIDED_AT).is_valid())
+    return Arrivals.of_rows(event_micros(known), decided_micros(known))
+
+
 def local_hours(
     micros: npt.NDArray[np.int64], zone: tzinfo
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -305,6 +335,49 @@ def reference_counts(reference: Reference, layout: Layout) -> Mapping[str, npt.N
         if measure is not None and measure.width == len(counts):
             found[one.feature] = counts
     return found
+
+
+def letters_in(letters: Summary) -> dict[str, int]:
+    """Return the number of dead letters by reason, of counts by `LETTERS`."""
+    totals = letters.of(DEAD_LETTERS).sum(axis=0).tolist()
+    found = {reason: rows for reason, rows in zip(REASONS, totals, strict=False) if rows}
+    return {reason: found[reason] for reason in largest(found, len(found))}
+
+
+def with_letters(
+    summary: Summary, letters: Summary, reasons: Mapping[str, int]
+) -> tuple[Summary, int]:
+    """Return counts of rows with the dead letters of their days, and the number of the others.
+
+    Args:
+      summary: counts of rows.
+      letters: counts by `LETTERS`.
+      reasons: reasons to tell apart, the most frequent of them, to their number; empty for none.
+    """
+    if not reasons or not len(summary.days):
+        return summary, int(letters.of(DEAD_LETTERS).sum())
+    chosen = Measure(DEAD_LETTERS, "categorical", categories=tuple(largest(reasons, _REASONS)))
+    measures = list(summary.layout.measures)
+    place = next((at for at, one in enumerate(measures) if one.name == LATENESS), len(measures))
+    layout = replace(summary.layout, measures=(*measures[:place], chosen, *measures[place:]))
+    inside = (letters.days >= summary.days[0]) & (letters.days <= summary.days[-1])
+    by_reason = letters.of(DEAD_LETTERS)[inside]
+    bins = [
+        chosen.categories.index(one) if one in chosen.categories else len(chosen.categories)
+        for one in REASONS
+    ]
+    counts = np.zeros((len(by_reason), len(layout.groups), layout.width), np.int64)
+    own = counts[:, 0, layout.spans[DEAD_LETTERS]]
+    for reason, place in enumerate([*bins, len(chosen.categories), chosen.bins]):
+        own[:, place] += by_reason[:, reason]
+    # They have no column of a segment.
+    first = 1
+    for segments in layout.segments:
+        first += len(segments.groups)
+        counts[:, first - 1, layout.spans[DEAD_LETTERS]] = own
+    dated = Summary(layout, letters.days[inside], counts)
+    outside = int(letters.of(DEAD_LETTERS)[~inside].sum())
+    return Summary.merged(layout, [summary.within(layout), dated]), outside
 
 
 def largest(counted: Mapping[str, int], most: int) -> Sequence[str]:

@@ -12,8 +12,10 @@ has no GroupByKey, no window and no side input.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,12 +29,13 @@ from beam_fraud.decisions.rules.rule import RULE_LIMIT
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
-from beam_fraud.models.drift import Counter, counter_of
+from beam_fraud.models.drift import Counter, counter_of, zone_of
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
+from beam_fraud.operations.drift.dead_letter_days import arriving_letters
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.records.messages import OutForm
 from beam_fraud.schema.duration import DAY
-from beam_fraud.schema.schema import Labels
+from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED, SHADOWED
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.kafka.registry import RegistrySettings
@@ -42,7 +45,7 @@ from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.chain import ChainShard
 from beam_fraud.state.deduplicate import DeduplicateShard
-from beam_fraud.state.drift import DRIFT, DriftShard
+from beam_fraud.state.drift import DRIFT, DRIFT_LETTERS, DriftShard, LetterShard
 from beam_fraud.state.local_shards import MakeShard
 from beam_fraud.state.reorder import ReorderShard
 from beam_fraud.state.velocity import History, VelocityShard
@@ -234,6 +237,11 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         make = partial(_counting, deciders=deciders, segments=scoring.monitored)
         counting = _stateful(stream, DRIFT, make, ("transaction_id",), waits=True)
         scored | "Drift" >> replace(counting, whole=True)
+        arriving = partial(
+            _counting_letters, schema=stream.features.schema, zone=zone_of(scoring.bundle)
+        )
+        counting = _stateful(stream, DRIFT_LETTERS, arriving, ("source",), waits=True)
+        dead | "DriftOfDeadLetters" >> replace(counting, whole=True)
         if not scoring.keep_features:
             archived = scored | "Archived" >> beam.Map(without_inputs).with_output_types(
                 pa.RecordBatch
@@ -392,6 +400,10 @@ class _Counters:
 
 def _counting(shard: int, deciders: Deciders, segments: tuple[str, ...]) -> DriftShard:
     return DriftShard(_Counters(deciders, segments))
+
+
+def _counting_letters(shard: int, schema: Schema, zone: tzinfo) -> LetterShard:
+    return LetterShard(lambda dead: arriving_letters(dead, schema, zone, time.time()))
 
 
 def _reordering(shard: int, wait: float) -> ReorderShard:

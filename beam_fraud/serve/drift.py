@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,9 +12,19 @@ import pyarrow.compute as pc
 from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.drift import Counter, counter_of
+from beam_fraud.monitoring.drift.arrivals import Arrivals
 from beam_fraud.monitoring.drift.summary import Summary
 
 _LOG = logging.getLogger(__name__)
+
+
+class AnswerCounts(NamedTuple):
+    """Counts of answers."""
+
+    #: Summaries, by what counted them.
+    summaries: Sequence[tuple[Counter, Summary]]
+    #: Arrivals up to these answers.
+    arrivals: Arrivals
 
 
 class DriftCounters:
@@ -35,25 +46,29 @@ class DriftCounters:
         self._known: dict[str, Counter] = {}
         #: The model that answers.
         self.bundle = bundle
+        #: When the counted answers arrived; changed with their commit.
+        self.arrivals = Arrivals.merged([])
         self.add(bundle)
 
     def add(self, bundle: Bundle) -> None:
         """Count the answers of a model from now on."""
         self._known[bundle.model_id] = counter_of(bundle, self._segments)
 
-    def count(self, rows: Sequence[pa.RecordBatch]) -> list[tuple[Counter, Summary]]:
-        """Return the summaries of answers, by what counted them.
+    def count(self, rows: Sequence[pa.RecordBatch]) -> AnswerCounts:
+        """Count answers that come after those of `arrivals`.
 
         Args:
           rows: answers, with the inputs of their decisions if they are kept.
         """
-        counted = list[tuple[Counter, Summary]]()
+        counted, arrivals = list[tuple[Counter, Summary]](), self.arrivals
         for batch in rows:
+            earlier = arrivals
             for model_id in pc.unique(batch.column("model_id")).to_pylist():
                 counter = self._counter(model_id)
                 if counter is not None:
-                    counted.append((counter, counter.count(batch)))
-        return counted
+                    summary, arrivals = counter.later(batch, earlier)
+                    counted.append((counter, summary))
+        return AnswerCounts(counted, arrivals)
 
     def _counter(self, model_id: str) -> Counter | None:
         """Return what counts the answers of a model; None if its bundle is no longer there."""

@@ -9,8 +9,6 @@ from itertools import groupby
 import pyarrow as pa
 
 from beam_fraud.decisions.inputs import without_inputs
-from beam_fraud.models.drift import Counter
-from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.schema.stages import completed
 from beam_fraud.serve.answer_deltas import (
     answers_of,
@@ -20,7 +18,7 @@ from beam_fraud.serve.answer_deltas import (
     is_amended,
 )
 from beam_fraud.serve.answered_rows import ANSWERED, Rows, batch_of
-from beam_fraud.serve.drift import DriftCounters
+from beam_fraud.serve.drift import AnswerCounts, DriftCounters
 from beam_fraud.serve.recent_answers import LARGE, RecentAnswers
 from beam_fraud.state.shard import rows_from_bytes
 from beam_fraud.storage.checkpoint import FOREVER
@@ -41,8 +39,8 @@ class Prepared:
     rows: Sequence[pa.RecordBatch]
     #: The rows of small groups as one batch of `ANSWERED`; None without any.
     joined: pa.RecordBatch | None
-    #: What counted the rows for drift, and their counts.
-    counted: Sequence[tuple[Counter, Summary]] = ()
+    #: Their counts for drift, or None.
+    counted: AnswerCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Groups:
             (joined,) = rows
         else:
             joined = batch_of(*small) if small else None
-        counted = [] if self.counters is None else self.counters.count(rows)
+        counted = None if self.counters is None else self.counters.count(rows)
         return Prepared(self.groups, rows, joined, counted)
 
 

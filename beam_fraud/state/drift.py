@@ -9,14 +9,15 @@ from itertools import groupby
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.models.drift import Counter
+from beam_fraud.models.drift import LETTERS_KEY, Counter
 from beam_fraud.monitoring.drift import counts
+from beam_fraud.monitoring.drift.arrivals import Arrivals
 from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.schema.duration import DAY
 from beam_fraud.state.shard import Delta, Effects
 
-#: Name of the step.
-DRIFT = "drift"
+#: Names of the steps: rows, and dead letters.
+DRIFT, DRIFT_LETTERS = "drift", "drift of dead letters"
 #: Days with rows that the state keeps, the last ones.
 KEPT_DAYS = 400
 #: Rows that are counted at once: few calls of NumPy for many rows.
@@ -39,6 +40,8 @@ class DriftShard:
         self._counter_of = counter_of
         #: Keys of layouts that the state describes, and its days.
         self._described, self._days = set[str](), set[int]()
+        #: What later rows are compared with, for their lateness.
+        self.arrivals = Arrivals.merged([])
         self._pending: list[tuple[Counter, pa.RecordBatch]] = []
         self._rows = 0
 
@@ -65,6 +68,7 @@ class DriftShard:
         with _one_line_errors():
             self._described = set(counts.layouts_in(deltas))
             self._days = set(counts.days_in(deltas))
+            self.arrivals = counts.arrivals_in(deltas)
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
@@ -90,12 +94,27 @@ class DriftShard:
 
     def keep(self, counter: Counter, summary: Summary) -> Effects:
         """Return the change of the state by rows that are counted."""
+        return self._keep(counter.key, counter.model_id, summary)
+
+    def keep_letters(self, summary: Summary) -> Effects:
+        """Return the change of the state by dead letters that are counted by `LETTERS`."""
+        return self._keep(LETTERS_KEY, counts.NO_MODEL, summary)
+
+    def keep_arrivals(self, arrivals: Arrivals) -> Effects:
+        """Return the change of the state by what later rows are compared with."""
+        before, self.arrivals = self.arrivals, arrivals
+        if before == arrivals or not len(arrivals.minutes):
+            return Effects()
+        newest = (int(arrivals.newest[-1]) // DAY + 2) * DAY
+        return Effects(deltas=[Delta(counts.arrivals_piece(arrivals), newest)])
+
+    def _keep(self, key: str, model_id: str, summary: Summary) -> Effects:
         if not len(summary.days):
             return Effects()
-        deltas, key = list[Delta](), counter.key
+        deltas = list[Delta]()
         if key not in self._described:
             self._described.add(key)
-            deltas.append(Delta(counts.layout_piece(key, counter.model_id, counter.layout)))
+            deltas.append(Delta(counts.layout_piece(key, model_id, summary.layout)))
         self._days.update(summary.days.tolist())
         # A day of the schema's time zone may end later than that of UTC.
         newest = (int(summary.days[-1]) + 2) * DAY
@@ -108,8 +127,26 @@ class DriftShard:
             counters, batches = zip(*alike, strict=True)
             rows = pa.Table.from_batches(batches, schema).combine_chunks().to_batches()
             for batch in rows:
-                deltas += self.keep(counters[0], counters[0].count(batch)).deltas
+                summary, arrivals = counters[0].later(batch, self.arrivals)
+                deltas += self.keep(counters[0], summary).deltas
+                deltas += self.keep_arrivals(arrivals).deltas
         return Effects(deltas=deltas)
+
+
+class LetterShard(DriftShard):
+    """Counts dead letters by day and reason; it emits none.
+
+    Args:
+      count: counts n rows of `stages.DEAD_LETTER` by `models.drift.LETTERS`.
+    """
+
+    def __init__(self, count: Callable[[pa.RecordBatch], Summary]) -> None:
+        super().__init__(None)
+        self._count_letters = count
+
+    def take(self, batch: pa.RecordBatch) -> Effects:
+        """Count dead letters."""
+        return self.keep_letters(self._count_letters(batch))
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from beam_fraud.cli.options import MonitorOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import read_reference
 from beam_fraud.models.drift import counter_of
-from beam_fraud.monitoring.drift.counts import layout_piece, rows_piece
+from beam_fraud.monitoring.drift.counts import layout_piece, layouts_in, rows_piece
 from beam_fraud.monitoring.drift.divergence import psi
 from beam_fraud.monitoring.drift.report import DriftReport
 from beam_fraud.monitoring.drift.summary import Summary
+from beam_fraud.operations.drift.dead_letter_days import arriving_letters
 from beam_fraud.operations.drift.live import COUNTS, LiveDrift, LiveSettings
-from beam_fraud.state.drift import DriftShard
+from beam_fraud.state.drift import DriftShard, LetterShard
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url, transaction
 from beam_fraud.storage.database.tables import DELIVERIES
 from tests.drifting import Archive, archive_of
@@ -125,14 +127,40 @@ def test_figures_against_the_training_rows_are_those_of_the_values(place):
     assert own["psi"] == pytest.approx(float(expected), rel=1e-12)
 
 
+@pytest.fixture(scope="module")
+def streamed(place, tmp_path_factory) -> Place:
+    """The archive of a stream: some rows are an hour late, and some records are dead letters."""
+    out = tmp_path_factory.mktemp("streamed")
+    for branch in ("scores", "stream", "dead_letters"):
+        (out / branch).mkdir()
+    (out / "stream/state.db").write_bytes(b"")
+    times = place.archive.rows["event_time"].to_numpy().astype(np.int64)
+    decided = times + np.where(np.arange(len(times)) % 10 == 0, 3_700_000_000, 0)
+    at = place.archive.rows.schema.names.index("decided_at")
+    column = pa.array(decided).cast(pa.timestamp("us", "UTC"))
+    rows = place.archive.rows.set_column(at, "decided_at", column)
+    pq.write_table(rows, out / "scores/part-0.parquet")
+    pq.write_table(LETTERS, out / "dead_letters/part-0.parquet")
+    return replace(place, archive=replace(place.archive, rows=rows), out=out)
+
+
 def live_of(place: Place, directory: Path, rows: pa.Table, url: str | None = None) -> LiveDrift:
-    """Return a monitor of rows that a stream has counted."""
-    counter = counter_of(place.archive.bundle, ("TERMINAL_TYPE",))
-    shard = DriftShard(lambda batch: counter)
+    """Return a monitor of rows and dead letters that a stream has counted, killed twice."""
+    bundle = place.archive.bundle
+    counter = counter_of(bundle, ("TERMINAL_TYPE",))
     pieces: list[bytes] = []
-    for batch in rows.to_batches(max_chunksize=5_000):
-        pieces += [delta.data for delta in shard.take(batch).deltas]
-    pieces += [delta.data for delta in shard.finish().deltas]
+    batches = rows.sort_by("decided_at").to_batches(max_chunksize=5_000)
+    for part in (batches[:2], batches[2:5], batches[5:]):
+        shard = DriftShard(lambda batch: counter)
+        shard.restore(pieces)
+        for batch in part:
+            pieces += [delta.data for delta in shard.take(batch).deltas]
+        pieces += [delta.data for delta in shard.finish().deltas]
+        described = [piece for piece in pieces if layouts_in([piece])]
+        pieces = [*described, shard.merge([one for one in pieces if one not in described])]
+    letters = LetterShard(lambda dead: arriving_letters(dead, bundle.schema, UTC, time.time()))
+    for batch in LETTERS.to_batches():
+        pieces += [delta.data for delta in letters.take(batch).deltas]
     return LiveDrift(
         LiveSettings(
             lambda: pieces,
@@ -145,8 +173,9 @@ def live_of(place: Place, directory: Path, rows: pa.Table, url: str | None = Non
     )
 
 
-def test_a_stream_raises_the_alarms_of_its_archive(place, tmp_path):
+def test_a_stream_raises_the_alarms_of_its_archive(streamed, tmp_path):
     """Alarms go out once; the counts that the stream leaves give the report of the archive."""
+    place = streamed
     url = sqlite_url(tmp_path / "outbox.db")
     prepare_database(url)
     queued = []
@@ -162,13 +191,18 @@ def test_a_stream_raises_the_alarms_of_its_archive(place, tmp_path):
     expected = monitor.run(place.options(segments=("TERMINAL_TYPE",)))
     left = monitor.run(place.options(directory=str(tmp_path)))
     assert left["rows"] == expected["rows"]
-    assert left["windows"] == expected["windows"]
+    for figure in ("windows", "records", "dead_letters", "dead_letters_undated", "notes", "tests"):
+        assert left[figure] == expected[figure], figure
+    assert left["dead_letters_undated"] == 1
     assert [one["psi"] for one in left["features"]] == [one["psi"] for one in expected["features"]]
     named = [(one["what"], one["since"], one["raised"]) for one in left["alarms"]]
     assert named == [(one["what"], one["since"], one["raised"]) for one in expected["alarms"]]
     # The stream has not seen that the last day is over.
     assert live.report is not None
     assert live.report.windows[-1].judged is False
+    late = {one.what: one.count for one in live.report.records}
+    assert late["rows over 10 min late"] > 0
+    assert live.report.dead_letters == expected["dead_letters"]
 
 
 def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp_path):
@@ -184,6 +218,7 @@ def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp
     whole = monitor.run(place.options(segments=("TERMINAL_TYPE",)))
     assert both["windows"] == whole["windows"]
     assert both["rows"] == whole["rows"]
+    assert both["dead_letters"] == whole["dead_letters"]
     with pytest.raises(UsageError) as refused:
         monitor.run(place.options(directory=str(tmp_path / "monitor"), segments=("decision",)))
     assert refused.value.code == Code.COLUMN_MISSING
@@ -215,17 +250,8 @@ def test_a_stream_tells_an_outage_while_the_day_goes_on(place, tmp_path):
         assert [one.raised for one in hourly] == [str(last)] * alarms
 
 
-def test_a_stream_tells_how_late_its_rows_are(place, tmp_path):
-    (tmp_path / "scores").mkdir()
-    (tmp_path / "stream").mkdir()
-    (tmp_path / "stream/state.db").write_bytes(b"")
-    times = place.archive.rows["event_time"].to_numpy().astype(np.int64)
-    decided = times + np.where(np.arange(len(times)) % 10 == 0, 3_700_000_000, 0)
-    at = place.archive.rows.schema.names.index("decided_at")
-    column = pa.array(decided).cast(pa.timestamp("us", "UTC"))
-    rows = place.archive.rows.set_column(at, "decided_at", column)
-    pq.write_table(rows, tmp_path / "scores/part-0.parquet")
-    result = monitor.run(place.options(directory=str(tmp_path)))
+def test_a_stream_tells_how_late_its_rows_are(streamed):
+    result = monitor.run(streamed.options())
     assert result["notes"] == ()
     shares = {one["what"]: one["share"] for one in result["records"]}
     # Few rows come at night, so that some late ones are the newest.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.monitoring.drift import counts
+from beam_fraud.monitoring.drift.arrivals import Arrivals
 from beam_fraud.monitoring.drift.statistics import DECISION
 from beam_fraud.monitoring.drift.summary import Layout, Measure, Segments, Summary
 from beam_fraud.operations.drift.live import until_now
@@ -44,6 +46,47 @@ def test_pieces_add_up_in_any_order_merged_or_not(parts, random):
         assert one.model_id == "cards@1"
         assert one.summary.days.tolist() == expected.days.tolist()
         assert np.array_equal(one.summary.counts, expected.counts)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=6), st.randoms())
+def test_a_running_sum_is_that_of_the_pieces_of_now(parts, random):
+    """Whatever is added, merged and dropped between two looks."""
+    running = counts.RunningCounts()
+    pieces = [counts.layout_piece(KEY, "cards@1", LAYOUT)]
+    kept = list[list[tuple[int, float, int]]]()
+    for part in parts:
+        # Two that are equal count twice.
+        for _ in range(random.randint(1, 2)):
+            pieces.append(counts.rows_piece(KEY, summary_of(part)))
+            kept.append(part)
+        if random.random() < 0.5:
+            pieces = [pieces[0], counts.merged(pieces[1:], -10)]
+        elif len(kept) > 2 and random.random() < 0.5 and len(pieces) == len(kept) + 1:
+            pieces, kept = [pieces[0], *pieces[2:]], kept[1:]
+        running.update(pieces)
+        assert not running.update(list(reversed(pieces)))
+        with pytest.raises(ValueError, match=r"\w"):
+            running.update([*pieces, b"R\xff"])
+        whole = summary_of([row for one in kept for row in one])
+        for found in (running.counted(), counts.counted(counts.decoded(running.encoded()))):
+            [one] = found
+            assert one.summary.days.tolist() == whole.days.tolist()
+            assert np.array_equal(one.summary.counts, whole.counts)
+
+
+def test_arrivals_are_merged_with_rows_and_are_no_rows():
+    rows = counts.rows_piece(KEY, summary_of([(0, 1.0, 0)]))
+    some, more = (
+        counts.arrivals_piece(Arrivals(np.array(minutes), np.array(newest)))
+        for minutes, newest in (([10, 11], [7, 9]), ([11, 12], [3, 5]))
+    )
+    both = counts.merged([counts.merged([rows, some], -10), more, rows], -10)
+    assert counts.arrivals_in([both]) == Arrivals(np.array([10, 11, 12]), np.array([7, 9, 9]))
+    [one] = counts.counted([counts.layout_piece(KEY, "cards@1", LAYOUT), both])
+    assert int(one.summary.of(DECISION).sum()) == 2
+    with pytest.raises(ValueError, match="minutes"):
+        counts.arrivals_in([b"A" + msgspec.msgpack.encode(([1], []))])
 
 
 def test_days_before_the_first_to_keep_are_dropped():

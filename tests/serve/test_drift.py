@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 
 from beam_fraud.decisions.inputs import FEATURES
 from beam_fraud.models.bundle import open_bundle
-from beam_fraud.monitoring.drift.counts import counted
+from beam_fraud.models.drift import letters_in
+from beam_fraud.monitoring.drift.counts import NO_MODEL, counted
+from beam_fraud.monitoring.drift.statistics import DEAD_LETTERS
 from beam_fraud.operations.drift.archive import count_archive
 from beam_fraud.serve.drift import DriftCounters
 from beam_fraud.storage.urls import Place
@@ -25,8 +27,12 @@ def running_of(served: Served, directory: Path) -> Running:
 
 def test_a_killed_server_counts_every_answer_once(served: Served, tmp_path: Path) -> None:
     running = running_of(served, tmp_path)
+    # So that the archive tells how late rows are.
+    (tmp_path / "stream").mkdir()
+    (tmp_path / "stream/server.db").write_bytes(b"")
     engine = running.engine()
     engine.record(served.records[:100])
+    engine.record([b"{}", served.records[0].replace(b"TX_AMOUNT", b"TX_NONE"), b"no JSON"])
     engine.state.commit()
     prepared = engine.state.answers.groups().prepared()
     engine.state.archive(prepared)
@@ -35,18 +41,23 @@ def test_a_killed_server_counts_every_answer_once(served: Served, tmp_path: Path
         engine.record([record])
         engine.state.commit()
     # Counted, but not committed.
+    engine.record([b"{}"])
     engine.state.archive(engine.state.answers.groups().prepared())
     engine = running.engine()
-    engine.record(served.records[140:200])
+    engine.record([*served.records[140:200], b"{}"])
     engine.state.commit(fold=True)
     engine.state.close(1.0)
-    [live] = counted(engine.state.drift())
+    found = {one.model_id: one.summary for one in counted(engine.state.drift())}
     bundle = open_bundle(served.bundle)
+    summary, letters = found[bundle.model_id], found[NO_MODEL]
+    assert letters_in(letters) == {"missing_id": 2, "malformed": 1, "missing_amount": 1}
+    # One has a time; the others belong to the day of their arrival.
+    assert sorted(letters.of(DEAD_LETTERS).sum(axis=1).tolist()) == [1, 3]
     archive = count_archive(Place.parse(str(tmp_path)), bundle)
     assert int(archive.summary.of("decision").sum()) == 200
-    assert live.summary.layout == archive.summary.layout
-    assert live.summary.days.tolist() == archive.summary.days.tolist()
-    assert np.array_equal(live.summary.counts, archive.summary.counts)
+    assert summary.layout == archive.summary.layout
+    assert summary.days.tolist() == archive.summary.days.tolist()
+    assert np.array_equal(summary.counts, archive.summary.counts)
 
 
 def test_a_failed_commit_counts_nothing_twice(served: Served, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ from beam_fraud.runners import launch
 from beam_fraud.runners.dataflow.job import DataflowDraining
 from beam_fraud.runners.flink.job import FlinkJob
 from beam_fraud.runners.launch import Draining
-from beam_fraud.state.drift import DRIFT
+from beam_fraud.state.drift import DRIFT, DRIFT_LETTERS
 from beam_fraud.state.identity import IN_FORCE, checkpoint_hash, remember, taken_up, warn_of_no_key
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, SHADOW
@@ -372,7 +372,12 @@ def _judged(planned: StreamPlan) -> Judged:
 
     def pieces() -> list[bytes]:
         checkpoint = LocalCheckpoint.at(stream.outputs.checkpoint)
-        return [one for shard in range(stream.shards) for one in checkpoint.stored(DRIFT, shard)]
+        return [
+            one
+            for step in (DRIFT, DRIFT_LETTERS)
+            for shard in range(stream.shards)
+            for one in checkpoint.stored(step, shard)
+        ]
 
     return Judged(
         pieces,

@@ -13,9 +13,11 @@ from beam_fraud.schema.duration import DAY, SECOND
 #: Microseconds of a minute.
 _MINUTE = 60 * SECOND
 Micros = npt.NDArray[np.int64]
+#: Minutes that later rows are compared with: the clocks of workers may differ by some.
+_REMEMBERED = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arrivals:
     """The newest event time of each minute in which rows were decided.
 
@@ -26,6 +28,14 @@ class Arrivals:
     minutes: Micros
     #: int64[m], microseconds.
     newest: Micros
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the minutes and times are the same."""
+        return (
+            isinstance(other, Arrivals)
+            and np.array_equal(self.minutes, other.minutes)
+            and np.array_equal(self.newest, other.newest)
+        )
 
     @classmethod
     def of_rows(cls, event_times: Micros, decided_at: Micros) -> Arrivals:
@@ -54,6 +64,11 @@ class Arrivals:
         newest = np.full(len(minutes), np.iinfo(np.int64).min)
         np.maximum.at(newest, places, np.concatenate([empty, *(part.newest for part in every)]))
         return cls(minutes, newest)
+
+    def latest(self) -> Arrivals:
+        """Return what later rows are compared with: the last minutes, and what came before."""
+        newest = np.maximum.accumulate(self.newest)
+        return Arrivals(self.minutes[-_REMEMBERED:], newest[-_REMEMBERED:])
 
     def lateness(self, event_times: Micros, decided_at: Micros) -> npt.NDArray[np.float64]:
         """Return how far each row is behind the newest before its minute, float64[n], seconds.

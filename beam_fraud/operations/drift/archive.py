@@ -23,8 +23,8 @@ from beam_fraud.models.bundle import Bundle, read_reference
 from beam_fraud.models.drift import (
     SEGMENT_VALUES,
     Counter,
+    arrivals_of,
     column_of,
-    decided_micros,
     largest,
     measures_of,
     own_rows,
@@ -40,7 +40,6 @@ from beam_fraud.operations.dead_letters.store import ROWS_AT_A_TIME
 from beam_fraud.operations.drift.dead_letter_days import DeadLetterDays
 from beam_fraud.operations.drift.quality import RowsByScore, ScoreCounter
 from beam_fraud.records.label_file import LabelFile
-from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.filesystem import open_file
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM
 from beam_fraud.storage.urls import Place
@@ -253,8 +252,7 @@ class _Scan:
             parts: list[Arrivals] = []
             if DECIDED_AT in file.schema_arrow.names:
                 for batch in file.iter_batches(_BLOCK_ROWS, columns=["event_time", DECIDED_AT]):
-                    known = batch.filter(batch.column(DECIDED_AT).is_valid())
-                    parts.append(Arrivals.of_rows(event_micros(known), decided_micros(known)))
+                    parts.append(arrivals_of(batch))
             return Arrivals.merged(parts)
 
         found = Arrivals.merged(self._each(SCORES, of_file))

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.errors import FraudError
-from beam_fraud.models.drift import local_hours
+from beam_fraud.models.drift import LETTERS, local_hours
 from beam_fraud.monitoring.drift.statistics import DEAD_LETTERS
 from beam_fraud.monitoring.drift.summary import Layout, Summary
 from beam_fraud.records.parse import parse
 from beam_fraud.records.validate import readable_times
+from beam_fraud.schema.duration import SECOND
 from beam_fraud.schema.schema import Schema
 from beam_fraud.sources.replayed import is_csv_source, raw_records
 
@@ -48,14 +49,19 @@ class DeadLetterDays:
         Returns:
           The summary, and the number of dead letters that belong to no day.
         """
+        days = self.known(batch)
+        known = days != _UNKNOWN
+        reasons = batch.column("reason").filter(pa.array(known))
+        return letters_by_day(self.layout, days[known], reasons), int((~known).sum())
+
+    def known(self, batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+        """Return the day of each of n dead letters since 1970, int64[n]; -1 where it is unknown."""
         days = np.full(len(batch), _UNKNOWN, np.int64)
         sources = batch.column("source")
         for source in pc.unique(sources).to_pylist():
             places = np.flatnonzero(pc.equal(sources, source).to_numpy(zero_copy_only=False))
             days[places] = self._days_of(source, batch.take(pa.array(places)))
-        known = days != _UNKNOWN
-        reasons = batch.column("reason").filter(pa.array(known))
-        return letters_by_day(self.layout, days[known], reasons), int((~known).sum())
+        return days
 
     def _days_of(self, source: str, batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
         days = np.full(len(batch), _UNKNOWN, np.int64)
@@ -87,6 +93,23 @@ class DeadLetterDays:
         nearer = np.abs(positions - positions[left]) <= np.abs(positions[right] - positions)
         nearest: npt.NDArray[np.int64] = days[np.where(nearer, left, right)]
         return nearest
+
+
+def arriving_letters(batch: pa.RecordBatch, schema: Schema, zone: tzinfo, now: float) -> Summary:
+    """Count n dead letters as they arrive, by `models.drift.LETTERS`.
+
+    One without a readable time in or beside it belongs to the day of its arrival.
+
+    Args:
+      batch: `source`, `position`, `reason` and `payload`.
+      schema: the schema of the records.
+      zone: time zone of days.
+      now: seconds of the epoch.
+    """
+    [today], _ = local_hours(np.array([int(now * SECOND)]), zone)
+    days = DeadLetterDays(schema, LETTERS, (0, int(today) + 1), zone).known(batch)
+    days[days == _UNKNOWN] = today
+    return letters_by_day(LETTERS, days, batch.column("reason"))
 
 
 def letters_by_day(layout: Layout, days: npt.NDArray[np.int64], reasons: pa.Array) -> Summary:

@@ -13,7 +13,14 @@ import numpy as np
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import Bundle, read_reference
-from beam_fraud.models.drift import counter_of, reference_counts, zone_of
+from beam_fraud.models.drift import (
+    LETTERS,
+    counter_of,
+    letters_in,
+    reference_counts,
+    with_letters,
+    zone_of,
+)
 from beam_fraud.monitoring.drift import counts
 from beam_fraud.monitoring.drift.report import DriftReport, Monitored, report_of
 from beam_fraud.monitoring.drift.statistics import DECISION
@@ -85,7 +92,7 @@ class LiveDrift:
         self._settings, self._now = settings, now
         #: The last report; None before any rows.
         self.report: DriftReport | None = None
-        self._written: tuple[int, ...] = ()
+        self._counts, self._unwritten = counts.RunningCounts(), False
         self._changed_at = self._judged_at = time.monotonic()
         #: Model, last day and completeness of the last report.
         self._standing: tuple[str, int, bool] | None = None
@@ -99,26 +106,33 @@ class LiveDrift:
         """
         settings, moment = self._settings, time.monotonic()
         pieces = list(settings.pieces())
-        found = tuple(map(hash, pieces))
-        if found != self._written:
-            self._write(pieces)
-            self._written, self._changed_at = found, moment
-        bundle = settings.bundle()
-        summary = self._summary(bundle, pieces)
+        if _checked(lambda: self._counts.update(pieces)):
+            self._unwritten, self._changed_at = True, moment
+        changed = self._unwritten
+        if changed:
+            self._write()
+        bundle, idle = settings.bundle(), moment - self._changed_at >= _IDLE_SECONDS
+        judged = self._standing is not None and self._standing[0] == bundle.model_id
+        if judged and not (changed or idle) and moment - self._judged_at < _AGAIN_SECONDS:
+            return
+        summary, letters = self._summaries(bundle)
         if not len(summary.days):
             return
-        idle, zone = moment - self._changed_at >= _IDLE_SECONDS, zone_of(bundle)
+        zone = zone_of(bundle)
         clock = self._now()
         summary, complete = until_now(summary, clock, zone, idle=idle)
         standing = bundle.model_id, int(summary.days[-1]), complete
         if standing == self._standing and moment - self._judged_at < _AGAIN_SECONDS:
             return
-        reference = read_reference(bundle)
+        reference, reasons = read_reference(bundle), letters_in(letters)
+        summary, undated = with_letters(summary, letters, reasons)
         monitored = Monitored(
             bundle.model_id,
             summary,
             reference_counts(reference, summary.layout),
             self._weights_of(bundle),
+            dead_letters=reasons,
+            dead_letters_undated=undated,
             zone=zone,
         )
         # Of the day that goes on by the clock, hours are judged: an outage is not seen by its rows.
@@ -129,23 +143,26 @@ class LiveDrift:
         self.report, self._standing, self._judged_at = report, standing, moment
         self.report = settings.judged(report)
 
-    def _write(self, pieces: Sequence[bytes]) -> None:
+    def _write(self) -> None:
         file = self._settings.directory / COUNTS
         try:
-            write_file(file, _checked(lambda: counts.encoded(pieces)), durable=False)
+            write_file(file, self._counts.encoded(), durable=False)
+            self._unwritten = False
         except OSError as error:
             raise FraudError(
                 f"{file}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
             ) from None
 
-    def _summary(self, bundle: Bundle, pieces: Sequence[bytes]) -> Summary:
+    def _summaries(self, bundle: Bundle) -> tuple[Summary, Summary]:
+        """Return the counts of a model's rows, and of the dead letters."""
         layout = counter_of(bundle, self._settings.segments).layout
-        own = [
-            one.summary.within(layout)
-            for one in _checked(lambda: counts.counted(pieces))
-            if one.model_id == bundle.model_id
-        ]
-        return Summary.merged(layout, own)
+        found = _checked(self._counts.counted)
+        own, letters = (
+            [one.summary for one in found if one.model_id == model_id]
+            for model_id in (bundle.model_id, counts.NO_MODEL)
+        )
+        rows = Summary.merged(layout, (one.within(layout) for one in own))
+        return rows, Summary.merged(LETTERS, letters)
 
     def _weights_of(self, bundle: Bundle) -> dict[str, float]:
         if self._weights is None or self._weights[0] != bundle.model_id:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import Bundle, read_reference
-from beam_fraud.models.drift import zone_of
-from beam_fraud.monitoring.drift.counts import ModelCounts
+from beam_fraud.models.drift import LETTERS, letters_in, with_letters, zone_of
+from beam_fraud.monitoring.drift.counts import NO_MODEL, ModelCounts
 from beam_fraud.monitoring.drift.statistics import DECISION
 from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
 from beam_fraud.operations.drift.archive import Counted, count_archive, dead_letters_of
@@ -40,18 +40,19 @@ def count_places(
       FraudError: a place holds no rows of the model, or cannot be read.
       UsageError: the column of a segment is missing, or has too many values.
     """
-    counted, archives = list[Counted](), list[Place]()
-    for place in places:
-        found = read_counts(place)
-        if found is None:
-            archives.append(place)
-        else:
-            counted.append(_of_counts(place, found, bundle))
-    wanted = _segments(segments, [one.summary.layout for one in counted])
+    read = [(place, read_counts(place)) for place in places]
+    archives = [place for place, found in read if found is None]
     # The same bins in all.
     letters = Tally[str]()
-    for place in archives if len(archives) > 1 else ():
-        letters.update(dead_letters_of(place, bundle))
+    if len(places) > 1:
+        for place, found in read:
+            letters.update(
+                dead_letters_of(place, bundle) if found is None else letters_in(_letters(found))
+            )
+    counted = [
+        _of_counts(place, found, bundle, letters) for place, found in read if found is not None
+    ]
+    wanted = _segments(segments, [one.summary.layout for one in counted])
     for place in archives:
         counted.append(
             count_archive(place, bundle, wanted, zone_of(bundle), letters or None, labels)
@@ -84,10 +85,16 @@ def count_places(
     )
 
 
-def _of_counts(place: Place, found: Sequence[ModelCounts], bundle: Bundle) -> Counted:
+def _letters(found: Sequence[ModelCounts]) -> Summary:
+    return Summary.merged(LETTERS, (one.summary for one in found if one.model_id == NO_MODEL))
+
+
+def _of_counts(
+    place: Place, found: Sequence[ModelCounts], bundle: Bundle, reasons: Mapping[str, int]
+) -> Counted:
     own = [one.summary for one in found if one.model_id == bundle.model_id]
     if not own:
-        models = ", ".join(sorted({one.model_id for one in found})) or "no model"
+        models = ", ".join(sorted({one.model_id for one in found} - {NO_MODEL})) or "no model"
         raise FraudError(
             f"{place.shown}: has no rows of {bundle.model_id}, but of {models}; give the bundle "
             "that scored them",
@@ -97,14 +104,20 @@ def _of_counts(place: Place, found: Sequence[ModelCounts], bundle: Bundle) -> Co
     layout = own[-1].layout if len(own) == 1 else _together([one.layout for one in own])
     reference = read_reference(bundle)
     sample = reference_sample(reference, bundle.features)
-    others = (one.summary for one in found if one.model_id != bundle.model_id)
-    return Counted(
+    others = (one.summary for one in found if one.model_id not in (bundle.model_id, NO_MODEL))
+    letters = _letters(found)
+    summary, undated = with_letters(
         Summary.merged(layout, (one.within(layout) for one in own)),
+        letters,
+        reasons or letters_in(letters),
+    )
+    return Counted(
+        summary,
         RowsByScore.merged(()),
         reference,
         sum(int(one.of(DECISION).sum()) for one in others),
-        {},
-        0,
+        letters_in(letters),
+        undated,
         (),
         None if sample is None else np.ascontiguousarray(sample),
     )
