@@ -1,7 +1,9 @@
 """Send requests to a server at an even rate, or as fast as it answers; print what they took.
 
 At a rate, a request's time counts from the moment at which it should have been sent, whatever the
-server or this process was busy with then.
+server or this process was busy with then, until its answer is there: until the system has it, where
+that notes the time, for this process may have to wake up to read it. How late it sent and read is
+printed as well, and the times until it had read.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import gc
 import json
 import select
 import socket
+import struct
 import sys
 import time
 from collections import deque
@@ -26,6 +29,11 @@ from benchmarks.pace import Pace
 
 #: Of Linux' <sys/prctl.h>.
 _PR_SET_TIMERSLACK = 29
+#: Of Linux' <asm-generic/socket.h>: the system notes when data arrives; and its form of a time.
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@qq")
+#: Seconds before a request in which this process does not sleep.
+_AWAKE = 0.0002
 #: Seconds for the last answers.
 _PATIENCE = 10.0
 _END = b"\r\n\r\n"
@@ -37,10 +45,14 @@ class _Connection:
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "linux":
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.since = 0.0
         self._left = -1
         self._head = b""
         self.ok = True
+        #: When the end of the last answer was there, as far as the system says; and was read.
+        self.arrived = self.read = 0.0
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -51,9 +63,14 @@ class _Connection:
 
     def received(self) -> bool:
         """Read what is there; return whether the answer is complete."""
-        data = self.socket.recv(1 << 20)
+        data, notes, _, _ = self.socket.recvmsg(1 << 20, socket.CMSG_SPACE(_TIMESPEC.size))
         if not data:
             raise ConnectionError("the server has closed a connection")
+        self.arrived = self.read = time.perf_counter()
+        for level, kind, value in notes:
+            if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+                seconds, nanoseconds = _TIMESPEC.unpack(value)
+                self.arrived -= (time.time_ns() - seconds * 10**9 - nanoseconds) / 1e9
         if self._left < 0:
             self._head += data
             end = self._head.find(_END)
@@ -75,8 +92,10 @@ class _Connection:
 class _Load:
     connections: list[_Connection]
     requests: Iterator[bytes]
-    #: Latencies in seconds with the moments from which they count, and lags.
+    #: Latencies in seconds with the moments from which they count, and those until answers were
+    #: read; and how late requests were sent.
     took: list[tuple[float, float]] = field(default_factory=list)
+    until_read: list[tuple[float, float]] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
     failed: int = 0
 
@@ -91,7 +110,8 @@ class _Load:
             now = time.perf_counter() - start
             due = pace.moment(sent)
             if due > now:
-                self._read(due - now)
+                # A process that sleeps wakes up too late.
+                self._read(max(due - now - _AWAKE, 0.0))
             elif self._free:
                 if due > freed:
                     self.lags.append(now - due)
@@ -126,7 +146,9 @@ class _Load:
         ready, _, _ = select.select(self._busy, (), (), seconds)
         for connection in ready:
             if connection.received():
-                self.took.append((connection.since, time.perf_counter() - connection.since))
+                since = connection.since
+                self.took.append((since, connection.arrived - since))
+                self.until_read.append((since, connection.read - since))
                 self.failed += not connection.ok
                 self._busy.remove(connection)
                 self._free.append(connection)
@@ -181,7 +203,9 @@ def main() -> int:
         messages = min(int(options.rate * options.seconds), len(prepared))
         missing = load.at_rate(Pace(options.rate, messages))
     seconds = time.perf_counter() - begun
-    counted = [took * 1000 for since, took in load.took if since >= begun + options.warm_up]
+    first = begun + options.warm_up
+    counted = [took * 1000 for since, took in load.took if since >= first]
+    until_read = [took * 1000 for since, took in load.until_read if since >= first]
     print(
         json.dumps(
             {
@@ -191,6 +215,7 @@ def main() -> int:
                 "seconds": seconds,
                 "counted": len(counted),
                 **_quantiles(counted),
+                "until_read": _quantiles(until_read),
                 "lag": _quantiles([lag * 1000 for lag in load.lags]),
             }
         )
