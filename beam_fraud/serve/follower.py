@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.waiting import Wait
 from beam_fraud.serve.freshness import Freshness
-from beam_fraud.serve.queue import Block
+from beam_fraud.serve.group_commit import Block
 from beam_fraud.sources.raw import APPENDED
 
 if TYPE_CHECKING:

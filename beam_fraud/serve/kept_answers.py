@@ -217,8 +217,16 @@ class KeptAnswers:
         self._committed = max(self._committed - len(groups), 0)
         left = [delta for kept in self._unarchived for delta in kept.deltas]
         self._checkpoint.keep(_ANSWERS, 0, left, replaces=True)
+
+    def remember(self, prepared: Prepared, pause: Callable[[], object] = lambda: None) -> None:
+        """Keep archived groups in less memory, and the newest alone; in any thread.
+
+        Args:
+          prepared: what `archive` removed.
+          pause: called between two parts of the work, each of a part of a millisecond.
+        """
         # Older ones are in finished parts of the archive.
-        self._recent.archive(groups, self._most, prepared.joined)
+        self._recent.archive(prepared.groups, self._most, prepared.joined, pause)
 
 
 def _whole(answered: Rows) -> tuple[bytes, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from operator import itemgetter
 
@@ -15,6 +15,8 @@ from beam_fraud.serve.answered_rows import Rows, batch_of, ids_of
 
 #: Rows from which a group is large.
 LARGE = 64
+#: Small batches that are joined at once.
+_AT_ONCE = 64
 
 
 class RecentAnswers:
@@ -57,7 +59,11 @@ class RecentAnswers:
             self._open.update(zip(ids, zip(repeat(answered), range(len(ids))), strict=False))
 
     def archive(
-        self, batches: Sequence[Rows], most: int, joined: pa.RecordBatch | None = None
+        self,
+        batches: Sequence[Rows],
+        most: int,
+        joined: pa.RecordBatch | None = None,
+        pause: Callable[[], object] = lambda: None,
     ) -> None:
         """Note that answers are archived, and forget all but so many of these.
 
@@ -65,14 +71,19 @@ class RecentAnswers:
           batches: the answers, as they were added.
           most: rows to remember.
           joined: the rows of the small batches as one, if that is made already.
+          pause: called between two parts of the work, while others may add answers.
         """
         with self._lock:
             small = list[Rows]()
             for batch in batches:
                 if self._waiting.pop(id(batch), None) is None:
                     small.append(batch)
-            if small:
-                self._join(small, batch_of(*small) if joined is None else joined)
+            number = self._begin(small, joined) if small else 0
+        for start in range(0, len(small), _AT_ONCE):
+            pause()
+            with self._lock:
+                number = self._join(small[start : start + _AT_ONCE], number)
+        with self._lock:
             kept = min(self._waiting.values(), default=self._next)
             rows = len(self._numbers) + sum(len(batch) for _, batch in self._unentered)
             while rows > most and len(self._numbered) > 1 and self._numbered[0][0] < kept:
@@ -114,11 +125,14 @@ class RecentAnswers:
                 del self._open[name]
             self._unentered.popleft()
 
-    def _join(self, small: Sequence[Rows], joined: pa.RecordBatch) -> None:
-        """Number the answers of small batches as one batch."""
+    def _begin(self, small: Sequence[Rows], joined: pa.RecordBatch | None) -> int:
+        """Add small batches as one; return its first number."""
         # Before, because a number is of the last batch that has begun.
         self._enter()
-        number = self._number(joined)
+        return self._number(batch_of(*small) if joined is None else joined)
+
+    def _join(self, small: Sequence[Rows], number: int) -> int:
+        """Number the answers of small batches from a number on; return the next one."""
         for batch in small:
             for name in ids_of(batch):
                 if self._open.get(name, _NOTHING)[0] is batch:
@@ -126,6 +140,7 @@ class RecentAnswers:
                     self._numbers[name] = number
                     del self._open[name]
                 number += 1
+        return number
 
     def _number(self, answered: pa.RecordBatch) -> int:
         """Return the first of the numbers of the rows of a batch."""

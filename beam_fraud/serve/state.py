@@ -487,7 +487,9 @@ class ServerState:
 
     def _archive_all(self, *, last: bool = False) -> None:
         if (groups := self.answers.groups(last=last)) is not None:
-            self.archive(groups.prepared())
+            prepared = groups.prepared()
+            self.archive(prepared)
+            self.answers.remember(prepared)
 
     def discard(self) -> None:
         """Return to the last commit, after a failure."""

@@ -10,17 +10,19 @@ from functools import partial
 
 from beam_fraud.errors import FraudError
 from beam_fraud.serve.kept_answers import Prepared
+from beam_fraud.serve.lull import Lull
 from beam_fraud.serve.state import ServerState
 from beam_fraud.serve.turn import Turn
 
 _LOG = logging.getLogger(__name__)
-#: Seconds between two looks at the archive and the journal.
-_TICK = 0.2
+#: Seconds between two collections of young garbage, and how many of them there are between two
+#: looks at the archive and the journal. Often: what few answers left takes a part of a millisecond.
+_TICK, _TICKS = 0.05, 4
 #: Answers that are worth to be passed to the archive: columns of few rows take as long.
 _WORTH_ROWS = 256
-#: Seconds between two parts of the work, in which answers have the interpreter for themselves.
+#: Seconds that a part of the work waits for a lull.
 _PAUSE = 0.005
-#: Ticks without a group between two collections of all garbage.
+#: Looks without a group between two collections of all garbage.
 _FULL_COLLECTION = 150
 
 
@@ -28,11 +30,12 @@ class Upkeep:
     """Keeps the state in order, in a thread of its own.
 
     No call waits for it but for moments: what takes long is done without the turn, in short parts,
-    for an answer also waits while this thread has the interpreter.
+    each of which begins in a lull, for an answer also waits while this thread has the interpreter.
 
     Args:
       state: the state.
       turn: the turn to work with the state.
+      lull: tells when nothing is being answered.
       store: writes the state by a call, and returns whether that succeeded.
       failed: called with an unexpected error, which ends this thread.
     """
@@ -41,16 +44,20 @@ class Upkeep:
         self,
         state: ServerState,
         turn: Turn,
+        lull: Lull,
         store: Callable[[Callable[[], None]], bool],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._state = state
         self._turn = turn
+        self._lull = lull
         self._store = store
         self._failed = failed
         self._ended = threading.Event()
-        #: Groups that were answered, and at the last look; and ticks since the last of them.
+        #: Groups that were answered, and at the last look; and looks since the last of them.
         self.groups = self._before = self._idle = 0
+        #: Groups whose garbage was collected.
+        self._collected = 0
         #: Why the archive could not be written; None again when all of it is.
         self.failure: FraudError | None = None
         #: Whether the last fold of the journal failed.
@@ -68,8 +75,12 @@ class Upkeep:
 
     def _run(self) -> None:
         try:
+            ticks = 0
             while not self._ended.wait(_TICK):
-                self._look()
+                ticks += 1
+                self._collect()
+                if ticks % _TICKS == 0:
+                    self._look()
         except BaseException as error:
             self._failed(error)
 
@@ -78,6 +89,7 @@ class Upkeep:
         state, groups = self._state, self.groups
         self._idle = self._idle + 1 if groups == self._before else 0
         self._before = groups
+        self._pause()
         with self._turn.claimed():
             failure = self._failure_of(partial(state.tick, anew=self.failure is not None))
             if state.changed:
@@ -85,21 +97,29 @@ class Upkeep:
             folds = state.due or (self._idle > 0 and state.untidy)
             worth = 1 if folds or self.failure is not None else _WORTH_ROWS
             unarchived = state.answers.groups() if state.answers.rows >= worth else None
+        if unarchived is not None:
+            self._pause()
         prepared = None if unarchived is None else unarchived.prepared(self._pause)
+        written = None
         if prepared is not None or folds:
+            self._pause()
             with self._turn.claimed():
                 written = self._failure_of(partial(self._file_away, prepared, folds=folds))
-            failure = failure or written
-        self._note(failure)
+        self._note(failure or written)
+        if prepared is not None and written is None:
+            state.answers.remember(prepared, self._pause)
         if folds:
             self._end_fold()
-        self._pause()
-        # The command turns automatic collections off, which may come within an answer. Often: what
-        # few answers left takes a part of a millisecond.
-        if folds or not self._idle:
-            gc.collect(1 if folds else 0)
-        elif self._idle % _FULL_COLLECTION == 0:
+        if self._idle and self._idle % _FULL_COLLECTION == 0:
             gc.collect()
+
+    def _collect(self) -> None:
+        """Collect young garbage: the command turns off collections that may come in an answer."""
+        if self.groups != self._collected:
+            self._collected = self.groups
+            self._pause()
+            # What survives is not looked at again: the next one takes as little time.
+            gc.collect(1)
 
     def _file_away(self, prepared: Prepared | None, *, folds: bool) -> None:
         if prepared is not None:
@@ -124,7 +144,7 @@ class Upkeep:
         self.failure = failure
 
     def _pause(self) -> None:
-        self._ended.wait(_PAUSE)
+        self._lull.awaited(_PAUSE)
 
     def _end_fold(self) -> None:
         try:

@@ -17,9 +17,10 @@ from beam_fraud.models.bundle import load_bundle
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.group import Group
+from beam_fraud.serve.group_commit import Block
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call, Overloaded, Unready
-from beam_fraud.serve.queue import Block, Change, Pace, PredictionQueue
+from beam_fraud.serve.queue import Change, Pace, PredictionQueue
 from beam_fraud.serve.state import ServerState
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.journal_file import JournalFile
@@ -156,8 +157,11 @@ def test_calls_that_arrive_together_are_one_commit_in_the_loop(
     assert len(archived(running)) == 40
 
 
-def test_calls_go_to_the_thread_while_the_engine_is_busy(running: Running, served: Served) -> None:
-    threads = list[str]()
+@pytest.mark.parametrize("behind", [False, True], ids=["alone", "with a call of the thread's"])
+def test_calls_wait_in_the_loop_while_the_engine_is_busy(
+    running: Running, served: Served, behind: bool
+) -> None:
+    threads, sizes = set[str](), list[int]()
 
     async def use(queue: PredictionQueue, engine: Engine) -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -170,24 +174,32 @@ def test_calls_go_to_the_thread_while_the_engine_is_busy(running: Running, serve
             patch.setattr(engine.state, "known", known)
             slow.during("known")
             # Calls that are only scored are the thread's.
-            scored = asyncio.ensure_future(queue.predict(Call(served.records[:1], record=False)))
+            scored = [asyncio.ensure_future(queue.predict(Call(served.records[:1], record=False)))]
             await asyncio.to_thread(slow.entered.wait, 20)
-            held = engine.record
+            record_held = engine.record
 
-            def record(*args: object, **options: object) -> Group:
-                threads.append(threading.current_thread().name)
-                return held(*args, **options)  # type: ignore[arg-type]
+            def record(some: Sequence[bytes], *args: object, **options: object) -> Group:
+                threads.add(threading.current_thread().name)
+                sizes.append(len(some))
+                return record_held(some, *args, **options)  # type: ignore[arg-type]
 
             patch.setattr(engine, "record", record)
-            waits = asyncio.ensure_future(queue.predict(Call(served.records[1:2])))
+            waits = [
+                asyncio.ensure_future(queue.predict(Call([one], alone=alone)))
+                for one, alone in zip(served.records[1:4], (True, False, False), strict=True)
+            ]
+            if behind:
+                call = Call(served.records[:1], record=False)
+                scored.append(asyncio.ensure_future(queue.predict(call)))
             await asyncio.sleep(0.01)
-            assert not waits.done()
+            assert not any(one.done() for one in waits)
             slow.go.set()
-            await asyncio.gather(scored, waits)
+            await asyncio.wait_for(asyncio.gather(*scored, *waits), 20)
 
     served_by(running, use, Pace(in_loop=True))
-    assert threads == ["engine"]
-    assert len(archived(running)) == 1
+    # Whoever is first has the turn where both want it.
+    assert behind or (threads, sizes) == ({"MainThread"}, [3])
+    assert len(archived(running)) == sum(sizes) == 3
 
 
 def test_large_calls_that_wait_are_one_group_without_single_rows(
@@ -197,7 +209,7 @@ def test_large_calls_that_wait_are_one_group_without_single_rows(
 
     async def use(queue: PredictionQueue, engine: Engine) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("beam_fraud.serve.queue._LARGE_CALL", 64)
+            patch.setattr("beam_fraud.serve.queue.LARGE_CALL", 64)
             patch.setattr("beam_fraud.serve.queue._GROUP_ROWS_OF_LARGE", 200)
             slow, records, start = Slow(engine, patch), served.records, 1
             slow.during("record")
