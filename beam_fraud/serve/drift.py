@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,9 +12,14 @@ import pyarrow.compute as pc
 
 from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import Bundle
-from beam_fraud.models.drift import Counter, counter_of
+from beam_fraud.models.drift import Counter, counter_of, zone_of
 from beam_fraud.monitoring.drift.arrivals import Arrivals
 from beam_fraud.monitoring.drift.summary import Summary
+from beam_fraud.operations.drift.dead_letter_days import arriving_letters
+from beam_fraud.schema.schema import Schema
+from beam_fraud.state.drift import DRIFT, DriftShard
+from beam_fraud.state.local_shards import LocalShards
+from beam_fraud.storage.journal import JournaledCheckpoint
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,3 +86,50 @@ class DriftCounters:
         elif model_id not in self._known:
             _LOG.warning("answers of %s, another model, are not counted for drift", model_id)
         return self._known.get(model_id)
+
+
+class KeptCounts:
+    """The counts in the state of a server, each part of the commit of what it counts.
+
+    Changed by the thread that works with the engine.
+
+    Args:
+      checkpoint: the state.
+      counters: count the answers before they are kept.
+      schema: of the records.
+    """
+
+    def __init__(
+        self, checkpoint: JournaledCheckpoint, counters: DriftCounters, schema: Schema
+    ) -> None:
+        self._checkpoint, self._counters, self._schema = checkpoint, counters, schema
+        # Answers come counted.
+        self._shards = LocalShards(lambda _: DriftShard(None), DRIFT, checkpoint)
+        self.discarded()
+        checkpoint.open[DRIFT, 0] = lambda: self._shard
+
+    def keep(self, counted: AnswerCounts) -> None:
+        """Keep the counts of answers."""
+        for counter, summary in counted.summaries:
+            self._shards.keep(0, self._shard.keep(counter, summary))
+        self._shards.keep(0, self._shard.keep_arrivals(counted.arrivals))
+        self._counters.arrivals = counted.arrivals
+
+    def bury(self, dead: pa.RecordBatch) -> None:
+        """Count and keep dead letters that arrive now."""
+        letters = arriving_letters(dead, self._schema, zone_of(self._counters.bundle), time.time())
+        self._shards.keep(0, self._shard.keep_letters(letters))
+
+    def discarded(self) -> None:
+        """Note that the state is that of the last commit."""
+        self._counters.arrivals = self._shard.arrivals
+
+    def stored(self) -> list[bytes]:
+        """Return the committed pieces, in any thread."""
+        return self._checkpoint.stored(DRIFT, 0)
+
+    @property
+    def _shard(self) -> DriftShard:
+        shard = self._shards.shard(0)
+        assert isinstance(shard, DriftShard)
+        return shard

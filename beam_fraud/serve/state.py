@@ -25,23 +25,20 @@ from beam_fraud.features.velocity.definition_sets import covers, is_further, sou
 from beam_fraud.features.velocity.fixed_point import unit_of
 from beam_fraud.features.velocity.key_rows import Measures
 from beam_fraud.features.velocity.window_totals import Feature
-from beam_fraud.models.drift import zone_of
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
-from beam_fraud.operations.drift.dead_letter_days import arriving_letters
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.serve.answered_rows import ANSWERED, batch_of, scored_of
 from beam_fraud.serve.backlog import Backlog, Deliver
-from beam_fraud.serve.drift import AnswerCounts, DriftCounters
+from beam_fraud.serve.drift import DriftCounters, KeptCounts
 from beam_fraud.serve.kept_answers import KeptAnswers, Prepared
 from beam_fraud.serve.rule_shares import RuleShares
 from beam_fraud.serve.shadow_backlog import Scoring, ShadowBacklog, drop_waiting
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.deduplicate import DeduplicateShard
-from beam_fraud.state.drift import DRIFT, DriftShard
 from beam_fraud.state.identity import IN_FORCE, checkpoint_hash
 from beam_fraud.state.local_shards import LocalShards
 from beam_fraud.state.shard import Effects, Shard
@@ -192,10 +189,11 @@ class ServerState:
         else:
             drop_waiting(self._checkpoint, settings.last_shadowed)
         #: What was counted of the answers.
-        self._drift = LocalShards(_drift_shard, DRIFT, self._checkpoint)
-        if settings.drift is not None:
-            settings.drift.arrivals = self._counts.arrivals
-            self._checkpoint.open[DRIFT, 0] = partial(self._drift.shard, 0)
+        self._drift = (
+            None
+            if settings.drift is None
+            else KeptCounts(self._checkpoint, settings.drift, settings.features.schema)
+        )
         #: The answers.
         self.answers = KeptAnswers(self._checkpoint, SCORES, 2 * settings.roll_rows, settings.drift)
         for answered in self.answers.restored():
@@ -382,13 +380,10 @@ class ServerState:
 
     def bury(self, dead: pa.RecordBatch) -> None:
         """Keep dead letters."""
-        if not len(dead):
-            return
-        self._dead.take(0, dead)
-        if self.settings.drift is not None:
-            zone, schema = zone_of(self.settings.drift.bundle), self.settings.features.schema
-            letters = arriving_letters(dead, schema, zone, time.time())
-            self._drift.keep(0, self._counts.keep_letters(letters))
+        if len(dead):
+            self._dead.take(0, dead)
+            if self._drift is not None:
+                self._drift.bury(dead)
 
     def move(self, positions: Mapping[str, int]) -> None:
         """Note positions of followed topics for the next commit."""
@@ -416,7 +411,7 @@ class ServerState:
 
     def drift(self) -> list[bytes]:
         """Return the committed pieces of the counts for drift, in any thread."""
-        return self._checkpoint.stored(DRIFT, 0)
+        return [] if self._drift is None else self._drift.stored()
 
     @property
     def untidy(self) -> bool:
@@ -446,28 +441,13 @@ class ServerState:
             backlog.fold()
 
     def _pass(self, prepared: Prepared) -> None:
-        if prepared.counted is not None:
-            self._keep_counts(prepared.counted)
+        if self._drift is not None and prepared.counted is not None:
+            self._drift.keep(prepared.counted)
         for rows in prepared.rows:
             self._scores.take(0, rows if self.settings.keeps_inputs else without_inputs(rows))
             flagged = rows.filter(rows.column("flagged"))
             if self._flagged is not None and len(flagged):
                 self._flagged.take(0, scored_of(flagged))
-
-    def _keep_counts(self, counted: AnswerCounts) -> None:
-        shard, counters = self._counts, self.settings.drift
-        assert counters is not None
-        for counter, summary in counted.summaries:
-            self._drift.keep(0, shard.keep(counter, summary))
-        self._drift.keep(0, shard.keep_arrivals(counted.arrivals))
-        counters.arrivals = counted.arrivals
-
-    @property
-    def _counts(self) -> DriftShard:
-        """The counts for drift."""
-        shard = self._drift.shard(0)
-        assert isinstance(shard, DriftShard)
-        return shard
 
     def begin_fold(self) -> None:
         """Begin to fold the journal, so that no later commit has to."""
@@ -498,8 +478,8 @@ class ServerState:
             self.shadow.discarded()
         self._uncommitted = {}
         self.answers.discard()
-        if self.settings.drift is not None:
-            self.settings.drift.arrivals = self._counts.arrivals
+        if self._drift is not None:
+            self._drift.discarded()
 
     def forward(self, name: str, rows: pa.RecordBatch) -> None:
         """Deliver committed rows in the background, if they have a place to go to."""
@@ -635,11 +615,6 @@ class _KeyHashes:
             if name not in self._hashed:
                 self._hashed[name], _ = self._hashing.of_one(self._row[name])
         return self._hashing.of_one_together([self._hashed[name] for name in key])
-
-
-def _drift_shard(shard: int) -> DriftShard:
-    # Answers are counted before they come here.
-    return DriftShard(None)
 
 
 def _made(windows: partial[VelocityShard], definitions: tuple[Velocity, ...]) -> VelocityShard:
