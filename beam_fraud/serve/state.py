@@ -22,7 +22,7 @@ from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet, Values
 from beam_fraud.features.velocity.columns import by_key
 from beam_fraud.features.velocity.definition_sets import covers, is_further, sources
-from beam_fraud.features.velocity.fixed_point import unit_of
+from beam_fraud.features.velocity.fixed_point import to_units, unit_of
 from beam_fraud.features.velocity.key_rows import Measures
 from beam_fraud.features.velocity.window_totals import Feature
 from beam_fraud.models.manifest import Thresholds
@@ -35,6 +35,7 @@ from beam_fraud.serve.answered_rows import ANSWERED, batch_of, scored_of
 from beam_fraud.serve.backlog import Backlog, Deliver
 from beam_fraud.serve.drift import DriftCounters, KeptCounts
 from beam_fraud.serve.kept_answers import KeptAnswers, Prepared
+from beam_fraud.serve.key_hashes import KeyHashes, ManyKeyHashes
 from beam_fraud.serve.rule_shares import RuleShares
 from beam_fraud.serve.shadow_backlog import Scoring, ShadowBacklog, drop_waiting
 from beam_fraud.state.archive import ArchiveShard
@@ -58,6 +59,9 @@ _SERVER = "server"
 _READING_SECONDS = 0.02
 #: Name of the time of the last commit, seconds of the epoch, among the positions.
 _COMMITTED = "committed at"
+
+#: Transactions from which arrays are faster than values.
+_TOGETHER = 6
 
 #: A feature of one transaction, or of several.
 Number = TypeVar("Number", float, Feature)
@@ -309,7 +313,7 @@ class ServerState:
         )
 
     def take_new(self, rows: Sequence[Values]) -> list[dict[str, float]] | None:
-        """Take new transactions that are values into the state, none a known fraud.
+        """Take new transactions that are values into the state.
 
         Args:
           rows: n transactions, by the columns of `Schema.transactions`, without nulls in keys.
@@ -320,6 +324,8 @@ class ServerState:
         """
         if not self.of_values:
             return None
+        if len(rows) >= _TOGETHER or any(row.get("label") == 1 for row in rows):
+            return self._take_together(rows)
         ids = self._steps["deduplicate"]
         seen = ids.shard(0)
         assert isinstance(seen, DeduplicateShard)
@@ -330,7 +336,7 @@ class ServerState:
         for row, words in zip(rows, hashes, strict=True):
             time, amount = row["event_time"], unit_of(row["amount"])
             ids.keep(0, Effects(deltas=[seen.take_new(time, words)]))
-            features, hash_of = dict[str, float](), _KeyHashes(self.hashing, row)
+            features, hash_of = dict[str, float](), KeyHashes(self.hashing, row)
             times = np.array([time])
             for step in self._velocity:
                 windows = self._windows(step)
@@ -340,6 +346,34 @@ class ServerState:
                 features |= own
             computed.append(self._named(features))
         return computed
+
+    def _take_together(self, rows: Sequence[Values]) -> list[dict[str, float]] | None:
+        """Do the same, by arrays."""
+        ids = self._steps["deduplicate"]
+        seen = ids.shard(0)
+        assert isinstance(seen, DeduplicateShard)
+        keys = (key for step in self._velocity for key in self._windows(step).keys)
+        key_hashes = ManyKeyHashes(self.hashing, rows, {name for key in keys for name in key})
+        words = key_hashes.ids
+        pairs = list(zip(*words.tolist(), strict=True))
+        if any(map(seen.has, pairs)) or len(set(pairs)) < len(pairs):
+            return None
+        times = np.array([row["event_time"] for row in rows], dtype=np.int64)
+        fraud = np.array([row.get("label") == 1 for row in rows])
+        measures = Measures(times, to_units(np.array([row["amount"] for row in rows])))
+        ids.keep(0, Effects(deltas=[seen.take_all_new(times, words)]))
+        features = dict[str, Feature]()
+        for step in self._velocity:
+            windows = self._windows(step)
+            changed = windows.renew(times)
+            own, deltas = windows.observe_rows(measures, key_hashes, words[0], fraud)
+            self._steps[step].keep(0, Effects(deltas=[*changed, *deltas]))
+            features |= own
+        named = self._named(features)
+        if not named:
+            return [{} for _ in rows]
+        of_rows = zip(*(feature.tolist() for feature in named.values()), strict=True)
+        return [dict(zip(named, values, strict=True)) for values in of_rows]
 
     def settle(self) -> None:
         """Do what the next row may have to do first, between two groups.
@@ -601,20 +635,6 @@ class ServerState:
         if len(rows) == 1:
             return rows[0]
         return pa.concat_batches(rows) if rows else batch.slice(0, 0)
-
-
-class _KeyHashes:
-    """Hashes of the keys of one transaction; each column is hashed once."""
-
-    def __init__(self, hashing: IdHash, row: Values) -> None:
-        self._hashing, self._row = hashing, row
-        self._hashed = dict[str, int]()
-
-    def __call__(self, key: tuple[str, ...]) -> int:
-        for name in key:
-            if name not in self._hashed:
-                self._hashed[name], _ = self._hashing.of_one(self._row[name])
-        return self._hashing.of_one_together([self._hashed[name] for name in key])
 
 
 def _made(windows: partial[VelocityShard], definitions: tuple[Velocity, ...]) -> VelocityShard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -25,6 +25,8 @@ _EMPTY = np.uint64(0)
 #: Maximum load of the table: above it, look-ups need many steps.
 _FULLEST = 0.6
 _FEWEST_LOG2 = 10
+#: Rows up to which each goes its own steps: each step of many takes a dozen calls.
+_FEW = 12
 #: Slots moved to a new table at once; some arrays of this size are in memory then.
 _MOVED = 1 << 18
 
@@ -63,11 +65,13 @@ class IdTable:
             return np.array([self.has_one(int(first[0]), int(second[0]))])
         known = np.zeros(len(first), dtype=bool)
         rows, places = np.arange(len(first)), self._places(first)
-        while len(rows):
+        while len(rows) > _FEW:
             same, occupied = self._compared(places, first, second)
             known[rows[same]] = True
             rows, first, second, places = _onward(occupied & ~same, rows, first, second, places)
             places = self._next(places, first)
+        for row, words in zip(rows.tolist(), _both(first, second), strict=True):
+            known[row] = self._find(*words)[0]
         return known
 
     def add(self, hashes: WideHashes) -> Mask:
@@ -126,7 +130,7 @@ class IdTable:
             self._grow(len(first))
         new = np.zeros(len(first), dtype=bool)
         rows, places = np.arange(len(first)), self._places(first)
-        while len(rows):
+        while len(rows) > _FEW:
             free = np.flatnonzero(self._slots[places, 0] == _EMPTY)
             self._slots[places[free], 0] = first[free]
             self._slots[places[free], 1] = second[free]
@@ -136,6 +140,11 @@ class IdTable:
             new[rows[~same]] = False
             rows, first, second, places = _onward(~same, rows, first, second, places)
             places = self._next(places, first)
+        for row, words in zip(rows.tolist(), _both(first, second), strict=True):
+            there, place = self._find(*words)
+            if not there:
+                self._slots[place] = words
+                new[row] = True
         self._taken += int(np.count_nonzero(new))
         return new
 
@@ -176,6 +185,13 @@ class IdTable:
 def _marked(hashes: WideHashes) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Return first words, none equal to that of an empty slot, and second words."""
     return np.maximum(hashes[0], np.uint64(1)), hashes[1]
+
+
+def _both(
+    first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]
+) -> Iterator[tuple[int, int]]:
+    """Return an iterator over pairs of words."""
+    return zip(first.tolist(), second.tolist(), strict=True)
 
 
 def _onward(
@@ -285,6 +301,13 @@ class DeduplicateShard:
         start = self._starts[-1]
         self._seen[-1].add_one(*words)
         return Delta(_ONE_ID.pack(start, ~1, self._hash.fingerprint, *words), newest=start)
+
+    def take_all_new(self, times: npt.NDArray[np.int64], hashes: WideHashes) -> Delta:
+        """Do the same for n > 0 transactions with different ids (uint64[2, n]), all new."""
+        self._begin_in_time(times)
+        start = self._starts[-1]
+        self._seen[-1].add(hashes)
+        return Delta(self._segment(start, [hashes]), newest=start)
 
     def known(self, transactions: pa.RecordBatch) -> Mask:
         """Return which ids were seen before; bool[n]."""

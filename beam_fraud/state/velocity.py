@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.features.hashing import IdHash
+from beam_fraud.features.hashing import Hashes, IdHash
 from beam_fraud.features.velocity.columns import keyed_rows, part_of, spread, with_columns
-from beam_fraud.features.velocity.key_rows import Frauds, Measures
+from beam_fraud.features.velocity.key_rows import Frauds, KeyRows, Measures
 from beam_fraud.features.velocity.state.state_delta import (
     Labels,
     StateDelta,
@@ -25,6 +27,9 @@ from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import is_of_labels
 from beam_fraud.state.shard import Delta, Effects
 
+Mask = npt.NDArray[np.bool_]
+#: Type: features by name, and the delta of the state.
+Observed: TypeAlias = tuple[dict[str, Feature], Delta]
 #: Type: read earlier transactions, rows of `Schema.transactions`.
 History = Callable[[], Iterator[pa.RecordBatch]]
 
@@ -160,6 +165,22 @@ class VelocityShard:
         features = self._state.update_one(key, time, amount)
         data = StateDelta.bytes_of_row(key, time, amount, self._hash.fingerprint)
         return features, Delta(data, newest=time)
+
+    def observe_rows(self, rows: KeyRows, ids: Hashes, fraud: Mask) -> Observed:
+        """Add n > 0 rows of a state `of_values`; return their features, float64[n], and the delta.
+
+        Args:
+          rows: the rows.
+          ids: uint64[n], hashes of their ids.
+          fraud: bool[n]: which are known frauds from their own time on.
+        """
+        frauds = None
+        if fraud.any() and any(spec.needs_labels for spec in self._definitions):
+            places = np.flatnonzero(fraud)
+            times = rows.time[places]
+            frauds = Frauds(rows.key[places], times, times, places, ids[places])
+        features = self._state.update(rows, frauds)
+        return features, self._delta(StateDelta.of(rows, frauds))
 
     def settle(self) -> None:
         """Do what the next single row may have to do first; between two rows.

@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from beam_fraud.errors import FraudError
+from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.columns import by_key, with_columns
 from beam_fraud.features.velocity.definition_sets import covers, further_columns
-from beam_fraud.features.velocity.key_rows import Measures, Times
+from beam_fraud.features.velocity.key_rows import KeyRows, Measures, Times
 from beam_fraud.features.velocity.reach import look_back, spoken
 from beam_fraud.features.velocity.window_totals import Feature
 from beam_fraud.schema.event_time import event_micros, moment_of
@@ -25,7 +26,7 @@ from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import is_of_labels
 from beam_fraud.state.set_notes import FIRST, SetNote, divided, section
 from beam_fraud.state.shard import Delta, Effects
-from beam_fraud.state.velocity import VelocityShard
+from beam_fraud.state.velocity import Mask, VelocityShard
 
 _LOG = logging.getLogger(__name__)
 #: What may lie between earlier transactions and the first row: a share of the longest window, or
@@ -289,6 +290,11 @@ class WindowSetsShard:
         }
 
     @property
+    def keys(self) -> list[tuple[str, ...]]:
+        """Columns of the key of each set."""
+        return [one.windows.key for one in self._sets]
+
+    @property
     def of_values(self) -> bool:
         """Whether `observe_values` is there for all sets."""
         return all(one.windows.of_values for one in self._sets)
@@ -311,6 +317,31 @@ class WindowSetsShard:
                 features |= computed
             elif one.ready:
                 features |= {one.columns[name]: value for name, value in computed.items()}
+        return features, deltas
+
+    def observe_rows(
+        self,
+        measures: Measures,
+        hashes_of: Callable[[tuple[str, ...]], Hashes],
+        ids: Hashes,
+        fraud: Mask,
+    ) -> tuple[dict[str, Feature], list[Delta]]:
+        """Do the same for n > 0 transactions, of which some may be known frauds.
+
+        Args:
+          measures: their times and amounts.
+          hashes_of: returns the hashes of a key, uint64[n].
+          ids: uint64[n], hashes of their ids.
+          fraud: bool[n]: which are known frauds.
+        """
+        features, deltas = dict[str, Feature](), list[Delta]()
+        for one in self._sets:
+            keys = hashes_of(one.windows.key)
+            rows = KeyRows(keys, measures.times, measures.amounts)
+            computed, delta = one.windows.observe_rows(rows, ids, fraud)
+            deltas.append(_of_set(one, delta))
+            if one.number == FIRST or one.ready:
+                features |= {one.columns[name]: feature for name, feature in computed.items()}
         return features, deltas
 
     def settle(self) -> None:

@@ -47,6 +47,7 @@ def test_every_hash_is_the_cmac_of_its_id(key: bytes, texts: list[str], cut: int
     expected = [cmac(key, text.encode()) for text in texts[cut:]]
     assert [hash_.tobytes() for hash_ in hashing.wide(ids).T] == expected
     assert [hash_.tobytes() for hash_ in hashing.of(ids)] == [tag[:8] for tag in expected]
+    assert [hash_.tobytes() for hash_ in hashing.of_several(texts[cut:]).T] == expected
 
 
 def test_blocks_are_hashed_as_their_rows_are() -> None:

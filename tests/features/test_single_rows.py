@@ -1,4 +1,4 @@
-"""One row at a time gives the features of the general way, in every bit."""
+"""One row at a time, or a few together, give the features of the general way, in every bit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ steps = st.lists(
     st.builds(
         Step,
         st.sampled_from(["update"] * 6 + ["peek", "add", "label", "expire", "settle"]),
-        st.sampled_from([1, 1, 1, 1, 2, 7]),
+        st.sampled_from([1, 1, 1, 1, 2, 7, 40, 128]),
         st.integers(0, 2**32 - 1),
     ),
     min_size=30,
@@ -44,10 +44,10 @@ steps = st.lists(
 )
 
 
-def rows_of(random: np.random.Generator, rows: int, now: int, late: int) -> KeyRows:
+def rows_of(random: np.random.Generator, rows: int, now: int, late: int, keys: int = 4) -> KeyRows:
     times = now + np.sort(random.integers(-late, MINUTE, rows))
     amounts = random.choice([0, 1, 12_345, 10**9, -5_000, 99_999_999_999_999], rows)
-    return KeyRows(random.integers(0, 4, rows).astype(np.uint64), times, amounts)
+    return KeyRows(random.integers(0, keys, rows).astype(np.uint64), times, amounts)
 
 
 @settings(max_examples=25)
@@ -63,7 +63,8 @@ def test_features_are_those_of_the_general_way(steps: list[Step], seed: int, lat
     for step in steps:
         random = np.random.default_rng(step.seed)
         now += int(random.integers(0, 3 * MINUTE))
-        rows = rows_of(random, step.rows, now, late)
+        # Also of keys without rows.
+        rows = rows_of(random, step.rows, now, late, 7)
         if step.what == "update":
             mine, theirs = single.update(rows), general.update(rows)
         elif step.what == "peek":
@@ -86,7 +87,10 @@ def test_features_are_those_of_the_general_way(steps: list[Step], seed: int, lat
         for name, feature in mine.items():
             assert feature.dtype == np.float64
             assert feature.tobytes() == theirs[name].tobytes(), name
-        assert single.rows == general.rows
+    # Expired rows leave with the runs that they are in.
+    for windows in (single, general):
+        windows.expire()
+    assert single.rows == general.rows
 
 
 def test_single_rows_have_their_way() -> None:
@@ -96,7 +100,11 @@ def test_single_rows_have_their_way() -> None:
     for number in range(5):
         windows.update(rows_of(np.random.default_rng(number), 1, 10**15 + number, 0))
     assert len(windows._single) == 5
-    windows.update(rows_of(np.random.default_rng(1), 2, 10**15, 0))
+    windows.update(rows_of(np.random.default_rng(1), 128, 10**15, 0))
+    assert len(windows._single) == 5 + 128
+    windows.update(rows_of(np.random.default_rng(1), 128, 10**15, 0))
+    assert not len(windows._single)
+    windows.update(rows_of(np.random.default_rng(1), 129, 10**15, 0))
     assert not len(windows._single)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from beam_fraud.serve import kept_answers
 from beam_fraud.serve.answered_rows import (
     ANSWERED,
     AnsweredRows,
+    Block,
     Rows,
     answers_json,
     batch_of,
@@ -29,6 +31,7 @@ from beam_fraud.serve.answered_rows import (
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.archive import find_answers
 from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.few_records import FEW
 from beam_fraud.serve.freshness import STALE
 from beam_fraud.serve.group import TIMEOUT, marked
 from beam_fraud.serve.predictions import Call
@@ -96,6 +99,45 @@ def test_values_have_the_text_of_columns(running: Running, served: Served) -> No
         flagged += sum(answers.rows.column("flagged").to_pylist())
     assert flagged
     engine.state.close(1.0)
+
+
+def test_known_frauds_as_values_count_as_in_columns(served: Served, tmp_path: Path) -> None:
+    first = json.loads(served.records[0])
+    begin = datetime.fromisoformat(first["TX_DATETIME"])
+
+    def record(number: int, days: int, fraud: int | None = None) -> bytes:
+        at = begin + timedelta(days=days, minutes=number)
+        changed = {"TRANSACTION_ID": f"{days}-{number}", "TX_DATETIME": at.isoformat()}
+        return json.dumps(first | changed | {"TX_FRAUD": fraud, "TERMINAL_ID": number % 5}).encode()
+
+    records = [record(number, 0, int(number % 3 == 0)) for number in range(28)]
+    # After the delay of the terminals' windows.
+    records += [record(number, 8) for number in range(12)]
+    blocks = dict[str, list[Block]]()
+    for way, few in (("values", FEW), ("columns", 0)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("beam_fraud.serve.engine.FEW", few)
+            (tmp_path / way).mkdir()
+            running = Running(served, tmp_path / way)
+            engine, start, blocks[way] = running.engine(), 0, []
+            for size in (1, 7, 20, 12):
+                answered = engine.record(records[start : start + size], features=True).answered
+                assert isinstance(answered.given, AnsweredRows) is (few > 0)
+                assert answered.features is not None
+                blocks[way].append(answered.features.block)
+                engine.state.commit()
+                start += size
+            names = answered.features.names
+            # As if it was killed: the journal has the frauds.
+            engine.state._checkpoint.close()
+            engine = running.engine()
+            again = engine.peek([record(20, 8)], features=True).answered.features
+            assert again is not None
+            blocks[way].append(again.block)
+            engine.state.close(1.0)
+    assert [b.tobytes() for b in blocks["values"]] == [b.tobytes() for b in blocks["columns"]]
+    risk = names.index("merchant_risk_30d_delay_7d")
+    assert all(block[:, risk].any() for block in blocks["values"][-2:])
 
 
 def test_a_withheld_row_changes_later_features(running: Running, served: Served) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from beam_fraud.features.hashing import Hashes, IdHash
 from beam_fraud.features.velocity.fixed_point import Units, to_units
@@ -200,7 +199,7 @@ def _frauds(
     labels = _array(transactions, "label")
     if labels.null_count == len(labels):
         return None
-    places = np.flatnonzero(np.asarray(pc.equal(labels, 1).fill_null(False)))
+    places = np.flatnonzero(np.asarray(labels.fill_null(0) if labels.null_count else labels) == 1)
     if not len(places):
         return None
     visible = rows.time[places]

@@ -71,6 +71,17 @@ class KeySlots:
                 self._settle()
         return slots.astype(np.int64)
 
+    def known(self, keys: Hashes) -> Integers:
+        """Return the slots of keys (uint64[n]), -1 for those without one; int64[n]."""
+        slots, missed = _positions_of(self._keys, self._slots, keys)
+        if len(missed):
+            slots[missed] = -1
+            if len(self._recent):
+                recent, new = _positions_of(self._recent, self._recent_slots, keys[missed])
+                recent[new] = -1
+                slots[missed] = recent
+        return slots.astype(np.int64)
+
     def find(self, key: int) -> int | None:
         """Return the slot of a key, or None."""
         wanted = np.uint64(key)
@@ -215,14 +226,34 @@ class RowRuns:
         frame = self._frame(self.clock.at)
         return (
             frame.origin <= time < frame.end
-            and (self.clock.stands(1) or self._keeps(frame, time))
+            and (self.clock.stands(1) or self._keeps(frame, np.array([time])))
             and not len(self.ahead)
             and (self._loads() + load).fits
         )
 
-    def _keeps(self, frame: Frame, time: int) -> bool:
-        """Return whether the frame stays the same after a row."""
-        return self._frame(self.clock.after(np.array([time]))).origin == frame.origin
+    def takes_all(self, times: Integers, load: Load) -> bool:
+        """Return the same for n > 0 rows in order of arrival.
+
+        Args:
+          times: int64[n], their event times.
+          load: their load, with that of those before them that are in no run yet.
+        """
+        frame = self._frame(self.clock.at)
+        return (
+            frame.origin <= int(times.min())
+            and int(times.max()) < frame.end
+            and (self.clock.stands(len(times)) or self._keeps(frame, times))
+            and not len(self.ahead)
+            and (self._loads() + load).fits
+        )
+
+    def _keeps(self, frame: Frame, times: Integers) -> bool:
+        """Return whether the frame stays the same after some rows."""
+        return self._frame(self.clock.after(times)).origin == frame.origin
+
+    def known_slots(self, keys: Hashes) -> Integers:
+        """Return the slots of keys (uint64[n]), -1 for those without rows; int64[n]."""
+        return self._slots.known(keys)
 
     def slot(self, key: int) -> int | None:
         """Return the slot of a key, or None if it has no rows."""

@@ -1,8 +1,8 @@
-"""Windows of rows that arrive one by one.
+"""Windows of rows that arrive one by one, or a few together.
 
 The arrays of `window_scan` take some 150 calls for a batch, which one row pays alone. Here one row
 takes a few calls for each run of earlier rows, and its features are computed from integers. Rows
-that came this way wait in a list until they are worth a run of their own.
+that came this way, or in a small batch, wait until they are worth a run of their own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from beam_fraud.features.velocity.large_sums import Load
 from beam_fraud.features.velocity.state.key_times import Frame
 from beam_fraud.features.velocity.state.row_run import RowRun
 from beam_fraud.features.velocity.state.window_plan import WindowPlan
+from beam_fraud.features.velocity.state.window_scan import Arrivals
 from beam_fraud.schema.duration import SECOND
 
 #: Rows that wait at most: each costs the next rows of its key a comparison.
@@ -29,17 +30,22 @@ class SingleRows:
     """Rows that are in no run yet, in order of arrival."""
 
     def __init__(self) -> None:
-        #: Key, time and amount of each.
-        self._rows: list[tuple[int, int, int]] = []
-        #: Time and amount of each row of a key.
+        #: Key, time and amount of the first `_count` places.
+        self._keys = np.empty(MOST, dtype=np.uint64)
+        self._times, self._amounts = np.empty((2, MOST), dtype=np.int64)
+        self._count = 0
+        #: Time and amount of each row of a key, of the first `_entered` rows.
         self._of_key: dict[int, list[tuple[int, int]]] = {}
+        self._entered = 0
         self._load = Load()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._count
 
     def of(self, key: int) -> Sequence[tuple[int, int]]:
         """Return time and amount of each row of a key."""
+        if self._entered < self._count:
+            self._enter()
         return self._of_key.get(key, ())
 
     @property
@@ -49,18 +55,55 @@ class SingleRows:
 
     def add(self, key: int, time: int, amount: int) -> None:
         """Add the latest row."""
-        self._rows.append((key, time, amount))
-        self._of_key.setdefault(key, []).append((time, amount))
+        place = self._count
+        self._keys[place], self._times[place], self._amounts[place] = key, time, amount
+        self._count += 1
+        if self._entered == place:
+            self._of_key.setdefault(key, []).append((time, amount))
+            self._entered += 1
         self._load += load_of(amount)
+
+    def extend(self, rows: KeyRows, load: Load) -> None:
+        """Add the latest n rows, at most `MOST` with those that wait.
+
+        Args:
+          rows: the rows in order of arrival.
+          load: their load.
+        """
+        places = slice(self._count, self._count + len(rows))
+        self._keys[places], self._times[places] = rows.key, rows.time
+        self._amounts[places] = rows.amount
+        self._count += len(rows)
+        self._load += load
+
+    def up_to(self, rows: KeyRows) -> Arrivals:
+        """Return the rows of each key that arrived up to each of n rows, which come next."""
+        waiting = self._count
+        keys = np.concatenate((self._keys[:waiting], rows.key))
+        row, place = np.nonzero(keys == rows.key[:, None])
+        arrived = place <= row + waiting
+        row, place = row[arrived], place[arrived]
+        return Arrivals(
+            row,
+            np.concatenate((self._times[:waiting], rows.time))[place],
+            np.concatenate((self._amounts[:waiting], rows.amount))[place],
+            place == row + waiting,
+        )
 
     def joined(self) -> KeyRows:
         """Return all rows together."""
-        keys, times, amounts = zip(*self._rows, strict=True)
+        every = slice(0, self._count)
         return KeyRows(
-            np.array(keys, dtype=np.uint64),
-            np.array(times, dtype=np.int64),
-            np.array(amounts, dtype=np.int64),
+            self._keys[every].copy(), self._times[every].copy(), self._amounts[every].copy()
         )
+
+    def _enter(self) -> None:
+        """Enter the rows that came together by their keys."""
+        places = slice(self._entered, self._count)
+        columns = (self._keys, self._times, self._amounts)
+        for key, time, amount in zip(*(c[places].tolist() for c in columns), strict=True):
+            self._of_key.setdefault(key, []).append((time, amount))
+        self._entered = self._count
 
 
 def load_of(amount: int) -> Load:

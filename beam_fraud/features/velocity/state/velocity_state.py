@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from beam_fraud.features.event_clock import EventClock
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
+from beam_fraud.features.velocity.large_sums import Load
 from beam_fraud.features.velocity.state.key_times import Frame, Integers
 from beam_fraud.features.velocity.state.known_frauds import KnownFrauds
 from beam_fraud.features.velocity.state.row_run import RowRun
@@ -35,6 +36,8 @@ from beam_fraud.schema.velocity import Velocity, by_grouping
 
 #: Single rows that `settle` puts into a run: fewer than make the next row do it.
 _SETTLED = 3 * MOST // 4
+#: Rows up to which a batch waits as single rows do, rather than become a run.
+_FEW = 128
 #: Maximum of chains; rows in random order make more, which the caller must avoid.
 MOST_CHAINS = 16
 
@@ -161,6 +164,10 @@ class KeyWindows:
             single = self._update_single(*values, keep=keep)
             if single is not None:
                 return {name: np.array([feature]) for name, feature in single.items()}
+        elif keep and len(rows) <= _FEW:
+            few = self._update_few(rows, frauds)
+            if few is not None:
+                return few
         self._settle()
         if not self._runs.fits(rows):
             return self._halves(rows, frauds, len(rows) // 2)
@@ -188,10 +195,12 @@ class KeyWindows:
                 own[chain] = 1
                 chained = self._runs.run(rows, numbers, frame, chain)
                 scan.add(chained, seen_of_chain(chain, slots, order), own[order])
-        features = self._features(scan, rows.take(order), order)
+        sorted_features = self._features(scan, rows.take(order))
         if keep:
             self._append(own_run, rows)
-        return features
+        arrival = np.empty_like(order)
+        arrival[order] = np.arange(len(order))
+        return {name: feature[arrival] for name, feature in sorted_features.items()}
 
     def add(self, rows: KeyRows, frauds: Frauds | None = None) -> None:
         """Add rows in any order without features, for example from an archive.
@@ -288,6 +297,25 @@ class KeyWindows:
             runs.clock.observe_one(time)
         return scan.features(amount, frauds)
 
+    def _update_few(self, rows: KeyRows, frauds: Frauds | None) -> dict[str, Feature] | None:
+        """Add a few rows, which wait as single ones do; None if they need the general way."""
+        runs, single = self._runs, self._single
+        if not self._alone or len(single) + len(rows) > MOST or self._cut(rows, frauds):
+            return None
+        load = Load.of(rows.amount)
+        if not runs.takes_all(rows.time, single.load + load):
+            return None
+        if frauds is not None:
+            self.label(frauds)
+        scan = WindowScan(self._plan, runs.known_slots(rows.key), rows.time, large=False)
+        for run in runs:
+            scan.add(run)
+        scan.add_arrivals(single.up_to(rows))
+        features = self._features(scan, rows)
+        single.extend(rows, load)
+        runs.clock.observe(rows.time)
+        return features
+
     def settle(self) -> None:
         """Do what the next single row may have to do first; between two rows.
 
@@ -330,23 +358,31 @@ class KeyWindows:
         first, second = self.update(*before), self.update(*after)
         return {name: np.concatenate((first[name], second[name])) for name in first}
 
-    def _features(self, scan: WindowScan, rows: KeyRows, order: Integers) -> dict[str, Feature]:
-        """Return the features of rows in this order, in order of arrival."""
+    def _features(self, scan: WindowScan, rows: KeyRows) -> dict[str, Feature]:
+        """Return the features of a scan's rows."""
         features = dict[str, Feature]()
         for plan in self._plan.specs:
-            totals = scan.totals(plan)
+            totals, windows = scan.totals(plan), plan.spec.windows
             if plan.spec.needs_labels and self._frauds is not None:
                 known = self._frauds.counts(rows.key, rows.time, plan.windows)
-                totals = [replace(t, frauds=k) for t, k in zip(totals, known, strict=True)]
-            windows = zip(totals, plan.features, plan.spec.windows, strict=True)
-            for total, named, window in windows:
-                refuse_too_many(total, plan.spec, window)
+                totals = replace(totals, frauds=np.concatenate(known))
+            if totals.tops is not None:
+                counts = totals.count.reshape(len(windows), -1)
+                for length, count in zip(windows, counts, strict=True):
+                    refuse_too_many(replace(totals, count=count), plan.spec, length)
+            # An aggregate of all windows at once: for few rows, each call counts.
+            amounts = np.tile(rows.amount, len(windows))
+            computed = {
+                aggregate: derive(aggregate, totals, amounts).reshape(len(windows), -1)
+                for aggregate in plan.spec.aggregates
+                if aggregate != "seconds_since_last"
+            }
+            for window, named in enumerate(plan.features):
                 for name, aggregate in named:
-                    features[name] = feature = np.empty(len(order))
                     if aggregate == "seconds_since_last":
-                        feature[order] = seconds_since(rows.time, scan.last(plan))
+                        features[name] = seconds_since(rows.time, scan.last(plan))
                     else:
-                        feature[order] = derive(aggregate, total, rows.amount)
+                        features[name] = computed[aggregate][window]
         return features
 
     def _append(self, run: RowRun, rows: KeyRows) -> None:

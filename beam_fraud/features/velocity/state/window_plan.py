@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,14 +26,23 @@ class SpecPlan:
     horizon: int
     #: Name and aggregate of each window's features.
     features: tuple[tuple[tuple[str, str], ...], ...]
+    #: int64[windows] each, positions of the windows' starts and ends in `WindowPlan.ages`.
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, spec: Velocity) -> SpecPlan:
-        """Plan a definition; `seconds_since_last`, which has no window, joins the first."""
-        delay = spec.delay_microseconds
+    def of(cls, spec: Velocity, place: Mapping[int, int]) -> SpecPlan:
+        """Plan a definition; `seconds_since_last`, which has no window, joins the first.
+
+        Args:
+          spec: the definition.
+          place: position of each age in `WindowPlan.ages`.
+        """
+        windows = _windows_of(spec)
+        starts, ends = np.array([[place[age] for age in ages] for ages in windows]).T
         return cls(
             spec,
-            tuple((delay + length, delay) for length in spec.window_microseconds),
+            windows,
             spec.horizon,
             tuple(
                 tuple(
@@ -43,7 +52,14 @@ class SpecPlan:
                 )
                 for window in spec.windows
             ),
+            starts.copy(),
+            ends.copy(),
         )
+
+
+def _windows_of(spec: Velocity) -> tuple[Ages, ...]:
+    delay = spec.delay_microseconds
+    return tuple((delay + length, delay) for length in spec.window_microseconds)
 
 
 @dataclass(frozen=True)
@@ -72,11 +88,11 @@ class WindowPlan:
     @classmethod
     def of(cls, specs: Sequence[Velocity]) -> WindowPlan:
         """Plan definitions that share a key."""
-        plans = tuple(SpecPlan.of(spec) for spec in specs)
-        last = tuple({plan.horizon: None for plan in plans if plan.spec.needs_last})
-        ages = {age for plan in plans for window in plan.windows for age in window}
+        last = tuple({spec.horizon: None for spec in specs if spec.needs_last})
+        ages = {age for spec in specs for window in _windows_of(spec) for age in window}
         ages |= {0, *last} if last else set()
         place = {age: place for place, age in enumerate(sorted(ages))}
+        plans = tuple(SpecPlan.of(spec, place) for spec in specs)
         squares = any(spec.needs_squares for spec in specs)
         extremes = {
             window: None for plan in plans if plan.spec.needs_extremes for window in plan.windows

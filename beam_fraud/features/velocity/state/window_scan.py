@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.fixed_point import Units
@@ -12,6 +16,8 @@ from beam_fraud.features.velocity.state.key_times import Integers
 from beam_fraud.features.velocity.state.row_run import RowRun
 from beam_fraud.features.velocity.state.window_plan import Ages, SpecPlan, WindowPlan
 from beam_fraud.features.velocity.window_totals import NEVER, WindowTotals
+
+_Sum = TypeVar("_Sum", np.int64, np.uint64)
 
 #: Rows of windows processed together, to bound memory.
 _TOGETHER = 1 << 20
@@ -78,6 +84,20 @@ def _rows(run: RowRun, first: Integers, end: Integers) -> tuple[Integers, Hashes
     merchant = run.merchant[rows]
     named = merchant != 0
     return query[named], merchant[named], run.keyed.times(rows[named])
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Rows that are in no run, each for a row that sees it, which is one of n."""
+
+    #: int64[k], ascending: the row that sees it; each of the n is there.
+    row: Integers
+    #: int64[k], microseconds.
+    time: Integers
+    #: int64[k], units.
+    amount: Units
+    #: bool[k]: whether it is the row itself.
+    own: npt.NDArray[np.bool_]
 
 
 class WindowScan:
@@ -158,6 +178,20 @@ class WindowScan:
         for (start, end), merchants in self._merchants.items():
             merchants.add(run, positions[place[start]], positions[place[end]])
 
+    def add_arrivals(self, arrivals: Arrivals) -> None:
+        """Add rows that are in no run to the totals of the windows, but for distinct merchants."""
+        seen = arrivals.time <= self._moments[:, arrivals.row]
+        # Each row sees at least itself.
+        starts = arrivals.row.searchsorted(np.arange(len(self._slots)))
+        self._count += np.add.reduceat(seen, starts, axis=1, dtype=np.int64)
+        if self._amount is not None:
+            self._amount += np.add.reduceat(seen * arrivals.amount, starts, axis=1)
+        place = self._plan.place
+        for horizon, last in self._last.items():
+            before = seen[place[0]] & ~seen[place[horizon]] & ~arrivals.own
+            latest = np.maximum.reduceat(np.where(before, arrivals.time, NEVER), starts)
+            np.maximum(last, latest, out=last)
+
     def _positions(self, run: RowRun, slots: Integers) -> Integers | None:
         """Return positions of all times in a run, int64[ages, n]; None if no window reaches it."""
         # Ages ascend: from one on, all times are before the run's first row.
@@ -171,25 +205,35 @@ class WindowScan:
         positions[reaching + 1 :] = positions[reaching]
         return positions
 
-    def totals(self, plan: SpecPlan) -> list[WindowTotals]:
-        """Return the totals of each window of a definition, without known frauds."""
-        place, totals = self._plan.place, []
-        distinct: list[Integers | None] = [None] * len(plan.windows)
+    def totals(self, plan: SpecPlan) -> WindowTotals:
+        """Return the totals of all windows of a definition, without known frauds.
+
+        Returns:
+          Totals of windows * n windows: those of all rows for the first window come first.
+        """
+        different = None
         if plan.spec.needs_merchants:
             merchants = self._merchants[plan.horizon, plan.windows[0][1]]
-            starts = [place[start] for start, _ in plan.windows]
-            distinct = list(merchants.counts(self._moments[starts]))
-        for ages, different in zip(plan.windows, distinct, strict=True):
-            start, end = place[ages[0]], place[ages[1]]
-            count = self._count[end] - self._count[start]
-            amount = None if self._amount is None else self._amount[end] - self._amount[start]
-            high = low = None
-            if self._squares is not None:
-                high, low = self._squares[:, end] - self._squares[:, start]
-            least, most = self._extremes.get(ages, (None, None))
-            tops = None if self._tops is None else self._tops[:, end] - self._tops[:, start]
-            totals.append(WindowTotals(count, amount, high, low, least, most, different, tops=tops))
-        return totals
+            different = merchants.counts(self._moments[plan.starts]).ravel()
+        amount = high = low = least = most = tops = None
+        if self._amount is not None:
+            amount = self._between(self._amount, plan)
+        if self._squares is not None:
+            high, low = (self._between(limbs, plan) for limbs in self._squares)
+        if plan.spec.needs_extremes:
+            least, most = (
+                np.concatenate(extremes)
+                for extremes in zip(*(self._extremes[ages] for ages in plan.windows), strict=True)
+            )
+        if self._tops is not None:
+            tops = np.stack([self._between(top, plan) for top in self._tops])
+        count = self._between(self._count, plan)
+        return WindowTotals(count, amount, high, low, least, most, different, tops=tops)
+
+    def _between(self, sums: npt.NDArray[_Sum], plan: SpecPlan) -> npt.NDArray[_Sum]:
+        """Return what sums up to the windows' ends, [ages, n], exceed those up to their starts."""
+        between: npt.NDArray[_Sum] = (sums[plan.ends] - sums[plan.starts]).ravel()
+        return between
 
     def last(self, plan: SpecPlan) -> Integers:
         """Return times of the keys' previous rows, int64[n], `NEVER` without one in sight."""
