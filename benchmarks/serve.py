@@ -19,8 +19,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_fraud.simulate.files import json_objects
-from beam_fraud.simulate.messages import COLUMNS
+from beam_fraud.simulate.messages import handbook_messages
 from benchmarks.bad_connections import bad_connections
 from benchmarks.commands import BEAM_FRAUD, Command
 from benchmarks.latency import Latency
@@ -41,8 +40,6 @@ _HISTORY = 400_000
 _SATURATED, _MOST, _ARRAYS, _RIVAL_ARRAYS = 10.0, 8_000, 1_500, 400
 #: The part of the even load that does not count.
 _WARM_UP = 0.1
-#: Column of the labels.
-_LABEL = "TX_FRAUD"
 #: What `serve --awake` writes to.
 _LATENCY = Path("/dev/cpu_dma_latency")
 #: Connections beside the good ones.
@@ -99,7 +96,7 @@ def _bodies(plan: Plan) -> _Bodies:
     """Return the requests of all loads, whose transactions occur once."""
     ones = int((2 * RATE + CALM) * plan.seconds + _MOST * _SATURATED)
     rows = _HISTORY + ones + _ARRAYS * ARRAY
-    home = plan.inputs.work / f"serve-payments-{rows}"
+    home = plan.inputs.work / f"serve-{rows}"
     bodies = _Bodies(home, home / "ones.jsonl", home / "arrays.jsonl")
     if not bodies.arrays.exists():
         home.mkdir(parents=True, exist_ok=True)
@@ -116,16 +113,14 @@ def _bodies(plan: Plan) -> _Bodies:
 
 
 def _write(path: Path, table: pa.Table, rows: int) -> None:
-    # A payment that is to be authorised has no label: that comes later. In one piece: blocks end
-    # where pieces do.
-    payments = table.select([name for name in COLUMNS if name != _LABEL]).combine_chunks()
+    # In one piece: blocks end where pieces do.
+    table = table.combine_chunks()
     with path.open("wb") as file:
-        for block in payments.to_batches(max_chunksize=rows if rows > 1 else 10_000):
-            values = json_objects(block).cast(pa.binary()).to_pylist()
+        for messages in handbook_messages(table, rows if rows > 1 else 10_000):
             if rows == 1:
-                file.writelines(value + b"\n" for value in values)
+                file.writelines(value + b"\n" for value in messages.values)
             else:
-                file.write(b"[" + b",".join(values) + b"]\n")
+                file.write(b"[" + b",".join(messages.values) + b"]\n")
 
 
 def _measure_ours(plan: Plan, results: Results, bodies: _Bodies) -> None:
