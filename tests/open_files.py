@@ -7,7 +7,7 @@ from pathlib import Path
 
 from beam_fraud.cli.terminal.interruption import descendants
 
-_LISTENING = "0A"
+_LISTENING, _ESTABLISHED = "0A", "01"
 
 
 def open_files(process: int) -> list[str]:
@@ -24,10 +24,21 @@ def open_files(process: int) -> list[str]:
 
 def listening(port: int, parent: int) -> list[int]:
     """Return the descendants of a process that listen at a port."""
+    sockets = _sockets(port, _LISTENING)
+    return [one for one in descendants(parent) if not sockets.isdisjoint(open_files(one))]
+
+
+def connections(port: int, parent: int) -> list[int]:
+    """Return the numbers of connections to a port that descendants of a process have, if any."""
+    sockets = _sockets(port, _ESTABLISHED)
+    numbers = (len(sockets.intersection(open_files(one))) for one in descendants(parent))
+    return [number for number in numbers if number]
+
+
+def _sockets(port: int, state: str) -> set[str]:
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    sockets = {
+    return {
         f"socket:[{line[9]}]"
         for line in lines
-        if line[3] == _LISTENING and int(line[1].rpartition(":")[2], 16) == port
+        if line[3] == state and int(line[1].rpartition(":")[2], 16) == port
     }
-    return [one for one in descendants(parent) if not sockets.isdisjoint(open_files(one))]

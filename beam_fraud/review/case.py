@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy import (
     Column,
     ColumnElement,
+    CompoundSelect,
     Connection,
     Select,
     Table,
@@ -20,8 +22,12 @@ from sqlalchemy import (
     bindparam,
     column,
     inspect,
+    literal_column,
     select,
+    type_coerce,
+    union_all,
 )
+from sqlalchemy.types import NullType
 
 from beam_fraud.alerts.alert import Alert, Reason
 from beam_fraud.alerts.pseudonym import Kind
@@ -314,8 +320,7 @@ _LABELS = (
 )
 
 
-@dataclass(frozen=True)
-class HistoryMark:
+class HistoryMark(NamedTuple):
     """A transaction of a case as drawings show it."""
 
     event_time: datetime
@@ -324,25 +329,54 @@ class HistoryMark:
     case_id: str
 
 
-def account_marks(connection: Connection, account_id: str, limit: int) -> list[HistoryMark]:
-    """Return the newest transactions of an account that are in cases, by event time."""
-    return _marks(connection, "account_id", account_id, limit)
+#: Whose transactions are drawn: an account or a merchant, and its id.
+Drawn: TypeAlias = tuple[Literal["account", "merchant"], str]
 
 
-def merchant_marks(connection: Connection, merchant_id: str, limit: int) -> list[HistoryMark]:
-    """Return the newest transactions at a merchant that are in cases, by event time."""
-    return _marks(connection, "merchant_id", merchant_id, limit)
+def marks(
+    connection: Connection, drawn: Sequence[Drawn], *, limit: int = 100
+) -> list[list[HistoryMark]]:
+    """Return the newest transactions of each that are in cases, by event time.
+
+    Args:
+      connection: in a transaction.
+      drawn: accounts and merchants.
+      limit: maximum of transactions of each.
+    """
+    found: list[list[HistoryMark]] = [[] for _ in drawn]
+    if not drawn:
+        return found
+    names = tuple(f"{kind}_id" for kind, _ in drawn)
+    query = _newest_of_each(names, (_T.event_time, _T.amount, _T.verdict, _T.case_id))
+    for row in _of_each(connection, query, [value for _, value in drawn], limit):
+        found[row[0]].append(HistoryMark._make(row[2:]))
+    return found
 
 
-def _marks(connection: Connection, name: str, value: str, limit: int) -> list[HistoryMark]:
-    rows = connection.execute(_marks_of(name), {"value": value, "most": limit}).all()
-    return [HistoryMark(*row) for row in reversed(rows)]
+def _of_each(
+    connection: Connection, query: CompoundSelect[Any], values: Sequence[str], limit: int
+) -> Sequence[Any]:
+    """Return the rows of `_newest_of_each`, by time."""
+    given = {f"value_{number}": value for number, value in enumerate(values)}
+    return sorted(connection.execute(query, given | {"most": limit}).all(), key=itemgetter(1))
 
 
-@cache
-def _marks_of(name: str) -> Select[*tuple[Any, ...]]:
-    # An index has all of that.
-    return _newest(_T[name], [_T.event_time, _T.amount, _T.verdict, _T.case_id])
+@lru_cache(maxsize=64)
+def _newest_of_each(
+    names: tuple[str, ...], columns: tuple[ColumnElement[Any], ...]
+) -> CompoundSelect[Any]:
+    """Return the query of the `most` newest transactions of each `value_N` of a column.
+
+    One statement for all: each costs a server a round trip. A row has N, something that sorts by
+    time, and the columns.
+    """
+    # A database's own form of a time, which costs nothing.
+    time = type_coerce(_T.event_time, NullType()).label("time")
+    queries = []
+    for number, name in enumerate(names):
+        newest = _newest(_T[name], [time, *columns], f"value_{number}").subquery()
+        queries.append(select(literal_column(str(number)), *newest.c))
+    return union_all(*queries)
 
 
 @dataclass(frozen=True)
@@ -426,11 +460,13 @@ def _points(name: str) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _newest(of: ColumnElement[Any], columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
-    """Return the query of columns of the `most` newest transactions of cases with a `value`."""
+def _newest(
+    of: ColumnElement[Any], columns: Sequence[ColumnElement[Any]], value: str = "value"
+) -> Select[Any]:
+    """Return the query of columns of the `most` newest transactions of cases with a value."""
     return (
         select(*columns)
-        .where(of == bindparam("value"))
+        .where(of == bindparam(value))
         # In the order of the index, of which no more is read.
         .order_by(_T.event_time.desc())
         .limit(bindparam("most"))
@@ -481,10 +517,7 @@ def links(
     """
     linked: list[tuple[str, str, list[str], bool]] = []
     for name in columns:
-        own, query = _linked_by(connection, name)
-        values = connection.scalars(own, {"case_id": case_id}).all()
-        for value in sorted(values, key=str):
-            found = connection.scalars(query, {"value": value, "most": _LINKED_ROWS}).all()
+        for value, found in _newest_linked(connection, name, case_id):
             ids = list(dict.fromkeys(one for one in found if one != case_id))
             more = len(ids) > limit or len(found) == _LINKED_ROWS
             if ids:
@@ -503,10 +536,20 @@ _LINKED = select(CASES.c.case_id, CASES.c.account_id, CASES.c.verdict).where(
 )
 
 
-def _linked_by(connection: Connection, name: str) -> tuple[Select[Any], Select[str]]:
-    """Return the queries of the values of a case, and of the cases of the newest with a value."""
+def _newest_linked(
+    connection: Connection, name: str, case_id: str
+) -> Iterator[tuple[object, Sequence[str]]]:
+    """Yield each value of a case, and the cases of the newest rows with it, the newest first."""
     if name in _INDEXED:
-        return _linked_by_index(name)
+        values = sorted(connection.scalars(_own(name), {"case_id": case_id}).all())
+        for first in range(0, len(values), _TOGETHER):
+            some = values[first : first + _TOGETHER]
+            found: list[list[str]] = [[] for _ in some]
+            each = _newest_of_each((name,) * len(some), (_T.case_id,))
+            for number, _, found_id in _of_each(connection, each, some, _LINKED_ROWS):
+                found[number].append(found_id)
+            yield from zip(some, (ids[::-1] for ids in found), strict=True)
+        return
     of = _column(connection, FLAGGED, name)
     of_case = select(_T.transaction_id).where(_T.case_id == bindparam("case_id"))
     own = select(of).where(FLAGGED.c.transaction_id.in_(of_case), of.is_not(None)).distinct()
@@ -517,21 +560,26 @@ def _linked_by(connection: Connection, name: str) -> tuple[Select[Any], Select[s
         .limit(bindparam("most"))
         .subquery()
     )
-    query = select(_T.case_id).join_from(
-        newest, CASE_TRANSACTIONS, _T.transaction_id == newest.c.transaction_id
+    query = (
+        select(_T.case_id)
+        .join_from(newest, CASE_TRANSACTIONS, _T.transaction_id == newest.c.transaction_id)
+        .order_by(newest.c.event_time.desc())
     )
-    return own.select_from(FLAGGED), query.order_by(newest.c.event_time.desc())
+    values_of = connection.scalars(own.select_from(FLAGGED), {"case_id": case_id}).all()
+    for value in sorted(values_of, key=str):
+        yield value, connection.scalars(query, {"value": value, "most": _LINKED_ROWS}).all()
 
 
-#: Columns of the transactions of cases that an index has in the order of time.
-_INDEXED = ("account_id", "merchant_id")
+#: Columns of the transactions of cases that an index has in the order of time, and values of them
+#: that one statement asks for.
+_INDEXED, _TOGETHER = ("account_id", "merchant_id"), 8
 
 
 @cache
-def _linked_by_index(name: str) -> tuple[Select[Any], Select[str]]:
+def _own(name: str) -> Select[str]:
+    """Return the query of the values of a case."""
     of = _T[name]
-    own = select(of).where(_T.case_id == bindparam("case_id"), of.is_not(None)).distinct()
-    return own, _newest(of, [_T.case_id])
+    return select(of).where(_T.case_id == bindparam("case_id"), of.is_not(None)).distinct()
 
 
 def _column(connection: Connection, table: Table, name: str) -> Any:

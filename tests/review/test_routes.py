@@ -85,6 +85,7 @@ ENTRIES = {
     "save_view": _at("/views", "name", "account", "search", name="large", amount_from="100"),
     "delete_view": _at("/views/delete", "name", name="none", status=404),
     "case": Entry(_case()),
+    "history": Entry(_case("/history")),
     "case_state": Entry(_case("/state")),
     "decide": _form("/decide", "reason", "comment", "transaction", verdict="fraud"),
     # The case is open.

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import requests
 
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url
 from deploy.ports import free_port
-from tests.open_files import listening
+from tests.open_files import connections, listening
 from tests.stream_process import wait_until
 
 
@@ -36,6 +37,12 @@ def test_a_killed_process_starts_again_and_the_port_answers(tmp_path: Path) -> N
     try:
         wait_until(lambda: "the pages are at" in log.read_text() or server.poll() is not None)
         assert all(_answers(address) for _ in range(8)), log.read_text()
+        with ExitStack() as people:
+            for _ in range(8):
+                one = people.enter_context(requests.Session())
+                assert one.get(f"{address}/healthz", timeout=30).status_code == 200
+            # Each has its share, not what chance gives it.
+            assert connections(port, server.pid) == [4, 4]
         killed = listening(port, server.pid)
         assert len(killed) == 2
         os.kill(killed[0], signal.SIGKILL)

@@ -9,13 +9,18 @@ from beam_fraud.cli.options.groups import ServedOptions
 from beam_fraud.cli.terminal import log
 from beam_fraud.serve.http.access_log import AccessLogSettings
 from beam_fraud.serve.http.listen import Listen
+from beam_fraud.serve.http.sharing import Shared
 
 #: `--access-log` of a server that logs no requests.
 _NOWHERE = "none"
 
 
-def listen_of(options: ServeOptions | ReviewOptions) -> Listen:
+def listen_of(options: ServeOptions | ReviewOptions, shared: Shared | None = None) -> Listen:
     """Return the address and the certificates.
+
+    Args:
+      options: the options.
+      shared: the socket of several processes.
 
     Raises:
       UsageError: options of TLS do not go together.
@@ -23,7 +28,6 @@ def listen_of(options: ServeOptions | ReviewOptions) -> Listen:
     files = (options.tls_cert, options.tls_key, options.tls_client_ca)
     cert, key, authorities = (None if file is None else Path(file) for file in files)
     prefix = options.prefix if isinstance(options, ReviewOptions) else "--"
-    shared = isinstance(options, ReviewOptions) and options.shares_port
     return Listen(options.host, options.port, cert, key, authorities, prefix, shared)
 
 

@@ -37,6 +37,7 @@ from beam_fraud.wording import own_call
 if TYPE_CHECKING:
     from beam_fraud.review.http.site import Site
     from beam_fraud.review.people.openid import Provider
+    from beam_fraud.serve.http.sharing import Shared
 
 _LOG = logging.getLogger(__name__)
 #: Modules of the extra.
@@ -48,12 +49,17 @@ def announce(url: str) -> None:
     _LOG.info("the pages are at %s", url)
 
 
-def run(options: ReviewOptions, answering: Callable[[str], None] = announce) -> dict[str, object]:
+def run(
+    options: ReviewOptions,
+    answering: Callable[[str], None] = announce,
+    shared: Shared | None = None,
+) -> dict[str, object]:
     """Show the pages until SIGINT or SIGTERM.
 
     Args:
       options: the options.
       answering: called with the server's URL when it answers.
+      shared: the socket, where this is one of several processes.
 
     Returns:
       The address, and how long it was served.
@@ -63,7 +69,7 @@ def run(options: ReviewOptions, answering: Callable[[str], None] = announce) -> 
       FraudError: the database, the port or a file cannot be used.
     """
     need_extras(_MODULES, "review")
-    if options.workers > 1:
+    if options.workers > 1 and shared is None:
         return review_workers.run(options, run, answering)
     # What it imports is an extra.
     from beam_fraud.review.http.server import ReviewServer
@@ -91,7 +97,7 @@ def run(options: ReviewOptions, answering: Callable[[str], None] = announce) -> 
     )
     if site.provider is not None:
         site.provider.check()
-    server = ReviewServer(site, listen_of(options), access_log_of(options))
+    server = ReviewServer(site, listen_of(options, shared), access_log_of(options))
     _warn_without_users(url, options.database)
     with ExitStack() as stack:
         stack.enter_context(working(site, (*events, *labels)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -40,6 +41,11 @@ def preload(modules: Sequence[str]) -> None:
     """Have the process that servers are forks of import modules; before the first one starts."""
     _preloaded.extend(modules)
     _FORKS.set_forkserver_preload(_preloaded)
+
+
+def counts_of(values: Sequence[int]) -> ctypes.Array[ctypes.c_int32]:
+    """Return integers in memory that the processes share."""
+    return _FORKS.RawArray(ctypes.c_int32, values)
 
 
 class ServerProcess(Generic[_Options]):

@@ -120,8 +120,6 @@ class ReviewOptions(ReviewDatabaseOptions, ReviewPageOptions, ServedOptions):
             help="Processes at that port, for many people at once.",
         ),
     ] = 1
-    #: Whether other processes of this call listen at the port, too.
-    shares_port: bool = False
     #: What the options of a call begin with: those of `serve` with `--review-`.
     prefix: str = "--"
 

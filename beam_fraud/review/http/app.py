@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import quote
@@ -24,11 +22,12 @@ from beam_fraud.review.http.form import Form
 from beam_fraud.review.http.routes import ROUTES, Page
 from beam_fraud.review.http.site import Site
 from beam_fraud.review.http.templating import render
+from beam_fraud.review.http.turns import Turns
 from beam_fraud.review.http.visit import RefusedError, Visit
 from beam_fraud.review.people.sessions import Session, find_session, is_form_token, renew_session
 from beam_fraud.serve.http.access_log import AccessLog, Entry
 from beam_fraud.serve.http.problems import Problem
-from beam_fraud.storage.database.engines import keep_connections
+from beam_fraud.storage.database.engines import engine, keep_connections
 from beam_fraud.wording import place_of
 
 _LOG = logging.getLogger(__name__)
@@ -44,9 +43,10 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-#: Pages that are read at once, and others: forms, which wait for locks, and what may take seconds.
-#: More pages at once would all take longer: threads take turns, and change them with every row.
-_READERS, _OTHERS = 2, 4
+#: Pages that are read at once, forms, which wait for locks, and pages that may take seconds. More
+#: at once would all take longer. SQLite's driver gives up its turn with every row: of two threads
+#: each would wait for the other at every row, and both would take half as long again.
+_THREADS = {"sqlite": (1, 2, 2), "postgresql": (2, 4, 2)}
 #: Bytes of a form.
 _LONGEST_FORM = 256 * 1024
 _FORM = "application/x-www-form-urlencoded"
@@ -64,10 +64,10 @@ class ReviewApp:
           secure: whether the server is reached by TLS alone.
         """
         self._site, self._log = site, log
-        keep_connections(site.url, _READERS + _OTHERS)
-        # Requests wait in the order of their arrival.
-        self._readers = ThreadPoolExecutor(_READERS, "pages")
-        self._others = ThreadPoolExecutor(_OTHERS, "forms")
+        readers, forms, slow = _THREADS[engine(site.url).name]
+        keep_connections(site.url, readers + forms + slow)
+        self._readers, self._forms = Turns(readers, "pages"), Turns(forms, "forms")
+        self._slow = Turns(slow, "slow pages")
         self._headers = dict(HEADERS)
         if secure:
             self._headers["strict-transport-security"] = "max-age=31536000"
@@ -90,8 +90,8 @@ class ReviewApp:
 
     def close(self) -> None:
         """Finish the pages in flight."""
-        self._readers.shutdown()
-        self._others.shutdown()
+        for turns in (self._readers, self._forms, self._slow):
+            turns.close()
 
     def note_refusal(self, problem: Problem, client: str) -> None:
         """Log a request that its connection refused before it was complete."""
@@ -101,9 +101,10 @@ class ReviewApp:
     def _route(self, page: Page) -> Route:
         async def endpoint(request: Request) -> Response:
             form = await _read_form(request) if page.method == "POST" else Form()
-            threads = self._readers if page.method == "GET" and not page.slow else self._others
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(threads, self._visited, page, request, form)
+            turns = (
+                self._slow if page.slow else self._readers if page.method == "GET" else self._forms
+            )
+            return await turns.run(page.patience, self._visited, page, request, form)
 
         return Route(page.path, endpoint, methods=[page.method], name=page.name)
 

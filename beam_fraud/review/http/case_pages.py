@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import get_args
 
+from markupsafe import Markup
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse, Response
 
@@ -13,13 +14,12 @@ from beam_fraud.alerts.pseudonym import Kind
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.case import (
     Case,
-    HistoryMark,
-    HistoryPoint,
+    Drawn,
+    Link,
     account_history,
-    account_marks,
     links,
+    marks,
     merchant_history,
-    merchant_marks,
     named_ids,
     read_case,
 )
@@ -28,6 +28,7 @@ from beam_fraud.review.errors import MissingError, missing_case
 from beam_fraud.review.http.charts import history_chart, history_rows
 from beam_fraud.review.http.form import Form
 from beam_fraud.review.http.queue_pages import given_filters
+from beam_fraud.review.http.templating import escaped
 from beam_fraud.review.http.visit import Visit
 from beam_fraud.review.list_requests import ListEntry, apply_requests, ask
 from beam_fraud.review.people.users import names_of_users
@@ -36,14 +37,14 @@ from beam_fraud.review.resending import resend
 from beam_fraud.review.settings import Action, Subject, Verdict
 from beam_fraud.review.teamwork import add_note, assign, claim, release, remind, snooze
 
-_Marks = Callable[[Connection, str, int], list[HistoryMark]]
+_HISTORIES = {"account": account_history, "merchant": merchant_history}
 _VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 _ACTIONS: tuple[Action, ...] = get_args(Action)
 _SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 #: Merchants of a case whose history is drawn: those with the most transactions in it.
 _DRAWN = 2
-#: Newest transactions of each that are drawn, and those that a table shows.
-_POINTS, _TABLED = 100, 25
+#: Newest transactions of each that a table shows.
+_TABLED = 100
 
 
 def case(visit: Visit) -> Response:
@@ -52,10 +53,11 @@ def case(visit: Visit) -> Response:
     def work(connection: Connection) -> dict[str, object]:
         found = _read(connection, visit)
         case_id = found.queued.case_id
+        drawn = _drawn(found)
         charts = [
-            (kind, value, chart, history_rows(history(connection, value, limit=_TABLED)))
-            for kind, value, marks, history in _histories(found)
-            if (chart := history_chart(marks(connection, value, _POINTS), case_id)) is not None
+            (kind, value, chart)
+            for (kind, value), points in zip(drawn, marks(connection, drawn), strict=True)
+            if (chart := history_chart(points, case_id)) is not None
         ]
         return {
             "case": found,
@@ -82,9 +84,24 @@ def case(visit: Visit) -> Response:
         given=given_filters(visit.query),
         held_by_other=found.queued.claimed_by not in (None, visit.who),
         described=described,
+        linked_cases=lambda link: _linked_cases(visit, link),
         merchants=_merchants(found),
         **values,
     )
+
+
+def history(visit: Visit) -> Response:
+    """Show the transactions of the plots of a case as tables."""
+
+    def work(connection: Connection) -> dict[str, object]:
+        found = _read(connection, visit)
+        tables = [
+            (kind, value, history_rows(_HISTORIES[kind](connection, value, limit=_TABLED)))
+            for kind, value in _drawn(found)
+        ]
+        return {"queued": found.queued, "tables": tables}
+
+    return visit.page("history", given=given_filters(visit.query), **visit.site.read(work))
 
 
 def state(visit: Visit) -> Response:
@@ -327,14 +344,11 @@ def _merchants(found: Case) -> list[str]:
     return sorted(set(merchants), key=lambda one: (-merchants.count(one), one))
 
 
-def _histories(
-    found: Case,
-) -> Iterator[tuple[Kind, str, _Marks, Callable[..., list[HistoryPoint]]]]:
-    """Yield whose histories are shown, each with what reads it."""
-    if found.queued.account_id is not None:
-        yield "account", found.queued.account_id, account_marks, account_history
-    for merchant in _merchants(found)[:_DRAWN]:
-        yield "merchant", merchant, merchant_marks, merchant_history
+def _drawn(found: Case) -> list[Drawn]:
+    """Return whose histories are shown."""
+    account = found.queued.account_id
+    drawn: list[Drawn] = [] if account is None else [("account", account)]
+    return drawn + [("merchant", merchant) for merchant in _merchants(found)[:_DRAWN]]
 
 
 def _ids(connection: Connection, found: Case) -> dict[Kind, tuple[str, ...]]:
@@ -352,6 +366,16 @@ def _ids(connection: Connection, found: Case) -> dict[Kind, tuple[str, ...]]:
         "merchant": {one.merchant_id for one in rows if one.merchant_id is not None},
     }
     return {kind: tuple({*named[kind], *values}) for kind, values in own.items()}
+
+
+def _linked_cases(visit: Visit, link: Link) -> Markup:
+    """Return the links to other cases; a page has so many that the template would be slow."""
+    found = (
+        f'<a href="/case/{escaped(one.case_id)}">{escaped(visit.shown("account", one.account_id))}'
+        f"</a>{f' ({escaped(one.verdict)})' if one.verdict else ''}"
+        for one in link.cases
+    )
+    return Markup(", ".join(found) or "none")
 
 
 def described(detail: Mapping[str, object]) -> str:

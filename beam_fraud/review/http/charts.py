@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from beam_fraud.review.case import HistoryMark, HistoryPoint
-from beam_fraud.review.http.templating import moment, money
+from beam_fraud.review.http.templating import escaped, moment, money
 
 #: Units of the drawing.
 _WIDTH, _HEIGHT, _EDGE = 640, 140, 8
@@ -44,11 +44,12 @@ def history_chart(points: Sequence[HistoryMark], case_id: str) -> Chart | None:
     if until - since < timedelta(hours=1):
         since, until = since - timedelta(hours=12), until + timedelta(hours=12)
     most = max(max(abs(one.amount) for one in points), 0.01)
-    span = (until - since).total_seconds()
+    across = (_WIDTH - 2 * _EDGE) / (until - since).total_seconds()
+    up = (_HEIGHT - 2 * _EDGE) / most
     marks: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for one in points:
-        x = _EDGE + (_WIDTH - 2 * _EDGE) * (one.event_time - since).total_seconds() / span
-        y = _HEIGHT - _EDGE - (_HEIGHT - 2 * _EDGE) * abs(one.amount) / most
+        x = _EDGE + across * (one.event_time - since).total_seconds()
+        y = _HEIGHT - _EDGE - up * abs(one.amount)
         marks[_kind(one, case_id)].append(f"M{x:.0f} {y:.0f}h0")
     drawn = Markup("").join(
         Markup('<path class="{}" d="{}"/>').format(kind, "".join(marks[kind]))
@@ -92,8 +93,8 @@ def history_rows(points: Sequence[HistoryPoint]) -> Markup:
 def _row(one: HistoryPoint) -> str:
     return (
         f'<tr><td>{moment(one.event_time)}</td><td class="number">{money(one.amount)}</td>'
-        f'<td class="number">{one.score:.3f}</td><td>{escape(one.decision)}</td>'
-        f"<td>{escape(one.verdict or '-')}</td></tr>\n"
+        f'<td class="number">{one.score:.3f}</td><td>{escaped(one.decision)}</td>'
+        f"<td>{escaped(one.verdict or '-')}</td></tr>\n"
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
-from beam_fraud.review.http.templating import due, money, name
+from beam_fraud.review.http.templating import due, escaped, money, name
 from beam_fraud.review.http.visit import Visit
 from beam_fraud.review.queue import QueuedCase
 
@@ -28,7 +28,7 @@ def queue_rows(visit: Visit, cases: Iterable[QueuedCase], suffix: str) -> Markup
 
 def _row(visit: Visit, case: QueuedCase, suffix: Markup, *, leads: bool) -> str:
     # All that goes in is a number, a word of the program or escaped.
-    case_id, shown = escape(case.case_id), escape(visit.shown("account", case.account_id))
+    case_id, shown = escaped(case.case_id), escaped(visit.shown("account", case.account_id))
     is_open = case.state == "open"
     pick = ""
     if leads:
@@ -40,7 +40,7 @@ def _row(visit: Visit, case: QueuedCase, suffix: Markup, *, leads: bool) -> str:
     part = ""
     if is_open and case.undecided != case.transactions:
         part = f' <span class="small">({case.undecided} open)</span>'
-    verdict = escape(case.verdict or "")
+    verdict = escaped(case.verdict or "")
     state = due(case, visit.now) if is_open else f'<span class="verdict {verdict}">{verdict}</span>'
     link = f'<a class="open" data-row href="/case/{case_id}{suffix}"><bdi>{shown}</bdi></a>'
     return f"""<tr role="row">

@@ -43,6 +43,8 @@ class Page:
     slow: bool = False
     #: Whether it has a form for people who are not logged in.
     binds: bool = False
+    #: Seconds after which it is due, while others that are due sooner may go before it.
+    patience: float = 0.0
 
 
 _READS, _WORKS, _LEADS, _ADMIN = Role.READ_ONLY, Role.ANALYST, Role.LEAD, Role.ADMIN
@@ -53,6 +55,9 @@ _QUEUE, _CASE, _LISTS, _USERS = (
     list_pages.lists,
     people_pages.users,
 )
+
+#: A case takes three times as long as a page of the queue, which must not wait for many of them.
+_CASE_PATIENCE = 0.1
 
 #: All routes. `tests/review/test_routes.py` has an entry for each.
 ROUTES = (
@@ -73,7 +78,10 @@ ROUTES = (
     Page("bulk", "POST", "/bulk", _LEADS, queue_pages.bulk, _QUEUE),
     Page("save_view", "POST", "/views", _READS, queue_pages.save, _QUEUE),
     Page("delete_view", "POST", "/views/delete", _READS, queue_pages.delete, _QUEUE),
-    Page("case", "GET", "/case/{id}", _READS, case_pages.case),
+    Page("case", "GET", "/case/{id}", _READS, case_pages.case, patience=_CASE_PATIENCE),
+    Page(
+        "history", "GET", "/case/{id}/history", _READS, case_pages.history, patience=_CASE_PATIENCE
+    ),
     Page("case_state", "GET", "/case/{id}/state", _READS, case_pages.state),
     Page("decide", "POST", "/case/{id}/decide", _WORKS, case_pages.decide_case, _CASE),
     Page("reopen", "POST", "/case/{id}/reopen", _WORKS, case_pages.reopen_case, _CASE),

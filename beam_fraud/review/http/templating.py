@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from beam_fraud.review.queue import QueuedCase
 from beam_fraud.serve.http.live_page import live_script
@@ -94,9 +95,7 @@ def span(value: float | timedelta) -> str:
 def due(case: QueuedCase, now: datetime) -> Markup:
     """Return how long there is to the due time of an open case, or until when it is snoozed."""
     if case.snoozed_until is not None and case.snoozed_until > now:
-        return Markup('<span class="small">snoozed until {}</span>').format(
-            moment(case.snoozed_until)
-        )
+        return Markup(f'<span class="small">snoozed until {moment(case.snoozed_until)}</span>')
     left = case.seconds_left(now)
     if left < 0:
         return Markup(f'<span class="late">{span(left)} late</span>')
@@ -105,9 +104,17 @@ def due(case: QueuedCase, now: datetime) -> Markup:
     return Markup(f"{span(left)} left")
 
 
+def escaped(text: str) -> str:
+    """Return a text as HTML: `escape` of most texts, which have nothing to escape, in less time."""
+    return text if _PLAIN.fullmatch(text) else str(escape(text))
+
+
+_PLAIN = re.compile(r"[\w .:@-]*", re.ASCII)
+
+
 def name(value: object) -> Markup:
     """Return an untrusted name: on one line, its direction kept to itself."""
-    return Markup("<bdi>{}</bdi>").format(printable(str(value), 80))
+    return Markup(f"<bdi>{escaped(printable(str(value), 80))}</bdi>")
 
 
 def line(value: str) -> str:

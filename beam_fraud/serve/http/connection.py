@@ -57,6 +57,8 @@ class Connections:
         #: Those that have not sent the head of a request yet, oldest first.
         self.newcomers: dict[Connection, None] = {}
         self.open: dict[Connection, None] = {}
+        #: Called for each that has closed.
+        self.ended: Callable[[], None] = lambda: None
 
     def admit(self, connection: Connection) -> None:
         """Add a connection; beyond the maximum close the oldest that has sent no request."""
@@ -69,6 +71,7 @@ class Connections:
         """Forget a closed connection."""
         self.open.pop(connection, None)
         self.newcomers.pop(connection, None)
+        self.ended()
 
     def sweep(self, now: float) -> None:
         """Close connections whose request or reading of answers takes too long.

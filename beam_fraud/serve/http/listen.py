@@ -14,6 +14,7 @@ from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError, UsageError, fix_of
 from beam_fraud.serve.http.limits import Limits
+from beam_fraud.serve.http.sharing import Shared
 from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ class Listen:
     tls_client_ca: Path | None = None
     #: What its options of address and port begin with.
     prefix: str = "--"
-    #: Whether several processes listen there; the system divides connections among them.
-    shared: bool = False
+    #: The socket that several processes accept connections from; None to bind one.
+    shared: Shared | None = None
 
     def __post_init__(self) -> None:
         """Check that the options of TLS go together.
@@ -125,11 +126,13 @@ def _unreadable(option: str, file: Path) -> Iterator[None]:
 
 
 def bound(listen: Listen) -> socket.socket:
-    """Return a socket bound to the address.
+    """Return a socket bound to the address, or the shared one.
 
     Raises:
       FraudError: it cannot be used.
     """
+    if listen.shared is not None:
+        return listen.shared.socket
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -139,8 +142,6 @@ def bound(listen: Listen) -> socket.socket:
         raise _port_unusable(listen, error) from None
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if listen.shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.setblocking(False)
         bound.bind(address)
     except (OSError, OverflowError) as error:

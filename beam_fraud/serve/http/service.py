@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 import uvloop
@@ -16,6 +16,7 @@ from beam_fraud.serve.http.connection import Connection, Connections
 from beam_fraud.serve.http.limits import Limits
 from beam_fraud.serve.http.listen import Certificates, Listen, bound, within_open_files
 from beam_fraud.serve.http.problems import Problem
+from beam_fraud.serve.http.sharing import SharedListener
 
 #: Connections that wait to be accepted.
 _BACKLOG = 2_048
@@ -40,7 +41,7 @@ class Service:
         #: Limits, with the connections that open files allow.
         self.limits = within_open_files(limits)
         self._ssl = Certificates(listen) if listen.tls_cert is not None else None
-        self._socket = bound(listen)
+        self._socket, self._shared = bound(listen), listen.shared
         scheme = "https" if self._ssl else "http"
         host = f"[{listen.host}]" if ":" in listen.host else listen.host
         #: Port that is listened on.
@@ -121,16 +122,27 @@ class Service:
             # In a thread: what ends may wait for this loop.
             await asyncio.to_thread(ended)
 
-    async def listen(self, server: _Uvicorn) -> asyncio.Server:
+    async def listen(self, server: _Uvicorn) -> asyncio.Server | SharedListener:
         """Accept connections."""
         connections = self._connections
         assert connections is not None
         loop = asyncio.get_running_loop()
+        context = None if self._ssl is None else self._ssl.context
         patience = None if self._ssl is None else self.limits.head_seconds
+
+        def protocol() -> Connection:
+            return Connection(server.config, server.server_state, {}, connections)
+
+        if self._shared is not None:
+            listener = SharedListener(
+                self._shared, protocol, backlog=_BACKLOG, context=context, patience=patience
+            )
+            connections.ended = listener.end
+            return listener
         return await loop.create_server(
-            lambda: Connection(server.config, server.server_state, {}, connections),
+            protocol,
             sock=self._socket,
-            ssl=None if self._ssl is None else self._ssl.context,
+            ssl=context,
             backlog=_BACKLOG,
             ssl_handshake_timeout=patience,
         )
@@ -160,7 +172,8 @@ class _Uvicorn(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self.servers = [await self._ours.listen(self)]
+        # Of a server it asks no more than to close.
+        self.servers = [cast(asyncio.Server, await self._ours.listen(self))]
         self.started = True
         self._on_started()
 

@@ -69,8 +69,17 @@ def _text(moment: datetime | None) -> str | None:
 
 
 def _moment(text: str | None) -> datetime | None:
-    # Another program may have written a zone.
-    return None if text is None else _in_utc(datetime.fromisoformat(text))
+    if text is None:
+        return None
+    if len(text) == _WIDTH:
+        # In one step, which is twice as fast.
+        return datetime.fromisoformat(text + "+00:00")
+    # Another program has written it, perhaps with a zone.
+    return _in_utc(datetime.fromisoformat(text))
+
+
+#: Characters of a time in SQLite.
+_WIDTH = len("2024-01-01 00:00:00.000000")
 
 
 METADATA = MetaData()
