@@ -44,8 +44,8 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 #: Pages that are read at once, forms, which wait for locks, and pages that may take seconds. More
-#: at once would all take longer. SQLite's driver gives up its turn with every row: of two threads
-#: each would wait for the other at every row, and both would take half as long again.
+#: at once would all take longer. SQLite's driver gives up its turn with every row: two threads,
+#: each waiting for the other at every row, make fewer pages than one.
 _THREADS = {"sqlite": (1, 2, 2), "postgresql": (2, 4, 2)}
 #: Bytes of a form.
 _LONGEST_FORM = 256 * 1024
