@@ -153,7 +153,6 @@ def first_case(world: World) -> str:
 
 
 def open_as(driver: WebDriver, world: World, who: str, path: str) -> None:
-    driver.get(f"{world.url}/healthz")
     browser.log_in(driver, world.url, world.tokens[who])
     driver.get(world.url + path)
 
