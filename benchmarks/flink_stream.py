@@ -40,6 +40,7 @@ _DEFAULTS = ("--parallelism=2", "--sdk_worker_parallelism=2", "--checkpointing_i
 _CASES: tuple[tuple[str, tuple[str, ...], float | None, float | None], ...] = (
     ("stream on Flink", (), None, None),
     ("stream on Flink, light", _LIGHT, 40, 76),
+    ("stream on Flink, light, with a monitor", (*_LIGHT, "--monitor"), None, None),
 )
 
 

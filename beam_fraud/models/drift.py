@@ -60,16 +60,17 @@ LETTERS = Layout((Measure(DEAD_LETTERS, "categorical", categories=tuple(REASONS)
 LETTERS_KEY = key_of(NO_MODEL, LETTERS)
 
 
-def counter_of(bundle: Bundle, segments: Sequence[str] = ()) -> Counter:
+def counter_of(bundle: Bundle, segments: Sequence[str] = (), *, late: bool = True) -> Counter:
     """Return what counts the rows that a model decides, with their features and lateness.
 
     Args:
       bundle: the model.
+      late: whether lateness is counted.
       segments: categorical features whose values divide the rows; others are left out.
     """
     known = bundle.features.categories
     layout = Layout(
-        measures_of(bundle.features, read_reference(bundle), kept=True, late=True),
+        measures_of(bundle.features, read_reference(bundle), kept=True, late=late),
         tuple(Segments(one, segment_values(known[one])) for one in segments if one in known),
     )
     return Counter(layout, bundle.model_id, bundle.features, zone_of(bundle))

@@ -13,7 +13,7 @@ has no GroupByKey, no window and no side input.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from functools import partial
@@ -29,8 +29,9 @@ from beam_fraud.decisions.rules.rule import RULE_LIMIT
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
-from beam_fraud.models.drift import Counter, counter_of, zone_of
+from beam_fraud.models.drift import zone_of
 from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
+from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.operations.drift.dead_letter_days import arriving_letters
 from beam_fraud.pipeline.batch import Scoring
 from beam_fraud.records.messages import OutForm
@@ -46,13 +47,15 @@ from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.chain import ChainShard
 from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.drift import DRIFT, DRIFT_LETTERS, DriftShard, LetterShard
+from beam_fraud.state.drift_parts import DriftParts
 from beam_fraud.state.local_shards import MakeShard
 from beam_fraud.state.reorder import ReorderShard
 from beam_fraud.state.velocity import History, VelocityShard
 from beam_fraud.state.window_sets import Filling, WindowSetsShard
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, SHADOW
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, MONITOR, SCORES, SHADOW
 from beam_fraud.storage.stream_outputs import StreamOutputs
 from beam_fraud.transforms.alert import Alert, Notices
+from beam_fraud.transforms.count_drift import CountDeadLetters, Counters, CountForDrift
 from beam_fraud.transforms.counters import ObserveScored, count
 from beam_fraud.transforms.decide import Decide, Flagged
 from beam_fraud.transforms.deciders import Deciders, DecidersShare, Following
@@ -234,18 +237,10 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         flagged | "Alert" >> Alert(scoring.outbox, scoring.channels, deciders)
     archived = scored
     if scoring.monitored is not None:
-        make = partial(_counting, deciders=deciders, segments=scoring.monitored)
-        counting = _stateful(stream, DRIFT, make, ("transaction_id",), waits=True)
-        scored | "Drift" >> replace(counting, whole=True)
-        arriving = partial(
-            _counting_letters, schema=stream.features.schema, zone=zone_of(scoring.bundle)
-        )
-        counting = _stateful(stream, DRIFT_LETTERS, arriving, ("source",), waits=True)
-        dead | "DriftOfDeadLetters" >> replace(counting, whole=True)
-        if not scoring.keep_features:
-            archived = scored | "Archived" >> beam.Map(without_inputs).with_output_types(
-                pa.RecordBatch
-            )
+        _monitor(scored, dead, stream, scoring, deciders)
+        archived = scored | "Archived" >> beam.Map(
+            _archived, keeps=scoring.keep_features
+        ).with_output_types(pa.RecordBatch)
     _archive(archived, "Scores", SCORES, writers, stream, ("transaction_id",))
     # A successor of the champion may have challengers where the first has none.
     if stream.shadows(scoring):
@@ -365,6 +360,42 @@ def _limited(
     return decided | "Rules" >> step | "Notices" >> notices
 
 
+def _monitor(
+    scored: beam.PCollection[pa.RecordBatch],
+    dead: beam.PCollection[pa.RecordBatch],
+    stream: Stream,
+    scoring: Scoring,
+    deciders: Deciders,
+) -> None:
+    """Count rows for drift: here in the state, which the launcher reads, elsewhere into files."""
+    segments = scoring.monitored or ()
+    count_letters = partial(
+        _arriving_letters, schema=stream.features.schema, zone=zone_of(scoring.bundle)
+    )
+    if stream.here:
+        make = partial(_counting, deciders=deciders, segments=segments)
+        counting = _stateful(stream, DRIFT, make, ("transaction_id",), waits=True)
+        scored | "Drift" >> replace(counting, whole=True)
+        arriving = partial(_counting_letters, count=count_letters)
+        counting = _stateful(stream, DRIFT_LETTERS, arriving, ("source",), waits=True)
+        dead | "DriftOfDeadLetters" >> replace(counting, whole=True)
+        return
+    counted = (
+        scored | "CountForDrift" >> CountForDrift(deciders, segments),
+        dead | "CountDeadLetters" >> CountDeadLetters(count_letters),
+    )
+    adding = partial(_adding_counts, directory=stream.outputs.archive(MONITOR))
+    # Counts are few, and one shard has them all.
+    added = replace(_stateful(stream, DRIFT, adding, (), waits=True), shards=1, afterwards=False)
+    together = counted | "Counts" >> beam.Flatten()
+    together | "Drift" >> replace(added, stop_file=stream.outputs.stop_file)
+
+
+def _archived(batch: pa.RecordBatch, *, keeps: bool) -> pa.RecordBatch:
+    """Return rows for the archive; one step whatever it keeps, as savepoints number steps."""
+    return batch if keeps else without_inputs(batch)
+
+
 def _archiving(
     directory: Path | str,
     schema: pa.Schema,
@@ -384,26 +415,20 @@ def _chaining(shard: int, makers: Sequence[MakeShard]) -> ChainShard:
     return ChainShard([make(shard) for make in makers])
 
 
-class _Counters:
-    """What counts the rows of each model, made once in a process."""
-
-    def __init__(self, deciders: Deciders, segments: tuple[str, ...]) -> None:
-        self._in_force, self._segments = deciders.in_force(), segments
-        self._known: dict[str, Counter] = {}
-
-    def __call__(self, batch: pa.RecordBatch) -> Counter:
-        bundle = self._in_force.of(batch).decider.bundle
-        if bundle.model_id not in self._known:
-            self._known[bundle.model_id] = counter_of(bundle, self._segments)
-        return self._known[bundle.model_id]
-
-
 def _counting(shard: int, deciders: Deciders, segments: tuple[str, ...]) -> DriftShard:
-    return DriftShard(_Counters(deciders, segments))
+    return DriftShard(Counters(deciders, segments))
 
 
-def _counting_letters(shard: int, schema: Schema, zone: tzinfo) -> LetterShard:
-    return LetterShard(lambda dead: arriving_letters(dead, schema, zone, time.time()))
+def _adding_counts(shard: int, directory: Path | str) -> DriftParts:
+    return DriftParts(directory)
+
+
+def _counting_letters(shard: int, count: Callable[[pa.RecordBatch], Summary]) -> LetterShard:
+    return LetterShard(count)
+
+
+def _arriving_letters(dead: pa.RecordBatch, schema: Schema, zone: tzinfo) -> Summary:
+    return arriving_letters(dead, schema, zone, time.time())
 
 
 def _reordering(shard: int, wait: float) -> ReorderShard:

@@ -26,6 +26,43 @@ _TOGETHER = 50_000
 _ANY_DAY = -(10**6)
 
 
+#: Type: return what counts the rows of a batch.
+CounterOf = Callable[[pa.RecordBatch], Counter]
+
+
+class Uncounted:
+    """Scored rows with the inputs of their decisions, which wait to be counted together.
+
+    Args:
+      counter_of: returns what counts the rows of a batch.
+    """
+
+    def __init__(self, counter_of: CounterOf) -> None:
+        self._counter_of = counter_of
+        self._pending: list[tuple[Counter, pa.RecordBatch]] = []
+        #: Number of rows.
+        self.rows = 0
+
+    @property
+    def enough(self) -> bool:
+        """Whether a count of more rows would cost no less for each."""
+        return self.rows >= _TOGETHER
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+        if len(batch):
+            self._pending.append((self._counter_of(batch), batch))
+            self.rows += len(batch)
+
+    def joined(self) -> Iterator[tuple[Counter, pa.RecordBatch]]:
+        """Yield all rows by model in large batches; they wait no more."""
+        pending, self._pending, self.rows = self._pending, [], 0
+        for (_, schema), alike in groupby(pending, lambda one: (id(one[0]), one[1].schema)):
+            counters, batches = zip(*alike, strict=True)
+            for batch in pa.Table.from_batches(batches, schema).combine_chunks().to_batches():
+                yield counters[0], batch
+
+
 class DriftShard:
     """Counts rows by day, segment and bin (`monitoring.drift`); it emits none.
 
@@ -36,14 +73,12 @@ class DriftShard:
       counter_of: returns what counts the rows of a batch; None if rows come counted (`keep`).
     """
 
-    def __init__(self, counter_of: Callable[[pa.RecordBatch], Counter] | None) -> None:
-        self._counter_of = counter_of
+    def __init__(self, counter_of: CounterOf | None) -> None:
+        self._uncounted = None if counter_of is None else Uncounted(counter_of)
         #: Keys of layouts that the state describes, and its days.
         self._described, self._days = set[str](), set[int]()
         #: What later rows are compared with, for their lateness.
         self.arrivals = Arrivals.merged([])
-        self._pending: list[tuple[Counter, pa.RecordBatch]] = []
-        self._rows = 0
 
     @property
     def needed_from(self) -> int:
@@ -57,7 +92,7 @@ class DriftShard:
     @property
     def waiting(self) -> bool:
         """Whether there are rows to count."""
-        return self._rows > 0
+        return self._uncounted is not None and self._uncounted.rows > 0
 
     def restore(self, deltas: Sequence[bytes]) -> Effects:
         """Restore which layouts and days there are.
@@ -65,7 +100,7 @@ class DriftShard:
         Raises:
           FraudError: the state is damaged.
         """
-        with _one_line_errors():
+        with refusing_damage():
             self._described = set(counts.layouts_in(deltas))
             self._days = set(counts.days_in(deltas))
             self.arrivals = counts.arrivals_in(deltas)
@@ -73,11 +108,9 @@ class DriftShard:
 
     def take(self, batch: pa.RecordBatch) -> Effects:
         """Take rows of `stages.SCORED` with the inputs of their decisions, to be counted soon."""
-        assert self._counter_of is not None, "the rows come counted"
-        if len(batch):
-            self._pending.append((self._counter_of(batch), batch))
-            self._rows += len(batch)
-        return self._count() if self._rows >= _TOGETHER else Effects()
+        assert self._uncounted is not None, "the rows come counted"
+        self._uncounted.add(batch)
+        return self._count() if self._uncounted.enough else Effects()
 
     def tick(self, now: float) -> Effects:
         """Count what waits."""
@@ -89,7 +122,7 @@ class DriftShard:
 
     def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Add counts; drop days that are not kept."""
-        with _one_line_errors():
+        with refusing_damage():
             return counts.merged(deltas, self._since)
 
     def keep(self, counter: Counter, summary: Summary) -> Effects:
@@ -121,15 +154,11 @@ class DriftShard:
         return Effects(deltas=[*deltas, Delta(counts.rows_piece(key, summary), newest)])
 
     def _count(self) -> Effects:
-        pending, self._pending, self._rows = self._pending, [], 0
         deltas = list[Delta]()
-        for (_, schema), alike in groupby(pending, lambda one: (id(one[0]), one[1].schema)):
-            counters, batches = zip(*alike, strict=True)
-            rows = pa.Table.from_batches(batches, schema).combine_chunks().to_batches()
-            for batch in rows:
-                summary, arrivals = counters[0].later(batch, self.arrivals)
-                deltas += self.keep(counters[0], summary).deltas
-                deltas += self.keep_arrivals(arrivals).deltas
+        for counter, rows in () if self._uncounted is None else self._uncounted.joined():
+            summary, arrivals = counter.later(rows, self.arrivals)
+            deltas += self.keep(counter, summary).deltas
+            deltas += self.keep_arrivals(arrivals).deltas
         return Effects(deltas=deltas)
 
 
@@ -150,7 +179,8 @@ class LetterShard(DriftShard):
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def refusing_damage() -> Iterator[None]:
+    """Raise a FraudError of the stream's state for counts that are damaged."""
     try:
         yield
     except ValueError:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.monitoring.drift.counts import FILE, PART_FILES
 from beam_fraud.storage import lock
 from beam_fraud.storage.atomic import make_directory, remove_unfinished, remove_unfinished_of
 from beam_fraud.storage.batch_outputs import (
@@ -88,7 +89,7 @@ class StreamOutputs:
         return [self.directory / name for name in names if not self.url]
 
     def archive(self, name: str) -> Path | str:
-        """Return the path or URL of the Parquet files of `scores`, `dead_letters` or `shadow`."""
+        """Return the path or URL of the files of a branch, or of `monitor`."""
         return self._store.place(name) if self.url else self.directory / name
 
     @property
@@ -129,6 +130,19 @@ class StreamOutputs:
                 self._check_branch(name, here=here, taken_up=taken_up)
             elif not (self.update or taken_up):
                 self._check_unused(name)
+        if self.url and not (self.update or taken_up):
+            self._check_unused(MONITOR)
+        elif not (self.url or taken_up):
+            self._check_counts(here=here)
+
+    def _check_counts(self, *, here: bool) -> None:
+        """Refuse counts that this stream would replace, or that would be added to its own."""
+        parts = any(self.monitor.glob(PART_FILES))
+        if parts or (not here and (self.monitor / FILE).exists()):
+            raise FraudError(
+                f"{self._named}: {MONITOR} has counts of another stream; give another directory",
+                Code.OUTPUT_OCCUPIED,
+            )
 
     def _check_unused(self, name: str) -> None:
         try:

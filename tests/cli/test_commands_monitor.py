@@ -20,12 +20,12 @@ from beam_fraud.cli.options import MonitorOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import read_reference
 from beam_fraud.models.drift import counter_of
-from beam_fraud.monitoring.drift.counts import layout_piece, layouts_in, rows_piece
+from beam_fraud.monitoring.drift.counts import FILE, layout_piece, layouts_in, rows_piece
 from beam_fraud.monitoring.drift.divergence import psi
 from beam_fraud.monitoring.drift.report import DriftReport
 from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.operations.drift.dead_letter_days import arriving_letters
-from beam_fraud.operations.drift.live import COUNTS, LiveDrift, LiveSettings
+from beam_fraud.operations.drift.live import LiveDrift, LiveSettings, read_pieces
 from beam_fraud.state.drift import DriftShard, LetterShard
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url, transaction
 from beam_fraud.storage.database.tables import DELIVERIES
@@ -203,6 +203,19 @@ def test_a_stream_raises_the_alarms_of_its_archive(streamed, tmp_path):
     late = {one.what: one.count for one in live.report.records}
     assert late["rows over 10 min late"] > 0
     assert live.report.dead_letters == expected["dead_letters"]
+    # A command whose workers write the counts judges their files.
+    bundle, reports = place.archive.bundle, list[DriftReport]()
+    of_files = LiveSettings(
+        lambda: read_pieces(tmp_path) or [],
+        lambda: bundle,
+        ("TERMINAL_TYPE",),
+        None,
+        1 / 30,
+        lambda report: reports.append(report) or report,
+    )
+    LiveDrift(of_files).look()
+    assert reports[-1].windows == live.report.windows
+    assert [one.what for one in reports[-1].alarms] == [one.what for one in live.report.alarms]
 
 
 def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp_path):
@@ -222,7 +235,7 @@ def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp
     with pytest.raises(UsageError) as refused:
         monitor.run(place.options(directory=str(tmp_path / "monitor"), segments=("decision",)))
     assert refused.value.code == Code.COLUMN_MISSING
-    (tmp_path / "monitor" / COUNTS).write_bytes(b"no counts")
+    (tmp_path / "monitor" / FILE).write_bytes(b"no counts")
     with pytest.raises(FraudError) as damaged:
         monitor.run(place.options(directory=str(tmp_path / "monitor")))
     assert damaged.value.code == Code.INPUT_DAMAGED

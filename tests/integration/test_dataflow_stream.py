@@ -13,6 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.monitoring.drift.statistics import HOUR
+from beam_fraud.operations.drift.live import read_counts
+from beam_fraud.storage.urls import Place
 from deploy.kafka.broker import Broker
 from tests.cli.test_commands_score import bundle
 from tests.dataflow_fixtures import (  # noqa: F401  the servers start once for the module
@@ -45,7 +48,7 @@ def test_the_request_is_a_stream_with_its_stateful_steps(
     held.state = "JOB_STATE_DRAINED"
     held.counters["rows_in"] = 7
     engine = ["--enable_streaming_engine", "--autoscaling_algorithm", "THROUGHPUT_BASED"]
-    assert call([*stream, *engine, "--json"]) == 0
+    assert call([*stream, *engine, "--monitor", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["rows_in"] == 7
     assert json.loads(held.objects["bucket/live/summary.json"]) == summary
@@ -61,7 +64,8 @@ def test_the_request_is_a_stream_with_its_stateful_steps(
     graph = staged_graph(held, job)
     # A job is updated by these names: another one loses its state.
     names = "Read Parse Validate DeadLetters Deduplicate Transactions Features Infer Decide Explain"
-    assert steps(graph) == {*names.split(), "Observe", "Flagged", "Scores"}
+    counted = {"CountForDrift", "CountDeadLetters", "Counts", "Drift", "Archived"}
+    assert steps(graph) == {*names.split(), "Observe", "Flagged", "Scores", *counted}
     # What Dataflow's second runner says it has: state with timers, sources that go on, and a word
     # to the source once a bundle counts.
     assert requirements(graph) == {
@@ -104,7 +108,7 @@ def test_a_stream_archives_at_a_url(
     (inbox / "day.csv").write_text("id,t,a\n" + lines)
     command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox)]
     command += ["--model", bundle(tmp_path / "b"), "--out", "gs://bucket/out", "--until-idle", "2"]
-    command += [*prism, "--shards=2"]
+    command += [*prism, "--shards=2", "--monitor"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, timeout=90)
     assert done.returncode == 0, done.stderr.decode()
     parts = [data for key, data in held.objects.items() if key.startswith("bucket/out/scores/")]
@@ -113,3 +117,5 @@ def test_a_stream_archives_at_a_url(
         (tmp_path / f"got/{number}.parquet").write_bytes(part)
     ids = pq.read_table(tmp_path / "got")["transaction_id"].to_pylist()
     assert sorted(ids) == sorted(f"x{i}" for i in range(40))
+    [counted] = read_counts(Place.parse("gs://bucket/out/monitor")) or []
+    assert counted.summary.of(HOUR).sum() == 40

@@ -24,12 +24,14 @@ import pytest
 
 from beam_fraud.cli import main
 from beam_fraud.cli.commands import batch
+from beam_fraud.decisions.inputs import DECIDED_AT
 from beam_fraud.simulate.messages import handbook_messages
 from benchmarks.hostile import hostile_messages
 from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.chosen_ids import COLLIDING, COLLIDING_ACCOUNTS
 from tests.integration.kafka import produce
+from tests.outcome import assert_counted
 from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
 
 pytestmark = pytest.mark.slow
@@ -40,7 +42,15 @@ OWN = (
     *("seconds", "rows_per_second", "run_id", "outputs", "latency_seconds"),
     "promotions_refused",
 )
-OWN_COLUMNS = ("alert_id", "channel", "sent_at", "delivery_id", "dead_at", "replayed_at")
+OWN_COLUMNS = (
+    DECIDED_AT,
+    "alert_id",
+    "channel",
+    "sent_at",
+    "delivery_id",
+    "dead_at",
+    "replayed_at",
+)
 RULES = """
 [[rule]]
 name = "fast"
@@ -137,12 +147,14 @@ def left(out: Path) -> Left:
     lines = alerts.read_text("utf-8").splitlines() if alerts.exists() else []
     sent = {json.dumps({**json.loads(line), "alert_id": "", "channel": ""}) for line in lines}
     database = rows_of(out.with_name(f"{out.name}.db"))
-    return Left(tables, {k: v for k, v in summary.items() if k not in OWN}, database, sent)
+    summary = {name: value for name, value in summary.items() if name not in OWN}
+    return Left(tables, summary, database, sent)
 
 
 def in_order(table: pa.Table) -> pa.Table:
     keys = ("source", "position") if "position" in table.column_names else ("transaction_id",)
-    return table.sort_by([(key, "ascending") for key in keys])
+    own = [name for name in table.column_names if name not in OWN_COLUMNS]
+    return table.select(own).sort_by([(key, "ascending") for key in keys])
 
 
 def rows_of(database: Path) -> dict[str, Rows]:
@@ -384,7 +396,7 @@ def make_stream(broker: Broker, published: str, bundle: Path, rules: Path) -> It
 
     def make(out: Path, *options: str) -> Stream:
         places = ("--sink", f"sqlite:///{out}.db", "--alert", f"file:{out}.jsonl")
-        places += ("--audit-share=2%",)
+        places += ("--audit-share=2%", "--monitor", "--keep-features")
         # What is spread over shards reaches those of the next key out of order.
         beside = ("--rules", str(rules), "--shadow", str(rules.with_name("shadow.toml")))
         own = (*places, *beside, "--roll-seconds=1", "--lateness=30d")
@@ -420,19 +432,26 @@ def test_this_process_scores_every_message(streamed: Left) -> None:
 
 
 def test_prism_ends_an_idle_stream(
-    make_stream: MakeStream, tmp_path: Path, streamed: Left, request: pytest.FixtureRequest
+    make_stream: MakeStream,
+    bundle: Path,
+    tmp_path: Path,
+    streamed: Left,
+    request: pytest.FixtureRequest,
 ) -> None:
     options = (*options_of("prism", request), "--shards=3", "--until-idle", "3")
     one = make_stream(tmp_path / "out", *options)
     one.wait_for_end()
     assert "Traceback" not in one.said()
+    assert "the monitor" not in one.said(), "it failed"
     assert_same(left(tmp_path / "out"), streamed)
+    assert assert_counted(tmp_path / "out", bundle) == ROWS + len(COLLIDING)
 
 
 @pytest.mark.parametrize("name", ["prism", EMBEDDED, "cluster"])
 def test_a_stopped_stream_leaves_the_same_rows_and_alerts(
     name: str,
     make_stream: MakeStream,
+    bundle: Path,
     tmp_path: Path,
     streamed: Left,
     request: pytest.FixtureRequest,
@@ -443,6 +462,7 @@ def test_a_stopped_stream_leaves_the_same_rows_and_alerts(
     one.stop()
     one.wait_for_end()
     assert_same(left(out), streamed)
+    assert assert_counted(out, bundle) == ROWS + len(COLLIDING)
     if name == "cluster":
         cluster = request.getfixturevalue("flink_cluster")
         assert wait_until(lambda: "RUNNING" not in jobs(cluster).values())

@@ -24,7 +24,7 @@ from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.flink_usage import await_checkpoints, residuals, usage, workers
 from tests.models.registering import ANN, other
-from tests.outcome import Outcome, assert_each_once, assert_same, outcome
+from tests.outcome import Outcome, assert_counted, assert_each_once, assert_same, outcome
 from tests.stream_process import UNTIL_IDLE, Stream, archived, stream_command, wait_until
 from tests.traffic import Feed, Traffic, make_traffic
 
@@ -46,7 +46,7 @@ class Scored:
 
     def __init__(self, broker: Broker, bundle: Path, directory: Path, traffic: Traffic) -> None:
         self.topic = f"transactions-{directory.name}"
-        self._broker, self._bundle, self._directory = broker, bundle, directory
+        self._broker, self.bundle, self._directory = broker, bundle, directory
         broker.create_topic(self.topic, PARTITIONS)
         self.traffic = traffic
         self.feed = Feed(broker, self.topic, traffic)
@@ -66,9 +66,10 @@ class Scored:
         out, database = self.out(name), self._directory / f"{name}.db"
         history = ("--history", str(self._directory / "history.parquet"), "--lateness", "1d")
         places = ("--sink", f"sqlite:///{database}", "--roll-seconds=1")
+        places += ("--monitor", "--keep-features")
         # Of one channel: its name is in every alert.
         places += ("--alert", f"file:{self._directory / 'alerts.jsonl'}")
-        model = bundle or self._bundle
+        model = bundle or self.bundle
         command = stream_command(self._broker, self.topic, model, out, *history, *places)
         if "--registry" in options:
             place = command.index("--model")
@@ -84,7 +85,7 @@ class Scored:
 
     def reference(self, bundle: Path | None = None) -> Outcome:
         """The output of an undisturbed stream without a cluster."""
-        name = f"reference-{(bundle or self._bundle).name}"
+        name = f"reference-{(bundle or self.bundle).name}"
         stream = self.stream(name, *UNTIL_IDLE, bundle=bundle)
         stream.start()
         stream.wait_for_end()
@@ -148,6 +149,7 @@ def survive(
     result = scored.outcome("disturbed")
     assert_each_once(result, scored.traffic)
     assert_same(result, reference)
+    assert assert_counted(out, scored.bundle) == scored.traffic.transactions
 
 
 @pytest.mark.soak
@@ -280,7 +282,7 @@ def test_a_savepoint_resumes_with_more_workers_and_a_registry_that_promotes(
         fixed = scored.stream("moved", *options)
         fixed.start()
         assert fixed.wait_for_failure() == 1
-        assert "another set of steps (rules, registry, now neither" in fixed.said()
+        assert "another set of steps (rules, registry, monitor, now monitor)" in fixed.said()
         return scored.stream("moved", *options, "--registry", str(place))
 
     def promotions(stream: Stream) -> None:
@@ -296,6 +298,7 @@ def test_a_savepoint_resumes_with_more_workers_and_a_registry_that_promotes(
     result = scored.outcome("moved")
     assert_each_once(result, scored.traffic)
     assert set(result.scores["model_id"].to_pylist()) == set(ids[:2])
+    assert_counted(scored.out("moved"), bundle, other_bundle)
     # Each row has the score and reasons that its model gives when nothing is ever stopped.
     for model in (bundle, other_bundle):
         reference = scored.reference(model).scores
@@ -325,6 +328,7 @@ def test_an_interrupted_stream_resumes_with_the_option_that_it_prints(
 
     score_in_two_parts(scored, "interrupted", first, stop, then)
     assert_each_once(scored.outcome("interrupted"), scored.traffic)
+    assert_counted(scored.out("interrupted"), bundle)
 
 
 @pytest.mark.soak

@@ -18,7 +18,7 @@ from beam_fraud.sinks.parquet import ParquetSink
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.storage.stream_outputs import StreamOutputs
 
-#: Steps that wait for something have one more part in their names.
+#: Steps that act after a checkpoint have one more part in their names.
 WAITS = "State/ParDo(_Waiting)"
 APART = {"Deduplicate/State", f"Reorder/{WAITS}", "Velocity of account_id/State"}
 CHAINED = {"Deduplicate, velocity of account_id/State"}
@@ -47,7 +47,7 @@ def test_stateful_steps_keep_their_names(
         reorder=reorder,
     )
     pipeline = beam.Pipeline(runner="FnApiRunner")
-    scoring = Scoring(open_bundle(str(bundle)), ParquetSink(tmp_path / "flagged"))
+    scoring = Scoring(open_bundle(str(bundle)), ParquetSink(tmp_path / "flagged"), monitored=())
     build_stream(pipeline, stream, scoring)
     transforms = pipeline.to_runner_api().components.transforms.values()
     result = {
@@ -57,4 +57,4 @@ def test_stateful_steps_keep_their_names(
         and beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload).state_specs
     }
     written = {f"{step}/{WAITS}" for step in ("Scores", "DeadLetters", "Sink")}
-    assert result == of_accounts | {"Velocity of merchant_id/State"} | written
+    assert result == of_accounts | {"Velocity of merchant_id/State", "Drift/State"} | written

@@ -59,8 +59,8 @@ class Judged:
     pieces: Callable[[], Sequence[bytes]]
     #: Returns the bundle that decides.
     bundle: Callable[[], Bundle]
-    #: Directory of the counts.
-    directory: Path
+    #: Directory in which the counts are written; None if the workers write them.
+    directory: Path | None
     #: Database in which alerts wait, or None; and the names of the channels.
     database: str | None
     channels: Sequence[str]
@@ -73,9 +73,13 @@ def no_report() -> DriftReport | None:
 
 @contextmanager
 def judging(
-    options: LiveDriftOptions, judged: Judged
+    options: LiveDriftOptions, judged: Judged | None
 ) -> Iterator[Callable[[], DriftReport | None]]:
     """Judge days while the body runs, in a thread, and once more at its end.
+
+    Args:
+      options: options of the call.
+      judged: what is judged, with `--monitor`; None for nothing.
 
     Yields:
       A function that returns the last report; None before any.
@@ -83,13 +87,14 @@ def judging(
     Raises:
       FraudError: the directory cannot be made.
     """
-    if not options.monitor:
+    if not options.monitor or judged is None:
         yield no_report
         return
     # Imported here: SciPy's statistics are for those who monitor.
     from beam_fraud.operations.drift.live import LiveDrift, LiveSettings
 
-    make_directory(judged.directory)
+    if judged.directory is not None:
+        make_directory(judged.directory)
     drift = LiveDrift(
         LiveSettings(
             judged.pieces,

@@ -33,6 +33,7 @@ from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import IdHash
+from beam_fraud.models.bundle import Bundle
 from beam_fraud.monitoring import counters
 from beam_fraud.monitoring.live_figures import Totals
 from beam_fraud.monitoring.otlp import OtlpTarget, exporting
@@ -48,7 +49,7 @@ from beam_fraud.runners.launch import Draining
 from beam_fraud.state.drift import DRIFT, DRIFT_LETTERS
 from beam_fraud.state.identity import IN_FORCE, checkpoint_hash, remember, taken_up, warn_of_no_key
 from beam_fraud.storage.atomic import make_directory
-from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, SHADOW
+from beam_fraud.storage.batch_outputs import DEAD_LETTERS, MONITOR, SCORES, SHADOW
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.database.connection import prepare_database
 from beam_fraud.storage.stream_outputs import StreamOutputs, claim_archives
@@ -90,11 +91,13 @@ def run(options: StreamOptions) -> dict[str, object]:
         # The last metrics are sent after the last days are judged.
         families = StreamMetrics(read, build, alerts, lambda: drift()).collect
         stack.enter_context(exporting(target, "stream", families))
-        drift = stack.enter_context(judging(options, _judged(planned)))
-        if options.monitor:
+        judged = _judged(planned)
+        drift = stack.enter_context(judging(options, judged))
+        if judged is not None:
             model_id = planned.scoring.bundle.model_id
             totals = partial(_totals, read, model_id)
-            sampled = Sampled("stream", totals, drift, True, outputs.monitor)
+            shown = None if outputs.url else outputs.monitor
+            sampled = Sampled("stream", totals, drift, True, shown)
             stack.enter_context(sampling(sampled))
         if options.metrics_port is not None:
             page = stack.enter_context(
@@ -110,6 +113,8 @@ def run(options: StreamOptions) -> dict[str, object]:
         if planned.warning is not None:
             _LOG.warning("%s", planned.warning)
         _LOG.info("reading %s into %s", planned.what, outputs.shown)
+        if options.monitor and not planned.stream.here:
+            _LOG.info("%s", _of_counts(outputs, judging=judged is not None))
         counted = _run(claimed, draining.wait, jobs)
         if planned.submission.template_location is not None:
             return _template(planned)
@@ -330,7 +335,7 @@ def _summary(
     if planned.scoring.challengers:
         places["shadow"] = str(outputs.archive(SHADOW))
     if planned.scoring.monitored is not None:
-        places["monitor"] = str(outputs.monitor)
+        places["monitor"] = str(outputs.archive(MONITOR))
     if planned.scoring.sink is not None:
         places["sink"] = planned.scoring.sink.describe()
     if planned.channels:
@@ -364,13 +369,17 @@ def _summary(
     }
 
 
-def _judged(planned: StreamPlan) -> Judged:
-    """Return what the monitor of a stream works with."""
-    stream = planned.stream
-    watched = planned.scoring.monitored is not None
-    in_force = stream.deciders(planned.scoring).in_force() if watched else None
+def _judged(planned: StreamPlan) -> Judged | None:
+    """Return what the monitor of a stream works with; None without `--monitor`, or at a template.
 
-    def pieces() -> list[bytes]:
+    Here the counts are in the state; elsewhere the workers write them to files.
+    """
+    stream, template = planned.stream, planned.submission.template_location
+    if planned.scoring.monitored is None or template is not None:
+        return None
+    in_force = stream.deciders(planned.scoring).in_force()
+
+    def stored() -> list[bytes]:
         checkpoint = LocalCheckpoint.at(stream.outputs.checkpoint)
         return [
             one
@@ -379,12 +388,35 @@ def _judged(planned: StreamPlan) -> Judged:
             for one in checkpoint.stored(step, shard)
         ]
 
+    def written() -> list[bytes]:
+        # Imported here: SciPy's statistics are for those who monitor.
+        from beam_fraud.operations.drift.live import read_pieces
+
+        return read_pieces(stream.outputs.archive(MONITOR)) or []
+
+    def bundle() -> Bundle:
+        # Elsewhere no step of this process takes up a new champion.
+        opened = in_force.current if stream.here else in_force.renew()
+        return opened.decider.bundle
+
     return Judged(
-        pieces,
-        lambda: (in_force.current.decider if in_force else planned.scoring).bundle,
-        stream.outputs.monitor,
+        stored if stream.here else written,
+        bundle,
+        stream.outputs.monitor if stream.here else None,
         planned.database,
         [channel.name for channel in planned.channels],
+    )
+
+
+def _of_counts(outputs: StreamOutputs, *, judging: bool) -> str:
+    """Return where workers write the counts of `--monitor`, and who judges them."""
+    counts = outputs.archive(MONITOR)
+    judge = f"beam-fraud monitor {counts} --model BUNDLE --alert URL"
+    if not judging:
+        return f"counts of --monitor come to {counts}: judge them each day by {judge}"
+    return (
+        f"counts of --monitor come to {counts}, and this command judges the days that end while it "
+        f"runs; without it: {judge}"
     )
 
 

@@ -147,12 +147,6 @@ def plan(options: StreamOptions, console: TextIO) -> StreamPlan:
         streaming=True,
     )
     planned = with_shadows(planned, options, model, here=here, streaming=True)
-    if options.monitor and not here:
-        raise UsageError(
-            "--monitor: counts on this machine's own runner alone; run the command monitor over "
-            "the archive of --keep-features",
-            Code.OPTION_CONFLICT,
-        )
     planned = with_monitor(planned, options)
     features, sink = planned.features, planned.scoring.sink
     first = model.windows(recorded, features)
@@ -382,6 +376,8 @@ def _steps(stream: Stream, scoring: Scoring, runner: Runner) -> dict[str, str]:
         added.append("registry")
     if stream.shadows(scoring):
         added.append("shadow")
+    if scoring.monitored is not None:
+        added.append("monitor")
     return {"set of steps": ", ".join(added) or "neither rules, registry nor shadow"}
 
 

@@ -18,6 +18,9 @@ from beam_fraud.monitoring.drift.summary import Counts, Layout, Summary
 NO_MODEL = ""
 #: Forms of a piece: a layout, rows by the bins of layouts, or arrivals; and rows with arrivals.
 _LAYOUT, _ROWS, _ARRIVALS, _BOTH = b"L", b"R", b"A", b"B"
+#: Name of a file of counts in the directory of a monitor; patterns of the names of several
+#: (`part_file`), and of all, whose counts add up.
+FILE, PART_FILES, FILES = "counts.msgpack", "counts-*.msgpack", "counts*.msgpack"
 _DIGITS = 12
 
 
@@ -54,6 +57,15 @@ class ModelCounts:
 
     model_id: str
     summary: Summary
+
+
+def part_file(number: int) -> str:
+    """Return the name of a file of several, which begin with 0.
+
+    >>> part_file(2)
+    'counts-00002.msgpack'
+    """
+    return f"counts-{number:05}.msgpack"
 
 
 def key_of(model_id: str, layout: Layout) -> str:

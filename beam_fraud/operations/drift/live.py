@@ -27,12 +27,11 @@ from beam_fraud.monitoring.drift.statistics import DECISION
 from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.operations.drift.weights import reference_sample, score_weights
 from beam_fraud.storage.atomic import write_file
+from beam_fraud.storage.store import store_at
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import reason_of
 
 _T = TypeVar("_T")
-#: File of the counts in the directory of a monitor.
-COUNTS = "counts.msgpack"
 #: Share of a day's rows that later days must have before the day is over: some clocks are ahead.
 _LATER = 0.01
 #: Time after the end of a day by the clock (and of an hour), and seconds without rows, from which a
@@ -42,20 +41,41 @@ _GRACE, _IDLE_SECONDS, _PRESENT_DAYS = timedelta(hours=1), 900.0, 7
 _AGAIN_SECONDS = 3600.0
 
 
+def read_pieces(place: Path | str) -> list[bytes] | None:
+    """Return the pieces of the counts in a directory or at a URL; None if it holds none.
+
+    A stream on a cluster leaves several files, which add up.
+
+    Raises:
+      FraudError: they are damaged, or cannot be read.
+    """
+    store, pieces = store_at(place), list[bytes]()
+    name = ""
+    try:
+        names = store.list(counts.FILES)
+        for name in names:
+            pieces += counts.decoded(store.read(name))
+    except OSError as error:
+        shown = store.place(name) if name else str(place)
+        raise FraudError(f"{shown}: {reason_of(error)}", Code.INPUT_UNREADABLE) from None
+    except ValueError as error:
+        raise FraudError(f"{store.place(name)}: is damaged ({error})", Code.INPUT_DAMAGED) from None
+    return pieces if names else None
+
+
 def read_counts(directory: Place) -> list[counts.ModelCounts] | None:
     """Return the counts that a stream or server left in a directory; None if it holds none.
 
     Raises:
       FraudError: they are damaged, or cannot be read.
     """
-    if directory.local is None or not (file := directory.local / COUNTS).exists():
-        return None
+    pieces = read_pieces(directory.local or directory.name)
     try:
-        return counts.counted(counts.decoded(file.read_bytes()))
-    except OSError as error:
-        raise FraudError(f"{file}: {reason_of(error)}", Code.INPUT_UNREADABLE) from None
+        return None if pieces is None else counts.counted(pieces)
     except ValueError as error:
-        raise FraudError(f"{file}: is damaged ({error})", Code.INPUT_DAMAGED) from None
+        raise FraudError(
+            f"{directory.shown}: its counts are damaged ({error})", Code.INPUT_DAMAGED
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -68,8 +88,8 @@ class LiveSettings:
     bundle: Callable[[], Bundle]
     #: Columns whose values divide the rows.
     segments: tuple[str, ...]
-    #: Directory of `COUNTS`.
-    directory: Path
+    #: Directory in which the counts are written; None if the workers write them.
+    directory: Path | None
     #: False alarms a day over everything together.
     rate: float
     #: Called with each new report; returns what is shown of it.
@@ -110,7 +130,7 @@ class LiveDrift:
             self._unwritten, self._changed_at = True, moment
         changed = self._unwritten
         if changed:
-            self._write()
+            self._write(settings.directory)
         bundle, idle = settings.bundle(), moment - self._changed_at >= _IDLE_SECONDS
         judged = self._standing is not None and self._standing[0] == bundle.model_id
         if judged and not (changed or idle) and moment - self._judged_at < _AGAIN_SECONDS:
@@ -143,8 +163,11 @@ class LiveDrift:
         self.report, self._standing, self._judged_at = report, standing, moment
         self.report = settings.judged(report)
 
-    def _write(self) -> None:
-        file = self._settings.directory / COUNTS
+    def _write(self, directory: Path | None) -> None:
+        if directory is None:
+            self._unwritten = False
+            return
+        file = directory / counts.FILE
         try:
             write_file(file, self._counts.encoded(), durable=False)
             self._unwritten = False
@@ -155,7 +178,9 @@ class LiveDrift:
 
     def _summaries(self, bundle: Bundle) -> tuple[Summary, Summary]:
         """Return the counts of a model's rows, and of the dead letters."""
-        layout = counter_of(bundle, self._settings.segments).layout
+        # Several workers do not know each other's arrivals.
+        late = self._settings.directory is not None
+        layout = counter_of(bundle, self._settings.segments, late=late).layout
         found = _checked(self._counts.counted)
         own, letters = (
             [one.summary for one in found if one.model_id == model_id]

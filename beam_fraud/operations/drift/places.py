@@ -11,7 +11,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import Bundle, read_reference
 from beam_fraud.models.drift import LETTERS, letters_in, with_letters, zone_of
 from beam_fraud.monitoring.drift.counts import NO_MODEL, ModelCounts
-from beam_fraud.monitoring.drift.statistics import DECISION
+from beam_fraud.monitoring.drift.statistics import DECISION, LATENESS
 from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
 from beam_fraud.operations.drift.archive import Counted, count_archive, dead_letters_of
 from beam_fraud.operations.drift.live import read_counts
@@ -19,6 +19,12 @@ from beam_fraud.operations.drift.quality import RowsByScore
 from beam_fraud.operations.drift.weights import reference_sample
 from beam_fraud.records.label_file import LabelFile
 from beam_fraud.storage.urls import Place
+
+#: A note on counts of several workers.
+_NO_LATENESS = (
+    "how late rows arrive is not counted by several workers, which do not know each other's rows: "
+    "an archive of --keep-features tells"
+)
 
 
 def count_places(
@@ -118,7 +124,7 @@ def _of_counts(
         sum(int(one.of(DECISION).sum()) for one in others),
         letters_in(letters),
         undated,
-        (),
+        () if layout.measure(LATENESS) else (_NO_LATENESS,),
         None if sample is None else np.ascontiguousarray(sample),
     )
 
