@@ -489,4 +489,5 @@ def _stateful(
         waits=waits,
         # Waiting rows may wait for a checkpoint.
         afterwards=waits and stream.checkpoints,
+        live=stream.outputs.live,
     )

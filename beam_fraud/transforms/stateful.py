@@ -32,6 +32,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import part_of
+from beam_fraud.monitoring.recorder import recorder
 from beam_fraud.state.local_shards import LocalShards, MakeShard
 from beam_fraud.state.shard import Effects, Shard
 from beam_fraud.storage.checkpoint import FOREVER, LocalCheckpoint
@@ -88,6 +89,9 @@ class Stateful(beam.PTransform):
     stop_file: Path | None = None
     #: Whether shards request actions after a bundle is committed.
     afterwards: bool = False
+    #: Directory of the status files of workers, or None: a worker that neither reads nor observes
+    #: counts what its steps count there, too.
+    live: Path | None = None
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         """Add one step here; elsewhere, a split by shards and the step."""
@@ -96,9 +100,9 @@ class Stateful(beam.PTransform):
             host = kind(self.make, self._divide, self.step, self.checkpoint)
             return batches | "Here" >> beam.ParDo(host).with_output_types(pa.RecordBatch)
         shards = ShardsInMemory(self.run, self.step, self.repeats_nothing)
-        remembering = _InRunner(self.make, shards)
+        remembering = _InRunner(self.make, shards, self.live)
         if self.waits:
-            remembering = _Waiting(self.make, shards, self.stop_file)
+            remembering = _Waiting(self.make, shards, self.live, self.stop_file)
         divided = batches | "Shards" >> beam.FlatMap(self._divide).with_output_types(
             tuple[int, pa.RecordBatch]
         )
@@ -177,8 +181,15 @@ class _InRunner(beam.DoFn):
     KEPT = BagStateSpec("kept", BytesCoder())
     TOKEN = ReadModifyWriteStateSpec("token", BytesCoder())
 
-    def __init__(self, make: MakeShard, shards: ShardsInMemory) -> None:
-        self._make, self._shards = make, shards
+    def __init__(self, make: MakeShard, shards: ShardsInMemory, live: Path | None) -> None:
+        self._make, self._shards, self._live = make, shards, live
+
+    def setup(self) -> None:
+        self._recorder = None if self._live is None else recorder(self._live)
+
+    def finish_bundle(self) -> None:
+        if self._recorder is not None:
+            self._recorder.flush()
 
     def process(
         self,
@@ -257,8 +268,14 @@ class _Waiting(_InRunner):
     TICK = TimerSpec("tick", TimeDomain.REAL_TIME)
     END = TimerSpec("end", TimeDomain.WATERMARK)
 
-    def __init__(self, make: MakeShard, shards: ShardsInMemory, stop_file: Path | None) -> None:
-        super().__init__(make, shards)
+    def __init__(
+        self,
+        make: MakeShard,
+        shards: ShardsInMemory,
+        live: Path | None,
+        stop_file: Path | None,
+    ) -> None:
+        super().__init__(make, shards, live)
         self._stop_file = stop_file
 
     def process(
