@@ -107,13 +107,14 @@ def _insist(number: int, frame: FrameType | None) -> None:
 
 def _end_workers() -> None:
     # Beam waits for the workers' current work, which can take as long as the run.
-    for pid in set(descendants(os.getpid())) - _not_ours:
+    # Parents first: one that sees its child end would go on, and might start another.
+    for pid in (one for one in descendants(os.getpid()) if one not in _not_ours):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the living descendants of `pid`."""
+    """Return the living descendants of `pid`, each after its parent."""
     children: dict[int, list[int]] = {}
     for child, parent in _parents():
         children.setdefault(parent, []).append(child)
