@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
@@ -77,8 +78,9 @@ def press(driver: WebDriver, *keys: str) -> None:
 
 
 def wait(driver: WebDriver, condition: Callable[[WebDriver], Any]) -> Any:
-    """Wait until a condition holds, and return what it says."""
-    return WebDriverWait(driver, _PATIENCE, 0.05).until(condition)
+    """Wait until a condition holds, and return what it says; the page may change meanwhile."""
+    gone = (StaleElementReferenceException, NoSuchElementException)
+    return WebDriverWait(driver, _PATIENCE, 0.05, gone).until(condition)
 
 
 def one(driver: WebDriver, selector: str) -> WebElement:
