@@ -36,7 +36,7 @@ def test_a_tick_releases_all_rows_after_the_stop_file(
     if stopped:
         stop.touch()
     make: Any = lambda number: Holding()  # noqa: E731
-    host: Any = _Waiting(make, ShardsInMemory(str(tmp_path), "step"), stop)
+    host: Any = _Waiting(make, ShardsInMemory(str(tmp_path), "step"), None, stop)
     state = SimpleNamespace(read=list)
     timer = SimpleNamespace(set=lambda moment: None)
     assert list(host.tick(0, state, SimpleNamespace(read=bytes), timer)) == rows
