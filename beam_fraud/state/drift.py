@@ -23,7 +23,7 @@ KEPT_DAYS = 400
 #: Rows that are counted at once: few calls of NumPy for many rows.
 _TOGETHER = 50_000
 #: Before every day.
-_ANY_DAY = -(10**6)
+EVERY_DAY = -(10**6)
 
 
 #: Type: return what counts the rows of a batch.
@@ -45,7 +45,7 @@ class Uncounted:
 
     @property
     def enough(self) -> bool:
-        """Whether a count of more rows would cost no less for each."""
+        """Whether they are worth a count of their own."""
         return self.rows >= _TOGETHER
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -87,7 +87,7 @@ class DriftShard:
 
     @property
     def _since(self) -> int:
-        return sorted(self._days)[-KEPT_DAYS] if len(self._days) > KEPT_DAYS else _ANY_DAY
+        return sorted(self._days)[-KEPT_DAYS] if len(self._days) > KEPT_DAYS else EVERY_DAY
 
     @property
     def waiting(self) -> bool:

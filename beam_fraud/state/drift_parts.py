@@ -12,15 +12,13 @@ import pyarrow as pa
 from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.drift import counts
 from beam_fraud.monitoring.drift.summary import Summary
-from beam_fraud.state.drift import refusing_damage
+from beam_fraud.state.drift import EVERY_DAY, refusing_damage
 from beam_fraud.state.shard import Delta, Effects
 from beam_fraud.storage import atomic
 from beam_fraud.storage.store import store_at
 from beam_fraud.wording import reason_of
 
 _LOG = logging.getLogger(__name__)
-#: Before every day.
-_EVERY_DAY = -(10**6)
 #: Counts of rows as pieces (`monitoring.drift.counts`): a layout, and rows by its bins.
 PIECES = pa.schema([("layout", pa.binary()), ("rows", pa.binary())])
 #: Form of a delta: the number of the open part. Pieces have others.
@@ -42,10 +40,10 @@ def pieces_of(model_id: str, key: str, summary: Summary) -> Iterator[pa.RecordBa
 class DriftParts:
     """Adds up counts of rows, and writes them to numbered files; it emits no rows.
 
-    For hosts whose state nobody can read. The open part, the last file, has all counts of the
-    state, and is written again as they change. Once it is large, it is finished: the state drops
-    its counts, and another part begins. The counts of all files add up to those of all rows, so a
-    late row is in whichever part is open.
+    For runners whose state the launcher cannot read. The open part, the last file, has all counts
+    of the state, and is written again as they change. Once it is large, it is finished: the state
+    drops its counts, and another part begins. The counts of all files add up to those of all rows,
+    so a late row is in whichever part is open.
 
     After a failure the state is that of the last commit, the later rows come again, and the open
     part is replaced; `restore` removes parts that the state does not know. One shard has all
@@ -74,7 +72,7 @@ class DriftParts:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to write or to remove."""
+        """Whether files differ from the state."""
         return self._changed or not self._removed
 
     def restore(self, deltas: Sequence[bytes]) -> Effects:
@@ -126,7 +124,7 @@ class DriftParts:
     def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Add counts."""
         with refusing_damage():
-            return counts.merged(deltas, _EVERY_DAY)
+            return counts.merged(deltas, EVERY_DAY)
 
     def _merge(self) -> None:
         if len(self._rows) > 1:

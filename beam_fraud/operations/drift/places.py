@@ -112,17 +112,18 @@ def _of_counts(
     sample = reference_sample(reference, bundle.features)
     others = (one.summary for one in found if one.model_id not in (bundle.model_id, NO_MODEL))
     letters = _letters(found)
+    own_reasons = letters_in(letters)
     summary, undated = with_letters(
         Summary.merged(layout, (one.within(layout) for one in own)),
         letters,
-        reasons or letters_in(letters),
+        reasons or own_reasons,
     )
     return Counted(
         summary,
         RowsByScore.merged(()),
         reference,
         sum(int(one.of(DECISION).sum()) for one in others),
-        letters_in(letters),
+        own_reasons,
         undated,
         () if layout.measure(LATENESS) else (_NO_LATENESS,),
         None if sample is None else np.ascontiguousarray(sample),
