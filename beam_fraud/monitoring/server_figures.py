@@ -18,7 +18,7 @@ FIGURES, SHADOWS = "figures.msgpack", "shadows.msgpack"
 
 
 class ServerFigures(msgspec.Struct, frozen=True):
-    """What a process of a server has done since its begin."""
+    """Figures of a server's process since it started."""
 
     #: Name of the process: another one after a restart.
     process: str
@@ -54,7 +54,7 @@ class ServerSums:
 
     @property
     def totals(self) -> Totals:
-        """What all have done, as of the newest figures."""
+        """The sums of all servers; their time is that of the newest figures."""
         every = [one.totals for one in self._every()]
         latencies = [sum(rows) for rows in zip(*(one.latencies for one in every), strict=True)]
         return Totals(

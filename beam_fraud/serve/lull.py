@@ -22,7 +22,7 @@ class Lull:
 
     def begin(self) -> None:
         """Note that the last call has its answer; in any thread."""
-        # Without the look, each answer would wake nobody up and still pay for it.
+        # Setting an event costs a lock, on every answer: only if the thread waits.
         if self._waits:
             self._begun.set()
 

@@ -1,4 +1,4 @@
-"""What the servers of `serve --workers` show together: live figures, drift, challengers."""
+"""Add up the live figures, drift and challengers of the servers of `serve --workers`."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def joined(state: Path, outputs: ServerOutputs, metrics: Metrics) -> Iterator[No
 
 
 class _Shown:
-    """What the parent has added up; `read` is for one thread."""
+    """The sums of the parent. Call `read` in one thread."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
