@@ -7,6 +7,7 @@ from collections.abc import Callable
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.http.app import ReviewApp
 from beam_fraud.review.http.site import Site
+from beam_fraud.review.http.templating import compile_templates
 from beam_fraud.serve.http.access_log import AccessLog, AccessLogSettings
 from beam_fraud.serve.http.limits import Limits
 from beam_fraud.serve.http.listen import Listen
@@ -38,6 +39,8 @@ class ReviewServer:
                 "TLS",
                 Code.TLS_MISSING,
             )
+        # Before anybody waits for a page.
+        compile_templates()
         self._service = Service(listen, _LIMITS)
         #: URL of the server.
         self.url = self._service.url

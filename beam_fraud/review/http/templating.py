@@ -38,6 +38,13 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(f"{template}.html").render(values)
 
 
+def compile_templates() -> None:
+    """Compile all templates, which takes longer than to answer with one of them."""
+    environment = _environment()
+    for template in environment.list_templates(["html"]):
+        environment.get_template(template)
+
+
 @cache
 def static_file(name: str) -> bytes:
     """Return a static file, one of `MEDIA`."""
