@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ import pyarrow as pa
 from beam_fraud.decisions.decision import names_of_rules
 from beam_fraud.decisions.rules.condition import Column, Kind, columns_of
 from beam_fraud.decisions.rules.rule import Fired, RuleSet, listings_of
-from beam_fraud.features.matrix import FeatureSet, Values, number_of, numeric_feature
+from beam_fraud.features.matrix import FeatureSet, NumberOf, Values, number_of, numeric_feature
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.stages import SCORED
 
@@ -32,10 +33,95 @@ DECIDED_AT, RULE_INPUTS, MUTED_RULES, FEATURES = (
 )
 #: Every column that a kept row may have beside those of a scored row.
 KEPT = (DECIDED_AT, RULE_INPUTS, MUTED_RULES, FEATURES)
+_TYPES: dict[Kind, pa.DataType] = {"number": pa.float64(), "text": pa.string()}
+#: Type of a list of names of rules.
+RULE_NAMES = SCORED.field("rules").type
 #: Names of conditions that a scored row itself holds.
 _OF_ROW = frozenset({*SCORED.names[:5], "score"})
-_TYPES: dict[Kind, pa.DataType] = {"number": pa.float64(), "text": pa.string()}
-_RULES = SCORED.field("rules").type
+
+
+@dataclass(frozen=True)
+class InputColumns:
+    """The columns of the kept inputs of one model and rule set."""
+
+    #: Names of the model's features, in its order.
+    features: tuple[str, ...]
+    #: Name and kind of what rules read beside the row and the features.
+    read: tuple[tuple[str, Kind], ...] = ()
+    #: Look-ups of lists, as `account_id in @blocked`.
+    listings: tuple[str, ...] = ()
+    #: Whether there are rules.
+    ruled: bool = False
+
+    @cached_property
+    def fields(self) -> tuple[pa.Field, ...]:
+        """The columns, in the order in which they follow those of a row."""
+        fields = [pa.field(DECIDED_AT, EVENT_TIME)]
+        if self.read or self.listings:
+            fields.append(pa.field(RULE_INPUTS, self.rule_inputs))
+        if self.ruled:
+            fields.append(pa.field(MUTED_RULES, RULE_NAMES))
+        return (*fields, pa.field(FEATURES, pa.struct(self._feature_fields)))
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The schema of the columns alone."""
+        return pa.schema(self.fields)
+
+    @cached_property
+    def _feature_fields(self) -> list[pa.Field]:
+        return [pa.field(name, pa.float64(), nullable=False) for name in self.features]
+
+    @cached_property
+    def rule_inputs(self) -> pa.StructType:
+        """The type of what rules read."""
+        read = [pa.field(name, _TYPES[kind]) for name, kind in self.read]
+        return pa.struct([*read, *(pa.field(name, pa.bool_()) for name in self.listings)])
+
+    def before_features(
+        self, decided_at: pa.Array, read: Sequence[pa.Array], muted: pa.Array | None = None
+    ) -> list[pa.Array]:
+        """Return the columns before the features.
+
+        Args:
+          decided_at: n times.
+          read: n values of each column of `read`, then of each of `listings`.
+          muted: n lists of the muted rules; None where none is muted.
+        """
+        columns = [decided_at]
+        if self.read or self.listings:
+            columns.append(pa.StructArray.from_arrays(read, fields=list(self.rule_inputs)))
+        if self.ruled:
+            columns.append(pa.nulls(len(decided_at), RULE_NAMES) if muted is None else muted)
+        return columns
+
+    def of_features(self, block: npt.NDArray[np.float64]) -> pa.StructArray:
+        """Return the column of the features.
+
+        Args:
+          block: the model's input, float64[n, features].
+        """
+        # One transposition costs less than a strided copy of each column, and slices of one array
+        # less than arrays.
+        rows, columns = block.shape
+        values = pa.array(np.ascontiguousarray(block.T).ravel())
+        each = [values.slice(at * rows, rows) for at in range(columns)]
+        return pa.StructArray.from_arrays(each, fields=self._feature_fields)
+
+
+class InputValues(NamedTuple):
+    """The kept inputs of n rows that were decided together, as values."""
+
+    #: When, microseconds of the epoch.
+    decided_at: int
+    #: n.
+    rows: int
+    #: n values of each column that rules read, then of each look-up of a list.
+    read: list[list[Any]]
+    #: Names of the muted rules of each row; None if none is muted.
+    muted: list[list[str]] | None
+    #: The model's input, float64[n, features] in the order of its rows, least byte first.
+    features: bytes
 
 
 @dataclass(frozen=True)
@@ -63,23 +149,10 @@ class DecisionInputs:
         return cls(features, tuple(beside), listings_of(rules), ruled=True)
 
     @cached_property
-    def fields(self) -> tuple[pa.Field, ...]:
-        """The columns, in the order in which they follow those of a row."""
-        fields = [pa.field(DECIDED_AT, EVENT_TIME)]
-        if self.columns or self.listings:
-            fields.append(pa.field(RULE_INPUTS, self._rule_inputs))
-        if self.ruled:
-            fields.append(pa.field(MUTED_RULES, _RULES))
-        return (*fields, pa.field(FEATURES, pa.struct(self._feature_fields)))
-
-    @cached_property
-    def _feature_fields(self) -> list[pa.Field]:
-        return [pa.field(name, pa.float64(), nullable=False) for name in self.features.names]
-
-    @cached_property
-    def _rule_inputs(self) -> pa.StructType:
-        read = [pa.field(column.name, _TYPES[column.kind]) for column in self.columns]
-        return pa.struct([*read, *(pa.field(name, pa.bool_()) for name in self.listings)])
+    def kept_columns(self) -> InputColumns:
+        """The columns that follow those of a row."""
+        read = tuple((column.name, column.kind) for column in self.columns)
+        return InputColumns(tuple(self.features.names), read, self.listings, self.ruled)
 
     def after(self, schema: pa.Schema) -> pa.Schema:
         """Return the schema of kept rows.
@@ -87,7 +160,7 @@ class DecisionInputs:
         Args:
           schema: `stages.SCORED`, or one that extends it.
         """
-        return pa.schema([*schema, *self.fields], schema.metadata)
+        return pa.schema([*schema, *self.kept_columns.fields], schema.metadata)
 
     def with_rule_inputs(
         self,
@@ -102,13 +175,19 @@ class DecisionInputs:
           transactions: their transactions, with the velocity features that rules read.
           fired: the rules that hold, or None.
         """
-        read: dict[str, pa.Array] = {
-            column.name: transactions.column(column.name)
+        read = [
+            transactions.column(column.name)
             if column.kind == "text"
             else pa.array(numeric_feature(transactions, column.name, self.features))
             for column in self.columns
-        }
-        return _appended(decided, self.fields[:-1], self._decided_now(len(decided), read, fired))
+        ]
+        if self.listings:
+            assert fired is not None, "rules that read something have been asked"
+            read += [pa.array(fired.listed[name]) for name in self.listings]
+        now = pa.repeat(pa.scalar(_now(), EVENT_TIME), len(decided))
+        return _appended(
+            decided, self.kept_columns.fields[:-1], self.kept_columns.before_features(now, read)
+        )
 
     def of_rows(
         self,
@@ -117,8 +196,8 @@ class DecisionInputs:
         block: npt.NDArray[np.float64],
         fired: Fired | None,
         muted: npt.NDArray[np.bool_] | None,
-    ) -> pa.RecordBatch:
-        """Return all columns of n transactions that are values and decided now.
+    ) -> InputValues:
+        """Return the inputs of n transactions that are values and decided now.
 
         Args:
           rows: the transactions.
@@ -127,34 +206,28 @@ class DecisionInputs:
           fired: the rules that hold, muted ones too; or None.
           muted: bool[rules, n]: those that are muted; or None.
         """
-        read: dict[str, pa.Array] = {}
-        for column in self.columns:
-            if column.kind == "text":
-                read[column.name] = pa.array([row[column.name] for row in rows], pa.string())
+        read = list[list[Any]]()
+        for name, number in self._numbers:
+            if number is None:
+                read.append([row[name] for row in rows])
             else:
-                number = number_of(column.name, self.features)
-                values = [number(*pair) for pair in zip(rows, computed, strict=True)]
-                read[column.name] = pa.array(values, pa.float64(), from_pandas=False)
-        columns = self._decided_now(len(rows), read, fired)
-        if self.ruled and fired is not None and muted is not None and muted.any():
-            columns[-1] = _names_of_muted(len(rows), fired, muted)
-        return pa.RecordBatch.from_arrays(
-            [*columns, self._features_of(block)], schema=pa.schema(self.fields)
-        )
-
-    def _decided_now(
-        self, rows: int, read: Mapping[str, pa.Array], fired: Fired | None
-    ) -> list[pa.Array]:
-        """Return the columns before the features."""
-        columns = [pa.repeat(pa.scalar(time.time_ns() // 1_000, EVENT_TIME), rows)]
-        if self.columns or self.listings:
+                read.append(list(map(number, rows, computed)))
+        if self.listings:
             assert fired is not None, "rules that read something have been asked"
-            listed = [pa.array(fired.listed[name]) for name in self.listings]
-            arrays = [*read.values(), *listed]
-            columns.append(pa.StructArray.from_arrays(arrays, fields=list(self._rule_inputs)))
-        if self.ruled:
-            columns.append(pa.nulls(rows, _RULES))
-        return columns
+            read += [fired.listed[name].tolist() for name in self.listings]
+        silenced = None
+        if self.ruled and fired is not None and muted is not None and muted.any():
+            silenced = _names_of_muted(len(rows), fired, muted).to_pylist()
+        features = np.ascontiguousarray(block, dtype="<f8").tobytes()
+        return InputValues(_now(), len(rows), read, silenced, features)
+
+    @cached_property
+    def _numbers(self) -> list[tuple[str, NumberOf | None]]:
+        """Return what reads each column of a transaction that is values; None for a text."""
+        return [
+            (one.name, None if one.kind == "text" else number_of(one.name, self.features))
+            for one in self.columns
+        ]
 
     def with_features(self, rows: pa.RecordBatch, block: npt.NDArray[np.float64]) -> pa.RecordBatch:
         """Append the features to n rows.
@@ -163,15 +236,9 @@ class DecisionInputs:
           rows: n rows with all other columns.
           block: the model's input, float64[n, features].
         """
-        return _appended(rows, self.fields[-1:], [self._features_of(block)])
-
-    def _features_of(self, block: npt.NDArray[np.float64]) -> pa.StructArray:
-        # One transposition costs less than a strided copy of each column, and slices of one array
-        # less than arrays.
-        rows, columns = block.shape
-        values = pa.array(np.ascontiguousarray(block.T).ravel())
-        each = [values.slice(at * rows, rows) for at in range(columns)]
-        return pa.StructArray.from_arrays(each, fields=self._feature_fields)
+        return _appended(
+            rows, self.kept_columns.fields[-1:], [self.kept_columns.of_features(block)]
+        )
 
 
 def without_inputs(rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -206,3 +273,7 @@ def _appended(
 ) -> pa.RecordBatch:
     schema = pa.schema([*rows.schema, *fields], rows.schema.metadata)
     return pa.RecordBatch.from_arrays([*rows.columns, *columns], schema=schema)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000

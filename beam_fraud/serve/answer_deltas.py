@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from beam_fraud.schema.stages import LATER_COLUMNS, completed
 from beam_fraud.serve.answered_rows import ANSWERED, AnsweredRows, Rows
+from beam_fraud.serve.input_rows import InputRows, Inputs
 from beam_fraud.serve.recent_answers import LARGE
 from beam_fraud.state.shard import rows_from_bytes, rows_to_bytes
 
@@ -18,8 +19,9 @@ _GROUP, _AMENDED, _GROUP_OF_VALUES = b"H", b"B", b"W"
 #: The same of earlier versions, whose rows are of `_EARLIER`.
 _EARLIER_GROUP, _EARLIER_AMENDED, _EARLIER_OF_VALUES = b"G", b"A", b"V"
 _EARLIER = pa.schema([field for field in ANSWERED if field.name not in LATER_COLUMNS])
-#: First byte of the change after a group's: the kept inputs of its decisions.
-_INPUTS = b"I"
+#: First byte of the change after a group's: the kept inputs of its decisions, as columns and as
+#: values.
+_INPUTS, _INPUTS_OF_VALUES = b"I", b"J"
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -61,11 +63,15 @@ def answers_of(delta: bytes) -> Rows:
     return completed(pa.ipc.read_record_batch(pa.py_buffer(delta[1:]), schema), ANSWERED)
 
 
-def inputs_delta(inputs: pa.RecordBatch) -> bytes:
+def inputs_delta(inputs: Inputs) -> bytes:
     """Return the kept inputs of a group's decisions as bytes, for the change after the group's."""
+    if isinstance(inputs, InputRows):
+        return _INPUTS_OF_VALUES + inputs.to_bytes()
     return _INPUTS + rows_to_bytes(inputs)
 
 
-def inputs_of(delta: bytes) -> pa.RecordBatch | None:
+def inputs_of(delta: bytes) -> Inputs | None:
     """Return the inputs of `inputs_delta`; None for a group."""
+    if delta[:1] == _INPUTS_OF_VALUES:
+        return InputRows.from_bytes(delta[1:])
     return rows_from_bytes(delta[1:]) if delta[:1] == _INPUTS else None

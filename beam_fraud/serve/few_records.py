@@ -23,6 +23,7 @@ from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_IN, ROWS_SCORED, R
 from beam_fraud.pipeline.frames.scoring import ScoredRows, Scorer
 from beam_fraud.records.plain_records import PlainRecords
 from beam_fraud.serve.answered_rows import ANSWERED, AnsweredRows, Block
+from beam_fraud.serve.input_rows import InputRows
 from beam_fraud.serve.state import Count, ServerState
 from beam_fraud.state.rule_share import MutedRule
 
@@ -100,7 +101,8 @@ class FewRecords:
         answered = self._answered(rows, scored, silenced, degraded)
         kept, inputs = self._scorer.kept, None
         if kept is not None:
-            inputs = kept.of_rows(rows, computed, scored.block, scored.fired, silenced)
+            values = kept.of_rows(rows, computed, scored.block, scored.fired, silenced)
+            inputs = InputRows(kept.kept_columns, values)
         self._state.answers.add(answered, inputs)
         return Recorded(answered, scored.block)
 

@@ -19,6 +19,7 @@ from beam_fraud.serve.answer_deltas import (
 )
 from beam_fraud.serve.answered_rows import ANSWERED, Rows, batch_of
 from beam_fraud.serve.drift import AnswerCounts, DriftCounters
+from beam_fraud.serve.input_rows import Inputs, inputs_batch
 from beam_fraud.serve.recent_answers import LARGE, RecentAnswers
 from beam_fraud.state.shard import rows_from_bytes
 from beam_fraud.storage.checkpoint import FOREVER
@@ -49,7 +50,7 @@ class Groups:
 
     groups: Sequence[Rows]
     #: The kept inputs of their decisions, or None, for each group.
-    inputs: Sequence[pa.RecordBatch | None]
+    inputs: Sequence[Inputs | None]
     #: Counts the rows for drift; None to count none.
     counters: DriftCounters | None = None
 
@@ -67,8 +68,8 @@ class Groups:
         alike = groupby(parts, lambda one: one.schema)
         rows = [pa.concat_batches(list(batches)) for _, batches in alike]
         small = [group for group in self.groups if len(group) < LARGE]
-        if len(small) == len(self.groups) and all(one is None for one in self.inputs):
-            (joined,) = rows
+        if len(small) == len(self.groups) and len(rows) == 1:
+            joined = without_inputs(rows[0])
         else:
             joined = batch_of(*small) if small else None
         counted = None if self.counters is None else self.counters.count(rows)
@@ -83,7 +84,7 @@ class _Kept:
     #: The deltas that hold it.
     deltas: list[tuple[bytes, int]]
     #: The kept inputs of its decisions, or None.
-    inputs: pa.RecordBatch | None = None
+    inputs: Inputs | None = None
 
 
 class KeptAnswers:
@@ -135,12 +136,12 @@ class KeptAnswers:
         """Return the groups that an earlier process left, which may not have been delivered."""
         return [kept.rows for kept in self._unarchived]
 
-    def add(self, answered: Rows, inputs: pa.RecordBatch | None = None) -> None:
+    def add(self, answered: Rows, inputs: Inputs | None = None) -> None:
         """Keep answers.
 
         Args:
           answered: n answers.
-          inputs: n rows with the kept inputs of their decisions (`decisions.inputs`), or None.
+          inputs: the kept inputs of their decisions, n rows, or None.
         """
         if not len(answered):
             return
@@ -235,7 +236,7 @@ def _whole(answered: Rows) -> tuple[bytes, int]:
 
 
 def _with_inputs(
-    answered: Sequence[Rows], inputs: Sequence[pa.RecordBatch | None]
+    answered: Sequence[Rows], inputs: Sequence[Inputs | None]
 ) -> Iterator[pa.RecordBatch]:
     """Yield groups of answers as few batches, with the kept inputs of their decisions."""
     groups = zip(answered, inputs, strict=True)
@@ -246,5 +247,5 @@ def _with_inputs(
             yield rows
             continue
         described = pa.schema([*rows.schema, *schema])
-        columns = [*rows.columns, *pa.concat_batches(kept).columns]
+        columns = [*rows.columns, *inputs_batch(kept).columns]
         yield pa.RecordBatch.from_arrays(columns, schema=described)
