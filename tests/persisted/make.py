@@ -46,6 +46,8 @@ from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.sinks.labels import write_labels
 from tests.one_thread import one_thread
 from tests.persisted.savepoint import long_directory, make_savepoint
+from tests.serve.conftest import record_of
+from tests.serving import Client, Serve
 
 HERE = Path(__file__).parent
 #: Settings that decide how large a model is, and how small they are made.
@@ -362,6 +364,30 @@ def make_currencies(commands: Commands) -> None:
         shutil.rmtree(out)
 
 
+def make_monitor(commands: Commands) -> None:
+    """Write a stream with `--monitor` that stopped after half of its files, and such a server."""
+    table = simulate(Simulation(days=20, accounts=30, merchants=30, seed=7, fraud_rate=0.05))
+    pq.write_table(table.slice(0, 600), "history.parquet")
+    small = ("--set", "trees=3", "--threshold", "0.3", "--name", "monitored")
+    options = ("--schema", "handbook", "--model", "forest", *small, "--out", "model")
+    commands.run("train", "history.parquet", *options)
+    for directory in ("inbox", "later"):
+        Path(directory).mkdir()
+    _write_csv(table.slice(600, 150), Path("inbox/a.csv"))
+    _write_csv(table.slice(750, 150), Path("later/b.csv"))
+    monitored = ("--history", "history.parquet", "--monitor", "--keep-features")
+    places = ("--watch", "inbox", "--out", "out", "--until-idle", "0.5")
+    commands.run("stream", "--model", "model", *places, *monitored)
+    with Serve(Path("model"), Path("state"), *monitored) as server:
+        records = table.slice(600, 100).to_pylist()
+        with Client(server.port) as client:
+            body = b",".join(map(record_of, records))
+            status, answer, _ = client.post(b"[" + body + b",{}]")
+            assert status == 200, answer
+        server.stop()
+    commands.lines.append(f"beam-fraud serve --model model --state state {shlex.join(monitored)}")
+
+
 MAKERS: dict[str, Callable[[Commands], None]] = {
     "bundles": make_bundles,
     "imported": make_imported,
@@ -369,6 +395,7 @@ MAKERS: dict[str, Callable[[Commands], None]] = {
     "batch": make_batch,
     "flink": make_flink,
     "currencies": make_currencies,
+    "monitor": make_monitor,
 }
 
 
