@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 import time
 
-from beam_fraud.monitoring.live_figures import Changed, DriftFigures, LiveFigures, Point
+from beam_fraud.monitoring.live_figures import (
+    Changed,
+    DriftFigures,
+    ExpectedWeek,
+    LiveFigures,
+    Point,
+    QualityFigures,
+)
 
 _ALARM = (
     "unseen values of TERMINAL_TYPE since 2026-03-12: 0.98 %, usually 0 %.",
@@ -36,4 +43,10 @@ def live_figures(at: float | None = None) -> LiveFigures:
     drift = DriftFigures(1_204_551, "2026-01-05", "2026-03-14", 33, [_ALARM], changed)
     outcomes = {"scored": 751_204, "dead": 12, "duplicate": 88}
     model = "cards@0123456789ab"
-    return LiveFigures("server", model, at - 86_400, at, points, outcomes, drift, True)
+    precision, recall = (0.71, 0.66, 0.75), (0.64, 0.57, 0.7)
+    weeks = [
+        ExpectedWeek("2026-03-02", 7, 9_412, precision, recall),
+        ExpectedWeek("2026-03-09", 6, 8_130, (0.69, 0.64, 0.74), None),
+    ]
+    expected = QualityFigures(weeks, True, "drift doubts it since 2026-03-12")
+    return LiveFigures("server", model, at - 86_400, at, points, outcomes, drift, True, expected)

@@ -103,5 +103,8 @@ def assert_counted(out: Path, *bundles: Path) -> int:
                 assert known[measure.name] == measure
                 counted = found.summary.of(measure.name), expected.summary.of(measure.name)
                 assert np.array_equal(*counted), measure.name
+        by_score = found.by_score.summary, expected.by_score.summary
+        assert by_score[0].days.tolist() == by_score[1].days.tolist()
+        assert np.array_equal(by_score[0].counts, by_score[1].counts)
         rows += int(found.summary.of(HOUR).sum())
     return rows

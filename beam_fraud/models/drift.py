@@ -17,8 +17,9 @@ from beam_fraud.decisions.inputs import DECIDED_AT, FEATURES, RULE_INPUTS
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, read_reference
 from beam_fraud.models.reference import SCORE_QUANTILES, Distribution, Reference
+from beam_fraud.models.reliability import EDGES, bins_of
 from beam_fraud.monitoring.drift.arrivals import Arrivals
-from beam_fraud.monitoring.drift.counts import NO_MODEL, key_of
+from beam_fraud.monitoring.drift.counts import NO_MODEL, ModelCounts, key_of
 from beam_fraud.monitoring.drift.statistics import (
     AMOUNT,
     DEAD_LETTERS,
@@ -58,6 +59,10 @@ def zone_of(bundle: Bundle) -> tzinfo:
 LETTERS = Layout((Measure(DEAD_LETTERS, "categorical", categories=tuple(REASONS)),))
 #: Their key.
 LETTERS_KEY = key_of(NO_MODEL, LETTERS)
+#: Counts of rows by score, of which expected quality follows: of all, of flagged ones, of others.
+BY_SCORE = Layout(
+    (Measure(SCORE, "numeric", tuple(EDGES.tolist())),), (Segments(FLAGGED, ("true",)),)
+)
 
 
 def counter_of(bundle: Bundle, segments: Sequence[str] = (), *, late: bool = True) -> Counter:
@@ -147,15 +152,35 @@ class Counter:
         """Key of its counts."""
         return key_of(self.model_id, self.layout)
 
-    def later(self, batch: pa.RecordBatch, earlier: Arrivals) -> tuple[Summary, Arrivals]:
-        """Return the summary of rows that arrive after others, and the arrivals up to them.
+    @cached_property
+    def score_key(self) -> str:
+        """Key of its counts by score."""
+        return key_of(self.model_id, BY_SCORE)
+
+    def counts(self, batch: pa.RecordBatch) -> list[ModelCounts]:
+        """Return the counts of the rows of a batch by both layouts, `layout` and `BY_SCORE`.
+
+        Args:
+          batch: as for `count`.
+        """
+        return self._together(self.count(batch), batch)
+
+    def later(self, batch: pa.RecordBatch, earlier: Arrivals) -> tuple[list[ModelCounts], Arrivals]:
+        """Return the counts of rows that arrive after others, and the arrivals up to them.
 
         Args:
           batch: as for `count`.
           earlier: arrivals of the rows before (`Arrivals.latest`).
         """
         arrivals = Arrivals.merged([earlier, arrivals_of(batch)])
-        return replace(self, arrivals=arrivals).count(batch), arrivals.latest()
+        summary = replace(self, arrivals=arrivals).count(batch)
+        return self._together(summary, batch), arrivals.latest()
+
+    def _together(self, summary: Summary, batch: pa.RecordBatch) -> list[ModelCounts]:
+        return [
+            ModelCounts(self.key, self.model_id, summary),
+            ModelCounts(self.score_key, self.model_id, self.by_score(batch)),
+        ]
 
     def columns(self, schema: pa.Schema) -> list[str]:
         """Return the columns to read of a file."""
@@ -200,6 +225,20 @@ class Counter:
         }
         groups = [self._groups(batch, one, values) for one in self.layout.segments]
         return Summary.of_rows(self.layout, days, places, groups)
+
+    def by_score(self, batch: pa.RecordBatch) -> Summary:
+        """Return the counts of the rows of a batch by `BY_SCORE`.
+
+        Args:
+          batch: as for `count`.
+        """
+        batch = own_rows(batch, self.model_id)
+        if not len(batch):
+            return Summary.empty(BY_SCORE)
+        days, _ = local_hours(event_micros(batch), self.zone)
+        passed = ~batch.column("flagged").to_numpy(zero_copy_only=False).astype(np.bool_)
+        scores = {SCORE: bins_of(_floats(batch.column("score")))}
+        return Summary.of_rows(BY_SCORE, days, scores, [passed.astype(np.intp)])
 
     def _features(self, batch: pa.RecordBatch) -> Mapping[str, npt.NDArray[np.float64]]:
         if FEATURES not in batch.schema.names:
@@ -336,6 +375,30 @@ def reference_counts(reference: Reference, layout: Layout) -> Mapping[str, npt.N
         if measure is not None and measure.width == len(counts):
             found[one.feature] = counts
     return found
+
+
+def counts_of(found: Sequence[ModelCounts], model_id: str) -> tuple[list[Summary], Summary]:
+    """Return the counts of a model's rows for drift, one of each layout, and those by score."""
+    rows, by_score = list[Summary](), list[Summary]()
+    for one in found:
+        if one.model_id != model_id:
+            continue
+        if _is_by_score(one.summary.layout):
+            # Edges are computed, and may differ in the last digit elsewhere.
+            by_score.append(replace(one.summary, layout=BY_SCORE))
+        else:
+            rows.append(one.summary)
+    return rows, Summary.merged(BY_SCORE, by_score)
+
+
+def _is_by_score(layout: Layout) -> bool:
+    names = [measure.name for measure in layout.measures]
+    return (names, layout.width, layout.segments) == ([SCORE], BY_SCORE.width, BY_SCORE.segments)
+
+
+def letters_of(found: Sequence[ModelCounts]) -> Summary:
+    """Return the counts of dead letters."""
+    return Summary.merged(LETTERS, (one.summary for one in found if one.model_id == NO_MODEL))
 
 
 def letters_in(letters: Summary) -> dict[str, int]:

@@ -84,6 +84,36 @@ class DriftFigures(msgspec.Struct, frozen=True):
     changed: list[Changed]
 
 
+class ExpectedWeek(msgspec.Struct, frozen=True, array_like=True):
+    """What scores let expect of a week, or of its part so far."""
+
+    #: First day, ISO 8601, and days.
+    since: str
+    days: int
+    flagged: int
+    #: Value, and its 95 % interval; None if nothing tells.
+    precision: tuple[float, float, float] | None
+    recall: tuple[float, float, float] | None
+
+
+class QualityFigures(msgspec.Struct, frozen=True):
+    """What scores let expect of quality."""
+
+    #: The last weeks.
+    weeks: list[ExpectedWeek]
+    #: Whether drift puts them in doubt, and why, or why not.
+    doubted: bool
+    why: str
+
+
+class WatchedFigures(msgspec.Struct, frozen=True):
+    """What a monitor says."""
+
+    drift: DriftFigures
+    #: None if scores are not counted by decision.
+    quality: QualityFigures | None = None
+
+
 class LiveFigures(msgspec.Struct, frozen=True):
     """What a live page shows."""
 
@@ -100,6 +130,8 @@ class LiveFigures(msgspec.Struct, frozen=True):
     drift: DriftFigures | None
     #: Whether drift is watched.
     monitors: bool
+    #: Expected quality; None as for `drift`, or if scores are not counted by decision.
+    expected: QualityFigures | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +158,7 @@ class Sampler:
         self._last: Totals | None = None
         self._points = deque[Point](maxlen=_SAMPLES)
 
-    def sample(self, now: Totals, drift: DriftFigures | None, *, monitors: bool) -> LiveFigures:
+    def sample(self, now: Totals, watched: WatchedFigures | None, *, monitors: bool) -> LiveFigures:
         """Add a sample; return what a page shows."""
         before = self._last
         if before is not None and now.at > before.at:
@@ -139,8 +171,9 @@ class Sampler:
             now.at,
             list(self._points),
             now.outcomes,
-            drift,
+            None if watched is None else watched.drift,
             monitors,
+            None if watched is None else watched.quality,
         )
 
 

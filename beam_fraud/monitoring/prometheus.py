@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring import counters as names
-from beam_fraud.monitoring.drift.gauges import ReadDrift, drift_metrics
+from beam_fraud.monitoring.drift.gauges import ReadGauges, no_gauges
 from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
 from beam_fraud.monitoring.shadow import ShadowFigures
 from beam_fraud.monitoring.snapshot import ReadAlerts, Snapshot, no_alerts, topic_and_partition
@@ -35,7 +35,7 @@ def serve_metrics(
     read: Callable[[], Snapshot],
     build: dict[str, str],
     alerts: ReadAlerts = no_alerts,
-    drift: ReadDrift = lambda: None,
+    monitor: ReadGauges = no_gauges,
 ) -> Iterator[str]:
     """Answer `GET /metrics` while the body runs.
 
@@ -44,7 +44,7 @@ def serve_metrics(
       read: returns the status of the stream; called from other threads.
       build: labels of `beam_fraud_build_info`: `version`, `model_id` of the start.
       alerts: returns the counts of alerts; called from other threads.
-      drift: returns the last report of the monitor, or None; called from other threads.
+      monitor: returns the gauges of the monitor; called from other threads.
 
     Yields:
       The URL of the page.
@@ -53,7 +53,7 @@ def serve_metrics(
       FraudError: the port cannot be listened on.
     """
     registry = CollectorRegistry()
-    registry.register(StreamMetrics(read, build, alerts, drift))
+    registry.register(StreamMetrics(read, build, alerts, monitor))
     try:
         server, thread = start_http_server(port, addr=_ADDRESS, registry=registry)
     except OSError as error:
@@ -74,7 +74,7 @@ class StreamMetrics(Collector):
     """The metrics of a stream; its status is read once a collection.
 
     Args:
-      read, build, alerts, drift: as for `serve_metrics`.
+      read, build, alerts, monitor: as for `serve_metrics`.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class StreamMetrics(Collector):
         read: Callable[[], Snapshot],
         build: dict[str, str],
         alerts: ReadAlerts,
-        drift: ReadDrift,
+        monitor: ReadGauges,
     ) -> None:
         self._read = read
         self._build = build
-        self._alerts, self._drift = alerts, drift
+        self._alerts, self._monitor = alerts, monitor
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family of the page."""
@@ -103,7 +103,7 @@ class StreamMetrics(Collector):
             snapshot.updated,
         )
         yield from self._alert_counts()
-        yield from drift_metrics(self._drift())
+        yield from self._monitor()
 
     def _alert_counts(self) -> Iterator[Metric]:
         try:

@@ -14,7 +14,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.drift import Counter, counter_of, zone_of
 from beam_fraud.monitoring.drift.arrivals import Arrivals
-from beam_fraud.monitoring.drift.summary import Summary
+from beam_fraud.monitoring.drift.counts import ModelCounts
 from beam_fraud.operations.drift.dead_letter_days import arriving_letters
 from beam_fraud.schema.schema import Schema
 from beam_fraud.state.drift import DRIFT, DriftShard
@@ -27,8 +27,8 @@ _LOG = logging.getLogger(__name__)
 class AnswerCounts(NamedTuple):
     """Counts of answers."""
 
-    #: Summaries, by what counted them.
-    summaries: Sequence[tuple[Counter, Summary]]
+    #: By model and layout.
+    summaries: Sequence[ModelCounts]
     #: Arrivals up to these answers.
     arrivals: Arrivals
 
@@ -66,14 +66,14 @@ class DriftCounters:
         Args:
           rows: answers, with the inputs of their decisions if they are kept.
         """
-        counted, arrivals = list[tuple[Counter, Summary]](), self.arrivals
+        counted, arrivals = list[ModelCounts](), self.arrivals
         for batch in rows:
             earlier = arrivals
             for model_id in pc.unique(batch.column("model_id")).to_pylist():
                 counter = self._counter(model_id)
                 if counter is not None:
-                    summary, arrivals = counter.later(batch, earlier)
-                    counted.append((counter, summary))
+                    own, arrivals = counter.later(batch, earlier)
+                    counted += own
         return AnswerCounts(counted, arrivals)
 
     def _counter(self, model_id: str) -> Counter | None:
@@ -110,8 +110,8 @@ class KeptCounts:
 
     def keep(self, counted: AnswerCounts) -> None:
         """Keep the counts of answers."""
-        for counter, summary in counted.summaries:
-            self._shards.keep(0, self._shard.keep(counter, summary))
+        for one in counted.summaries:
+            self._shards.keep(0, self._shard.keep(one))
         self._shards.keep(0, self._shard.keep_arrivals(counted.arrivals))
         self._counters.arrivals = counted.arrivals
 

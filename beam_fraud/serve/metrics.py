@@ -20,7 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from beam_fraud.decisions.decision import APPROVE
-from beam_fraud.monitoring.drift.gauges import ReadDrift, drift_metrics
+from beam_fraud.monitoring.drift.gauges import ReadGauges, no_gauges
 from beam_fraud.monitoring.live_figures import LiveFigures, Totals
 from beam_fraud.monitoring.prometheus import shadow_metrics
 from beam_fraud.monitoring.shadow import ShadowTotals
@@ -100,8 +100,8 @@ class Metrics:
     shadow_totals: Callable[[], ShadowTotals] = ShadowTotals
     #: The figures of the live page; None before any.
     live: Callable[[], LiveFigures | None] = lambda: None
-    #: The last report of the monitor; None without one.
-    drift: ReadDrift = lambda: None
+    #: The gauges of the monitor.
+    monitor: ReadGauges = no_gauges
     #: Labels of `beam_fraud_build_info`.
     build: dict[str, str] = field(default_factory=dict)
 
@@ -171,7 +171,7 @@ class _Served(Collector):
             (metrics.connections, "connections", "Open connections"),
         ):
             yield GaugeMetricFamily(f"beam_fraud_serve_{name}", text, read())
-        yield from drift_metrics(metrics.drift())
+        yield from metrics.monitor()
         shadows = metrics.shadow_totals()
         yield from shadow_metrics(shadows.figures)
         if shadows.figures:

@@ -12,6 +12,7 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.drift import LETTERS_KEY, Counter
 from beam_fraud.monitoring.drift import counts
 from beam_fraud.monitoring.drift.arrivals import Arrivals
+from beam_fraud.monitoring.drift.counts import ModelCounts
 from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.schema.duration import DAY
 from beam_fraud.state.shard import Delta, Effects
@@ -125,13 +126,23 @@ class DriftShard:
         with refusing_damage():
             return counts.merged(deltas, self._since)
 
-    def keep(self, counter: Counter, summary: Summary) -> Effects:
+    def keep(self, counted: ModelCounts) -> Effects:
         """Return the change of the state by rows that are counted."""
-        return self._keep(counter.key, counter.model_id, summary)
+        key, summary = counted.key, counted.summary
+        if not len(summary.days):
+            return Effects()
+        deltas = list[Delta]()
+        if key not in self._described:
+            self._described.add(key)
+            deltas.append(Delta(counts.layout_piece(key, counted.model_id, summary.layout)))
+        self._days.update(summary.days.tolist())
+        # A day of the schema's time zone may end later than that of UTC.
+        newest = (int(summary.days[-1]) + 2) * DAY
+        return Effects(deltas=[*deltas, Delta(counts.rows_piece(key, summary), newest)])
 
     def keep_letters(self, summary: Summary) -> Effects:
         """Return the change of the state by dead letters that are counted by `LETTERS`."""
-        return self._keep(LETTERS_KEY, counts.NO_MODEL, summary)
+        return self.keep(ModelCounts(LETTERS_KEY, counts.NO_MODEL, summary))
 
     def keep_arrivals(self, arrivals: Arrivals) -> Effects:
         """Return the change of the state by what later rows are compared with."""
@@ -141,23 +152,12 @@ class DriftShard:
         newest = (int(arrivals.newest[-1]) // DAY + 2) * DAY
         return Effects(deltas=[Delta(counts.arrivals_piece(arrivals), newest)])
 
-    def _keep(self, key: str, model_id: str, summary: Summary) -> Effects:
-        if not len(summary.days):
-            return Effects()
-        deltas = list[Delta]()
-        if key not in self._described:
-            self._described.add(key)
-            deltas.append(Delta(counts.layout_piece(key, model_id, summary.layout)))
-        self._days.update(summary.days.tolist())
-        # A day of the schema's time zone may end later than that of UTC.
-        newest = (int(summary.days[-1]) + 2) * DAY
-        return Effects(deltas=[*deltas, Delta(counts.rows_piece(key, summary), newest)])
-
     def _count(self) -> Effects:
         deltas = list[Delta]()
         for counter, rows in () if self._uncounted is None else self._uncounted.joined():
-            summary, arrivals = counter.later(rows, self.arrivals)
-            deltas += self.keep(counter, summary).deltas
+            counted, arrivals = counter.later(rows, self.arrivals)
+            for one in counted:
+                deltas += self.keep(one).deltas
             deltas += self.keep_arrivals(arrivals).deltas
         return Effects(deltas=deltas)
 

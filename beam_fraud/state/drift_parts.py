@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.drift import counts
-from beam_fraud.monitoring.drift.summary import Summary
+from beam_fraud.monitoring.drift.counts import ModelCounts
 from beam_fraud.state.drift import EVERY_DAY, refusing_damage
 from beam_fraud.state.shard import Delta, Effects
 from beam_fraud.storage import atomic
@@ -29,12 +29,13 @@ _WRITE_SECONDS, _PART_BYTES = 30.0, 1 << 20
 _PIECES_TOGETHER = 256
 
 
-def pieces_of(model_id: str, key: str, summary: Summary) -> Iterator[pa.RecordBatch]:
+def pieces_of(counted: Sequence[ModelCounts]) -> Iterator[pa.RecordBatch]:
     """Yield counts as a batch of `PIECES`, if they are of any rows."""
-    if len(summary.days):
-        layout = counts.layout_piece(key, model_id, summary.layout)
-        rows = counts.rows_piece(key, summary)
-        yield pa.RecordBatch.from_pydict({"layout": [layout], "rows": [rows]}, PIECES)
+    some = [one for one in counted if len(one.summary.days)]
+    if some:
+        layouts = [counts.layout_piece(one.key, one.model_id, one.summary.layout) for one in some]
+        rows = [counts.rows_piece(one.key, one.summary) for one in some]
+        yield pa.RecordBatch.from_pydict({"layout": layouts, "rows": rows}, PIECES)
 
 
 class DriftParts:

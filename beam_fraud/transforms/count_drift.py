@@ -11,7 +11,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_fraud.models.drift import LETTERS_KEY, Counter, counter_of
-from beam_fraud.monitoring.drift.counts import NO_MODEL
+from beam_fraud.monitoring.drift.counts import NO_MODEL, ModelCounts
 from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.state.drift import Uncounted
 from beam_fraud.state.drift_parts import pieces_of
@@ -79,7 +79,7 @@ class _CountInBundle(beam.DoFn):
 
     def _counted(self) -> Iterator[pa.RecordBatch]:
         for counter, rows in self._uncounted.joined():
-            yield from pieces_of(counter.model_id, counter.key, counter.count(rows))
+            yield from pieces_of(counter.counts(rows))
 
 
 @dataclass
@@ -98,4 +98,4 @@ class CountDeadLetters(beam.PTransform):
 def _letter_pieces(
     dead: pa.RecordBatch, count: Callable[[pa.RecordBatch], Summary]
 ) -> Iterator[pa.RecordBatch]:
-    yield from pieces_of(NO_MODEL, LETTERS_KEY, count(dead))
+    yield from pieces_of([ModelCounts(LETTERS_KEY, NO_MODEL, count(dead))])

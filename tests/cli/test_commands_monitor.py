@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+import zlib
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from beam_fraud.cli.commands import monitor
-from beam_fraud.cli.commands.live_monitor import Notifying
-from beam_fraud.cli.options import MonitorOptions
+from beam_fraud.cli.commands import live_monitor, monitor, serve_plan, serve_together
+from beam_fraud.cli.commands.live_figures import watched_figures
+from beam_fraud.cli.commands.live_monitor import Notifying, Reporting
+from beam_fraud.cli.options import MonitorOptions, ServeOptions
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.evaluation.monitor_report import MonitorReport
 from beam_fraud.models.bundle import read_reference
 from beam_fraud.models.drift import counter_of
 from beam_fraud.monitoring.drift.counts import FILE, layout_piece, layouts_in, rows_piece
@@ -26,10 +30,14 @@ from beam_fraud.monitoring.drift.report import DriftReport
 from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.operations.drift.dead_letter_days import arriving_letters
 from beam_fraud.operations.drift.live import LiveDrift, LiveSettings, read_pieces
+from beam_fraud.serve.drift import DriftCounters, KeptCounts
 from beam_fraud.state.drift import DriftShard, LetterShard
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url, transaction
 from beam_fraud.storage.database.tables import DELIVERIES
+from beam_fraud.storage.journal import JournaledCheckpoint
+from beam_fraud.storage.stream_outputs import ServerOutputs
 from tests.drifting import Archive, archive_of
+from tests.stream_process import wait_until
 
 #: Two have a time, one is beside one that has, and of one nobody knows.
 LETTERS = pa.table(
@@ -144,7 +152,9 @@ def streamed(place, tmp_path_factory) -> Place:
     return replace(place, archive=replace(place.archive, rows=rows), out=out)
 
 
-def live_of(place: Place, directory: Path, rows: pa.Table, url: str | None = None) -> LiveDrift:
+def live_of(
+    place: Place, directory: Path, rows: pa.Table, url: str | None = None
+) -> tuple[LiveDrift, Reporting]:
     """Return a monitor of rows and dead letters that a stream has counted, killed twice."""
     bundle = place.archive.bundle
     counter = counter_of(bundle, ("TERMINAL_TYPE",))
@@ -161,16 +171,17 @@ def live_of(place: Place, directory: Path, rows: pa.Table, url: str | None = Non
     letters = LetterShard(lambda dead: arriving_letters(dead, bundle.schema, UTC, time.time()))
     for batch in LETTERS.to_batches():
         pieces += [delta.data for delta in letters.take(batch).deltas]
-    return LiveDrift(
-        LiveSettings(
-            lambda: pieces,
-            lambda: place.archive.bundle,
-            ("TERMINAL_TYPE",),
-            directory,
-            1 / 30,
-            Notifying(url, ["file"] if url else []),
-        )
+    reporting = Reporting(Notifying(url, ["file"] if url else []))
+    settings = LiveSettings(
+        lambda: pieces,
+        lambda: place.archive.bundle,
+        ("TERMINAL_TYPE",),
+        True,
+        directory,
+        1 / 30,
+        reporting,
     )
+    return LiveDrift(settings), reporting
 
 
 def test_a_stream_raises_the_alarms_of_its_archive(streamed, tmp_path):
@@ -181,7 +192,7 @@ def test_a_stream_raises_the_alarms_of_its_archive(streamed, tmp_path):
     queued = []
     for _ in range(2):
         # The second is that of a process that was started again.
-        live = live_of(place, tmp_path, place.archive.rows, url)
+        live, reporting = live_of(place, tmp_path, place.archive.rows, url)
         live.look()
         live.look()
         with transaction(url) as connection:
@@ -194,28 +205,49 @@ def test_a_stream_raises_the_alarms_of_its_archive(streamed, tmp_path):
     for figure in ("windows", "records", "dead_letters", "dead_letters_undated", "notes", "tests"):
         assert left[figure] == expected[figure], figure
     assert left["dead_letters_undated"] == 1
+    assert left["quality"] == expected["quality"]
+    assert len(left["quality"]["periods"]) > 4
+    assert all(week["expected"]["recall"]["value"] for week in left["quality"]["periods"])
     assert [one["psi"] for one in left["features"]] == [one["psi"] for one in expected["features"]]
     named = [(one["what"], one["since"], one["raised"]) for one in left["alarms"]]
     assert named == [(one["what"], one["since"], one["raised"]) for one in expected["alarms"]]
     # The stream has not seen that the last day is over.
-    assert live.report is not None
-    assert live.report.windows[-1].judged is False
-    late = {one.what: one.count for one in live.report.records}
+    report = reporting.last
+    assert report is not None
+    assert report.drift.windows[-1].judged is False
+    late = {one.what: one.count for one in report.drift.records}
     assert late["rows over 10 min late"] > 0
-    assert live.report.dead_letters == expected["dead_letters"]
+    assert report.drift.dead_letters == expected["dead_letters"]
+    # Alarms of the whole archive may doubt other weeks.
+    assert report.quality is not None
+    weeks = [asdict(one) for one in report.quality.periods]
+    assert [one["expected"] for one in weeks] == [
+        one["expected"] for one in expected["quality"]["periods"]
+    ]
+    shown = watched_figures(report).quality
+    assert shown is not None
+    assert shown.doubted
+    last = report.quality.periods[-1]
+    assert last.expected is not None
+    assert last.expected.recall.value is not None
+    week = shown.weeks[-1]
+    assert (week.since, week.days, week.flagged) == (last.since, last.days, last.flagged)
+    assert week.recall is not None
+    assert week.recall[0] == last.expected.recall.value
     # A command whose workers write the counts judges their files.
     bundle, reports = place.archive.bundle, list[DriftReport]()
     of_files = LiveSettings(
         lambda: read_pieces(tmp_path) or [],
         lambda: bundle,
         ("TERMINAL_TYPE",),
+        False,
         None,
         1 / 30,
-        lambda report: reports.append(report) or report,
+        lambda report, *_: reports.append(report),
     )
     LiveDrift(of_files).look()
-    assert reports[-1].windows == live.report.windows
-    assert [one.what for one in reports[-1].alarms] == [one.what for one in live.report.alarms]
+    assert reports[-1].windows == report.drift.windows
+    assert [one.what for one in reports[-1].alarms] == [one.what for one in report.drift.alarms]
 
 
 def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp_path):
@@ -224,7 +256,7 @@ def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp
     (tmp_path / "before/scores").mkdir(parents=True)
     pq.write_table(rows.slice(0, cut), tmp_path / "before/scores/part-0.parquet")
     (tmp_path / "monitor").mkdir()
-    live_of(place, tmp_path / "monitor", rows.slice(cut)).look()
+    live_of(place, tmp_path / "monitor", rows.slice(cut))[0].look()
     both = monitor.run(
         place.options(directory=str(tmp_path / "before"), also=(str(tmp_path / "monitor"),))
     )
@@ -232,6 +264,7 @@ def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp
     assert both["windows"] == whole["windows"]
     assert both["rows"] == whole["rows"]
     assert both["dead_letters"] == whole["dead_letters"]
+    assert both["quality"] == whole["quality"]
     with pytest.raises(UsageError) as refused:
         monitor.run(place.options(directory=str(tmp_path / "monitor"), segments=("decision",)))
     assert refused.value.code == Code.COLUMN_MISSING
@@ -239,6 +272,65 @@ def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp
     with pytest.raises(FraudError) as damaged:
         monitor.run(place.options(directory=str(tmp_path / "monitor")))
     assert damaged.value.code == Code.INPUT_DAMAGED
+
+
+def test_two_servers_have_one_judge_who_tells_of_an_alarm_once(place, tmp_path, monkeypatch):
+    """Each has the rows of its own accounts; the last days come after the first look."""
+    monkeypatch.setattr(live_monitor, "_LOOK_SECONDS", 0.1)
+    options = ServeOptions(
+        model=str(place.bundle),
+        state=str(tmp_path / "state"),
+        workers=2,
+        monitor=True,
+        segments=("TERMINAL_TYPE",),
+        sink=f"sqlite:///{tmp_path / 'fraud.db'}",
+        alerts=(f"file:{tmp_path / 'alerts.jsonl'}",),
+    )
+    bundle, rows = place.archive.bundle, place.archive.rows
+    states = [str(tmp_path / "state" / number) for number in "01"]
+    planned = serve_plan.plan(replace(options, state=states[0], workers=1))
+    url = planned.scored.scoring.alerts_database
+    assert url is not None
+    prepare_database(url)
+    days = rows["event_time"].to_numpy().astype("datetime64[D]")
+    first = np.array([zlib.crc32(name.encode()) % 2 for name in rows["account_id"].to_pylist()])
+    kept = []
+    for state in states:
+        checkpoint = JournaledCheckpoint(ServerOutputs(Path(state)).checkpoint)
+        counters = DriftCounters(bundle, ("TERMINAL_TYPE",))
+        kept.append((checkpoint, KeptCounts(checkpoint, counters, bundle.schema), counters))
+
+    def answer(chosen: np.ndarray) -> None:
+        for number, (checkpoint, counts, counters) in enumerate(kept):
+            own = rows.filter(pa.array(chosen & (first == number))).combine_chunks()
+            counts.keep(counters.count(own.to_batches()))
+            checkpoint.commit({}, fold=True)
+
+    def told() -> list[str]:
+        with transaction(url) as connection:
+            events = connection.execute(select(DELIVERIES.c.event)).scalars().all()
+        alarms = [one for event in events for one in json.loads(event)["drift"]["alarms"]]
+        return sorted(f"{one['what']} {one['segment']}" for one in alarms)
+
+    report = tmp_path / "state/monitor" / serve_together.REPORT
+    answer(days < days[-1] - 1)
+    with serve_together.watched_together(options, planned, states):
+        wait_until(report.exists)
+        assert not told()
+        answer(days >= days[-1] - 1)
+        wait_until(lambda: bool(told()))
+    queued = told()
+    assert len(queued) == len(set(queued))
+    assert any(one.startswith("unseen values of TERMINAL_TYPE") for one in queued)
+    # A parent that is started again.
+    with serve_together.watched_together(options, planned, states):
+        wait_until(report.exists)
+    assert told() == queued
+    found = msgspec.msgpack.decode(report.read_bytes(), type=MonitorReport)
+    assert found.drift.rows == len(rows)
+    assert [one.what for one in found.drift.open_alarms]
+    assert found.quality is not None
+    assert sum(week.rows for week in found.quality.periods) == len(rows)
 
 
 def test_a_stream_tells_an_outage_while_the_day_goes_on(place, tmp_path):
@@ -255,7 +347,10 @@ def test_a_stream_tells_an_outage_while_the_day_goes_on(place, tmp_path):
         rows_piece(counter.key, replace(whole, counts=counts)),
     ]
     reports: list[DriftReport] = []
-    settings = LiveSettings(lambda: pieces, lambda: bundle, (), tmp_path, 1 / 30, reports.append)
+    settings = LiveSettings(
+        *(lambda: pieces, lambda: bundle, (), True, tmp_path, 1 / 30),
+        lambda report, *_: reports.append(report),
+    )
     for hour, alarms in ((10, 0), (16, 1)):
         now = datetime.fromisoformat(f"{last}T{hour}:30:00+00:00")
         LiveDrift(settings, lambda now=now: now).look()

@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from sqlalchemy.engine import make_url
 
 from beam_fraud.cli.commands import alerts, monitor
-from beam_fraud.cli.options import MonitorOptions, SnoozeAlertsOptions
+from beam_fraud.cli.commands.labels import run_export
+from beam_fraud.cli.options import ExportLabelsOptions, MonitorOptions, SnoozeAlertsOptions
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.storage.database.connection import prepare_database, sqlite_url, writing
+from beam_fraud.storage.database.connection import engine, prepare_database, sqlite_url, writing
 from beam_fraud.storage.database.tables import AUDITED, DEAD_LETTERS, FLAGGED
 from tests.drifting import Archive, archive_of
 from tests.failing import fails
@@ -115,12 +117,23 @@ def test_all_rows_are_estimated_by_the_audited_ones(archive, audited, tmp_path):
 
 
 @pytest.mark.slow
-def test_postgresql_gives_the_same(archive, audited, postgres_database):
+def test_postgresql_gives_the_same_also_where_nothing_can_be_written(
+    archive, audited, postgres, postgres_database, tmp_path
+):
     fill(postgres_database, archive[0].rows, audits=True)
     result = monitor.run(options(archive[1], postgres_database))
     check_estimates(result, archive[0])
     same = monitor.run(options(archive[1], audited))
     assert {**result, "seconds": 0} == {**same, "seconds": 0}
+    name = make_url(postgres_database).database
+    postgres.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    engine(postgres_database).dispose()
+    result = monitor.run(options(archive[1], postgres_database))
+    assert {**result, "seconds": 0} == {**same, "seconds": 0}
+    labels = ExportLabelsOptions(database=postgres_database, out=str(tmp_path / "labels.csv"))
+    assert run_export(labels)["labels"] == 0
+    with fails(Code.DATABASE_RIGHTS, "primary"):
+        monitor.run(options(archive[1], postgres_database, alerts=("console:",)))
 
 
 def test_without_an_audit_lane_the_page_says_what_is_not_known(archive, tmp_path):

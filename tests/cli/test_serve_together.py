@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from beam_fraud.cli.commands.serve_together import REPORT, joined
+from beam_fraud.evaluation.monitor_report import MonitorReport
+from beam_fraud.evaluation.quality.quality import ScoredDays, quality_of
+from beam_fraud.models.reliability import BINS, Reliability
 from beam_fraud.monitoring.live_figures import LIVE
 from beam_fraud.monitoring.server_figures import FIGURES, SHADOWS, ServerFigures
 from beam_fraud.monitoring.shadow import ShadowFigures, ShadowTotals
@@ -18,6 +23,12 @@ from tests.stream_process import wait_until
 
 
 def test_a_server_shows_the_figures_of_all(tmp_path: Path) -> None:
+    rows = np.zeros((7, 2, BINS), np.int64)
+    rows[:, :, 100:200] = 1
+    known = Reliability(np.ones(BINS), np.linspace(0, 1, BINS), 1.0)
+    # A Monday.
+    scored = ScoredDays(np.arange(19_723, 19_730), rows, UTC)
+    quality = quality_of(scored, known)
     drift, live = report(changed(traffic(0), "type", (0, 2), 0.1)), live_figures()
     shadows = ShadowTotals({"trial@1": ShadowFigures(rows=45, agreed=40)}, waiting=3, left_out=2)
     outputs, metrics = ServerOutputs(tmp_path / "0"), Metrics()
@@ -30,16 +41,18 @@ def test_a_server_shows_the_figures_of_all(tmp_path: Path) -> None:
         told = msgspec.msgpack.decode((outputs.own / FIGURES).read_bytes(), type=ServerFigures)
         assert told.totals.outcomes == {"scored": 20}
         assert told.shadows == own
-        assert (metrics.shadow_totals(), metrics.live(), metrics.drift()) == (own, None, None)
+        assert (metrics.shadow_totals(), metrics.live()) == (own, None)
+        assert "beam_fraud_drift_alarms" not in metrics.text().decode()
         directory = tmp_path / "monitor"
         directory.mkdir()
         (directory / SHADOWS).write_bytes(msgspec.msgpack.encode(shadows))
         (directory / LIVE).write_bytes(msgspec.json.encode(live))
-        (directory / REPORT).write_bytes(msgspec.msgpack.encode(drift))
-        wait_until(lambda: metrics.drift() is not None)
+        told = MonitorReport(drift, quality)
+        (directory / REPORT).write_bytes(msgspec.msgpack.encode(told))
+        wait_until(lambda: b"beam_fraud_drift_alarms" in metrics.text())
         assert metrics.live() == live
         text = metrics.text().decode()
-    assert metrics.drift() == drift
+    assert 'beam_fraud_quality_expected_ratio{figure="recall"}' in text
     assert f"beam_fraud_drift_alarms {float(len(drift.loud_alarms))}" in text
     assert 'beam_fraud_shadow_rows_total{challenger="trial@1"} 45.0' in text
     assert "beam_fraud_serve_shadow_rows 3.0" in text

@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from beam_fraud.monitoring.live_figures import DriftFigures, LiveFigures, Sampler, Totals
+from beam_fraud.monitoring.live_figures import (
+    DriftFigures,
+    ExpectedWeek,
+    LiveFigures,
+    QualityFigures,
+    Sampler,
+    Totals,
+    WatchedFigures,
+)
 from beam_fraud.serve.http.live_page import Precision, live_page, live_parts
 
 BOUNDS = (0.001, 0.01, 0.1)
@@ -18,10 +26,10 @@ def totals(at: float, scored: int, flagged: int, *latencies: int) -> Totals:
     return Totals(at, "cards@1", {"scored": scored}, scored, flagged, latencies, BOUNDS)
 
 
-def sampled(*samples: Totals, drift: DriftFigures | None = None) -> LiveFigures:
+def sampled(*samples: Totals, watched: WatchedFigures | None = None) -> LiveFigures:
     sampler = Sampler("server", NOW.timestamp() - 60)
     for sample in samples:
-        figures = sampler.sample(sample, drift, monitors=drift is not None)
+        figures = sampler.sample(sample, watched, monitors=watched is not None)
     return figures
 
 
@@ -50,7 +58,12 @@ def test_the_page_escapes_names_and_loads_nothing() -> None:
         10, "2024-01-01", "2024-01-02", 0, [("<script>alert(1)</script>", "Ask.")], []
     )
     at = NOW.timestamp()
-    figures = sampled(totals(at - 10, 0, 0, 0, 0, 0, 0), totals(at, 9, 3, 5, 4, 0, 0), drift=drift)
+    week = ExpectedWeek("2023-12-25", 7, 40, (0.625, 0.5, 0.75), None)
+    watched = WatchedFigures(drift, QualityFigures([week], True, "<b>drift</b>"))
+    figures = sampled(
+        totals(at - 10, 0, 0, 0, 0, 0, 0), totals(at, 9, 3, 5, 4, 0, 0), watched=watched
+    )
+    assert msgspec.json.decode(msgspec.json.encode(figures), type=LiveFigures) == figures
     page = live_page(figures, NOW)
     assert page.count("<script") == 1
     assert "&lt;script&gt;" in page
@@ -60,6 +73,8 @@ def test_the_page_escapes_names_and_loads_nothing() -> None:
     for title in ("Throughput", "Latency, median", "Flag rate", "Drift", "Quality"):
         assert f"<h2>{title}</h2>" in page
     assert "33.33 %" in page
+    assert '0.62 <span class="small">(0.50 to 0.75)</span>' in page
+    assert "Do not rely on expected figures: &lt;b&gt;drift" in page
     assert "seconds old" not in page
 
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from beam_fraud.decisions.inputs import FEATURES
 from beam_fraud.models.bundle import open_bundle
-from beam_fraud.models.drift import letters_in
-from beam_fraud.monitoring.drift.counts import NO_MODEL, counted
+from beam_fraud.models.drift import counts_of, letters_in, letters_of
+from beam_fraud.monitoring.drift.counts import counted
 from beam_fraud.monitoring.drift.statistics import DEAD_LETTERS
 from beam_fraud.operations.drift.archive import count_archive
 from beam_fraud.serve.drift import DriftCounters
@@ -47,9 +47,10 @@ def test_a_killed_server_counts_every_answer_once(served: Served, tmp_path: Path
     engine.record([*served.records[140:200], b"{}"])
     engine.state.commit(fold=True)
     engine.state.close(1.0)
-    found = {one.model_id: one.summary for one in counted(engine.state.drift())}
+    found = counted(engine.state.drift())
     bundle = open_bundle(served.bundle)
-    summary, letters = found[bundle.model_id], found[NO_MODEL]
+    [summary], by_score = counts_of(found, bundle.model_id)
+    letters = letters_of(found)
     assert letters_in(letters) == {"missing_id": 2, "malformed": 1, "missing_amount": 1}
     # One has a time; the others belong to the day of their arrival.
     assert sorted(letters.of(DEAD_LETTERS).sum(axis=1).tolist()) == [1, 3]
@@ -58,6 +59,8 @@ def test_a_killed_server_counts_every_answer_once(served: Served, tmp_path: Path
     assert summary.layout == archive.summary.layout
     assert summary.days.tolist() == archive.summary.days.tolist()
     assert np.array_equal(summary.counts, archive.summary.counts)
+    assert by_score.days.tolist() == archive.by_score.summary.days.tolist()
+    assert np.array_equal(by_score.counts, archive.by_score.summary.counts)
 
 
 def test_a_failed_commit_counts_nothing_twice(served: Served, tmp_path: Path) -> None:
@@ -68,8 +71,8 @@ def test_a_failed_commit_counts_nothing_twice(served: Served, tmp_path: Path) ->
     engine.state.discard()
     engine.state.archive(engine.state.answers.groups().prepared())
     engine.state.commit()
-    [live] = counted(engine.state.drift())
-    assert int(live.summary.of("decision").sum()) == 50
+    [live], by_score = counts_of(counted(engine.state.drift()), open_bundle(served.bundle).model_id)
+    assert int(live.of("decision").sum()) == int(by_score.of("score").sum()) == 50
 
 
 def test_features_are_counted_and_not_archived_without_the_option(
@@ -79,7 +82,7 @@ def test_features_are_counted_and_not_archived_without_the_option(
     engine.record(served.records[:50])
     engine.state.commit()
     engine.state.close(1.0)
-    [live] = counted(engine.state.drift())
-    name = open_bundle(served.bundle).features.names[0]
-    assert int(live.summary.of(name).sum()) == 50
+    bundle = open_bundle(served.bundle)
+    [live], _ = counts_of(counted(engine.state.drift()), bundle.model_id)
+    assert int(live.of(bundle.features.names[0]).sum()) == 50
     assert FEATURES not in pq.read_table(tmp_path / "scores").schema.names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from beam_fraud.models.bundle import open_bundle
+from beam_fraud.models.drift import counts_of
 from beam_fraud.operations.drift.live import read_counts
 from beam_fraud.storage.urls import Place
 from tests.otlp_receiver import labels_of, receiving
@@ -27,11 +28,12 @@ def test_a_server_is_watched_everywhere(served: Served, tmp_path: Path) -> None:
             assert server.stop()["rows_scored"] == 300
         decisions = receiver.last["beam_fraud_serve_decisions"].sum.data_points
         assert sum(one.as_double for one in decisions) == 300
+        assert "beam_fraud_quality_assumption" in receiver.last
         assert {"approve"} <= {labels_of(one)["decision"] for one in decisions}
     found = read_counts(Place.parse(str(state / "monitor")))
     assert found is not None
-    [counts] = found
-    assert counts.model_id == open_bundle(served.bundle).model_id
-    assert int(counts.summary.of("decision").sum()) == 300
-    name = open_bundle(served.bundle).features.names[-1]
-    assert int(counts.summary.of(name).sum()) == 300
+    bundle = open_bundle(served.bundle)
+    [rows], by_score = counts_of(found, bundle.model_id)
+    assert int(rows.of("decision").sum()) == 300
+    assert int(rows.of(bundle.features.names[-1]).sum()) == 300
+    assert int(by_score.of("score").sum()) == 300

@@ -24,9 +24,8 @@ from beam_fraud.cli.commands import serve
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.errors import Code
 from beam_fraud.models.bundle import load_bundle
-from beam_fraud.models.drift import letters_in
+from beam_fraud.models.drift import counts_of, letters_in, letters_of
 from beam_fraud.models.registry.registry import add_model, open_registry, promote
-from beam_fraud.monitoring.drift.counts import NO_MODEL
 from beam_fraud.monitoring.live_figures import LIVE, LiveFigures
 from beam_fraud.operations.drift.live import read_counts
 from beam_fraud.schema.presets import HANDBOOK
@@ -150,11 +149,12 @@ def test_accounts_that_are_spread_get_the_scores_of_one_server(
     of_models = pa.concat_tables(archived).column("model_id").value_counts()
     counted = read_counts(Place.at(state / "monitor"))
     assert counted is not None
-    by_model = {one.model_id: one.summary for one in counted}
-    assert letters_in(by_model.pop(NO_MODEL)) == {"missing_id": 2}
-    assert {name: int(summary.of("decision").sum()) for name, summary in by_model.items()} == {
-        one["values"]: one["counts"] for one in of_models.to_pylist()
-    }
+    assert letters_in(letters_of(counted)) == {"missing_id": 2}
+    for model_id, rows in ((one["values"], one["counts"]) for one in of_models.to_pylist()):
+        [summary], by_score = counts_of(counted, model_id)
+        assert int(summary.of("decision").sum()) == int(by_score.of("score").sum()) == rows
+    # Their parent alone judges.
+    assert not any((state / number / "monitor").exists() for number in ("0", "1"))
     assert all(len(table) for table in archived)
     names = pa.concat_tables(archived).column("transaction_id").to_pylist()
     assert sorted(names) == sorted(expected.column("transaction_id").to_pylist())

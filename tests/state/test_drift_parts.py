@@ -17,7 +17,7 @@ from beam_fraud.monitoring.drift.statistics import DECISION
 from beam_fraud.monitoring.drift.summary import Layout, Measure, Summary
 from beam_fraud.operations.drift.live import read_counts
 from beam_fraud.state import drift_parts
-from beam_fraud.state.drift_parts import PIECES, DriftParts
+from beam_fraud.state.drift_parts import DriftParts, pieces_of
 from beam_fraud.storage.urls import Place
 from tests.failing import fails
 from tests.shard_host import Event, Host
@@ -54,11 +54,8 @@ def summary_of(rows: list[tuple[int, float]]) -> Summary:
 
 def counted(model: str, rows: list[tuple[int, float]]) -> pa.RecordBatch:
     key = counts.key_of(model, LAYOUT)
-    layout, piece = (
-        counts.layout_piece(key, model, LAYOUT),
-        counts.rows_piece(key, summary_of(rows)),
-    )
-    return pa.RecordBatch.from_pydict({"layout": [layout], "rows": [piece]}, PIECES)
+    [batch] = pieces_of([counts.ModelCounts(key, model, summary_of(rows))])
+    return batch
 
 
 def by_model(directory: Path) -> dict[str, Summary]:

@@ -7,11 +7,21 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from beam_fraud.cli import main
+from beam_fraud.models.bundle import open_bundle
+from beam_fraud.models.drift import counts_of
+from beam_fraud.monitoring.drift.counts import counted
+from beam_fraud.operations.drift.archive import count_archive
+from beam_fraud.operations.drift.places import count_places
+from beam_fraud.state.drift import DRIFT, DriftShard
+from beam_fraud.storage.checkpoint import recorded_deltas
+from beam_fraud.storage.stream_outputs import ServerOutputs
+from beam_fraud.storage.urls import Place
 from tests.persisted.sets import SETS, unpack
 
 ANY_SET = pytest.mark.parametrize("kept", [pytest.param(s, id=s.name) for s in SETS])
@@ -93,6 +103,39 @@ def test_a_stream_by_currency_resumes_and_a_bundle_has_its_rates(
     summary = run(capsys, "stream", "--model", "separate", *watching)
     assert "history_rows" not in summary
     assert same_rows(pq.read_table("out/scores"), pq.read_table("expected-separate.parquet"))
+
+
+def test_counts_of_a_monitor_go_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (kept,) = [s for s in SETS if (s / "monitor.tar.xz").exists()]
+    unpack(kept / "monitor.tar.xz", here)
+    bundle = open_bundle("model")
+    call = (kept / "commands.txt").read_text().split("--out out --until-idle 0.5 ")[-1]
+    left = count_places([Place.parse("out/monitor")], bundle)
+    assert int(left.summary.of("decision").sum()) == 150
+    assert "an earlier version counted" in left.notes[-1]
+    Path("later/b.csv").rename("inbox/b.csv")
+    options = ("--watch", "inbox", "--out", "out", "--until-idle", "0.5")
+    options = (*options, *call.splitlines()[0].split())
+    assert run(capsys, "stream", "--model", "model", *options)["rows_scored"] == 150
+    for place, letters in (("out", 2), ("state", 1)):
+        archive = count_archive(Place.parse(place), bundle)
+        live = count_places([Place.parse(f"{place}/monitor")], bundle)
+        assert sum(live.dead_letters.values()) == letters
+        assert live.dead_letters == archive.dead_letters
+        assert live.summary.layout == archive.summary.layout
+        assert live.summary.days.tolist() == archive.summary.days.tolist()
+        assert np.array_equal(live.summary.counts, archive.summary.counts)
+        # Scores by decision are counted from the present version on, and need whole days.
+        there = archive.by_score.summary.days > left.summary.days[-1]
+        assert there.any() == (place == "out")
+        by_score = live.by_score.summary
+        assert by_score.days.tolist() == archive.by_score.summary.days[there].tolist()
+        assert np.array_equal(by_score.counts, archive.by_score.summary.counts[there])
+    # What a server has folded.
+    deltas = recorded_deltas(ServerOutputs(Path("state")).checkpoint, DRIFT, 0)
+    DriftShard(None).restore(deltas)
+    rows, _ = counts_of(counted(deltas), bundle.model_id)
+    assert sum(int(one.of("decision").sum()) for one in rows) == 100
 
 
 @ANY_SET

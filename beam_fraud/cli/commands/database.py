@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.sinks.url import parse_sink
-from beam_fraud.storage.database.connection import masked, prepare_database
+from beam_fraud.storage.database.connection import masked, prepare_database, prepare_for_reading
 
 
-def database_of(url: str, *, created: bool = False, option: str = "--database") -> str:
+def database_of(
+    url: str, *, created: bool = False, option: str = "--database", writes: bool = True
+) -> str:
     """Return the database that an option names, with its tables.
 
     Args:
       url: its URL.
       option: the option.
       created: whether a missing file of SQLite is created.
+      writes: whether the command writes there; others can use a replica.
 
     Raises:
       UsageError: it is no database.
@@ -29,5 +32,8 @@ def database_of(url: str, *, created: bool = False, option: str = "--database") 
             "postgresql://USER@HOST/DATABASE",
             Code.SINK_UNSUITED,
         )
-    prepare_database(database)
+    if writes:
+        prepare_database(database)
+    else:
+        prepare_for_reading(database)
     return database

@@ -132,7 +132,7 @@ def run_export(options: ExportLabelsOptions) -> dict[str, object]:
             f"--out {options.out}: give a local file that ends in {', '.join(_WRITERS)}",
             Code.OUTPUT_NAME,
         )
-    database = database_of(options.database)
+    database = database_of(options.database, writes=False)
     count = 0
 
     def counted() -> Iterator[pa.RecordBatch]:

@@ -11,28 +11,34 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from beam_fraud.cli.commands.live_monitor import ReadReport
 from beam_fraud.monitoring import counters as names
-from beam_fraud.monitoring.drift.gauges import ReadDrift
 from beam_fraud.monitoring.latency import BOUNDS
 from beam_fraud.monitoring.live_figures import (
     LIVE,
     SAMPLE_SECONDS,
     Changed,
     DriftFigures,
+    ExpectedWeek,
     FiguresFile,
     LiveFigures,
+    QualityFigures,
     Sampler,
     Totals,
+    WatchedFigures,
 )
 from beam_fraud.monitoring.periodic_work import periodically
 from beam_fraud.monitoring.snapshot import Snapshot
 from beam_fraud.storage.atomic import make_directory
 
 if TYPE_CHECKING:
+    from beam_fraud.evaluation.monitor_report import MonitorReport
+    from beam_fraud.evaluation.quality.quality import Quality
+    from beam_fraud.evaluation.traffic import Estimate
     from beam_fraud.monitoring.drift.report import DriftReport
 
-#: Features of the page.
-_SHOWN = 8
+#: Features, and weeks of expected quality, of the page.
+_SHOWN, _SHOWN_WEEKS = 8, 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Sampled:
     #: `stream` or `server`.
     kind: str
     totals: Callable[[], Totals]
-    drift: ReadDrift
+    report: ReadReport
     #: Whether drift is watched.
     monitors: bool
     #: Directory of the file that the analysts' pages read; None for none.
@@ -67,9 +73,9 @@ def sampling(sampled: Sampled) -> Iterator[Callable[[], LiveFigures | None]]:
     last: list[LiveFigures] = []
 
     def sample() -> None:
-        report = sampled.drift()
-        drift = None if report is None else drift_figures(report)
-        last[:] = [sampler.sample(sampled.totals(), drift, monitors=sampled.monitors)]
+        report = sampled.report()
+        watched = None if report is None else watched_figures(report)
+        last[:] = [sampler.sample(sampled.totals(), watched, monitors=sampled.monitors)]
         if file is not None:
             file.write(msgspec.json.encode(last[0]))
 
@@ -100,8 +106,31 @@ def totals_of(snapshot: Snapshot, model_id: str) -> Totals:
     )
 
 
-def drift_figures(report: DriftReport) -> DriftFigures:
+def watched_figures(report: MonitorReport) -> WatchedFigures:
     """Return what the page shows of a report."""
+    quality = report.quality
+    return WatchedFigures(
+        _drift_figures(report.drift), None if quality is None else _quality_figures(quality)
+    )
+
+
+def _quality_figures(quality: Quality) -> QualityFigures:
+    weeks = []
+    for one in quality.periods[-_SHOWN_WEEKS:]:
+        if one.expected is not None:
+            figures = (one.expected.precision, one.expected.recall)
+            precision, recall = (_expected(figure) for figure in figures)
+            weeks.append(ExpectedWeek(one.since, one.days, one.flagged, precision, recall))
+    return QualityFigures(weeks, quality.assumption.holds is False, quality.assumption.why)
+
+
+def _expected(figure: Estimate) -> tuple[float, float, float] | None:
+    if figure.value is None or figure.interval is None:
+        return None
+    return figure.value, figure.interval.low, figure.interval.high
+
+
+def _drift_figures(report: DriftReport) -> DriftFigures:
     # Imported here: charts are for those who monitor.
     from beam_fraud.evaluation.drift import title
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from beam_fraud.cli.commands.scoring import ScoringPlan
 from beam_fraud.cli.commands.times import false_alarm_rate
@@ -20,12 +20,18 @@ from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.database.connection import prepare_database
 
 if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from beam_fraud.evaluation.monitor_report import MonitorReport
     from beam_fraud.monitoring.drift.report import DriftReport
     from beam_fraud.operations.drift.notices import Told
+    from beam_fraud.operations.drift.quality import RowsByScore
 
 _LOG = logging.getLogger(__name__)
 #: Seconds between two looks at the counts.
 _LOOK_SECONDS = 30.0
+#: Type: returns the last report of a monitor, or None; called from any thread.
+ReadReport: TypeAlias = Callable[[], "MonitorReport | None"]
 
 
 def with_monitor(planned: ScoringPlan, options: LiveDriftOptions) -> ScoringPlan:
@@ -59,6 +65,8 @@ class Judged:
     pieces: Callable[[], Sequence[bytes]]
     #: Returns the bundle that decides.
     bundle: Callable[[], Bundle]
+    #: Whether lateness is counted.
+    late: bool
     #: Directory in which the counts are written; None if the workers write them.
     directory: Path | None
     #: Database in which alerts wait, or None; and the names of the channels.
@@ -66,20 +74,23 @@ class Judged:
     channels: Sequence[str]
 
 
-def no_report() -> DriftReport | None:
+def no_report() -> MonitorReport | None:
     """Return no report, of a run without `--monitor`."""
     return None
 
 
+def gauges_of(report: MonitorReport | None) -> Iterable[Metric]:
+    """Return the gauges of a report; none without one."""
+    return () if report is None else report.gauges()
+
+
 @contextmanager
-def judging(
-    options: LiveDriftOptions, judged: Judged | None
-) -> Iterator[Callable[[], DriftReport | None]]:
+def judging(options: LiveDriftOptions, judged: Judged | None) -> Iterator[ReadReport]:
     """Judge days while the body runs, in a thread, and once more at its end.
 
     Args:
       options: options of the call.
-      judged: what is judged, with `--monitor`; None for nothing.
+      judged: what is judged; None for nothing.
 
     Yields:
       A function that returns the last report; None before any.
@@ -87,7 +98,7 @@ def judging(
     Raises:
       FraudError: the directory cannot be made.
     """
-    if not options.monitor or judged is None:
+    if judged is None:
         yield no_report
         return
     # Imported here: SciPy's statistics are for those who monitor.
@@ -95,18 +106,51 @@ def judging(
 
     if judged.directory is not None:
         make_directory(judged.directory)
+    reporting = Reporting(Notifying(judged.database, judged.channels))
     drift = LiveDrift(
         LiveSettings(
             judged.pieces,
             judged.bundle,
             options.segments,
+            judged.late,
             judged.directory,
             false_alarm_rate(options.false_alarms),
-            Notifying(judged.database, judged.channels),
+            reporting,
         )
     )
     with periodically(drift.look, _LOOK_SECONDS, "the monitor"):
-        yield lambda: drift.report
+        yield lambda: reporting.last
+
+
+class Reporting:
+    """Adds expected quality to what is judged, and has people told of alarms.
+
+    Args:
+      notify: tells people; returns the report whose alarms say how long they are snoozed.
+    """
+
+    def __init__(self, notify: Callable[[DriftReport], DriftReport]) -> None:
+        self._notify = notify
+        #: The last report; None before any. For all threads.
+        self.last: MonitorReport | None = None
+
+    def __call__(self, drift: DriftReport, by_score: RowsByScore, bundle: Bundle) -> None:
+        """Report.
+
+        Args:
+          drift: what is judged.
+          by_score: the rows of the same days by score.
+          bundle: the model.
+
+        Raises:
+          FraudError: the database of alerts fails; the report is there nevertheless.
+        """
+        from beam_fraud.cli.commands.monitored_quality import quality_by_score
+        from beam_fraud.evaluation.monitor_report import MonitorReport
+
+        report = MonitorReport(drift, quality_by_score(by_score, bundle, drift.alarms))
+        self.last = report
+        self.last = replace(report, drift=self._notify(drift))
 
 
 class Notifying:

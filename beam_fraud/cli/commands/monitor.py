@@ -123,10 +123,10 @@ def run(options: MonitorOptions) -> dict[str, object]:
         written["out"] = str(page)
     if metrics is not None or target is not None:
         # Imported here: a report without gauges needs no client library.
-        from beam_fraud.evaluation.quality.gauges import quality_gauges
-        from beam_fraud.monitoring.drift.gauges import drift_metrics, exposition
+        from beam_fraud.evaluation.monitor_report import MonitorReport
+        from beam_fraud.monitoring.drift.gauges import exposition
 
-        gauges = [*drift_metrics(report), *(() if quality is None else quality_gauges(quality))]
+        gauges = list(MonitorReport(report, quality).gauges())
         if metrics is not None:
             write_report(metrics, exposition(gauges))
             written["metrics"] = str(metrics)
@@ -239,7 +239,8 @@ def _source(options: MonitorOptions) -> Place | str:
                 "segments, and holds the alerts",
                 Code.OPTION_CONFLICT,
             )
-    return database_of(url)
+    # Notices wait there.
+    return database_of(url, writes=bool(options.alerts))
 
 
 def _database(options: MonitorOptions, place: Place, channels: Sequence[Channel]) -> str | None:

@@ -17,6 +17,7 @@ from beam_fraud.models.bundle import Bundle, read_reliability
 from beam_fraud.models.drift import zone_of
 from beam_fraud.monitoring.drift.report import Alarm
 from beam_fraud.operations.drift.archive import Counted
+from beam_fraud.operations.drift.quality import RowsByScore
 from beam_fraud.operations.retraining.weights import audit_weights
 from beam_fraud.records.known_frauds import KnownFrauds
 from beam_fraud.records.label_file import LabelFile, read_label_file
@@ -42,7 +43,7 @@ def labels_of(options: MonitorOptions) -> LabelFile | None:
     # Imported here: it loads what labels are imported with, too.
     from beam_fraud.cli.commands import labels
 
-    database_of(options.labels, option="--labels")
+    database_of(options.labels, option="--labels", writes=False)
     with temporary_directory() as directory:
         file = directory / "labels.parquet"
         labels.run_export(ExportLabelsOptions(database=options.labels, out=str(file)))
@@ -52,7 +53,7 @@ def labels_of(options: MonitorOptions) -> LabelFile | None:
 def monitored_quality(
     counted: Counted, bundle: Bundle, labels: LabelFile | None, alarms: Sequence[Alarm]
 ) -> Quality | None:
-    """Return the quality of a model over archives; None if only counts were read.
+    """Return the quality of a model over archives and counts; None if none has rows by score.
 
     Args:
       counted: their rows, and the frauds that the labels name.
@@ -64,22 +65,44 @@ def monitored_quality(
       FraudError: a file of the bundle is changed.
     """
     labelled, by_score = None, counted.by_score
-    if by_score.newest is None:
-        if labels is not None:
-            _LOG.warning("counts have no rows to find the labels of; give archives, too (--also)")
-        return None
-    if labels is not None:
+    if labels is not None and by_score.newest is None:
+        _LOG.warning("counts have no rows to find the labels of; give archives, too (--also)")
+    elif labels is not None and by_score.newest is not None:
         frauds = KnownFrauds.joined(by_score.frauds)
         weights = audit_weights(np.ones(len(frauds), np.int8), frauds.probability)
         as_of = max(by_score.newest, labels.newest or by_score.newest)
         labelled = Labelled(frauds, weights.values, as_of)
-    scored = ScoredDays(by_score.summary.days, by_score.by_decision, zone_of(bundle))
-    quality = quality_of(scored, read_reliability(bundle), labelled, alarms)
+    quality = quality_by_score(by_score, bundle, alarms, labelled)
+    if quality is None:
+        return None
     for warning in quality.warnings:
         _LOG.warning("%s", warning)
     if quality.assumption.holds is False:
         _LOG.warning("expected quality cannot be relied on: %s", quality.assumption.why)
     return quality
+
+
+def quality_by_score(
+    by_score: RowsByScore,
+    bundle: Bundle,
+    alarms: Sequence[Alarm],
+    labelled: Labelled | None = None,
+) -> Quality | None:
+    """Return the quality of a model by its rows by score; None without any.
+
+    Args:
+      by_score: the rows.
+      bundle: the model.
+      alarms: alarms of drift.
+      labelled: the known frauds; None for expected figures alone.
+
+    Raises:
+      FraudError: a file of the bundle is changed.
+    """
+    if not len(by_score.summary.days):
+        return None
+    scored = ScoredDays(by_score.summary.days, by_score.by_decision, zone_of(bundle))
+    return quality_of(scored, read_reliability(bundle), labelled, alarms)
 
 
 def render_quality(quality: Mapping[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands import serve_workers
 from beam_fraud.cli.commands.live_figures import Sampled, sampling
-from beam_fraud.cli.commands.live_monitor import Judged, judging
+from beam_fraud.cli.commands.live_monitor import Judged, gauges_of, judging
 from beam_fraud.cli.commands.scoring import audited_rows
 from beam_fraud.cli.commands.serve_model import (
     Engines,
@@ -330,11 +330,13 @@ def _watch(
     Args:
       shown: whether the analysts' pages show the figures.
     """
-    metrics.drift = stack.enter_context(judging(options, _judged(planned, state)))
+    judged = _judged(planned, state) if options.monitor else None
+    report = stack.enter_context(judging(options, judged))
+    metrics.monitor = lambda: gauges_of(report())
     sampled = Sampled(
         "server",
         metrics.totals,
-        metrics.drift,
+        report,
         options.monitor,
         planned.outputs.monitor if options.monitor or shown else None,
     )
@@ -347,6 +349,7 @@ def _judged(planned: ServePlan, state: ServerState) -> Judged:
     return Judged(
         state.drift,
         lambda: first if counters is None else counters.bundle,
+        True,
         planned.outputs.monitor,
         planned.scored.scoring.alerts_database,
         [channel.name for channel in planned.scored.channels],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from beam_fraud.cli.commands.live_figures import Sampled, sampling
-from beam_fraud.cli.commands.live_monitor import Judged, judging
+from beam_fraud.cli.commands.live_monitor import Judged, gauges_of, judging
 from beam_fraud.cli.commands.serve_plan import ServePlan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.decisions.decider import Pair
@@ -36,9 +36,9 @@ from beam_fraud.storage.stream_outputs import ServerOutputs
 from beam_fraud.wording import reason_of
 
 if TYPE_CHECKING:
-    from beam_fraud.monitoring.drift.report import DriftReport
+    from beam_fraud.evaluation.monitor_report import MonitorReport
 
-#: File of the last report of drift, in the directory of the monitor of all.
+#: File of the last report of the monitor, in the directory of the monitor of all.
 REPORT = "report.msgpack"
 #: Seconds between two exchanges of figures.
 _EXCHANGE_SECONDS = 1.0
@@ -67,20 +67,21 @@ def watched_together(
     together = [directory / name for name in (SHADOWS, LIVE, REPORT)]
     _forget([*(one.own / FIGURES for one in servers), *together])
     sums = ServerSums([one.own for one in servers], BOUNDS)
-    shadows, report = FiguresFile(directory / SHADOWS), FiguresFile(directory / REPORT)
-    last: list[DriftReport] = []
+    shadows, reports = FiguresFile(directory / SHADOWS), FiguresFile(directory / REPORT)
+    last: list[MonitorReport] = []
+    judged = _judged(options, planned, servers, directory) if options.monitor else None
     with ExitStack() as stack:
-        drift = stack.enter_context(judging(options, _judged(options, planned, servers, directory)))
+        report = stack.enter_context(judging(options, judged))
 
         def exchange() -> None:
             sums.look()
             shadows.write(msgspec.msgpack.encode(sums.shadows))
-            judged = drift()
-            if judged is not None and last != [judged]:
-                report.write(msgspec.msgpack.encode(judged))
-                last[:] = [judged]
+            newest = report()
+            if newest is not None and last != [newest]:
+                reports.write(msgspec.msgpack.encode(newest))
+                last[:] = [newest]
 
-        sampled = Sampled("server", lambda: sums.totals, drift, options.monitor, directory)
+        sampled = Sampled("server", lambda: sums.totals, report, options.monitor, directory)
         stack.enter_context(sampling(sampled))
         stack.enter_context(periodically(exchange, _EXCHANGE_SECONDS, "the sums of the servers"))
         yield sums
@@ -106,6 +107,7 @@ def _judged(
     return Judged(
         lambda: [one for of in counting for one in recorded_deltas(of.checkpoint, DRIFT, 0)],
         _in_force(planned, servers[0].checkpoint),
+        True,
         directory,
         planned.scored.scoring.alerts_database,
         [channel.name for channel in planned.scored.channels],
@@ -149,7 +151,7 @@ def joined(state: Path, outputs: ServerOutputs, metrics: Metrics) -> Iterator[No
         shown.read()
 
     metrics.shadow_totals = lambda: own() if shown.shadows is None else shown.shadows
-    metrics.live, metrics.drift = lambda: shown.live, lambda: shown.report
+    metrics.live, metrics.monitor = lambda: shown.live, lambda: gauges_of(shown.report)
     with periodically(exchange, _EXCHANGE_SECONDS, "the figures of the server"):
         yield
 
@@ -161,7 +163,7 @@ class _Shown:
         self._directory = directory
         self.shadows: ShadowTotals | None = None
         self.live: LiveFigures | None = None
-        self.report: DriftReport | None = None
+        self.report: MonitorReport | None = None
         #: Time of the report that was read.
         self._reported = 0
 
@@ -178,7 +180,7 @@ class _Shown:
             changed = file.stat().st_mtime_ns
             if changed != self._reported:
                 # Imported here: SciPy's statistics are for those who monitor.
-                from beam_fraud.monitoring.drift.report import DriftReport
+                from beam_fraud.evaluation.monitor_report import MonitorReport
 
-                self.report = msgspec.msgpack.decode(file.read_bytes(), type=DriftReport)
+                self.report = msgspec.msgpack.decode(file.read_bytes(), type=MonitorReport)
                 self._reported = changed

@@ -20,7 +20,7 @@ from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands.batch import counted_share, first_of_file, row_counts
 from beam_fraud.cli.commands.live_figures import Sampled, sampling, totals_of
-from beam_fraud.cli.commands.live_monitor import Judged, judging, no_report
+from beam_fraud.cli.commands.live_monitor import Judged, gauges_of, judging, no_report
 from beam_fraud.cli.commands.rules import rule_counts
 from beam_fraud.cli.commands.scoring import audited_rows, refuse_undelivered, undelivered_rows
 from beam_fraud.cli.commands.shadows import shadow_counts
@@ -87,21 +87,23 @@ def run(options: StreamOptions) -> dict[str, object]:
             stack.enter_context(dispatcher.running())
         alerts = no_alerts if planned.database is None else Outbox(planned.database).counts
         build = {"version": __version__, "model_id": planned.scoring.bundle.model_id}
-        drift = no_report
+        report = no_report
         # The last metrics are sent after the last days are judged.
-        families = StreamMetrics(read, build, alerts, lambda: drift()).collect
+        families = StreamMetrics(read, build, alerts, lambda: gauges_of(report())).collect
         stack.enter_context(exporting(target, "stream", families))
         judged = _judged(planned)
-        drift = stack.enter_context(judging(options, judged))
+        report = stack.enter_context(judging(options, judged))
         if judged is not None:
             model_id = planned.scoring.bundle.model_id
             totals = partial(_totals, read, model_id)
             shown = None if outputs.url else outputs.monitor
-            sampled = Sampled("stream", totals, drift, True, shown)
+            sampled = Sampled("stream", totals, report, True, shown)
             stack.enter_context(sampling(sampled))
         if options.metrics_port is not None:
             page = stack.enter_context(
-                serve_metrics(options.metrics_port, read, build, alerts, drift)
+                serve_metrics(
+                    options.metrics_port, read, build, alerts, lambda: gauges_of(report())
+                )
             )
             _LOG.info("metrics at %s", page)
         jobs = list[PipelineResult]()
@@ -402,6 +404,7 @@ def _judged(planned: StreamPlan) -> Judged | None:
     return Judged(
         stored if stream.here else written,
         bundle,
+        stream.here,
         stream.outputs.monitor if stream.here else None,
         planned.database,
         [channel.name for channel in planned.channels],

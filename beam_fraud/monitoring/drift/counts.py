@@ -55,6 +55,8 @@ _TOGETHER = msgspec.msgpack.Decoder(tuple[_Days, _Minutes])
 class ModelCounts:
     """The counted rows of a model by one layout."""
 
+    #: Key of the layout (`key_of`).
+    key: str
     model_id: str
     summary: Summary
 
@@ -185,7 +187,7 @@ class RunningCounts:
             if key not in self._summaries:
                 self._summaries[key] = _summary(self._described[key][1].layout, days)
         return [
-            ModelCounts(self._described[key][1].model_id, self._summaries[key])
+            ModelCounts(key, self._described[key][1].model_id, self._summaries[key])
             for key in self._days
         ]
 

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     # Its statistics are SciPy's, which those who read no report need not import.
     from beam_fraud.monitoring.drift.report import DriftReport, MeasureFigures
 
-#: Type: returns the last report of a monitor, or None; called from any thread.
-ReadDrift: TypeAlias = Callable[[], "DriftReport | None"]
+#: Type: returns the gauges of the last report of a monitor; called from any thread.
+ReadGauges: TypeAlias = Callable[[], Iterable[Metric]]
+
+
+def no_gauges() -> Iterable[Metric]:
+    """Return none, without a monitor."""
+    return ()
 
 
 def exposition(families: Iterable[Metric]) -> bytes:
@@ -33,10 +38,8 @@ class _Families(Collector):
         yield from self._families
 
 
-def drift_metrics(report: DriftReport | None) -> Iterator[Metric]:
-    """Yield the gauges of a report; none without one."""
-    if report is None:
-        return
+def drift_metrics(report: DriftReport) -> Iterator[Metric]:
+    """Yield the gauges of a report."""
     yield InfoMetricFamily(
         "beam_fraud_drift_model", "The monitored model", {"model_id": report.model_id}
     )

@@ -63,7 +63,7 @@ class Counted:
     """What an archive holds."""
 
     summary: Summary
-    #: The same rows by score, with the frauds that the labels name; empty of counts.
+    #: The same rows by score, with the frauds that the labels name; empty of a database.
     by_score: RowsByScore
     reference: Reference
     #: Rows of other models, or of models that are only compared.

@@ -14,9 +14,10 @@ import numpy as np
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import Bundle, read_reference
 from beam_fraud.models.drift import (
-    LETTERS,
     counter_of,
+    counts_of,
     letters_in,
+    letters_of,
     reference_counts,
     with_letters,
     zone_of,
@@ -25,6 +26,7 @@ from beam_fraud.monitoring.drift import counts
 from beam_fraud.monitoring.drift.report import DriftReport, Monitored, report_of
 from beam_fraud.monitoring.drift.statistics import DECISION
 from beam_fraud.monitoring.drift.summary import Summary
+from beam_fraud.operations.drift.quality import RowsByScore
 from beam_fraud.operations.drift.weights import reference_sample, score_weights
 from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.store import store_at
@@ -88,18 +90,20 @@ class LiveSettings:
     bundle: Callable[[], Bundle]
     #: Columns whose values divide the rows.
     segments: tuple[str, ...]
+    #: Whether lateness is counted: several workers do not know each other's arrivals.
+    late: bool
     #: Directory in which the counts are written; None if the workers write them.
     directory: Path | None
     #: False alarms a day over everything together.
     rate: float
-    #: Called with each new report; returns what is shown of it.
-    judged: Callable[[DriftReport], DriftReport]
+    #: Called with each new report, and the rows by score of its days and model.
+    judged: Callable[[DriftReport, RowsByScore, Bundle], object]
 
 
 class LiveDrift:
     """Writes the counts to their file, and judges days as they end.
 
-    For one thread; `report` is for all.
+    For one thread.
 
     Args:
       settings: the settings.
@@ -110,8 +114,6 @@ class LiveDrift:
         self, settings: LiveSettings, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._settings, self._now = settings, now
-        #: The last report; None before any rows.
-        self.report: DriftReport | None = None
         self._counts, self._unwritten = counts.RunningCounts(), False
         self._changed_at = self._judged_at = time.monotonic()
         #: Model, last day and completeness of the last report.
@@ -135,11 +137,12 @@ class LiveDrift:
         judged = self._standing is not None and self._standing[0] == bundle.model_id
         if judged and not (changed or idle) and moment - self._judged_at < _AGAIN_SECONDS:
             return
-        summary, letters = self._summaries(bundle)
+        summary, by_score, letters = self._summaries(bundle)
         if not len(summary.days):
             return
         zone = zone_of(bundle)
         clock = self._now()
+        scored = RowsByScore.of_counts(by_score, summary)
         summary, complete = until_now(summary, clock, zone, idle=idle)
         standing = bundle.model_id, int(summary.days[-1]), complete
         if standing == self._standing and moment - self._judged_at < _AGAIN_SECONDS:
@@ -160,8 +163,8 @@ class LiveDrift:
         today = over.astimezone(zone).date().toordinal() - _EPOCH
         running = over if not complete and int(summary.days[-1]) == today else None
         report = report_of(monitored, settings.rate, complete=complete, now=running)
-        self.report, self._standing, self._judged_at = report, standing, moment
-        self.report = settings.judged(report)
+        self._standing, self._judged_at = standing, moment
+        settings.judged(report, scored.until(standing[1]), bundle)
 
     def _write(self, directory: Path | None) -> None:
         if directory is None:
@@ -176,18 +179,14 @@ class LiveDrift:
                 f"{file}: cannot be written ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
             ) from None
 
-    def _summaries(self, bundle: Bundle) -> tuple[Summary, Summary]:
-        """Return the counts of a model's rows, and of the dead letters."""
-        # Several workers do not know each other's arrivals.
-        late = self._settings.directory is not None
-        layout = counter_of(bundle, self._settings.segments, late=late).layout
+    def _summaries(self, bundle: Bundle) -> tuple[Summary, Summary, Summary]:
+        """Return the counts of a model's rows, of these by score, and of the dead letters."""
+        settings = self._settings
+        layout = counter_of(bundle, settings.segments, late=settings.late).layout
         found = _checked(self._counts.counted)
-        own, letters = (
-            [one.summary for one in found if one.model_id == model_id]
-            for model_id in (bundle.model_id, counts.NO_MODEL)
-        )
+        own, by_score = counts_of(found, bundle.model_id)
         rows = Summary.merged(layout, (one.within(layout) for one in own))
-        return rows, Summary.merged(LETTERS, letters)
+        return rows, by_score, letters_of(found)
 
     def _weights_of(self, bundle: Bundle) -> dict[str, float]:
         if self._weights is None or self._weights[0] != bundle.model_id:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 from beam_fraud.alerts.queue import Notice, queue_notices
 from beam_fraud.alerts.snoozes import Snooze, snoozes_in_force
 from beam_fraud.monitoring.drift.report import Alarm, DriftReport
-from beam_fraud.storage.database.connection import prepare_database, transaction
+from beam_fraud.storage.database.connection import prepare_for_reading, transaction
 from beam_fraud.storage.database.retry import persistently
 from beam_fraud.storage.database.tables import DELIVERIES
 from beam_fraud.storage.database.url import database_file
@@ -51,7 +51,7 @@ def snoozes_of(url: str) -> list[Snooze]:
     file = database_file(url)
     if file is not None and not Path(file).is_file():
         return []
-    prepare_database(url)
+    prepare_for_reading(url)
     with transaction(url) as connection:
         return snoozes_in_force(connection, datetime.now(UTC))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import Bundle, read_reference
-from beam_fraud.models.drift import LETTERS, letters_in, with_letters, zone_of
+from beam_fraud.models.drift import counts_of, letters_in, letters_of, with_letters, zone_of
 from beam_fraud.monitoring.drift.counts import NO_MODEL, ModelCounts
 from beam_fraud.monitoring.drift.statistics import DECISION, LATENESS
 from beam_fraud.monitoring.drift.summary import Layout, Segments, Summary
@@ -24,6 +24,12 @@ from beam_fraud.storage.urls import Place
 _NO_LATENESS = (
     "how late rows arrive is not counted by several workers, which do not know each other's rows: "
     "an archive of --keep-features tells"
+)
+#: Notes on quality.
+_UNLABELLED = "quality is that of the rows of archives: counts have no rows to find the labels of"
+_PARTLY = (
+    "quality lacks {days} days, the last of them {last}, some of whose rows an earlier version "
+    "counted, which did not count scores by decision"
 )
 
 
@@ -53,7 +59,7 @@ def count_places(
     if len(places) > 1:
         for place, found in read:
             letters.update(
-                dead_letters_of(place, bundle) if found is None else letters_in(_letters(found))
+                dead_letters_of(place, bundle) if found is None else letters_in(letters_of(found))
             )
     counted = [
         _of_counts(place, found, bundle, letters) for place, found in read if found is not None
@@ -79,26 +85,26 @@ def count_places(
     total = Tally[str]()
     for one in counted:
         total.update(one.dead_letters)
+    by_score, notes = [one.by_score for one in counted], [one.notes for one in counted]
+    if labels is not None and 0 < len(archives) < len(counted):
+        by_score = [one for one in by_score if one.newest is not None]
+        notes.append((_UNLABELLED,))
     return Counted(
         Summary.merged(layout, (one.summary.within(layout) for one in counted)),
-        RowsByScore.merged(one.by_score for one in counted),
+        RowsByScore.merged(by_score),
         counted[0].reference,
         sum(one.rows_other_models for one in counted),
         dict(total.most_common()),
         sum(one.dead_letters_undated for one in counted),
-        tuple(dict.fromkeys(note for one in counted for note in one.notes)),
+        tuple(dict.fromkeys(note for some in notes for note in some)),
         next((one.sample for one in reversed(counted) if one.sample is not None), None),
     )
-
-
-def _letters(found: Sequence[ModelCounts]) -> Summary:
-    return Summary.merged(LETTERS, (one.summary for one in found if one.model_id == NO_MODEL))
 
 
 def _of_counts(
     place: Place, found: Sequence[ModelCounts], bundle: Bundle, reasons: Mapping[str, int]
 ) -> Counted:
-    own = [one.summary for one in found if one.model_id == bundle.model_id]
+    own, scores = counts_of(found, bundle.model_id)
     if not own:
         models = ", ".join(sorted({one.model_id for one in found} - {NO_MODEL})) or "no model"
         raise FraudError(
@@ -110,22 +116,24 @@ def _of_counts(
     layout = own[-1].layout if len(own) == 1 else _together([one.layout for one in own])
     reference = read_reference(bundle)
     sample = reference_sample(reference, bundle.features)
-    others = (one.summary for one in found if one.model_id not in (bundle.model_id, NO_MODEL))
-    letters = _letters(found)
+    others = {one.model_id for one in found} - {bundle.model_id, NO_MODEL}
+    letters = letters_of(found)
     own_reasons = letters_in(letters)
-    summary, undated = with_letters(
-        Summary.merged(layout, (one.within(layout) for one in own)),
-        letters,
-        reasons or own_reasons,
-    )
+    rows = Summary.merged(layout, (one.within(layout) for one in own))
+    by_score = RowsByScore.of_counts(scores, rows)
+    summary, undated = with_letters(rows, letters, reasons or own_reasons)
+    notes = [] if layout.measure(LATENESS) else [_NO_LATENESS]
+    lacking = np.setdiff1d(rows.days, by_score.summary.days)
+    if len(lacking):
+        notes.append(_PARTLY.format(days=len(lacking), last=np.datetime64(int(lacking[-1]), "D")))
     return Counted(
         summary,
-        RowsByScore.merged(()),
+        by_score,
         reference,
-        sum(int(one.of(DECISION).sum()) for one in others),
+        sum(int(one.of(DECISION).sum()) for model in others for one in counts_of(found, model)[0]),
         own_reasons,
         undated,
-        () if layout.measure(LATENESS) else (_NO_LATENESS,),
+        tuple(notes),
         None if sample is None else np.ascontiguousarray(sample),
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import tzinfo
 
 import numpy as np
 import numpy.typing as npt
@@ -11,20 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.features.hashing import Hashes
-from beam_fraud.models.drift import Counter, local_hours, own_rows
-from beam_fraud.models.reliability import BINS, EDGES, bins_of
-from beam_fraud.monitoring.drift.statistics import FLAGGED, SCORE
-from beam_fraud.monitoring.drift.summary import Layout, Measure, Segments, Summary
+from beam_fraud.models.drift import BY_SCORE, Counter, local_hours, own_rows
+from beam_fraud.models.reliability import BINS
+from beam_fraud.monitoring.drift.statistics import DECISION, SCORE
+from beam_fraud.monitoring.drift.summary import Summary
 from beam_fraud.records.known_frauds import KnownFrauds
 from beam_fraud.records.label_file import NEVER, UNKNOWN, LabelFile
 from beam_fraud.schema.event_time import event_micros
 
 Ints = npt.NDArray[np.int64]
 
-#: Rows of each day by score: of all, of flagged ones, of the others.
-LAYOUT = Layout(
-    (Measure(SCORE, "numeric", tuple(EDGES.tolist())),), (Segments(FLAGGED, ("true",)),)
-)
 #: Columns that frauds are found and grouped by.
 OF_LABELS = ("transaction_id", "account_id", "merchant_id")
 
@@ -33,11 +30,11 @@ OF_LABELS = ("transaction_id", "account_id", "merchant_id")
 class RowsByScore:
     """Rows of days by decision and score, and the frauds among them that are labelled."""
 
-    #: Of `LAYOUT`.
+    #: Of `BY_SCORE`.
     summary: Summary
     #: In parts; none without labels.
     frauds: tuple[KnownFrauds, ...] = ()
-    #: Newest event time, microseconds; None without rows.
+    #: Newest event time, microseconds; None of counts, which have no labels.
     newest: int | None = None
 
     @classmethod
@@ -45,10 +42,33 @@ class RowsByScore:
         """Return the rows of all parts, in any order."""
         listed = list(parts)
         return cls(
-            Summary.merged(LAYOUT, (part.summary for part in listed)),
+            Summary.merged(BY_SCORE, (part.summary for part in listed)),
             tuple(frauds for part in listed for frauds in part.frauds),
             max((part.newest for part in listed if part.newest is not None), default=None),
         )
+
+    @classmethod
+    def of_counts(cls, by_score: Summary, rows: Summary) -> RowsByScore:
+        """Return the rows of counts, of days on which all were counted by score.
+
+        Earlier versions counted rows, but not their scores by decision.
+
+        Args:
+          by_score: of `BY_SCORE`.
+          rows: the same rows, counted for drift, with all of its days.
+        """
+        whole = rows.of(DECISION).sum(axis=1)
+        places = np.searchsorted(rows.days, by_score.days)
+        known = by_score.of(SCORE).sum(axis=1)
+        there = np.isin(by_score.days, rows.days)
+        there[there] = known[there] == whole[places[there]]
+        return cls(Summary(BY_SCORE, by_score.days[there], by_score.counts[there]))
+
+    def until(self, day: int) -> RowsByScore:
+        """Return the rows up to a day, days since 1970."""
+        there = self.summary.days <= day
+        summary = Summary(BY_SCORE, self.summary.days[there], self.summary.counts[there])
+        return replace(self, summary=summary)
 
     @property
     def by_decision(self) -> Ints:
@@ -75,16 +95,13 @@ class ScoreCounter:
         batch = own_rows(batch, self.counter.model_id)
         if not len(batch):
             return RowsByScore.merged(())
-        days, _ = local_hours(event_micros(batch), self.counter.zone)
-        others = ~np.asarray(batch.column("flagged"), dtype=np.bool_)
-        groups = [others.astype(np.intp)]
-        summary = Summary.of_rows(LAYOUT, days, {SCORE: bins_of(_scores(batch))}, groups)
-        frauds = () if self.labels is None else (_frauds(batch, days, self.labels),)
-        return RowsByScore(summary, frauds, int(event_micros(batch).max()))
+        frauds = () if self.labels is None else (_frauds(batch, self.counter.zone, self.labels),)
+        return RowsByScore(self.counter.by_score(batch), frauds, int(event_micros(batch).max()))
 
 
-def _frauds(batch: pa.RecordBatch, days: Ints, labels: LabelFile) -> KnownFrauds:
+def _frauds(batch: pa.RecordBatch, zone: tzinfo, labels: LabelFile) -> KnownFrauds:
     """Return the frauds among n scored rows."""
+    days, _ = local_hours(event_micros(batch), zone)
     known, known_at = np.full(len(batch), UNKNOWN), np.full(len(batch), NEVER)
     labels.replace(batch.column("transaction_id"), known, known_at)
     frauds = known == 1

@@ -232,6 +232,24 @@ def check_database(url: str, patience: float | None = None) -> None:
         check_tables(connection, url)
 
 
+def prepare_for_reading(url: str) -> None:
+    """Check that the tables can be read; create or migrate those of another version.
+
+    Tables of this version need no right to write: the database may be a replica.
+
+    Raises:
+      FraudError: the database cannot be reached, or a table is foreign; or its tables are of
+        another version, and it takes no writes.
+    """
+    file = database_file(url)
+    if file is None or file.exists():
+        with transaction(url) as connection:
+            if at_this_version(connection):
+                check_tables(connection, url)
+                return
+    prepare_database(url)
+
+
 def prepare_database(url: str, patience: float | None = None) -> None:
     """Check the database as `check_database` does, and create or migrate its tables.
 
