@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from beam_fraud.monitoring.drift.statistics import HOUR
+from beam_fraud.monitoring.drift.statistics import HOUR, SCORE
 from beam_fraud.operations.drift.live import read_counts
 from beam_fraud.storage.urls import Place
 from deploy.kafka.broker import Broker
@@ -117,5 +117,5 @@ def test_a_stream_archives_at_a_url(
         (tmp_path / f"got/{number}.parquet").write_bytes(part)
     ids = pq.read_table(tmp_path / "got")["transaction_id"].to_pylist()
     assert sorted(ids) == sorted(f"x{i}" for i in range(40))
-    [counted] = read_counts(Place.parse("gs://bucket/out/monitor")) or []
-    assert counted.summary.of(HOUR).sum() == 40
+    [rows, by_score] = read_counts(Place.parse("gs://bucket/out/monitor")) or []
+    assert rows.summary.of(HOUR).sum() == by_score.summary.of(SCORE).sum() == 40
