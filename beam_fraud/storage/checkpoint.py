@@ -11,7 +11,7 @@ from typing import Any
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.recorder import rows_counted
 from beam_fraud.storage.atomic import make_directory
-from beam_fraud.storage.database.sqlite_file import connect
+from beam_fraud.storage.database.sqlite_file import WriteBack, connect
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -28,8 +28,8 @@ _DELTAS = "SELECT data FROM deltas WHERE step = ? AND shard = ? ORDER BY level D
 _VERSION = 1
 #: Deltas per level that are merged into one of the next.
 _MERGED = 32
-#: Size from which deltas are not merged, which would take too long at a time.
-_LARGE = 4 << 20
+#: Size from which deltas are not merged: a merge is of 4 MiB at most, for rows wait for it.
+_LARGE = (4 << 20) // _MERGED
 #: `newest` of a delta that never expires; such deltas are not merged either.
 FOREVER = (1 << 63) - 1
 #: Prefix of a topic's name in the identity of a stream.
@@ -71,6 +71,7 @@ class LocalCheckpoint:
             self._execute("PRAGMA journal_mode = WAL")
             # NORMAL: a power failure may revert the last commits, never a part of one.
             self._execute(f"PRAGMA synchronous = {'FULL' if flushed else 'NORMAL'}")
+            self._write_back = WriteBack(path, self._connection)
             self._connection.executescript(_SCHEMA)
             version = self._about("version")
             if version is None:
@@ -91,6 +92,7 @@ class LocalCheckpoint:
     def close(self) -> None:
         """Roll uncommitted changes back and close the file."""
         _open.pop(self.path, None)
+        self._write_back.close()
         self._connection.close()
 
     def claim(self, about: Mapping[str, str]) -> bool:
@@ -169,6 +171,7 @@ class LocalCheckpoint:
                     positions.items(),
                 )
                 self._execute("COMMIT")
+            self._write_back.committed()
             self.rows = rows_counted() - self._rows_before
         except FraudError as error:
             # Beam only logs errors after a bundle, and continues.
@@ -218,6 +221,7 @@ class LocalCheckpoint:
                 "INSERT INTO deltas (step, shard, level, newest, data) VALUES (?, ?, 0, ?, ?)",
                 [(step, shard, newest, data) for data, newest in deltas],
             )
+        self._write_back.changed(sum(len(data) for data, _ in deltas))
         self._versions[step, shard] = self.version(step, shard) + 1
 
     def to_merge(self, step: str, shard: int) -> list[tuple[int, list[bytes]]]:
@@ -246,6 +250,7 @@ class LocalCheckpoint:
                 "INSERT INTO deltas (step, shard, level, newest, data) VALUES (?, ?, ?, ?, ?)",
                 (step, shard, level + 1, max(newest for _, _, newest in merged), data),
             )
+        self._write_back.changed(len(data))
 
     def drop(self, step: str, shard: int, before: int) -> None:
         """Drop the deltas of a shard older than `before` (event time, microseconds)."""

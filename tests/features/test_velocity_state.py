@@ -1,5 +1,6 @@
 """The state engine agrees with the definition for any division of its input."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -74,6 +75,25 @@ def test_equals_the_reference_for_any_batches(
         patch.setattr(row_runs, "_GROWTH", growth)
         state = VelocityState(SPECS, lateness=LONG)
         parts = [state.update(*batch) for batch in batches(rows, frauds, sizes)]
+    if parts:
+        assert_same(joined(parts), reference(rows, frauds, SPECS, range(len(rows))))
+
+
+@settings(deadline=None, max_examples=50)
+@given(keyed_rows(), sizes, st.integers(1, 8), st.lists(st.booleans(), min_size=1), st.booleans())
+def test_equals_the_reference_while_a_thread_joins_runs(
+    drawn: tuple[KeyRows, Frauds], sizes: list[int], growth: int, done: list[bool], expires: bool
+) -> None:
+    rows, frauds = drawn
+    late = int((np.maximum.accumulate(rows.time) - rows.time).max(initial=0))
+    seen_done = itertools.cycle(done)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_runs, "_GROWTH", growth)
+        patch.setattr(row_runs, "_MANY", 3)
+        patch.setattr(row_runs._Join, "done", property(lambda _: next(seen_done)))
+        state = VelocityState(SPECS, lateness=late if expires else LONG)
+        parts = [state.update(*batch) for batch in batches(rows, frauds, sizes)]
+        state.expire()
     if parts:
         assert_same(joined(parts), reference(rows, frauds, SPECS, range(len(rows))))
 
@@ -273,7 +293,11 @@ def test_inactive_accounts_use_no_memory() -> None:
     assert state.nbytes < 200
 
 
-def test_expiry_happens_by_itself_and_memory_stays_flat() -> None:
+@pytest.mark.parametrize(("many", "most"), [(row_runs._MANY, 1.5), (1_000, 1.7)])
+def test_expiry_happens_by_itself_and_memory_stays_flat(
+    many: int, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_runs, "_MANY", many)
     rng = np.random.default_rng(0)
     spec = Velocity(("account_id",), ("1d",), ("count", "mean"))
     state = VelocityState([spec])
@@ -283,7 +307,34 @@ def test_expiry_happens_by_itself_and_memory_stays_flat() -> None:
         key = rng.integers(0, 100, 200).astype(np.uint64)
         state.update(KeyRows(key, time, rng.integers(0, 10**6, 200)))
         rows.append(state.rows)
-    assert max(rows) < 1.5 * 24 * 200
+    assert max(rows) < most * 24 * 200
+
+
+def test_keys_leave_though_a_thread_joins_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_runs, "_MANY", 100)
+    state = VelocityState([Velocity(("account_id",), ("1d",), ("count",))])
+    sizes = []
+    for day in range(200):
+        keys = np.arange(day * 100, (day + 1) * 100, dtype=np.uint64)
+        times = np.sort(np.full(100, day * DAY) + np.arange(100))
+        state.update(KeyRows(keys, times, np.zeros(100, dtype=np.int64)))
+        sizes.append(state.nbytes)
+    assert max(sizes[100:]) < 1.5 * max(sizes[:100])
+
+
+def test_a_join_that_fails_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(row_runs, "_MANY", 2)
+    monkeypatch.setattr(row_runs, "merged", fails)
+    state = VelocityState([Velocity(("account_id",), ("1d",), ("count",))])
+    keys = np.arange(50, dtype=np.uint64)
+    rows = KeyRows(keys, np.arange(50), np.zeros(50, dtype=np.int64))
+    state.update(rows)
+    state.update(rows)
+    with pytest.raises(MemoryError, match="no room"):
+        state.expire()
 
 
 def every(delay: str) -> Velocity:

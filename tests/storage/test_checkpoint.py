@@ -87,6 +87,32 @@ def test_small_deltas_are_merged_level_by_level_and_keep_their_order(path: Path)
     assert b"".join(stored).decode() == "".join(f"{number}," for number in range(32 * 32 + 5))
 
 
+def test_rows_wait_for_no_large_merge(path: Path) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+    sizes = []
+    for number in range(32 * 32):
+        checkpoint.keep("a", 0, [(b"x" * 5_000, number)])
+        for level, stored in checkpoint.to_merge("a", 0):
+            sizes.append(sum(len(one) for one in stored))
+            checkpoint.merge("a", 0, level, b"".join(stored))
+    assert max(sizes) <= 4 << 20
+    assert len(checkpoint.deltas("a", 0)) <= 32
+
+
+def test_the_log_is_written_back_and_stays_short(path: Path) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+    log = path.with_name(f"{path.name}-wal")
+    longest = 0
+    for number in range(100):
+        checkpoint.keep("a", 0, [(os.urandom(1 << 20), number)])
+        checkpoint.commit({"t:0": str(number)})
+        if (thread := checkpoint._write_back._thread) is not None:
+            thread.join()
+        longest = max(longest, log.stat().st_size)
+    assert longest < 20 << 20
+    assert path.stat().st_size > 80 << 20
+
+
 def test_deltas_without_an_age_are_neither_merged_nor_dropped(path: Path) -> None:
     checkpoint = LocalCheckpoint.at(path)
     checkpoint.keep("a", 0, [(b"x", FOREVER)] * 100)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
+from threading import Thread
 
 import numpy as np
 import numpy.typing as npt
@@ -141,14 +143,60 @@ def _positions_of(known: Hashes, slots: Slots, keys: Hashes) -> tuple[Slots, Int
 
 #: Join a run with the next one unless it is more than this many times as long.
 _GROWTH = 8
+#: Number of rows from which a thread joins two runs: a second of work for some millions.
+_MANY = 1 << 17
+
+
+class _Join:
+    """Two neighbouring runs that a thread joins, while others read them.
+
+    Args:
+      older: a run.
+      newer: the next one.
+      origin: time from which rows are kept, microseconds.
+      plan: fields that the runs store.
+    """
+
+    def __init__(self, older: RowRun, newer: RowRun, origin: int, plan: WindowPlan) -> None:
+        self._pair = older, newer
+        self._joined = Future[RowRun]()
+        # Not a pool, whose threads a process that forks would lose.
+        Thread(target=self._run, args=(origin, plan), daemon=True, name="join-rows").start()
+
+    def __len__(self) -> int:
+        """Return the number of rows of both."""
+        return sum(map(len, self._pair))
+
+    def has(self, run: RowRun) -> bool:
+        """Whether a run is one of the two."""
+        return any(run is one for one in self._pair)
+
+    @property
+    def done(self) -> bool:
+        """Whether `joined` does not wait."""
+        return self._joined.done()
+
+    def joined(self) -> RowRun:
+        """Wait for the run of both.
+
+        Raises:
+          MemoryError: there was not enough memory.
+        """
+        return self._joined.result()
+
+    def _run(self, origin: int, plan: WindowPlan) -> None:
+        try:
+            self._joined.set_result(merged(*self._pair, origin, plan))
+        except BaseException as error:
+            self._joined.set_exception(error)
 
 
 class RowRuns:
     """Arrived rows in runs; an earlier run holds earlier arrivals.
 
     A new run that is not much shorter than the previous one is merged with it, so that rows move
-    rarely and runs stay few. When all merge to one, rows that no window reaches are dropped, and
-    keys without rows.
+    rarely and runs stay few. A thread merges long runs, so that no row waits for it. When the
+    first run is new, rows that no window reaches were dropped with it, and keys without rows are.
 
     The bulk of the rows moves the limit of expiry (`EventClock`). A row that is further ahead than
     the frame allows waits separately until the others catch up: no row expires those of others.
@@ -170,6 +218,8 @@ class RowRuns:
         self._framed = 0, Frame((1 - reach) // self._step * self._step, self._bits)
         self._slots = KeySlots()
         self._runs: list[RowRun] = []
+        #: Of two of the runs.
+        self._join: _Join | None = None
         #: Load of the runs; None after a change of them.
         self._load: Load | None = None
         #: Rows after the frame.
@@ -299,7 +349,7 @@ class RowRuns:
           rows: the rows in order of arrival.
 
         Returns:
-          Whether all rows are now one run, without expired ones.
+          Whether expired rows were dropped.
         """
         before = self.origin
         self.clock.observe(rows.time)
@@ -335,20 +385,76 @@ class RowRuns:
             return False
         self._runs.append(run)
         self._load = None
-        joined = False
-        while len(self._runs) > 1 and len(self._runs[-2]) <= _GROWTH * len(self._runs[-1]):
-            self._join()
-            joined = True
-        if joined and len(self._runs) == 1:
-            self._drop()
-            return True
-        return False
+        # With many rows in a short time, memory would grow while a thread joins.
+        hurried = self._join is not None and self._grown_since(self._join)
+        joined = self._join is not None and (hurried or self._join.done)
+        renewed = joined and self._take_joined()
+        if renewed:
+            self._forget_keys()
+        if self._join_neighbours(beside=not hurried):
+            self._forget_keys()
+            renewed = True
+        return renewed
+
+    def _join_neighbours(self, *, beside: bool) -> bool:
+        """Join a run with the next one where it is not much longer, the last ones first.
+
+        Args:
+          beside: whether a thread joins long ones.
+
+        Returns:
+          Whether the first run is a new one.
+        """
+        renewed = False
+        newer = len(self._runs) - 1
+        while newer > 0:
+            first, second = self._runs[newer - 1], self._runs[newer]
+            if len(first) > _GROWTH * len(second) or self._joins(first) or self._joins(second):
+                newer -= 1
+            elif beside and self._join is None and len(first) + len(second) >= _MANY:
+                self._join = _Join(first, second, self.origin, self._plan)
+                newer -= 1
+            else:
+                joined = merged(first, second, self.origin, self._plan)
+                self._runs[newer - 1 : newer + 1] = [joined]
+                renewed |= newer == 1
+                newer = min(newer, len(self._runs) - 1)
+        return renewed
+
+    def _grown_since(self, join: _Join) -> bool:
+        """Return whether many rows came since a thread began to join two runs."""
+        after = self._runs[self._place(join) + 2 :]
+        return sum(map(len, after)) * _GROWTH > len(join)
+
+    def _place(self, join: _Join) -> int:
+        return next(place for place, run in enumerate(self._runs) if join.has(run))
+
+    def _joins(self, run: RowRun) -> bool:
+        return self._join is not None and self._join.has(run)
+
+    def _take_joined(self) -> bool:
+        """Replace two runs by the one that a thread makes of them; wait for it.
+
+        Returns:
+          Whether the first run is a new one.
+        """
+        if self._join is None:
+            return False
+        join, self._join = self._join, None
+        first = self._place(join)
+        self._runs[first : first + 2] = [join.joined()]
+        self._load = None
+        return first == 0
 
     def expire(self) -> None:
         """Merge all runs and drop rows that no window reaches."""
+        self._take_joined()
+        self._load = None
         while len(self._runs) > 1:
-            self._join()
-        self._drop()
+            newer, older = self._runs.pop(), self._runs.pop()
+            self._runs.append(merged(older, newer, self.origin, self._plan))
+        self._runs = [run.since(self.origin, self._plan) for run in self._runs]
+        self._forget_keys()
 
     def _frame(self, now: int) -> Frame:
         """Return the frame of the rows for a time of the clock."""
@@ -357,16 +463,11 @@ class RowRuns:
             self._framed = now, Frame(origin, self._bits)
         return self._framed[1]
 
-    def _join(self) -> None:
-        self._load = None
-        newer, older = self._runs.pop(), self._runs.pop()
-        self._runs.append(merged(older, newer, self.origin, self._plan))
-
-    def _drop(self) -> None:
-        """Drop rows of the only run that no window reaches, then keys without rows."""
-        self._load = None
-        since = (run.since(self.origin, self._plan) for run in self._runs)
-        self._runs = [run for run in since if len(run)]
+    def _forget_keys(self) -> None:
+        """Drop keys without rows, unless a thread reads their numbers."""
+        if self._join is not None:
+            return
+        self._runs = [run for run in self._runs if len(run)]
         used = np.zeros(self._slots.count, dtype=bool)
         for run in self._runs:
             used[run.keyed.slots()] = True
