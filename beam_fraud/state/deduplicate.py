@@ -378,7 +378,7 @@ class DeduplicateShard:
     def _segments(self, deltas: Sequence[bytes]) -> dict[int, list[WideHashes]]:
         """Return the hashes per generation start, in pieces."""
         segments: dict[int, list[WideHashes]] = {}
-        for form, alike in groupby(deltas, self._form_of_an_id):
+        for form, alike in groupby(deltas, self._form):
             several = list(alike)
             if form is not None:
                 # The check of the first covers all.
@@ -391,19 +391,30 @@ class DeduplicateShard:
                 segments.setdefault(start, []).append(hashes)
         return segments
 
-    def _form_of_an_id(self, delta: bytes) -> bytes | None:
-        """Return what is before the hash in a delta of one id; None for others."""
+    def _form(self, delta: bytes) -> bytes | None:
+        """Return what is before the hashes in a delta of one segment; None for others.
+
+        The number of ids is left out, as it follows from the length.
+        """
         header = (3 if self._hash.keyed else 2) * _WORD
         rows = int.from_bytes(delta[_WORD : 2 * _WORD], "little", signed=True)
-        alone = (~rows if self._hash.keyed else rows) == 1
-        return delta[:header] if alone and len(delta) == header + self._hash.words * _WORD else None
+        rows = ~rows if self._hash.keyed else rows
+        if rows < 1 or len(delta) != header + rows * self._hash.words * _WORD:
+            return None
+        return delta[:_WORD] + bytes(_WORD) + delta[2 * _WORD : header]
 
     def _hashes(self, deltas: Sequence[bytes], header: int) -> WideHashes:
-        """Return the hashes of deltas of one id each."""
-        together = np.frombuffer(b"".join(deltas), np.uint8).reshape(len(deltas), -1)
-        hashes = np.zeros((2, len(deltas)), dtype=np.uint64)
-        words = np.ascontiguousarray(together[:, header:]).view(np.uint64)
-        hashes[: self._hash.words] = words.T
+        """Return the hashes of deltas of one form."""
+        parts = list[list[bytes]]([] for _ in range(self._hash.words))
+        for delta in deltas:
+            size = (len(delta) - header) // self._hash.words
+            for number, part in enumerate(parts):
+                begin = header + number * size
+                part.append(delta[begin : begin + size])
+        words = [np.frombuffer(b"".join(part), np.uint64) for part in parts]
+        hashes = np.zeros((2, len(words[0])), dtype=np.uint64)
+        for word, column in enumerate(words):
+            hashes[word] = column
         return hashes
 
     def _read(self, words: npt.NDArray[np.int64]) -> tuple[int, WideHashes, npt.NDArray[np.int64]]:

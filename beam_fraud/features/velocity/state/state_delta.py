@@ -181,7 +181,7 @@ def joined(deltas: Sequence[StateDelta]) -> StateDelta:
 
 
 def read_all(deltas: Sequence[bytes], fingerprint: int) -> list[StateDelta]:
-    """Read deltas in order; consecutive ones of a row each are read together, to one.
+    """Read deltas in order; consecutive ones of rows alone are read together, to one.
 
     Args:
       deltas: results of `StateDelta.to_bytes`.
@@ -191,35 +191,45 @@ def read_all(deltas: Sequence[bytes], fingerprint: int) -> list[StateDelta]:
       FraudError: the bytes are no delta, or have another id hash.
     """
     read = list[StateDelta]()
-    for form, alike in groupby(deltas, _form_of_a_row):
+    for form, alike in groupby(deltas, _form_of_rows):
         several = list(alike)
         if form is None or len(several) == 1:
             read += [StateDelta.from_bytes(data, fingerprint) for data in several]
         else:
             # The check of the first covers all.
             first = StateDelta.from_bytes(several[0], fingerprint)
-            read.append(StateDelta(_rows(several, len(form), first.rows)))
+            read.append(StateDelta(_rows(several, *form[:2], first.rows)))
     return read
 
 
-def _form_of_a_row(data: bytes) -> bytes | None:
-    """Return what is before the columns of a delta of one row; None for others."""
+def _form_of_rows(data: bytes) -> tuple[int, int, bytes] | None:
+    """Return what deltas of rows alone have in common; None for others.
+
+    Returns:
+      Place and number of the columns, and the header without the number of rows.
+    """
     if len(data) < _HEADER.size:
         return None
-    version, merchants, *sizes = _HEADER.unpack_from(data)
+    version, merchants, rows, labels, nameless = _HEADER.unpack_from(data)
     start = _HEADER.size + (0 if version == _UNKEYED else _FINGERPRINT.size)
     columns = 3 + merchants + (version == _CURRENCIES)
-    return data[:start] if sizes == [1, 0, 0] and len(data) == start + 8 * columns else None
+    if labels or nameless or rows < 1 or len(data) != start + 8 * columns * rows:
+        return None
+    return start, columns, data[:2] + data[_HEADER.size : start]
 
 
-def _rows(deltas: Sequence[bytes], start: int, first: KeyRows) -> KeyRows:
+def _rows(deltas: Sequence[bytes], start: int, columns: int, first: KeyRows) -> KeyRows:
     """Return the rows of deltas of the form of the first one's."""
-    together = np.frombuffer(b"".join(deltas), np.uint8).reshape(len(deltas), -1)
-    words = np.ascontiguousarray(together[:, start:]).view(np.uint64).T
-    columns = iter(np.ascontiguousarray(column) for column in words)
-    key, time, amount = next(columns), next(columns), next(columns)
-    merchant = next(columns) if first.merchant is not None else None
-    of_currency = next(columns) if first.of_currency is not None else None
+    parts = list[list[bytes]]([] for _ in range(columns))
+    for data in deltas:
+        size = (len(data) - start) // columns
+        for number, part in enumerate(parts):
+            begin = start + number * size
+            part.append(data[begin : begin + size])
+    words = iter([np.frombuffer(b"".join(part), np.uint64) for part in parts])
+    key, time, amount = next(words), next(words), next(words)
+    merchant = next(words) if first.merchant is not None else None
+    of_currency = next(words) if first.of_currency is not None else None
     return KeyRows(key, time.view(np.int64), amount.view(np.int64), merchant, of_currency)
 
 
