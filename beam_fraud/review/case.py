@@ -21,13 +21,12 @@ from sqlalchemy import (
     and_,
     bindparam,
     column,
+    exists,
     inspect,
     literal_column,
     select,
-    type_coerce,
     union_all,
 )
-from sqlalchemy.types import NullType
 
 from beam_fraud.alerts.alert import Alert, Reason
 from beam_fraud.alerts.pseudonym import Kind
@@ -36,9 +35,15 @@ from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.audit_log import entries
 from beam_fraud.review.errors import missing_case
 from beam_fraud.review.list_requests import ListRequest, requests
-from beam_fraud.review.queue import QueuedCase, queued_cases
+from beam_fraud.review.queue import QUEUED, QueuedCase, queued_case, queued_cases
 from beam_fraud.review.teamwork import Note
-from beam_fraud.storage.database.review_tables import CASE_NOTES, CASE_TRANSACTIONS, CASES
+from beam_fraud.storage.database.review_tables import (
+    AUDIT_LOG,
+    CASE_NOTES,
+    CASE_TRANSACTIONS,
+    CASES,
+    LIST_REQUESTS,
+)
 from beam_fraud.storage.database.tables import ALERTS, AUDITED, FLAGGED, LABELS
 from beam_fraud.storage.database.upsert import one_of
 from beam_fraud.wording import did_you_mean
@@ -49,6 +54,8 @@ _EARLIER, _ENTRIES = 50, 500
 MOST = 500
 #: Newest rows of a merchant or device in which other cases are looked for.
 _LINKED_ROWS = 40
+#: Cases that a link names at most.
+_LINKED_CASES = 10
 #: Words of texts that are looked up at most, and what is no part of one.
 _WORDS, _AROUND = 1_000, ".,;:!?()[]<>\"'"
 #: What a person sees as the decision on an audited transaction: that on most flagged ones.
@@ -136,23 +143,38 @@ def read_case(connection: Connection, case_id: str, now: datetime) -> Case:
     Raises:
       MissingError: there is none.
     """
-    found = queued_cases(connection, [case_id], now)
-    if not found:
+    of = {"case_id": case_id}
+    row = connection.execute(_CASE, of).first()
+    if row is None:
         raise missing_case(case_id)
-    [queued] = found
+    queued = queued_case(row, now)
     transactions = _transactions(connection, case_id)
     fired = Counter(rule for one in transactions for rule in one.rules)
     return Case(
         queued,
         tuple(transactions),
         tuple(fired.most_common()),
-        tuple(_others_of_account(connection, queued, now)),
-        tuple(Note(*row) for row in connection.execute(_NOTES, {"case_id": case_id}).all()),
-        tuple(_timeline(connection, queued)),
-        tuple(requests(connection, case_id=case_id)),
+        tuple(_others_of_account(connection, queued, now)) if row.has_others else (),
+        tuple(Note(*one) for one in connection.execute(_NOTES, of).all()) if row.has_notes else (),
+        tuple(_timeline(connection, queued, logged=row.has_entries)),
+        tuple(requests(connection, case_id=case_id)) if row.has_requests else (),
     )
 
 
+def _there_is(table: Table) -> ColumnElement[bool]:
+    return exists().where(table.c.case_id == CASES.c.case_id)
+
+
+_OTHER = CASES.alias("other")
+#: A case, and what there is of it: most have little, and what is not there need not be asked for.
+_CASE = QUEUED.where(CASES.c.case_id == bindparam("case_id")).add_columns(
+    exists()
+    .where(_OTHER.c.account_id == CASES.c.account_id, _OTHER.c.case_id != CASES.c.case_id)
+    .label("has_others"),
+    _there_is(CASE_NOTES).label("has_notes"),
+    _there_is(AUDIT_LOG).label("has_entries"),
+    _there_is(LIST_REQUESTS).label("has_requests"),
+)
 _NOTES = (
     select(*(CASE_NOTES.c[field.name] for field in fields(Note)))
     .where(CASE_NOTES.c.case_id == bindparam("case_id"))
@@ -195,11 +217,11 @@ _OTHERS = (
 )
 
 
-def _timeline(connection: Connection, case: QueuedCase) -> list[TimelineEntry]:
+def _timeline(connection: Connection, case: QueuedCase, *, logged: bool) -> list[TimelineEntry]:
     opened: dict[str, object] = {"transactions": case.transactions}
     if case.earlier_case_id is not None:
         opened["earlier_case_id"] = case.earlier_case_id
-    newest_first = entries(connection, case_id=case.case_id, limit=_ENTRIES)
+    newest_first = entries(connection, case_id=case.case_id, limit=_ENTRIES) if logged else []
     return [
         TimelineEntry(case.opened_at, "", "opened", opened),
         *(TimelineEntry(one.at, one.who, one.action, one.detail) for one in newest_first[::-1]),
@@ -211,7 +233,7 @@ def _transactions(connection: Connection, case_id: str) -> list[CaseTransaction]
     rows = sorted(
         connection.execute(_ROWS, of).all(), key=lambda row: (row.event_time, row.transaction_id)
     )
-    labels = _labels(connection, of)
+    labels = _labels(connection, of) if any(row.has_labels for row in rows) else {}
     transactions = []
     for row in rows:
         # Nothing tells which row was audited. A row may have been erased by the retention of the
@@ -238,7 +260,7 @@ def _transactions(connection: Connection, case_id: str) -> list[CaseTransaction]
                 row.reason,
                 row.decided_by,
                 row.decided_at,
-                tuple(labels[row.transaction_id]),
+                tuple(labels.get(row.transaction_id, ())),
                 row.alert is not None,
             )
         )
@@ -265,6 +287,7 @@ _ROWS = select(
     .limit(1)
     .scalar_subquery()
     .label("alert"),
+    exists().where(LABELS.c.transaction_id == _HIGHEST.c.transaction_id).label("has_labels"),
 ).select_from(
     _HIGHEST.outerjoin(
         FLAGGED,
@@ -304,7 +327,7 @@ def _in_words(
     return shown(alert).reason_lines
 
 
-def _labels(connection: Connection, of: Mapping[str, object]) -> defaultdict[str, list[GivenLabel]]:
+def _labels(connection: Connection, of: Mapping[str, object]) -> Mapping[str, list[GivenLabel]]:
     labels: defaultdict[str, list[GivenLabel]] = defaultdict(list)
     for row in connection.execute(_LABELS, of).all():
         labels[row.transaction_id].append(
@@ -333,48 +356,81 @@ class HistoryMark(NamedTuple):
 Drawn: TypeAlias = tuple[Literal["account", "merchant"], str]
 
 
-def marks(
-    connection: Connection, drawn: Sequence[Drawn], *, limit: int = 100
-) -> list[list[HistoryMark]]:
-    """Return the newest transactions of each that are in cases, by event time.
+@dataclass(frozen=True)
+class Surroundings:
+    """What is around a case."""
+
+    #: The newest transactions of each account and merchant that is drawn, by event time.
+    marks: tuple[tuple[HistoryMark, ...], ...]
+    #: What the case shares with others by its merchants.
+    links: tuple[Link, ...]
+
+
+def surroundings(
+    connection: Connection, case: Case, drawn: Sequence[Drawn], *, limit: int = 100
+) -> Surroundings:
+    """Return the newest transactions of some, and other cases at the merchants of a case.
+
+    The links are those of `links`: here, one statement reads both.
 
     Args:
       connection: in a transaction.
+      case: the case.
       drawn: accounts and merchants.
-      limit: maximum of transactions of each.
+      limit: maximum of transactions of each; 40 at least.
     """
-    found: list[list[HistoryMark]] = [[] for _ in drawn]
-    if not drawn:
-        return found
-    names = tuple(f"{kind}_id" for kind, _ in drawn)
-    query = _newest_of_each(names, (_T.event_time, _T.amount, _T.verdict, _T.case_id))
-    for row in _of_each(connection, query, [value for _, value in drawn], limit):
-        found[row[0]].append(HistoryMark._make(row[2:]))
+    case_id = case.queued.case_id
+    if case.queued.transactions > len(case.transactions):
+        # It has merchants that were not read.
+        merchants = _values(connection, "merchant_id", case_id)
+    else:
+        merchants = sorted(
+            {one.merchant_id for one in case.transactions if one.merchant_id is not None}
+        )
+    others = [one for one in merchants if ("merchant", one) not in drawn]
+    asked = [(f"{kind}_id", value, limit) for kind, value in drawn]
+    asked += [("merchant_id", value, _LINKED_ROWS) for value in others]
+    found = _newest_of_each(connection, asked)
+    newest = dict(zip(others, found[len(drawn) :], strict=True))
+    for (kind, value), rows in zip(drawn, found, strict=False):
+        if kind == "merchant":
+            newest[value] = rows
+    linked = [
+        ("merchant_id", one, [row.case_id for row in newest[one][-_LINKED_ROWS:][::-1]])
+        for one in merchants
+    ]
+    marks = tuple(tuple(rows) for rows in found[: len(drawn)])
+    return Surroundings(marks, tuple(_links(connection, case_id, linked, _LINKED_CASES)))
+
+
+def _newest_of_each(
+    connection: Connection, asked: Sequence[tuple[str, str, int]]
+) -> list[list[HistoryMark]]:
+    """Return the newest transactions with each value of a column, so many at most, by event time.
+
+    One statement asks for several: each costs a server a round trip.
+    """
+    found: list[list[HistoryMark]] = [[] for _ in asked]
+    for first in range(0, len(asked), _TOGETHER):
+        some = asked[first : first + _TOGETHER]
+        given: dict[str, object] = {}
+        for number, (_, value, most) in enumerate(some):
+            given |= {f"value_{number}": value, f"most_{number}": most}
+        query = _newest_query(tuple(name for name, _, _ in some))
+        for row in connection.execute(query, given).all():
+            found[first + row[0]].append(HistoryMark._make(row[1:]))
+    for rows in found:
+        rows.sort(key=itemgetter(0))
     return found
 
 
-def _of_each(
-    connection: Connection, query: CompoundSelect[Any], values: Sequence[str], limit: int
-) -> Sequence[Any]:
-    """Return the rows of `_newest_of_each`, by time."""
-    given = {f"value_{number}": value for number, value in enumerate(values)}
-    return sorted(connection.execute(query, given | {"most": limit}).all(), key=itemgetter(1))
-
-
 @lru_cache(maxsize=64)
-def _newest_of_each(
-    names: tuple[str, ...], columns: tuple[ColumnElement[Any], ...]
-) -> CompoundSelect[Any]:
-    """Return the query of the `most` newest transactions of each `value_N` of a column.
-
-    One statement for all: each costs a server a round trip. A row has N, something that sorts by
-    time, and the columns.
-    """
-    # A database's own form of a time, which costs nothing.
-    time = type_coerce(_T.event_time, NullType()).label("time")
+def _newest_query(names: tuple[str, ...]) -> CompoundSelect[Any]:
+    """Return the query of the `most_N` newest transactions of each `value_N` of a column."""
+    drawn = [_T[name] for name in HistoryMark._fields]
     queries = []
     for number, name in enumerate(names):
-        newest = _newest(_T[name], [time, *columns], f"value_{number}").subquery()
+        newest = _newest(_T[name], drawn, f"_{number}").subquery()
         queries.append(select(literal_column(str(number)), *newest.c))
     return union_all(*queries)
 
@@ -461,15 +517,15 @@ def _points(name: str) -> Select[*tuple[Any, ...]]:
 
 
 def _newest(
-    of: ColumnElement[Any], columns: Sequence[ColumnElement[Any]], value: str = "value"
+    of: ColumnElement[Any], columns: Sequence[ColumnElement[Any]], number: str = ""
 ) -> Select[Any]:
-    """Return the query of columns of the `most` newest transactions of cases with a value."""
+    """Return the query of columns of the `most` newest transactions of cases with a `value`."""
     return (
         select(*columns)
-        .where(of == bindparam(value))
+        .where(of == bindparam(f"value{number}"))
         # In the order of the index, of which no more is read.
         .order_by(_T.event_time.desc())
-        .limit(bindparam("most"))
+        .limit(bindparam(f"most{number}"))
     )
 
 
@@ -501,7 +557,7 @@ def links(
     case_id: str,
     *,
     columns: Sequence[str] = ("merchant_id",),
-    limit: int = 10,
+    limit: int = _LINKED_CASES,
 ) -> list[Link]:
     """Return what a case shares with others.
 
@@ -515,13 +571,34 @@ def links(
     Raises:
       UsageError: the table has no such column.
     """
+    linked = [
+        (name, str(value), found)
+        for name in columns
+        for value, found in _newest_linked(connection, name, case_id)
+    ]
+    return _links(connection, case_id, linked, limit)
+
+
+def _links(
+    connection: Connection,
+    case_id: str,
+    newest: Sequence[tuple[str, str, Sequence[str]]],
+    limit: int,
+) -> list[Link]:
+    """Return the links of a case.
+
+    Args:
+      connection: in a transaction.
+      case_id: the case.
+      newest: columns and values, with the case of each of the newest rows that have the value.
+      limit: maximum of cases of a value.
+    """
     linked: list[tuple[str, str, list[str], bool]] = []
-    for name in columns:
-        for value, found in _newest_linked(connection, name, case_id):
-            ids = list(dict.fromkeys(one for one in found if one != case_id))
-            more = len(ids) > limit or len(found) == _LINKED_ROWS
-            if ids:
-                linked.append((name, str(value), ids[:limit], more))
+    for name, value, found in newest:
+        ids = list(dict.fromkeys(one for one in found if one != case_id))
+        more = len(ids) > limit or len(found) == _LINKED_ROWS
+        if ids:
+            linked.append((name, value, ids[:limit], more))
     every = {"case_ids": list(dict.fromkeys(one for _, _, ids, _ in linked for one in ids))}
     rows = connection.execute(_LINKED, every).all() if linked else []
     cases = {row.case_id: LinkedCase(*row) for row in rows}
@@ -541,18 +618,14 @@ def _newest_linked(
 ) -> Iterator[tuple[object, Sequence[str]]]:
     """Yield each value of a case, and the cases of the newest rows with it, the newest first."""
     if name in _INDEXED:
-        values = sorted(connection.scalars(_own(name), {"case_id": case_id}).all())
-        for first in range(0, len(values), _TOGETHER):
-            some = values[first : first + _TOGETHER]
-            found: list[list[str]] = [[] for _ in some]
-            each = _newest_of_each((name,) * len(some), (_T.case_id,))
-            for number, _, found_id in _of_each(connection, each, some, _LINKED_ROWS):
-                found[number].append(found_id)
-            yield from zip(some, (ids[::-1] for ids in found), strict=True)
+        own = _values(connection, name, case_id)
+        found = _newest_of_each(connection, [(name, value, _LINKED_ROWS) for value in own])
+        for value, rows in zip(own, found, strict=True):
+            yield value, [row.case_id for row in reversed(rows)]
         return
     of = _column(connection, FLAGGED, name)
     of_case = select(_T.transaction_id).where(_T.case_id == bindparam("case_id"))
-    own = select(of).where(FLAGGED.c.transaction_id.in_(of_case), of.is_not(None)).distinct()
+    of_own = select(of).where(FLAGGED.c.transaction_id.in_(of_case), of.is_not(None)).distinct()
     newest = (
         select(FLAGGED.c.transaction_id, FLAGGED.c.event_time)
         .where(of == bindparam("value"))
@@ -565,7 +638,7 @@ def _newest_linked(
         .join_from(newest, CASE_TRANSACTIONS, _T.transaction_id == newest.c.transaction_id)
         .order_by(newest.c.event_time.desc())
     )
-    values_of = connection.scalars(own.select_from(FLAGGED), {"case_id": case_id}).all()
+    values_of = connection.scalars(of_own.select_from(FLAGGED), {"case_id": case_id}).all()
     for value in sorted(values_of, key=str):
         yield value, connection.scalars(query, {"value": value, "most": _LINKED_ROWS}).all()
 
@@ -573,6 +646,10 @@ def _newest_linked(
 #: Columns of the transactions of cases that an index has in the order of time, and values of them
 #: that one statement asks for.
 _INDEXED, _TOGETHER = ("account_id", "merchant_id"), 8
+
+
+def _values(connection: Connection, name: str, case_id: str) -> list[str]:
+    return sorted(connection.scalars(_own(name), {"case_id": case_id}).all())
 
 
 @cache

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -38,6 +39,8 @@ _RARE = 2_000
 _SORTED, _NEAR = 50_000, 5_000
 #: Cases that are counted at most.
 _COUNTED = 1_000
+#: Seconds for which more than that stays the answer, and such answers that are kept.
+_KEPT_SECONDS, _REMEMBERED = 10.0, 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +106,10 @@ class QueuedCase(NamedTuple):
 
 
 _ID = CASES.c.case_id
-_QUEUED = select(*(CASES.c[name] for name in QueuedCase._fields))
+#: The query of all cases, whose rows `queued_case` reads.
+QUEUED = select(*(CASES.c[name] for name in QueuedCase._fields))
 _WIDTH = len(QueuedCase._fields)
-_BY_ID = _QUEUED.where(one_of(_ID, "case_ids"))
+_BY_ID = QUEUED.where(one_of(_ID, "case_ids"))
 
 
 @dataclass(frozen=True)
@@ -157,16 +161,42 @@ def counted_page(
     number = 0
     for query in _queries(connection, filters, now, sort):
         rows = _first(connection, query, values)
-        cases += [_queued(row, now) for row in rows]
+        cases += [queued_case(row, now) for row in rows]
         if after is None and (len(rows) <= limit or query.shape.few):
             number += rows[0].among if rows and query.shape.few else len(rows)
         elif number <= most:
-            counted = query.values | {"limit": most + 1 - number}
-            number += connection.execute(_count_of(query.shape), counted).scalar_one()
+            number += _counted(connection, query, most + 1 - number)
     cases.sort(key=_loss if sort == "loss" else _age, reverse=sort == "loss")
     shown = tuple(cases[:limit])
     following = _cursor(shown[-1], sort) if len(cases) > limit else None
     return Page(shown, following), Count(min(number, most), number > most)
+
+
+def _counted(connection: Connection, query: _Query, limit: int) -> int:
+    """Return the number of cases, at most `limit`, which stays the answer for some seconds.
+
+    Many people look at long queues, and to count a thousand cases takes as long as to show fifty.
+    Fewer are counted anew for each page.
+    """
+    values = tuple(sorted((name, str(value)) for name, value in query.values.items()))
+    values = tuple(one for one in values if one[0] != "now")
+    key = connection.engine.url, query.shape, values, limit
+    now = time.monotonic()
+    if now < _at_least.get(key, 0.0):
+        return limit
+    counted = query.values | {"limit": limit}
+    number = connection.execute(_count_of(query.shape), counted).scalar_one()
+    if number == limit:
+        if len(_at_least) >= _REMEMBERED:
+            _at_least.clear()
+        _at_least[key] = now + _KEPT_SECONDS
+    else:
+        _at_least.pop(key, None)
+    return number
+
+
+#: Until when a query is taken to have as many cases as are counted at most.
+_at_least: dict[tuple[Hashable, ...], float] = {}
 
 
 def _loss(case: QueuedCase) -> tuple[float, str]:
@@ -193,7 +223,7 @@ def next_case(
     for query in _queries(connection, open_ones, now, sort):
         shape = replace(query.shape, workable=True)
         for row in _first(connection, _Query(shape, query.values), {"who": who, "limit": 1}):
-            return _queued(row, now)
+            return queued_case(row, now)
     return None
 
 
@@ -204,11 +234,12 @@ def queued_cases(
     if not case_ids:
         return []
     rows = connection.execute(_BY_ID, {"case_ids": case_ids}).all()
-    found = {row.case_id: _queued(row, now) for row in rows}
+    found = {row.case_id: queued_case(row, now) for row in rows}
     return [found[case_id] for case_id in case_ids if case_id in found]
 
 
-def _queued(row: Any, now: datetime) -> QueuedCase:
+def queued_case(row: Any, now: datetime) -> QueuedCase:
+    """Return the case of a row, which may have more columns; an expired claim is none."""
     case = QueuedCase._make(row[:_WIDTH])
     if case.claimed_until is not None and case.claimed_until <= now:
         return case._replace(claimed_by=None, claimed_until=None)
@@ -427,7 +458,7 @@ def _page_of(shape: _Shape, beyond: bool) -> Select[*tuple[Any, ...]]:
         first = first.add_columns(func.count().over().label("among"))
     found = first.subquery()
     # What an index does not have is read for these alone.
-    query = _QUEUED.join_from(found, CASES, CASES.c.case_id == found.c.case_id)
+    query = QUEUED.join_from(found, CASES, CASES.c.case_id == found.c.case_id)
     return query.add_columns(found.c.among) if shape.few else query
 
 

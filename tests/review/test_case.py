@@ -5,11 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 
 from beam_fraud.errors import Code
-from beam_fraud.review.case import account_history, links, merchant_history, read_case
+from beam_fraud.review.case import (
+    account_history,
+    links,
+    merchant_history,
+    read_case,
+    surroundings,
+)
 from beam_fraud.review.errors import MissingError
-from beam_fraud.storage.database.connection import writing
+from beam_fraud.storage.database.connection import transaction, writing
 from tests.failing import fails
 from tests.reviewing import NOW, audit, opened, queued, read, row
 
@@ -89,3 +96,40 @@ def test_links_to_other_cases(database: str) -> None:
     for wrong in ("devise", 'a"; DROP TABLE cases; --'):
         with fails(Code.COLUMN_MISSING, "links"):
             read(database, links, case.case_id, columns=(wrong,))
+
+
+def test_few_statements_read_a_case_and_what_is_around_it(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shops = [f"shop-{number}" for number in range(10)]
+    later = {shop: NOW - timedelta(minutes=number) for number, shop in enumerate(shops)}
+    opened(
+        database,
+        *(row(f"a-{shop}", "a", merchant_id=shop, event_time=later[shop]) for shop in shops),
+        *(row(f"b-{shop}", "b", merchant_id=shop) for shop in shops[::3]),
+        row("c", "c", merchant_id=shops[0], amount=1.0),
+    )
+    [case] = queued(database, account="a")
+    asked: list[str] = []
+    with transaction(database) as connection:
+        event.listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        shown = read_case(connection, case.case_id, NOW)
+        # Nobody has done anything with it.
+        assert len(asked) == 2
+        around = surroundings(connection, shown, [("account", "a"), ("merchant", shops[0])])
+    assert len(asked) == 5
+    every = tuple(read(database, links, case.case_id))
+    assert [one.value for one in every] == shops[::3]
+    assert around.links == every
+    histories = read(database, account_history, "a"), read(database, merchant_history, shops[0])
+    # Of equal times, either may be first.
+    assert [sorted(one.amount for one in marks) for marks in around.marks] == [
+        sorted(one.amount for one in points) for points in histories
+    ]
+    assert [[one.event_time for one in marks] for marks in around.marks] == [
+        [one.event_time for one in points] for points in histories
+    ]
+    monkeypatch.setattr("beam_fraud.review.case.MOST", 2)
+    with transaction(database) as connection:
+        part = read_case(connection, case.case_id, NOW)
+        assert surroundings(connection, part, []).links == every

@@ -168,3 +168,19 @@ def test_saved_views(database: str) -> None:
     do(database, delete_view, "ann", "mine")
     with pytest.raises(MissingError):
         do(database, delete_view, "ann", "mine")
+
+
+def test_a_long_queue_is_not_counted_for_each_page(
+    filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(most: int) -> Count:
+        return read(filled, counted_page, Filters(), NOW, limit=2, most=most)[1]
+
+    assert (count(4), count(6)) == (Count(4, True), Count(6, False))
+    first, second, *_ = queued(filled)
+    for case in (first, second):
+        do(filled, decide, SETTINGS, case.case_id, case.version, "eva", Decision("fraud"), NOW)
+    # The long one stays long for some seconds; what has been counted to its end is counted anew.
+    assert (count(4), count(6)) == (Count(4, True), Count(4, False))
+    monkeypatch.setattr(queue, "_at_least", {})
+    assert count(4) == Count(4, False)

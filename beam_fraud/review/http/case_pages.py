@@ -17,11 +17,10 @@ from beam_fraud.review.case import (
     Drawn,
     Link,
     account_history,
-    links,
-    marks,
     merchant_history,
     named_ids,
     read_case,
+    surroundings,
 )
 from beam_fraud.review.decisions import Decision, decide, reopen
 from beam_fraud.review.errors import MissingError, missing_case
@@ -54,17 +53,18 @@ def case(visit: Visit) -> Response:
         found = _read(connection, visit)
         case_id = found.queued.case_id
         drawn = _drawn(found)
+        around = surroundings(connection, found, drawn)
         charts = [
             (kind, value, chart)
-            for (kind, value), points in zip(drawn, marks(connection, drawn), strict=True)
+            for (kind, value), points in zip(drawn, around.marks, strict=True)
             if (chart := history_chart(points, case_id)) is not None
         ]
         return {
             "case": found,
             "charts": charts,
-            "links": links(connection, case_id),
+            "links": around.links,
             "ids": _ids(connection, found) if visit.hides else {},
-            "people": names_of_users(connection) if visit.may("lead") else [],
+            "people": tuple(names_of_users(connection)) if visit.may("lead") else (),
         }
 
     values = visit.site.read(work)

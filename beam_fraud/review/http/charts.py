@@ -51,18 +51,17 @@ def history_chart(points: Sequence[HistoryMark], case_id: str) -> Chart | None:
         x = _EDGE + across * (one.event_time - since).total_seconds()
         y = _HEIGHT - _EDGE - up * abs(one.amount)
         marks[_kind(one, case_id)].append(f"M{x:.0f} {y:.0f}h0")
-    drawn = Markup("").join(
-        Markup('<path class="{}" d="{}"/>').format(kind, "".join(marks[kind]))
-        for kind in KINDS
-        if marks[kind]
+    drawn = "".join(
+        f'<path class="{kind}" d="{"".join(marks[kind])}"/>' for kind in KINDS if marks[kind]
     )
     counts = tuple((kind, len(marks[kind])) for kind in KINDS if marks[kind])
     said = ", ".join(f"{count} {_WORDS[kind]}" for kind, count in counts)
+    # All that goes in is a number or a word of the program.
     svg = Markup(
-        '<svg class="chart" viewBox="0 0 {w} {h}" role="img" preserveAspectRatio="none" '
-        'aria-label="Amounts over time: {said}"><path class="axis" d="M0 {h}H{w}M0 {m}H{w}"/>'
-        "{drawn}</svg>"
-    ).format(w=_WIDTH, h=_HEIGHT, m=_HEIGHT // 2, said=said, drawn=drawn)
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'preserveAspectRatio="none" aria-label="Amounts over time: {said}">'
+        f'<path class="axis" d="M0 {_HEIGHT}H{_WIDTH}M0 {_HEIGHT // 2}H{_WIDTH}"/>{drawn}</svg>'
+    )
     return Chart(svg, since, until, most, counts)
 
 

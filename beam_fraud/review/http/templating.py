@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -135,6 +135,46 @@ def prose(value: str) -> Markup:
     return Markup("<bdi>{}</bdi>").format("\n".join(lines))
 
 
+#: Spans that forms offer, in hours.
+_SPANS = (
+    (1, "1 hour"),
+    (4, "4 hours"),
+    (24, "1 day"),
+    (72, "3 days"),
+    (168, "1 week"),
+    (720, "30 days"),
+    (2160, "90 days"),
+)
+
+
+# What forms offer is the same on most pages, and took a template as long as all facts of a case.
+@lru_cache
+def hours(first: int, empty: str) -> Markup:
+    """Return the field of a span.
+
+    Args:
+      first: hours that are chosen at first.
+      empty: what no span means; "" where there must be one.
+    """
+    none = f'<option value="">{escaped(empty)}</option>\n' if empty else ""
+    offered = "".join(
+        f'<option value="{value}"{" selected" if value == first else ""}>{text}</option>\n'
+        for value, text in _SPANS
+    )
+    return Markup(f'<select name="hours">\n{none}{offered}</select>')
+
+
+@lru_cache
+def options_of(names: tuple[str, ...], chosen: str | None) -> Markup:
+    """Return untrusted names as the options of a field."""
+    return Markup(
+        "".join(
+            f"<option{' selected' if one == chosen else ''}>{escaped(one)}</option>"
+            for one in names
+        )
+    )
+
+
 @cache
 def _environment() -> Environment:
     made = Environment(
@@ -148,5 +188,5 @@ def _environment() -> Environment:
     )
     made.filters |= {"moment": moment, "money": money, "span": span, "name": name, "line": line}
     made.filters["prose"] = prose
-    made.globals |= {"address_of": address_of, "due": due}
+    made.globals |= {"address_of": address_of, "due": due, "hours": hours, "options_of": options_of}
     return made
