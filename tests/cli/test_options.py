@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
@@ -70,6 +72,28 @@ def test_a_field_is_parsed_to_its_type_and_absent_has_its_default(
     assert call(*args, "--dry") == Options(
         names=("a", "b"), rows=3, places=("x", "y"), level="high", share=0.5, dry=True
     )
+
+
+def test_a_command_is_imported_without_collections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import gc\ncollects = gc.isenabled()\ndef call(options, *, as_json):\n    raise options"
+    (tmp_path / "a_late_command.py").write_text(f"{text}\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    app = typer.Typer(rich_markup_mode=None)
+    command(app, "do", Options, "a_late_command")
+    run = get_command(app)(["a", "--rows", "3"], standalone_mode=False)
+    before = gc.get_freeze_count()
+    try:
+        with pytest.raises(TypeError):
+            run()
+        assert not sys.modules["a_late_command"].collects  # type: ignore[attr-defined]
+        # They are collected again from here on, without what was there before.
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
+        sys.modules.pop("a_late_command", None)
 
 
 def test_help_is_the_docstring_and_the_help_of_fields(

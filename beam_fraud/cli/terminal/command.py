@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -109,7 +111,7 @@ def command(
 
         def run() -> tuple[str, int]:
             module, _, which = target.partition(":")
-            loaded = import_module(module)
+            loaded = _imported(module)
             activities = activities_shown() if shows_activities else nullcontext()
             with cls.surroundings(), activities:
                 outcome = _outcome(loaded, which, filled, as_json=shown.json)
@@ -126,6 +128,22 @@ def command(
     prepare.__signature__ = inspect.Signature([context, *own])  # type: ignore[attr-defined]
     prepare.__annotations__ = {p.name: p.annotation for p in (context, *own)}
     app.command(name, cls=cls, help=inspect.getdoc(options))(prepare)
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a command's module, and keep what it imports from the garbage collector.
+
+    The collector would look through hundreds of thousands of objects again and again, during the
+    imports, at each of its full collections and at the end of the process, and find them in use.
+    """
+    if module in sys.modules or not gc.isenabled():
+        return import_module(module)
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _outcome(module: ModuleType, which: str, options: object, *, as_json: bool) -> Outcome:
