@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -34,12 +36,31 @@ def program(name: str) -> str:
 def class_path(pom: Path) -> str:
     """Return the jars of a Maven project; download missing ones.
 
+    The user's cache keeps the answer as long as the jars are there: Maven takes seconds for it.
+
     Raises:
       FraudError: Maven is missing or can't fetch them.
     """
-    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as file:
-        maven(pom, "dependency:build-classpath", f"-Dmdep.outputFile={file.name}")
-        return Path(file.name).read_text("utf-8").strip()
+    caches = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    digest = hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
+    kept = Path(caches) / "beam-fraud" / f"class-path-{digest}"
+    with suppress(OSError):
+        jars = kept.read_text("utf-8")
+        if all(Path(jar).exists() for jar in jars.split(os.pathsep)):
+            return jars
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "jars"
+        maven(pom, "dependency:build-classpath", f"-Dmdep.outputFile={file}")
+        jars = file.read_text("utf-8").strip()
+    # Without a cache that can be written, Maven is asked again.
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as directory:
+            # Moved there whole: another process may look at the same time.
+            written = Path(directory) / kept.name
+            written.write_text(jars, "utf-8")
+            written.rename(kept)
+    return jars
 
 
 def compiled(sources: Sequence[Path], into: Path, class_path: str) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from beam_fraud.errors import FraudError
-from deploy.java import compiled, program
+from deploy.java import class_path, compiled, program
 from tests.requirements import need
 
 #: A program that needs the class only when a line comes, as a cluster does with its first job.
@@ -72,3 +73,42 @@ def test_classes_that_cannot_be_compiled_are_one_line(
     source.write_text("public class Whose {")
     with pytest.raises(FraudError, match=r"^javac can't compile .*Whose\.java:1"):
         compiled([source], tmp_path / "target", str(beams))
+
+
+def test_maven_lists_the_jars_of_a_project_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mvn, calls, pom = tmp_path / "mvn", tmp_path / "calls", tmp_path / "pom.xml"
+    jars = [tmp_path / name for name in ("first.jar", "second.jar")]
+    # It takes the place of a Maven that would download: the last argument names its output.
+    mvn.write_text(
+        f"""#!/bin/bash
+echo call >> {calls}
+touch {jars[0]} {jars[1]}
+last="${{@: -1}}"
+echo {jars[0]}:{jars[1]} > "${{last#*=}}"
+"""
+    )
+    mvn.chmod(0o755)
+    pom.write_text("<project/>")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def listed() -> int:
+        """Return the number of Maven's runs, after a process like any other has asked."""
+        class_path.cache_clear()
+        assert class_path(pom) == f"{jars[0]}:{jars[1]}"
+        return len(calls.read_text().splitlines())
+
+    try:
+        assert [listed(), listed()] == [1, 1]
+        # Without a jar it is downloaded again, and a changed project is another one.
+        jars[1].unlink()
+        assert [listed(), listed()] == [2, 2]
+        pom.write_text("<project></project>")
+        assert listed() == 3
+        shutil.rmtree(tmp_path / "cache")
+        (tmp_path / "cache").touch()
+        assert [listed(), listed()] == [4, 5]
+    finally:
+        class_path.cache_clear()
