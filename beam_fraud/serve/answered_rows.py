@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.decisions.decision import APPROVE
 from beam_fraud.records.text import together
 from beam_fraud.schema.schema import EVENT_TIME
 from beam_fraud.schema.stages import SCORED, completed
@@ -147,8 +148,17 @@ def decisions_of(rows: Rows) -> Counter[str]:
     """Return the number of rows with each decision."""
     if isinstance(rows, AnsweredRows):
         return Counter(values[_DECISION] for values in rows.values)
-    counted = rows.column("decision").value_counts()
-    return Counter({one["values"]: one["counts"] for one in counted.to_pylist()})
+    flagged = rows.column("flagged")
+    counted = Counter({APPROVE: len(rows) - flagged.true_count})
+    counted.update(rows.column("decision").filter(flagged).to_pylist())
+    return +counted
+
+
+def flagged_of(rows: Rows) -> int:
+    """Return the number of flagged rows."""
+    if isinstance(rows, AnsweredRows):
+        return sum(values[_FLAGGED] for values in rows.values)
+    return int(rows.column("flagged").true_count)
 
 
 def degraded_of(rows: Rows) -> list[str]:
@@ -260,10 +270,7 @@ def _alike(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
     """
     alike = ~np.asarray(rows.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)
     for name in ("rules", "shadow_rules", "reasons"):
-        column = rows.column(name)
-        if len(column.flatten()):
-            lengths = pc.list_value_length(column).fill_null(0)
-            alike &= np.asarray(lengths) == 0
+        alike &= _lengths(rows.column(name)) == 0
     if rows.column("degraded").null_count < len(rows):
         alike &= np.asarray(rows.column("degraded").is_null())
     moments = np.asarray(rows.column("features_as_of").view(pa.int64()))
@@ -309,15 +316,24 @@ def _one_by_one(rows: pa.RecordBatch, features: Features | None = None) -> list[
 
 def _lists(column: pa.Array) -> list[list[Any]]:
     lists: list[list[Any]] = [[]] * len(column)
-    if column.null_count == len(column) or not len(column.flatten()):
+    lengths = _lengths(column)
+    rows = np.flatnonzero(lengths)
+    if not len(rows):
         return lists
-    lengths = pc.list_value_length(column).fill_null(0)
     values, start = _values(column.flatten()), 0
-    rows = pc.indices_nonzero(lengths)
-    for row, length in zip(rows.to_pylist(), lengths.take(rows).to_pylist(), strict=True):
+    for row, length in zip(rows.tolist(), lengths[rows].tolist(), strict=True):
         lists[row] = values[start : start + length]
         start += length
     return lists
+
+
+def _lengths(column: pa.ListArray) -> npt.NDArray[np.int32]:
+    """Return the length of each list, int32[n]; 0 for null."""
+    ends = np.asarray(column.offsets)
+    lengths: npt.NDArray[np.int32] = ends[1:] - ends[:-1]
+    if column.null_count:
+        lengths = np.where(np.asarray(column.is_valid()), lengths, 0)
+    return lengths
 
 
 def _values(column: pa.Array) -> list[Any]:

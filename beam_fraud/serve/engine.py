@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,15 @@ _SKEW = 60_000_000
 _NOT_ONE = np.zeros(0, dtype=bool)
 _NONE_DEAD = no_dead_letters()
 _NONE = pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in ANSWERED], schema=ANSWERED)
+
+
+class ReadRecords(NamedTuple):
+    """Plain records as columns."""
+
+    #: What read them.
+    reader: PlainRecords
+    #: Rows of `Schema.transactions`, then `@position`, from 0 on.
+    rows: pa.RecordBatch
 
 
 class Engine:
@@ -191,6 +201,42 @@ class Engine:
             late = late[divided.places]
         group = self._record(records, late, features=features)
         return self._beside(group, divided, features=features)
+
+    def read(self, records: Sequence[bytes]) -> ReadRecords | None:
+        """Read records for `record_read`, in any thread; None if one of them is not plain."""
+        if self._plain is None or self._feature_scoring is not None:
+            return None
+        rows = self._plain.read(records, 0, self._latest)
+        return None if rows is None else ReadRecords(self._plain, rows)
+
+    def record_read(
+        self,
+        parts: Sequence[ReadRecords | None],
+        late: npt.NDArray[np.bool_] | None = None,
+        *,
+        features: bool = False,
+    ) -> Group | None:
+        """Do what `record` does with records that were read before.
+
+        Args:
+          parts: the records.
+          late: as for `record`.
+          features: as for `record`.
+
+        Returns:
+          Their answers; None, with no change of the state, if some have not been read, or by
+          another engine.
+        """
+        read = [part.rows for part in parts if part is not None and part.reader is self._plain]
+        if len(read) < len(parts):
+            return None
+        rows = pa.concat_batches(read)
+        first = self.state.numbers(len(rows))
+        place = rows.schema.get_field_index(POSITION)
+        numbers = pa.array(np.arange(first, first + len(rows)))
+        rows = rows.set_column(place, rows.schema.field(place), numbers)
+        checked = self._checked(Arrived(rows, _NONE_DEAD, None, _NOT_ONE), len(rows))
+        return self._recorded(checked, first, len(rows), late, features=features)
 
     def record_table(self, table: pa.RecordBatch, *, features: bool = False) -> Group:
         """Answer the rows of a table, as `record` does."""

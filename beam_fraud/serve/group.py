@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.decisions.audit_lane import AuditLane
-from beam_fraud.decisions.decision import APPROVE
-from beam_fraud.serve.answered_rows import AnsweredRows, Rows, batch_of, decisions_of, ids_of
+from beam_fraud.serve.answered_rows import AnsweredRows, Rows, batch_of, flagged_of, ids_of
 from beam_fraud.serve.answers import Answered
 
 #: Reason of a fallback.
@@ -51,7 +50,7 @@ class Group:
     @property
     def flagged(self) -> pa.RecordBatch | None:
         """The flagged new answers; None without any."""
-        if not any(decision != APPROVE for decision in decisions_of(self.recorded)):
+        if not flagged_of(self.recorded):
             return None
         return self.new.filter(self.new.column("flagged"))
 

@@ -21,7 +21,7 @@ from beam_fraud.errors import FraudError
 from beam_fraud.serve.answered_rows import decisions_of
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.archive import find_answers
-from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.engine import Engine, ReadRecords
 from beam_fraud.serve.group import TIMEOUT, Group, marked
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call
@@ -41,7 +41,7 @@ Mask = npt.NDArray[np.bool_]
 class Entry:
     """A call on its way."""
 
-    __slots__ = ("answered", "call", "future", "late", "rows", "since")
+    __slots__ = ("answered", "call", "future", "late", "read", "rows", "since")
 
     def __init__(self, call: Call, future: asyncio.Future[Answered]) -> None:
         self.call = call
@@ -52,6 +52,8 @@ class Entry:
         self.answered = False
         #: Whether that was the fallback.
         self.late = False
+        #: The records as columns, where they were read before their group.
+        self.read: ReadRecords | None = None
 
 
 #: Type: a call, its answers or why there are none, and the records whose answer is in a file of the
@@ -317,8 +319,13 @@ def _computed(engine: Engine, entries: Sequence[Entry], late: Mask | None) -> Gr
         return engine.record_table(call.table, features=call.features)
     if not call.record:
         return engine.peek(call.records, features=call.features)
+    features = any(entry.call.features for entry in entries)
+    if entries[0].read is not None:
+        read = engine.record_read([entry.read for entry in entries], late, features=features)
+        if read is not None:
+            return read
     records = [record for entry in entries for record in entry.call.records]
-    return engine.record(records, late, features=any(entry.call.features for entry in entries))
+    return engine.record(records, late, features=features)
 
 
 def _rows_of(numbers: set[int], entries: Sequence[Entry]) -> Mask:

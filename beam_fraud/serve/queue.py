@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -105,6 +106,8 @@ class PredictionQueue:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrived = list[Entry]()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        #: Reads large calls beside the group before them.
+        self._readers = ThreadPoolExecutor(1, "reader")
         self._stopping = self._drained = False
         #: Whether the thread has ended by an error.
         self._broken = False
@@ -160,6 +163,8 @@ class PredictionQueue:
                 self._answer_arrived()
             elif len(self._arrived) == 1:
                 loop.call_soon(self._answer_arrived)
+        elif call.table is None and call.record and entry.rows >= LARGE_CALL:
+            self._readers.submit(self._read, engine, entry)
         else:
             self._queue.put(entry)
             if self._broken:
@@ -207,6 +212,7 @@ class PredictionQueue:
         self._stopping = True
         if self._engine is None:
             return
+        self._readers.shutdown()
         self._queue.put(None)
         self._thread.join()
         if self._upkeep is not None:
@@ -226,6 +232,15 @@ class PredictionQueue:
 
     def close(self) -> None:
         """Do nothing more: `drain` closes the state."""
+
+    def _read(self, engine: Engine, entry: Entry) -> None:
+        """Read a large call, and put it into the queue; in a thread."""
+        # What fails here fails again, where it is answered.
+        with suppress(Exception):
+            entry.read = engine.read(entry.call.records)
+        self._queue.put(entry)
+        if self._broken:
+            self._groups.hand_over([entry], [(entry, Unready(_ENDED), {})])
 
     def _answer_arrived(self) -> None:
         """Answer the calls that arrived, in the event loop, or once it can have the turn."""

@@ -38,6 +38,7 @@ from beam_fraud.serve.kept_answers import KeptAnswers, Prepared
 from beam_fraud.serve.key_hashes import KeyHashes, ManyKeyHashes
 from beam_fraud.serve.rule_shares import RuleShares
 from beam_fraud.serve.shadow_backlog import Scoring, ShadowBacklog, drop_waiting
+from beam_fraud.serve.side_by_side import SideBySide
 from beam_fraud.state.archive import ArchiveShard
 from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.identity import IN_FORCE, checkpoint_hash
@@ -159,6 +160,7 @@ class ServerState:
             if name not in (_SOURCE, _COMMITTED, IN_FORCE)
         }
         self._uncommitted: dict[str, str] = {}
+        self._side_by_side = SideBySide()
         #: Velocity definitions of the state, and of the engine.
         self._first = settings.features.velocity if settings.windows is None else settings.windows
         self.velocity = settings.features.velocity
@@ -258,10 +260,14 @@ class ServerState:
         if not self._velocity:
             return features
         measures = Measures.of(transactions)
-        for step in self._velocity:
-            sets = self._windows(step)
-            changed = sets.renew(measures.times)
-            computed, deltas = sets.observe(transactions, measures)
+        steps = [(step, self._windows(step)) for step in self._velocity]
+        renewed = [sets.renew(measures.times) for _, sets in steps]
+        observed = self._side_by_side.map(
+            lambda sets: sets.observe(transactions, measures),
+            [sets for _, sets in steps],
+            len(transactions),
+        )
+        for (step, _), changed, (computed, deltas) in zip(steps, renewed, observed, strict=True):
             self._steps[step].keep(0, Effects(deltas=[*changed, *deltas]))
             features |= computed
         return self._named(features)
@@ -576,6 +582,7 @@ class ServerState:
             self.shadow.close(max(until - time.monotonic(), 0.0))
             waiting["shadow"] = self.shadow.waiting
         self.commit(fold=True)
+        self._side_by_side.close()
         self._checkpoint.close()
         return waiting
 

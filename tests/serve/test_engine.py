@@ -89,6 +89,25 @@ def test_rows_one_by_one_are_those_of_score(
     assert archived.equals(expected)
 
 
+def test_records_that_were_read_before_get_the_same_answers(
+    running: Running, served: Served, expected: pa.Table
+) -> None:
+    engine, half = running.engine(), len(served.records) // 2
+    first, second = served.records[:half], served.records[half:]
+    group = engine.record_read([engine.read(first), engine.read(second)])
+    assert group is not None
+    rows = scored_of(group.answered.rows)
+    assert pa.Table.from_batches([rows]).equals(expected)
+    again = engine.record_read([engine.read(first)])
+    assert again is not None
+    assert not len(again.recorded)
+    assert again.answered.rows.equals(group.answered.rows.slice(0, len(first)))
+    # Another model may read other columns.
+    another = running.engine(over=engine.state)
+    assert another.record_read([engine.read(first)]) is None
+    assert engine.read([*first, b"{}"]) is None
+
+
 def test_values_have_the_text_of_columns(running: Running, served: Served) -> None:
     engine, flagged = running.engine(), 0
     for start in range(0, len(served.records), 3):

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ import pytest
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import load_bundle
 from beam_fraud.serve.answers import Answered
-from beam_fraud.serve.engine import Engine
+from beam_fraud.serve.engine import Engine, ReadRecords
 from beam_fraud.serve.group import Group
 from beam_fraud.serve.group_commit import Block
 from beam_fraud.serve.metrics import Metrics
@@ -215,27 +216,45 @@ def test_large_calls_that_wait_are_one_group_without_single_rows(
             slow.during("record")
             first = asyncio.ensure_future(queue.predict(Call(records[:1])))
             await asyncio.to_thread(slow.entered.wait, 20)
-            held = engine.record
+            held, held_read, read = engine.record, engine.record_read, engine.read
+            reads, reading = threading.Event(), threading.Event()
 
             def record(some: Sequence[bytes], *args: object, **options: object) -> Group:
                 sizes.append(len(some))
                 return held(some, *args, **options)  # type: ignore[arg-type]
 
+            def record_read(parts: Sequence[Any], *args: Any, **options: Any) -> Group | None:
+                sizes.append(sum(len(part.rows) for part in parts))
+                return held_read(parts, *args, **options)
+
+            def read_later(records: Sequence[bytes]) -> ReadRecords | None:
+                if len(records) == 70:
+                    # Those before it are in the queue.
+                    reads.set()
+                    reading.wait(20)
+                return read(records)
+
             patch.setattr(engine, "record", record)
+            patch.setattr(engine, "record_read", record_read)
+            patch.setattr(engine, "read", read_later)
             calls = []
-            for rows in (80, 80, 70, 1, 1, 64):
+            for rows in (80, 80, 70, 1):
                 calls.append(asyncio.ensure_future(queue.predict(Call(records[start:][:rows]))))
                 start += rows
-            await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                if rows == 70:
+                    await asyncio.to_thread(reads.wait, 20)
             slow.go.set()
             await first
+            await calls[3]
+            reading.set()
             answers = [a for call in calls for a in json.loads((await call).json(array=True))]
         wanted = [str(json.loads(record)["TRANSACTION_ID"]) for record in records[1:start]]
         assert [one["transaction_id"] for one in answers] == wanted
 
     served_by(running, use)
-    assert sizes == [160, 70, 66]
-    assert len(archived(running)) == 297
+    assert sizes == [160, 1, 70]
+    assert len(archived(running)) == 232
 
 
 @pytest.mark.parametrize("step", ["record", "commit"])

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 #: Seconds after which a thread lets another run: the event loop waits that long for the engine.
-_SWITCH_SECONDS = 0.0005
+_SWITCH_SECONDS = 0.0001
 #: Keeps processors awake while a process has it open, and what it is asked: microseconds, int32.
 _LATENCY, _NO_LATENCY = Path("/dev/cpu_dma_latency"), bytes(4)
 

@@ -18,13 +18,10 @@ from threadpoolctl import threadpool_limits
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.small_blocks.columns import beyond_range
 from beam_fraud.models.small_blocks.joined_trees import added
-from beam_fraud.models.small_blocks.leaf_masks import LeafMasks
+from beam_fraud.models.small_blocks.leaf_masks import TOGETHER, LeafMasks
 from beam_fraud.models.small_blocks.predictor import edge_rows
 
 Floats = npt.NDArray[np.float64]
-
-#: Rows whose masks and values stay in the processor's cache.
-_PIECE = 1_024
 
 
 class JoinedModels:
@@ -85,8 +82,8 @@ class JoinedModels:
         if beyond_range(block):
             return [predict_scores(model, block) for model in self._models]
         odds = [np.empty(len(block)) for _ in self._models]
-        for start in range(0, len(block), _PIECE):
-            rows = slice(start, start + _PIECE)
+        for start in range(0, len(block), TOGETHER):
+            rows = slice(start, start + TOGETHER)
             values = self._masks.leaf_values(block[rows])
             for own, part in zip(odds, self._parts, strict=True):
                 own[rows] = added(values[:, part])

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.models.small_blocks.columns import Lookup, lookups_of
-from beam_fraud.models.small_blocks.leaf_masks import LeafMasks
+from beam_fraud.models.small_blocks.leaf_masks import TOGETHER, LeafMasks
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -265,11 +265,16 @@ class JoinedBoosting:
 
     def log_odds(self, block: Floats) -> Floats:
         """Return the log-odds, float64[n], of float64[n, features]."""
-        leaves = self._joined.leaf_values
-        masks = self._masks
-        if masks is not None and (masks.fast_for_few or len(block) >= _FEWEST_FOR_MASKS):
-            leaves = masks.leaf_values
-        return added(leaves(self._prepare(block)))
+        masks, rows = self._masks, self._prepare(block)
+        if masks is None or not (masks.fast_for_few or len(rows) >= _FEWEST_FOR_MASKS):
+            return added(self._joined.leaf_values(rows))
+        if len(rows) <= TOGETHER:
+            return added(masks.leaf_values(rows))
+        odds = np.empty(len(rows))
+        for start in range(0, len(rows), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            odds[part] = added(masks.leaf_values(rows[part]))
+        return odds
 
 
 class BoostingColumns:

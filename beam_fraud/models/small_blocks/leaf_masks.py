@@ -28,8 +28,8 @@ _WORDS: tuple[type[np.unsignedinteger[Any]], ...] = (np.uint8, np.uint16, np.uin
 _CODES = 256
 #: Rows up to which each is computed by itself.
 _FEW_ROWS = 4
-#: Rows whose masks stay in the processor's cache.
-_TOGETHER = 512
+#: Rows whose masks and values stay in the processor's cache.
+TOGETHER = 512
 
 
 @dataclass(frozen=True)
@@ -120,18 +120,17 @@ class LeafMasks:
         return self._few is not None
 
     def leaf_values(self, rows: Floats) -> Floats:
-        """Return the value of each tree's leaf, float64[n, trees], of float64[n, features]."""
+        """Return the value of each tree's leaf, float64[n, trees], of float64[n, features].
+
+        Args:
+          rows: best at most `TOGETHER` at a time, whose values are then used at once.
+        """
         if self._few is not None and len(rows) <= _FEW_ROWS:
             return np.array([self._values_at(self._few.possible(row)) for row in rows])
-        values = np.empty((len(rows), len(self._starts)))
-        places = [(each.masks, each.places(rows[:, each.place])) for each in self._features]
-        for start in range(0, len(rows), _TOGETHER):
-            part = slice(start, min(start + _TOGETHER, len(rows)))
-            possible = np.full((part.stop - start, len(self._starts)), self._all)
-            for masks, at in places:
-                possible &= masks.take(at[part], axis=0)
-            values[part] = self._values_at(possible)
-        return values
+        possible = np.full((len(rows), len(self._starts)), self._all)
+        for each in self._features:
+            possible &= each.masks.take(each.places(rows[:, each.place]), axis=0)
+        return self._values_at(possible)
 
     def _values_at(self, possible: npt.NDArray[Any]) -> Floats:
         """Return the value of the first possible leaf of each tree, of words[.., trees]."""
