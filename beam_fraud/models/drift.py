@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -163,7 +164,8 @@ class Counter:
         Args:
           batch: as for `count`.
         """
-        return self._together(self.count(batch), batch)
+        rows = self._own(batch)
+        return [] if rows is None else self._both(rows, self._summary(rows))
 
     def later(self, batch: pa.RecordBatch, earlier: Arrivals) -> tuple[list[ModelCounts], Arrivals]:
         """Return the counts of rows that arrive after others, and the arrivals up to them.
@@ -173,13 +175,16 @@ class Counter:
           earlier: arrivals of the rows before (`Arrivals.latest`).
         """
         arrivals = Arrivals.merged([earlier, arrivals_of(batch)])
-        summary = replace(self, arrivals=arrivals).count(batch)
-        return self._together(summary, batch), arrivals.latest()
+        rows = self._own(batch)
+        if rows is None:
+            return [], arrivals.latest()
+        summary = replace(self, arrivals=arrivals)._summary(rows)
+        return self._both(rows, summary), arrivals.latest()
 
-    def _together(self, summary: Summary, batch: pa.RecordBatch) -> list[ModelCounts]:
+    def _both(self, rows: _Rows, summary: Summary) -> list[ModelCounts]:
         return [
             ModelCounts(self.key, self.model_id, summary),
-            ModelCounts(self.score_key, self.model_id, self.by_score(batch)),
+            ModelCounts(self.score_key, self.model_id, _by_score(rows)),
         ]
 
     def columns(self, schema: pa.Schema) -> list[str]:
@@ -198,11 +203,28 @@ class Counter:
         Args:
           batch: n scored rows with at least `COLUMNS`.
         """
+        rows = self._own(batch)
+        return Summary.empty(self.layout) if rows is None else self._summary(rows)
+
+    def by_score(self, batch: pa.RecordBatch) -> Summary:
+        """Return the counts of the rows of a batch by `BY_SCORE`.
+
+        Args:
+          batch: as for `count`.
+        """
+        rows = self._own(batch)
+        return Summary.empty(BY_SCORE) if rows is None else _by_score(rows)
+
+    def _own(self, batch: pa.RecordBatch) -> _Rows | None:
+        """Return the rows of the model; None if there are none."""
         batch = own_rows(batch, self.model_id)
         if not len(batch):
-            return Summary.empty(self.layout)
+            return None
         micros = event_micros(batch)
-        days, hours = local_hours(micros, self.zone)
+        return _Rows(batch, micros, *local_hours(micros, self.zone))
+
+    def _summary(self, rows: _Rows) -> Summary:
+        batch, hours = rows.batch, rows.hours
         codes = pc.index_in(batch.column("decision"), value_set=pa.array(DECISIONS))
         flagged = _floats(pc.cast(pc.cast(batch.column("flagged"), pa.int8()), pa.float64()))
         values: dict[str, npt.NDArray[np.float64]] = {
@@ -214,7 +236,7 @@ class Counter:
             SCORE: _floats(batch.column("score")),
         }
         if self.arrivals is not None:
-            values[LATENESS] = self._lateness(batch, micros, self.arrivals)
+            values[LATENESS] = self._lateness(batch, rows.micros, self.arrivals)
         if AMOUNT in self.layout.spans:
             values[AMOUNT] = _floats(batch.column("amount"))
         values |= self._features(batch)
@@ -224,21 +246,7 @@ class Counter:
             if measure.name in values
         }
         groups = [self._groups(batch, one, values) for one in self.layout.segments]
-        return Summary.of_rows(self.layout, days, places, groups)
-
-    def by_score(self, batch: pa.RecordBatch) -> Summary:
-        """Return the counts of the rows of a batch by `BY_SCORE`.
-
-        Args:
-          batch: as for `count`.
-        """
-        batch = own_rows(batch, self.model_id)
-        if not len(batch):
-            return Summary.empty(BY_SCORE)
-        days, _ = local_hours(event_micros(batch), self.zone)
-        passed = ~batch.column("flagged").to_numpy(zero_copy_only=False).astype(np.bool_)
-        scores = {SCORE: bins_of(_floats(batch.column("score")))}
-        return Summary.of_rows(BY_SCORE, days, scores, [passed.astype(np.intp)])
+        return Summary.of_rows(self.layout, rows.days, places, groups)
 
     def _features(self, batch: pa.RecordBatch) -> Mapping[str, npt.NDArray[np.float64]]:
         if FEATURES not in batch.schema.names:
@@ -279,6 +287,23 @@ class Counter:
             text_column(batch, segments.column), value_set=pa.array(segments.values, pa.string())
         )
         return np.asarray(pc.fill_null(found, others), dtype=np.intp)
+
+
+class _Rows(NamedTuple):
+    """Rows of one model, n > 0."""
+
+    batch: pa.RecordBatch
+    #: int64[n], microseconds.
+    micros: npt.NDArray[np.int64]
+    #: int64[n], days since 1970, and float64[n], hours, in the time zone.
+    days: npt.NDArray[np.int64]
+    hours: npt.NDArray[np.float64]
+
+
+def _by_score(rows: _Rows) -> Summary:
+    passed = ~rows.batch.column("flagged").to_numpy(zero_copy_only=False).astype(np.bool_)
+    scores = {SCORE: bins_of(_floats(rows.batch.column("score")))}
+    return Summary.of_rows(BY_SCORE, rows.days, scores, [passed.astype(np.intp)])
 
 
 def arrivals_of(batch: pa.RecordBatch) -> Arrivals:
