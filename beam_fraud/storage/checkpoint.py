@@ -225,7 +225,10 @@ class LocalCheckpoint:
         self._versions[step, shard] = self.version(step, shard) + 1
 
     def to_merge(self, step: str, shard: int) -> list[tuple[int, list[bytes]]]:
-        """Return levels of a shard with enough small deltas to merge, with those deltas."""
+        """Return levels of a shard with enough small deltas to merge, with the oldest of them.
+
+        A merged delta is the newest of the next level, so levels can be merged in turn.
+        """
         mergeable = []
         with self._one_line_errors():
             levels = self._execute(
@@ -264,8 +267,8 @@ class LocalCheckpoint:
     def _level(self, step: str, shard: int, level: int) -> list[tuple[int, bytes, int]]:
         rows = self._execute(
             "SELECT id, data, newest FROM deltas WHERE step = ? AND shard = ? AND level = ? "
-            "AND newest < ? AND length(data) < ? ORDER BY id",
-            (step, shard, level, FOREVER, _LARGE),
+            "AND newest < ? AND length(data) < ? ORDER BY id LIMIT ?",
+            (step, shard, level, FOREVER, _LARGE, _MERGED),
         )
         return list(rows)
 

@@ -377,9 +377,10 @@ class JournaledCheckpoint:
             self.base.keep(step, number, deltas, replaces=replaces)
             if shard is not None:
                 self.base.drop(step, number, shard.needed_from)
-                for level, parts in self.base.to_merge(step, number):
-                    pause()
-                    self.base.merge(step, number, level, shard.merge(parts))
+                while levels := self.base.to_merge(step, number):
+                    for level, parts in levels:
+                        pause()
+                        self.base.merge(step, number, level, shard.merge(parts))
             pause()
 
     def _decoded(self, record: bytes) -> _Record:
