@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -52,8 +53,8 @@ class Entry:
         self.answered = False
         #: Whether that was the fallback.
         self.late = False
-        #: The records as columns, where they were read before their group.
-        self.read: ReadRecords | None = None
+        #: The records as columns, where a thread reads them before their group.
+        self.read: Future[ReadRecords | None] | None = None
 
 
 #: Type: a call, its answers or why there are none, and the records whose answer is in a file of the
@@ -321,11 +322,19 @@ def _computed(engine: Engine, entries: Sequence[Entry], late: Mask | None) -> Gr
         return engine.peek(call.records, features=call.features)
     features = any(entry.call.features for entry in entries)
     if entries[0].read is not None:
-        read = engine.record_read([entry.read for entry in entries], late, features=features)
+        read = engine.record_read([_read(entry) for entry in entries], late, features=features)
         if read is not None:
             return read
     records = [record for entry in entries for record in entry.call.records]
     return engine.record(records, late, features=features)
+
+
+def _read(entry: Entry) -> ReadRecords | None:
+    """Wait for the records as columns; return None without them."""
+    if entry.read is None or entry.read.exception() is not None:
+        # What failed there fails again here, where it is answered.
+        return None
+    return entry.read.result()
 
 
 def _rows_of(numbers: set[int], entries: Sequence[Entry]) -> Mask:

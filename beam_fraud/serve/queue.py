@@ -163,9 +163,9 @@ class PredictionQueue:
                 self._answer_arrived()
             elif len(self._arrived) == 1:
                 loop.call_soon(self._answer_arrived)
-        elif call.table is None and call.record and entry.rows >= LARGE_CALL:
-            self._readers.submit(self._read, engine, entry)
         else:
+            if call.table is None and call.record and entry.rows >= LARGE_CALL:
+                entry.read = self._readers.submit(engine.read, call.records)
             self._queue.put(entry)
             if self._broken:
                 raise Unready(_ENDED)
@@ -212,9 +212,9 @@ class PredictionQueue:
         self._stopping = True
         if self._engine is None:
             return
-        self._readers.shutdown()
         self._queue.put(None)
         self._thread.join()
+        self._readers.shutdown()
         if self._upkeep is not None:
             self._upkeep.close()
         # Nobody else takes the turn from here on.
@@ -232,15 +232,6 @@ class PredictionQueue:
 
     def close(self) -> None:
         """Do nothing more: `drain` closes the state."""
-
-    def _read(self, engine: Engine, entry: Entry) -> None:
-        """Read a large call, and put it into the queue; in a thread."""
-        # What fails here fails again, where it is answered.
-        with suppress(Exception):
-            entry.read = engine.read(entry.call.records)
-        self._queue.put(entry)
-        if self._broken:
-            self._groups.hand_over([entry], [(entry, Unready(_ENDED), {})])
 
     def _answer_arrived(self) -> None:
         """Answer the calls that arrived, in the event loop, or once it can have the turn."""

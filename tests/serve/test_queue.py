@@ -16,7 +16,7 @@ import pytest
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import load_bundle
 from beam_fraud.serve.answers import Answered
-from beam_fraud.serve.engine import Engine, ReadRecords
+from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.group import Group
 from beam_fraud.serve.group_commit import Block
 from beam_fraud.serve.metrics import Metrics
@@ -216,8 +216,7 @@ def test_large_calls_that_wait_are_one_group_without_single_rows(
             slow.during("record")
             first = asyncio.ensure_future(queue.predict(Call(records[:1])))
             await asyncio.to_thread(slow.entered.wait, 20)
-            held, held_read, read = engine.record, engine.record_read, engine.read
-            reads, reading = threading.Event(), threading.Event()
+            held, held_read = engine.record, engine.record_read
 
             def record(some: Sequence[bytes], *args: object, **options: object) -> Group:
                 sizes.append(len(some))
@@ -227,34 +226,61 @@ def test_large_calls_that_wait_are_one_group_without_single_rows(
                 sizes.append(sum(len(part.rows) for part in parts))
                 return held_read(parts, *args, **options)
 
-            def read_later(records: Sequence[bytes]) -> ReadRecords | None:
-                if len(records) == 70:
-                    # Those before it are in the queue.
-                    reads.set()
-                    reading.wait(20)
-                return read(records)
-
             patch.setattr(engine, "record", record)
             patch.setattr(engine, "record_read", record_read)
-            patch.setattr(engine, "read", read_later)
             calls = []
-            for rows in (80, 80, 70, 1):
+            for rows in (80, 80, 70, 1, 1, 64):
                 calls.append(asyncio.ensure_future(queue.predict(Call(records[start:][:rows]))))
                 start += rows
-                await asyncio.sleep(0)
-                if rows == 70:
-                    await asyncio.to_thread(reads.wait, 20)
+            await asyncio.sleep(0)
             slow.go.set()
             await first
-            await calls[3]
-            reading.set()
             answers = [a for call in calls for a in json.loads((await call).json(array=True))]
         wanted = [str(json.loads(record)["TRANSACTION_ID"]) for record in records[1:start]]
         assert [one["transaction_id"] for one in answers] == wanted
 
     served_by(running, use)
-    assert sizes == [160, 1, 70]
-    assert len(archived(running)) == 232
+    assert sizes == [160, 70, 66]
+    assert len(archived(running)) == 297
+
+
+def test_what_cannot_be_read_ahead_is_answered_in_its_turn(
+    running: Running, served: Served
+) -> None:
+    turns = list[int]()
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("beam_fraud.serve.queue.LARGE_CALL", 20)
+            go, read, record = threading.Event(), engine.read, engine.record
+
+            def fails(records: Sequence[bytes]) -> object:
+                go.wait(20)
+                if len(records) == 30:
+                    raise MemoryError("no room")
+                return read(records)
+
+            def noted(records: Sequence[bytes], *args: Any, **options: Any) -> Group:
+                turns.append(len(records))
+                return record(records, *args, **options)
+
+            patch.setattr(engine, "read", fails)
+            patch.setattr(engine, "record", noted)
+            calls, start = [], 0
+            for rows in (30, 1, 20, 2):
+                calls.append(
+                    asyncio.ensure_future(queue.predict(Call(served.records[start:][:rows])))
+                )
+                start += rows
+            await asyncio.sleep(0)
+            go.set()
+            answers = [a for call in calls for a in json.loads((await call).json(array=True))]
+        wanted = [str(json.loads(record)["TRANSACTION_ID"]) for record in served.records[:start]]
+        assert [one["transaction_id"] for one in answers] == wanted
+
+    served_by(running, use)
+    # Rows that come later wait for the array before them.
+    assert turns == [30, 23]
 
 
 @pytest.mark.parametrize("step", ["record", "commit"])
