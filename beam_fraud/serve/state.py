@@ -514,6 +514,9 @@ class ServerState:
     def discard(self) -> None:
         """Return to the last commit, after a failure."""
         self._checkpoint.discard()
+        for shards in self._steps.values():
+            # One that failed may have changed without a word to the checkpoint.
+            shards.forget()
         if self.shadow is not None:
             self.shadow.discarded()
         self._uncommitted = {}

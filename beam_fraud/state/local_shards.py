@@ -32,7 +32,7 @@ class Checkpoint(Protocol):
         """Add deltas (data and newest event time) to a shard, or replace all."""
 
     def to_merge(self, step: str, shard: int) -> list[tuple[int, list[bytes]]]:
-        """Return levels of a shard with enough small deltas to merge, with those deltas."""
+        """Return levels of a shard with enough small deltas to merge, with the oldest of them."""
 
     def merge(self, step: str, shard: int, level: int, data: bytes) -> None:
         """Replace the deltas of `to_merge` by one."""
@@ -100,6 +100,10 @@ class LocalShards:
                 self._tidy(number)
         return effects.rows
 
+    def forget(self) -> None:
+        """Restore each shard when it is next used, whether or not its last changes were kept."""
+        self._open.clear()
+
     @contextmanager
     def _restored_after_failure(self, number: int) -> Iterator[None]:
         """Restore a shard when it is next used if it fails, as an archive on a full disk does."""
@@ -112,5 +116,6 @@ class LocalShards:
     def _tidy(self, number: int) -> None:
         shard = self._open[number]
         self._checkpoint.drop(self._step, number, shard.needed_from)
-        for level, deltas in self._checkpoint.to_merge(self._step, number):
-            self._checkpoint.merge(self._step, number, level, shard.merge(deltas))
+        while levels := self._checkpoint.to_merge(self._step, number):
+            for level, deltas in levels:
+                self._checkpoint.merge(self._step, number, level, shard.merge(deltas))

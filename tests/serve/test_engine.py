@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,7 @@ from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.recent_answers import LARGE
 from beam_fraud.serve.state import DEAD, FLAGGED
 from beam_fraud.state.shard import rows_to_bytes
+from beam_fraud.state.window_sets import WindowSetsShard
 from tests.earlier import earlier, make_earlier
 from tests.fn_runner import until
 from tests.serve.conftest import Served
@@ -386,6 +388,34 @@ def test_a_failed_group_leaves_no_trace(
     engine.state.discard()
     rows = answered(engine, served.records, [1] * len(served.records))
     assert pa.Table.from_batches([scored_of(batch) for batch in rows]).equals(expected)
+    engine.state.close(1.0)
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.parametrize(
+    ("rows", "method"), [(3, "observe_values"), (20, "observe_rows"), (100, "observe")]
+)
+def test_windows_that_fail_leave_no_trace(
+    running: Running, served: Served, expected: pa.Table, rows: int, method: str, failing: int
+) -> None:
+    """Neither in the windows that fail, nor in those of another key."""
+    engine, real = running.engine(), getattr(WindowSetsShard, method)
+    calls = itertools.count(1)
+
+    def fails(windows: WindowSetsShard, *arguments: object) -> object:
+        result = real(windows, *arguments)
+        if next(calls) == failing:
+            raise FraudError("more keys than there is room for", Code.VELOCITY_LIMIT)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WindowSetsShard, method, fails)
+        patch.setattr("beam_fraud.serve.side_by_side._ENOUGH", 50)
+        with pytest.raises(FraudError, match="more keys"):
+            engine.record(served.records[:rows])
+    engine.state.discard()
+    batches = answered(engine, served.records, [1] * len(served.records))
+    assert pa.Table.from_batches([scored_of(batch) for batch in batches]).equals(expected)
     engine.state.close(1.0)
 
 
