@@ -123,10 +123,10 @@ def judging(options: LiveDriftOptions, judged: Judged | None) -> Iterator[ReadRe
 
 
 class Reporting:
-    """Adds expected quality to what is judged, and has people told of alarms.
+    """Notifies people of alarms, and adds expected quality to what is judged.
 
     Args:
-      notify: tells people; returns the report whose alarms say how long they are snoozed.
+      notify: notifies people; returns the report whose alarms say how long they are snoozed.
     """
 
     def __init__(self, notify: Callable[[DriftReport], DriftReport]) -> None:
@@ -143,14 +143,18 @@ class Reporting:
           bundle: the model.
 
         Raises:
-          FraudError: the database of alerts fails; the report is there nevertheless.
+          FraudError: the database of alerts fails, or the bundle's reliability cannot be read; the
+            report is there nevertheless, without what failed.
         """
         from beam_fraud.cli.commands.monitored_quality import quality_by_score
         from beam_fraud.evaluation.monitor_report import MonitorReport
 
-        report = MonitorReport(drift, quality_by_score(by_score, bundle, drift.alarms))
-        self.last = report
-        self.last = replace(report, drift=self._notify(drift))
+        self.last = MonitorReport(drift, None)
+        try:
+            self.last = replace(self.last, drift=self._notify(drift))
+        finally:
+            quality = quality_by_score(by_score, bundle, drift.alarms)
+            self.last = replace(self.last, quality=quality)
 
 
 class Notifying:
