@@ -28,9 +28,9 @@ def connect(path: Path) -> sqlite3.Connection:
 class WriteBack:
     """Copy the write-ahead log of a file back into it, in a thread.
 
-    SQLite does so in a commit, which then takes some tenths of a second with a busy disk. Here a
-    thread copies what there is; the next commit copies the few pages since, after which SQLite
-    writes the log from its beginning again.
+    SQLite copies it whole in a commit, which then takes some tenths of a second with a busy disk.
+    Here a thread copies what there is; the next commit copies only the pages since, after which
+    SQLite writes the log from its beginning again.
 
     Args:
       path: the file.

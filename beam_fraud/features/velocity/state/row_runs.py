@@ -195,8 +195,8 @@ class RowRuns:
     """Arrived rows in runs; an earlier run holds earlier arrivals.
 
     A new run that is not much shorter than the previous one is merged with it, so that rows move
-    rarely and runs stay few. A thread merges long runs, so that no row waits for it. When the
-    first run is new, rows that no window reaches were dropped with it, and keys without rows are.
+    rarely and runs stay few. A thread merges long runs, so that no row waits for it. A merge drops
+    rows that no window reaches; a new first run drops keys without rows, unless a thread merges.
 
     The bulk of the rows moves the limit of expiry (`EventClock`). A row that is further ahead than
     the frame allows waits separately until the others catch up: no row expires those of others.
@@ -385,10 +385,10 @@ class RowRuns:
             return False
         self._runs.append(run)
         self._load = None
+        done = self._join is not None and self._join.done
         # With many rows in a short time, memory would grow while a thread joins.
-        hurried = self._join is not None and self._grown_since(self._join)
-        joined = self._join is not None and (hurried or self._join.done)
-        renewed = joined and self._take_joined()
+        hurried = self._join is not None and not done and self._grown_since(self._join)
+        renewed = (done or hurried) and self._take_joined()
         if renewed:
             self._forget_keys()
         if self._join_neighbours(beside=not hurried):
@@ -411,8 +411,9 @@ class RowRuns:
             first, second = self._runs[newer - 1], self._runs[newer]
             if len(first) > _GROWTH * len(second) or self._joins(first) or self._joins(second):
                 newer -= 1
-            elif beside and self._join is None and len(first) + len(second) >= _MANY:
-                self._join = _Join(first, second, self.origin, self._plan)
+            elif beside and len(first) + len(second) >= _MANY:
+                if self._join is None:
+                    self._join = _Join(first, second, self.origin, self._plan)
                 newer -= 1
             else:
                 joined = merged(first, second, self.origin, self._plan)
