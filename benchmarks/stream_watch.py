@@ -14,7 +14,6 @@ import sqlite3
 import time
 from io import BufferedReader
 from pathlib import Path
-from threading import Event
 
 import msgspec
 import numpy as np
@@ -89,12 +88,14 @@ def main() -> None:
     for name in ("--database", "--alerts", "--out"):
         parser.add_argument(name, required=True, type=Path)
     options = parser.parse_args()
-    done = Event()
-    signal.signal(signal.SIGTERM, lambda *_: done.set())
+    # Not an Event, whose lock the thread may hold that the handler interrupts.
+    asked = list[int]()
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     rows, alerts = FlaggedRows(options.database), AlertLines(options.alerts)
-    while not done.wait(_INTERVAL):
+    while not asked:
         rows.look()
         alerts.look()
+        time.sleep(_INTERVAL)
     rows.look()
     alerts.look()
     np.savez(
