@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +18,7 @@ from beam_fraud.cli.terminal import interruption
 from beam_fraud.cli.terminal.interruption import descendants, stopped, stopped_by_signals
 from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
+from tests.stream_process import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -26,21 +27,6 @@ def _nothing_has_been_stopped() -> Iterator[None]:
     yield
     with stopped_by_signals():
         pass
-
-
-def interrupt_when_workers_have_started(
-    number: signal.Signals, before: set[int]
-) -> threading.Thread:
-    def wait() -> None:
-        end = time.monotonic() + 30
-        while time.monotonic() < end and len(set(descendants(os.getpid())) - before) < 2:
-            time.sleep(0.05)
-        time.sleep(1.0)
-        os.kill(os.getpid(), number)
-
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
 
 
 @pytest.mark.parametrize(
@@ -157,21 +143,30 @@ def test_a_lost_interruption_is_repeated(monkeypatch: pytest.MonkeyPatch) -> Non
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
-def test_an_interrupted_run_with_workers_prints_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupted_run_with_workers_prints_one_line(tmp_path: Path) -> None:
     path = tmp_path / "month.parquet"
     table = simulate(Simulation(days=20, accounts=5_000, merchants=300))
     with whole_file(path) as file:
         write_transactions(table, path, file)
-    # What other tests of this process have started is none of this one's.
-    before = set(descendants(os.getpid()))
-    interrupter = interrupt_when_workers_have_started(signal.SIGINT, before)
-    args = ["features", str(path), "--schema", "handbook", "--out", str(tmp_path / "out")]
-    code = main([*args, "--workers", "2", "--block-rows", "50"])
-    interrupter.join()
-    warning, *message = capfd.readouterr().err.splitlines()
+    command = [sys.executable, "-m", "beam_fraud", "features", str(path), "--schema", "handbook"]
+    command += ["--out", str(tmp_path / "out"), "--workers", "2", "--block-rows", "50"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: len(descendants(process.pid)) >= 2)
+        # The workers are at work.
+        time.sleep(1.0)
+        workers = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+    warning, *message = printed.splitlines()
     assert "velocity features look back 37 days" in warning
-    assert (code, message) == (130, ["beam-fraud: interrupted"])
+    assert (process.returncode, message) == (130, ["beam-fraud: interrupted"])
     assert list((tmp_path / "out").iterdir()) == []
-    assert set(descendants(os.getpid())) - before == set()
+    wait_until(lambda: not any(map(runs, workers)))
+
+
+def runs(pid: int) -> bool:
+    """Return whether a process runs; always false where there is no /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
