@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.storage.atomic import write_file
 from beam_fraud.wording import reason_of
 
 
@@ -55,11 +56,7 @@ def class_path(pom: Path) -> str:
     # Without a cache that can be written, Maven is asked again.
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as directory:
-            # Moved there whole: another process may look at the same time.
-            written = Path(directory) / kept.name
-            written.write_text(jars, "utf-8")
-            written.rename(kept)
+        write_file(kept, jars.encode(), durable=False)
     return jars
 
 

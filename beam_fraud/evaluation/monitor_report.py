@@ -1,4 +1,4 @@
-"""What a monitor says of a model: its drift, and its quality."""
+"""The report of a monitor on a model: drift and quality."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class DriftFigures(msgspec.Struct, frozen=True):
 
 
 class ExpectedWeek(msgspec.Struct, frozen=True, array_like=True):
-    """What scores let expect of a week, or of its part so far."""
+    """Expected precision and recall of a week, or of its part so far."""
 
     #: First day, ISO 8601, and days.
     since: str
@@ -97,7 +97,7 @@ class ExpectedWeek(msgspec.Struct, frozen=True, array_like=True):
 
 
 class QualityFigures(msgspec.Struct, frozen=True):
-    """What scores let expect of quality."""
+    """Expected quality by week, and whether it can be relied on."""
 
     #: The last weeks.
     weeks: list[ExpectedWeek]
@@ -107,7 +107,7 @@ class QualityFigures(msgspec.Struct, frozen=True):
 
 
 class WatchedFigures(msgspec.Struct, frozen=True):
-    """What a monitor says."""
+    """The figures of a monitor: drift and expected quality."""
 
     drift: DriftFigures
     #: None if scores are not counted by decision.

@@ -358,7 +358,7 @@ Drawn: TypeAlias = tuple[Literal["account", "merchant"], str]
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is around a case."""
+    """The marks of the plots of a case, and its links to other cases."""
 
     #: The newest transactions of each account and merchant that is drawn, by event time.
     marks: tuple[tuple[HistoryMark, ...], ...]

@@ -176,7 +176,7 @@ def _counted(connection: Connection, query: _Query, limit: int) -> int:
     """Return the number of cases, at most `limit`, which stays the answer for some seconds.
 
     Many people look at long queues, and to count a thousand cases takes as long as to show fifty.
-    Fewer are counted anew for each page.
+    A smaller number is counted again for each page.
     """
     values = tuple(sorted((name, str(value)) for name, value in query.values.items()))
     values = tuple(one for one in values if one[0] != "now")

@@ -168,12 +168,12 @@ class _Join:
         return sum(map(len, self._pair))
 
     def has(self, run: RowRun) -> bool:
-        """Whether a run is one of the two."""
+        """Return whether a run belongs to the pair."""
         return any(run is one for one in self._pair)
 
     @property
     def done(self) -> bool:
-        """Whether `joined` does not wait."""
+        """Whether the joined run is ready."""
         return self._joined.done()
 
     def joined(self) -> RowRun:
