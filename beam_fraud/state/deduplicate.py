@@ -13,6 +13,7 @@ import pyarrow as pa
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.event_clock import NEVER, EventClock
 from beam_fraud.features.hashing import IdHash, WideHashes, other_hash
+from beam_fraud.features.velocity.state.state_delta import joined_columns
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.raw import is_of_labels
 from beam_fraud.state.shard import Delta, Effects
@@ -405,13 +406,7 @@ class DeduplicateShard:
 
     def _hashes(self, deltas: Sequence[bytes], header: int) -> WideHashes:
         """Return the hashes of deltas of one form."""
-        parts = list[list[bytes]]([] for _ in range(self._hash.words))
-        for delta in deltas:
-            size = (len(delta) - header) // self._hash.words
-            for number, part in enumerate(parts):
-                begin = header + number * size
-                part.append(delta[begin : begin + size])
-        words = [np.frombuffer(b"".join(part), np.uint64) for part in parts]
+        words = joined_columns(deltas, header, self._hash.words)
         hashes = np.zeros((2, len(words[0])), dtype=np.uint64)
         for word, column in enumerate(words):
             hashes[word] = column

@@ -218,15 +218,29 @@ def _form_of_rows(data: bytes) -> tuple[int, int, bytes] | None:
     return start, columns, data[:2] + data[_HEADER.size : start]
 
 
-def _rows(deltas: Sequence[bytes], start: int, columns: int, first: KeyRows) -> KeyRows:
-    """Return the rows of deltas of the form of the first one's."""
+def joined_columns(deltas: Sequence[bytes], start: int, columns: int) -> list[Hashes]:
+    """Return the columns of deltas, those of each after those of the one before.
+
+    Args:
+      deltas: each a header and columns of equal length, of 8 bytes a row.
+      start: length of the header.
+      columns: number of columns.
+
+    Returns:
+      uint64[n] for each column.
+    """
     parts = list[list[bytes]]([] for _ in range(columns))
     for data in deltas:
         size = (len(data) - start) // columns
         for number, part in enumerate(parts):
             begin = start + number * size
             part.append(data[begin : begin + size])
-    words = iter([np.frombuffer(b"".join(part), np.uint64) for part in parts])
+    return [np.frombuffer(b"".join(part), np.uint64) for part in parts]
+
+
+def _rows(deltas: Sequence[bytes], start: int, columns: int, first: KeyRows) -> KeyRows:
+    """Return the rows of deltas of the form of the first one's."""
+    words = iter(joined_columns(deltas, start, columns))
     key, time, amount = next(words), next(words), next(words)
     merchant = next(words) if first.merchant is not None else None
     of_currency = next(words) if first.of_currency is not None else None
