@@ -19,6 +19,7 @@ from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.review.teamwork import add_note
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database.connection import prepare_database, transaction, writing
+from beam_fraud.storage.database.review_tables import LINKED_VALUES
 from beam_fraud.storage.database.tables import (
     ALERTS,
     AUDITED,
@@ -106,6 +107,10 @@ def filled(url: str) -> None:
                 "probability": 0.002,
             }
             upsert(connection, AUDITED, [audited])
+            value = {"event_time": audited["event_time"], "name": "device_id"}
+            linked = ({"transaction_id": f"t{n}0"}, {"transaction_id": f"unflagged{n}"})
+            device = f"device of {account}"
+            upsert(connection, LINKED_VALUES, [value | one | {"value": device} for one in linked])
             snooze = {"kind": "account", "value": account, "until": NOW, "created_at": NOW}
             upsert(connection, SNOOZES, [snooze])
             letter = {
@@ -139,6 +144,7 @@ def _review(url: str) -> None:
 
 #: Rows of the review of one of the accounts.
 REVIEWED = {
+    "linked_values": 2,
     "cases": 1,
     "case_transactions": 51,
     "case_facets": 4,

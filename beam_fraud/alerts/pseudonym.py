@@ -18,7 +18,8 @@ KEY_VARIABLE = "BEAM_FRAUD_PSEUDONYM_KEY"
 #: Minimum length of a key in bytes: who guesses a shorter key can compute the ids.
 _SHORTEST = 16
 #: Kind of an id: equal ids of different kinds get different pseudonyms.
-Kind = Literal["transaction", "account", "merchant", "alert"]
+#: `link` is a value of a column that links cases.
+Kind = Literal["transaction", "account", "merchant", "alert", "link"]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.decision import decide
 from beam_fraud.decisions.inputs import DecisionInputs
+from beam_fraud.decisions.linked_values import LinkedColumns
 from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.decisions.rules.program import Program
 from beam_fraud.decisions.rules.rule import Fired, RuleSet
@@ -51,6 +52,8 @@ class Decider:
     keep_features: bool = False
     #: Which unflagged rows people see as well, with reasons like flagged ones; None for none.
     audit: AuditLane | None = None
+    #: Columns whose values decided rows have beside them, to link cases; or None.
+    linked: LinkedColumns | None = None
 
     @property
     def kept(self) -> DecisionInputs | None:
@@ -141,12 +144,14 @@ class OpenDecider:
 
         Returns:
           n rows of `stages.SCORED` without reasons, in the same order, with the inputs of their
-          decisions if they keep them; and the rules that hold.
+          decisions if they keep them, and linked values; and the rules that hold.
         """
         fired, bundle = self.fired(transactions, block, scores), self.decider.bundle
         decided = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
         if self._kept is not None:
             decided = self._kept.with_rule_inputs(decided, transactions, fired)
+        if self.decider.linked is not None:
+            decided = self.decider.linked.beside(decided, transactions)
         return decided, fired
 
     def fired(self, transactions: pa.RecordBatch, block: _Floats, scores: _Floats) -> Fired | None:

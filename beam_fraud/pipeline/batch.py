@@ -22,6 +22,7 @@ from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.decider import Decider
+from beam_fraud.decisions.linked_values import LinkedColumns, without_linked
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.decisions.shadow import Challenger
 from beam_fraud.features.matrix import FeatureSet
@@ -49,7 +50,7 @@ from beam_fraud.transforms.shadow import Shadow
 from beam_fraud.transforms.velocity import AddVelocity
 from beam_fraud.transforms.write_flagged import WriteFlagged
 from beam_fraud.transforms.write_parquet import Publish, WriteParquet
-from beam_fraud.transforms.write_tables import WriteDeadLettersTable
+from beam_fraud.transforms.write_tables import WriteDeadLettersTable, WriteLinkedValues
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Scoring:
     keep_features: bool = False
     #: Which unflagged rows the sink, a database, takes as well; None for none.
     audit: AuditLane | None = None
+    #: Columns whose values the sink, a database, takes of the rows that people see; or None.
+    linked: LinkedColumns | None = None
     #: Columns whose values divide the rows that a stream or server counts for drift; None if it
     #: counts none.
     monitored: tuple[str, ...] | None = None
@@ -127,7 +130,7 @@ class Scoring:
     def decider(self, features: FeatureSet) -> Decider:
         """Return what decides on transactions with these features."""
         keeps = self.keep_features or self.monitored is not None
-        return Decider(self.bundle, features, self.rules, keeps, self.audit)
+        return Decider(self.bundle, features, self.rules, keeps, self.audit, self.linked)
 
     def archived(self, features: FeatureSet) -> pa.Schema:
         """Return the schema of the archive."""
@@ -138,6 +141,20 @@ class Scoring:
         """Return the step that scores by the challengers."""
         assert self.shadow_names is not None, "nothing is in shadow"
         return Shadow(deciders, self.challengers, self.shadow_names, self.max_microseconds)
+
+    def without_linked(
+        self,
+        explained: beam.PCollection[pa.RecordBatch],
+        accepted: beam.PCollection[bool] | None = None,
+    ) -> beam.PCollection[pa.RecordBatch]:
+        """Write the values that link cases, once `accepted`; return the rows without them."""
+        if self.linked is None:
+            return explained
+        assert self.sink is not None, "without a database they are refused"
+        assert self.sink.database is not None, "without a database they are refused"
+        write = WriteLinkedValues(self.sink.database, self.linked, self.sink.patience, accepted)
+        explained | "LinkedValues" >> write
+        return explained | "Unlinked" >> beam.Map(without_linked).with_output_types(pa.RecordBatch)
 
     def alert_context(self, features: FeatureSet) -> AlertContext:
         """Return the settings that alerts need beside their rows."""
@@ -153,7 +170,8 @@ def build_score(root: beam.Pipeline, inputs: Inputs, scoring: Scoring) -> None:
     if scoring.challengers:
         shadowed = inferred | "Shadow" >> scoring.shadow(deciders)
         parts[SHADOW] = shadowed | "Shadows" >> WriteParquet(inputs.outputs, SHADOW)
-    scored = inferred | "Decide" >> Decide(deciders) | "Explain" >> Explain(deciders)
+    explained = inferred | "Decide" >> Decide(deciders) | "Explain" >> Explain(deciders)
+    scored = scoring.without_linked(explained, accepted)
     parts[SCORES] = scored | "Scores" >> WriteParquet(inputs.outputs, SCORES)
     flagged = scored | "Flagged" >> Flagged(scoring.audit)
     if accepted is not None and (scoring.sink is not None or scoring.outbox is not None):

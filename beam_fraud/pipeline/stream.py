@@ -218,11 +218,9 @@ def build_stream(root: beam.Pipeline, stream: Stream, scoring: Scoring) -> None:
         | "Infer" >> Infer(deciders, 1 if stream.here else _BLOCKS_TOGETHER)
     )
     decided = inferred | "Decide" >> Decide(deciders)
-    scored = (
-        _limited(decided, stream, scoring, deciders)
-        | "Explain" >> Explain(deciders)
-        | "Observe" >> ObserveScored(str(stream.outputs.live))
-    )
+    explained = _limited(decided, stream, scoring, deciders) | "Explain" >> Explain(deciders)
+    observe = ObserveScored(str(stream.outputs.live))
+    scored = scoring.without_linked(explained) | "Observe" >> observe
     if stream.out_topic and stream.kafka:
         scored | "OutTopic" >> WriteScores(
             stream.kafka, stream.out_topic, stream.out_form, stream.registry

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import cache, lru_cache
-from operator import itemgetter
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any
 
 import msgspec
 from sqlalchemy import (
     Column,
     ColumnElement,
-    CompoundSelect,
     Connection,
-    Select,
     Table,
     and_,
     bindparam,
-    column,
     exists,
-    inspect,
-    literal_column,
     select,
-    union_all,
 )
 
 from beam_fraud.alerts.alert import Alert, Reason
 from beam_fraud.alerts.pseudonym import Kind
 from beam_fraud.alerts.wording import shown
-from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.audit_log import entries
 from beam_fraud.review.errors import missing_case
 from beam_fraud.review.list_requests import ListRequest, requests
@@ -42,24 +33,19 @@ from beam_fraud.storage.database.review_tables import (
     CASE_NOTES,
     CASE_TRANSACTIONS,
     CASES,
+    LINKED_VALUES,
     LIST_REQUESTS,
 )
 from beam_fraud.storage.database.tables import ALERTS, AUDITED, FLAGGED, LABELS
-from beam_fraud.storage.database.upsert import one_of
-from beam_fraud.wording import did_you_mean
 
 #: Earlier cases of an account, and entries of a timeline, that are read at most.
 _EARLIER, _ENTRIES = 50, 500
 #: Transactions of a case that are read at most: those with the highest expected loss.
 MOST = 500
-#: Newest rows of a merchant or device in which other cases are looked for.
-_LINKED_ROWS = 40
-#: Cases that a link names at most.
-_LINKED_CASES = 10
 #: Words of texts that are looked up at most, and what is no part of one.
 _WORDS, _AROUND = 1_000, ".,;:!?()[]<>\"'"
 #: What a person sees as the decision on an audited transaction: that on most flagged ones.
-_SHOWN_DECISION = "review"
+SHOWN_DECISION = "review"
 
 
 @dataclass(frozen=True)
@@ -182,12 +168,15 @@ _NOTES = (
 )
 
 
-def named_ids(connection: Connection, texts: Sequence[str]) -> dict[Kind, tuple[str, ...]]:
+def named_ids(
+    connection: Connection, texts: Sequence[str], links: Sequence[str] = ()
+) -> dict[Kind, tuple[str, ...]]:
     """Return the ids of flagged transactions, their accounts and merchants that texts name.
 
     Args:
       connection: in a transaction.
       texts: what people wrote.
+      links: declared columns, whose values count as ids.
     """
     words = {word.strip(_AROUND) for text in texts for word in text.split()}
     some = sorted(word for word in words if word)[:_WORDS]
@@ -196,10 +185,15 @@ def named_ids(connection: Connection, texts: Sequence[str]) -> dict[Kind, tuple[
         "account": FLAGGED.c.account_id,
         "merchant": FLAGGED.c.merchant_id,
     }
-    return {
+    found: dict[Kind, tuple[str, ...]] = {
         kind: tuple(connection.scalars(select(one).distinct().where(one.in_(some))))
         for kind, one in columns.items()
     }
+    if links:
+        value = LINKED_VALUES.c.value
+        linked = LINKED_VALUES.c.name.in_(links), value.in_(some)
+        found["link"] = tuple(connection.scalars(select(value).distinct().where(*linked)))
+    return found
 
 
 def _others_of_account(connection: Connection, case: QueuedCase, now: datetime) -> list[QueuedCase]:
@@ -238,7 +232,7 @@ def _transactions(connection: Connection, case_id: str) -> list[CaseTransaction]
     for row in rows:
         # Nothing tells which row was audited. A row may have been erased by the retention of the
         # database.
-        decision = row.decision or _SHOWN_DECISION
+        decision = row.decision or SHOWN_DECISION
         fired = row.fired or row.audited_fired
         rules = msgspec.json.decode(fired, type=tuple[str, ...]) if fired else ()
         why = row.why or row.audited_why
@@ -341,329 +335,3 @@ _LABELS = (
     .join_from(_HIGHEST, LABELS, LABELS.c.transaction_id == _HIGHEST.c.transaction_id)
     .order_by(LABELS.c.labelled_at.desc(), LABELS.c.labelled_by.desc())
 )
-
-
-class HistoryMark(NamedTuple):
-    """A transaction of a case as drawings show it."""
-
-    event_time: datetime
-    amount: float
-    verdict: str | None
-    case_id: str
-
-
-#: Whose transactions are drawn: an account or a merchant, and its id.
-Drawn: TypeAlias = tuple[Literal["account", "merchant"], str]
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """The marks of the plots of a case, and its links to other cases."""
-
-    #: The newest transactions of each account and merchant that is drawn, by event time.
-    marks: tuple[tuple[HistoryMark, ...], ...]
-    #: What the case shares with others by its merchants.
-    links: tuple[Link, ...]
-
-
-def surroundings(
-    connection: Connection, case: Case, drawn: Sequence[Drawn], *, limit: int = 100
-) -> Surroundings:
-    """Return the newest transactions of some, and other cases at the merchants of a case.
-
-    The links are those of `links`: here, one statement reads both.
-
-    Args:
-      connection: in a transaction.
-      case: the case.
-      drawn: accounts and merchants.
-      limit: maximum of transactions of each; 40 at least.
-    """
-    case_id = case.queued.case_id
-    if case.queued.transactions > len(case.transactions):
-        # It has merchants that were not read.
-        merchants = _values(connection, "merchant_id", case_id)
-    else:
-        merchants = sorted(
-            {one.merchant_id for one in case.transactions if one.merchant_id is not None}
-        )
-    others = [one for one in merchants if ("merchant", one) not in drawn]
-    asked = [(f"{kind}_id", value, limit) for kind, value in drawn]
-    asked += [("merchant_id", value, _LINKED_ROWS) for value in others]
-    found = _newest_of_each(connection, asked)
-    newest = dict(zip(others, found[len(drawn) :], strict=True))
-    for (kind, value), rows in zip(drawn, found, strict=False):
-        if kind == "merchant":
-            newest[value] = rows
-    linked = [
-        ("merchant_id", one, [row.case_id for row in newest[one][-_LINKED_ROWS:][::-1]])
-        for one in merchants
-    ]
-    marks = tuple(tuple(rows) for rows in found[: len(drawn)])
-    return Surroundings(marks, tuple(_links(connection, case_id, linked, _LINKED_CASES)))
-
-
-def _newest_of_each(
-    connection: Connection, asked: Sequence[tuple[str, str, int]]
-) -> list[list[HistoryMark]]:
-    """Return the newest transactions with each value of a column, so many at most, by event time.
-
-    One statement asks for several: each costs a server a round trip.
-    """
-    found: list[list[HistoryMark]] = [[] for _ in asked]
-    for first in range(0, len(asked), _TOGETHER):
-        some = asked[first : first + _TOGETHER]
-        given: dict[str, object] = {}
-        for number, (_, value, most) in enumerate(some):
-            given |= {f"value_{number}": value, f"most_{number}": most}
-        query = _newest_query(tuple(name for name, _, _ in some))
-        for row in connection.execute(query, given).all():
-            found[first + row[0]].append(HistoryMark._make(row[1:]))
-    for rows in found:
-        rows.sort(key=itemgetter(0))
-    return found
-
-
-@lru_cache(maxsize=64)
-def _newest_query(names: tuple[str, ...]) -> CompoundSelect[Any]:
-    """Return the query of the `most_N` newest transactions of each `value_N` of a column."""
-    drawn = [_T[name] for name in HistoryMark._fields]
-    queries = []
-    for number, name in enumerate(names):
-        newest = _newest(_T[name], drawn, f"_{number}").subquery()
-        queries.append(select(literal_column(str(number)), *newest.c))
-    return union_all(*queries)
-
-
-@dataclass(frozen=True)
-class HistoryPoint:
-    """A flagged or audited transaction of an account or merchant."""
-
-    transaction_id: str
-    event_time: datetime
-    amount: float
-    score: float
-    decision: str
-    verdict: str | None
-    case_id: str
-
-
-def account_history(
-    connection: Connection, account_id: str, *, limit: int = 500
-) -> list[HistoryPoint]:
-    """Return the newest transactions of an account that are in cases, by event time.
-
-    Args:
-      connection: in a transaction.
-      account_id: the account.
-      limit: maximum of transactions.
-    """
-    return _history(connection, "account_id", account_id, limit)
-
-
-def merchant_history(
-    connection: Connection, merchant_id: str, *, limit: int = 500
-) -> list[HistoryPoint]:
-    """Return the newest transactions at a merchant that are in cases, by event time.
-
-    Args:
-      connection: in a transaction.
-      merchant_id: the merchant.
-      limit: maximum of transactions.
-    """
-    return _history(connection, "merchant_id", merchant_id, limit)
-
-
-def _history(connection: Connection, name: str, value: str, limit: int) -> list[HistoryPoint]:
-    rows = connection.execute(_points(name), {"value": value, "most": limit}).all()
-    points = [
-        HistoryPoint(
-            row.transaction_id,
-            row.event_time,
-            row.amount,
-            row.score,
-            row.flagged or _SHOWN_DECISION,
-            row.verdict,
-            row.case_id,
-        )
-        for row in rows
-    ]
-    return sorted(points, key=lambda one: (one.event_time, one.transaction_id))
-
-
-# A page asks the same several times; to make a statement takes as long as to run it.
-@cache
-def _points(name: str) -> Select[*tuple[Any, ...]]:
-    """Return the query of the `most` newest points of a `value` of a column."""
-    newest = _newest(_T[name], list(_T)).subquery()
-    # Null for an audited one.
-    flagged = (
-        select(FLAGGED.c.decision)
-        .where(
-            FLAGGED.c.transaction_id == newest.c.transaction_id,
-            FLAGGED.c.model_id == newest.c.model_id,
-        )
-        .scalar_subquery()
-    )
-    return select(
-        newest.c.transaction_id,
-        newest.c.event_time,
-        newest.c.amount,
-        newest.c.score,
-        flagged.label("flagged"),
-        newest.c.verdict,
-        newest.c.case_id,
-    )
-
-
-def _newest(
-    of: ColumnElement[Any], columns: Sequence[ColumnElement[Any]], number: str = ""
-) -> Select[Any]:
-    """Return the query of columns of the `most` newest transactions of cases with a `value`."""
-    return (
-        select(*columns)
-        .where(of == bindparam(f"value{number}"))
-        # In the order of the index, of which no more is read.
-        .order_by(_T.event_time.desc())
-        .limit(bindparam(f"most{number}"))
-    )
-
-
-@dataclass(frozen=True)
-class LinkedCase:
-    """Another case."""
-
-    case_id: str
-    account_id: str | None
-    #: None before the decision.
-    verdict: str | None
-
-
-@dataclass(frozen=True)
-class Link:
-    """Other cases with the same merchant, device or other value."""
-
-    #: Name of the column.
-    column: str
-    value: str
-    #: The newest first.
-    cases: tuple[LinkedCase, ...]
-    #: Whether there may be more.
-    more: bool
-
-
-def links(
-    connection: Connection,
-    case_id: str,
-    *,
-    columns: Sequence[str] = ("merchant_id",),
-    limit: int = _LINKED_CASES,
-) -> list[Link]:
-    """Return what a case shares with others.
-
-    Args:
-      connection: in a transaction.
-      case_id: the case.
-      columns: names of columns of `flagged_transactions`, also of those that another program has
-        added to the table; each needs an index.
-      limit: maximum of cases of a value.
-
-    Raises:
-      UsageError: the table has no such column.
-    """
-    linked = [
-        (name, str(value), found)
-        for name in columns
-        for value, found in _newest_linked(connection, name, case_id)
-    ]
-    return _links(connection, case_id, linked, limit)
-
-
-def _links(
-    connection: Connection,
-    case_id: str,
-    newest: Sequence[tuple[str, str, Sequence[str]]],
-    limit: int,
-) -> list[Link]:
-    """Return the links of a case.
-
-    Args:
-      connection: in a transaction.
-      case_id: the case.
-      newest: columns and values, with the case of each of the newest rows that have the value.
-      limit: maximum of cases of a value.
-    """
-    linked: list[tuple[str, str, list[str], bool]] = []
-    for name, value, found in newest:
-        ids = list(dict.fromkeys(one for one in found if one != case_id))
-        more = len(ids) > limit or len(found) == _LINKED_ROWS
-        if ids:
-            linked.append((name, value, ids[:limit], more))
-    every = {"case_ids": list(dict.fromkeys(one for _, _, ids, _ in linked for one in ids))}
-    rows = connection.execute(_LINKED, every).all() if linked else []
-    cases = {row.case_id: LinkedCase(*row) for row in rows}
-    return [
-        Link(name, value, tuple(cases[one] for one in ids if one in cases), more)
-        for name, value, ids, more in linked
-    ]
-
-
-_LINKED = select(CASES.c.case_id, CASES.c.account_id, CASES.c.verdict).where(
-    one_of(CASES.c.case_id, "case_ids")
-)
-
-
-def _newest_linked(
-    connection: Connection, name: str, case_id: str
-) -> Iterator[tuple[object, Sequence[str]]]:
-    """Yield each value of a case, and the cases of the newest rows with it, the newest first."""
-    if name in _INDEXED:
-        own = _values(connection, name, case_id)
-        found = _newest_of_each(connection, [(name, value, _LINKED_ROWS) for value in own])
-        for value, rows in zip(own, found, strict=True):
-            yield value, [row.case_id for row in reversed(rows)]
-        return
-    of = _column(connection, FLAGGED, name)
-    of_case = select(_T.transaction_id).where(_T.case_id == bindparam("case_id"))
-    of_own = select(of).where(FLAGGED.c.transaction_id.in_(of_case), of.is_not(None)).distinct()
-    newest = (
-        select(FLAGGED.c.transaction_id, FLAGGED.c.event_time)
-        .where(of == bindparam("value"))
-        .order_by(FLAGGED.c.event_time.desc())
-        .limit(bindparam("most"))
-        .subquery()
-    )
-    query = (
-        select(_T.case_id)
-        .join_from(newest, CASE_TRANSACTIONS, _T.transaction_id == newest.c.transaction_id)
-        .order_by(newest.c.event_time.desc())
-    )
-    values_of = connection.scalars(of_own.select_from(FLAGGED), {"case_id": case_id}).all()
-    for value in sorted(values_of, key=str):
-        yield value, connection.scalars(query, {"value": value, "most": _LINKED_ROWS}).all()
-
-
-#: Columns of the transactions of cases that an index has in the order of time, and values of them
-#: that one statement asks for.
-_INDEXED, _TOGETHER = ("account_id", "merchant_id"), 8
-
-
-def _values(connection: Connection, name: str, case_id: str) -> list[str]:
-    return sorted(connection.scalars(_own(name), {"case_id": case_id}).all())
-
-
-@cache
-def _own(name: str) -> Select[str]:
-    """Return the query of the values of a case."""
-    of = _T[name]
-    return select(of).where(_T.case_id == bindparam("case_id"), of.is_not(None)).distinct()
-
-
-def _column(connection: Connection, table: Table, name: str) -> Any:
-    if name in table.c:
-        return table.c[name]
-    there = [one["name"] for one in inspect(connection).get_columns(table.name)]
-    if name not in there:
-        hint = did_you_mean(name, there, f"its columns are {', '.join(there)}")
-        raise UsageError(f"links: {table.name} has no column {name!r}; {hint}", Code.COLUMN_MISSING)
-    return column(name, _selectable=table)

@@ -89,6 +89,8 @@ class ReviewSettings:
     passwords: bool = True
     #: Provider that people log in with, or None.
     openid: OpenIdSettings | None = None
+    #: Columns that link cases as merchants do, of those whose values the database has.
+    links: tuple[str, ...] = ()
     #: URLs of the channels that events and labels go to; they may hold secrets.
     events: tuple[str, ...] = field(default=(), repr=False)
     label_events: tuple[str, ...] = field(default=(), repr=False)
@@ -140,6 +142,7 @@ class _Document(_Keys):
     ] = []
     passwords: Annotated[bool, must_be("true or false")] = True
     openid: Annotated[dict[str, Any] | None, must_be("written as [openid]")] = None
+    links: Annotated[list[_Text], must_be("a list of names of columns")] = []
     events: Annotated[list[str], must_be("a list of URLs of channels")] = []
     label_events: Annotated[list[str], must_be("a list of URLs of topics")] = []
 
@@ -187,6 +190,7 @@ def read_settings(path: Path) -> ReviewSettings:
         pseudonymised=frozenset(map(Role.parse, document.pseudonymise)),
         passwords=document.passwords,
         openid=openid,
+        links=tuple(dict.fromkeys(document.links)),
         events=tuple(document.events),
         label_events=tuple(document.label_events),
     )

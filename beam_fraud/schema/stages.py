@@ -63,6 +63,18 @@ SHADOWED = pa.schema(
     ]
 )
 
+#: A value of a declared column that a transaction has which people see.
+LINKED_VALUE = pa.schema(
+    [
+        pa.field("transaction_id", pa.string(), nullable=False),
+        # Of the transaction.
+        pa.field("event_time", EVENT_TIME, nullable=False),
+        # The column.
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("value", pa.string(), nullable=False),
+    ]
+)
+
 #: An invalid record.
 DEAD_LETTER = pa.schema(
     [

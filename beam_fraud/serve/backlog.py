@@ -36,6 +36,8 @@ class _Segment:
         self.rows = rows
         #: Number of batches that were delivered.
         self.delivered = 0
+        #: Whether the checkpoint has them from the start.
+        self.kept = False
 
 
 class Backlog:
@@ -78,14 +80,24 @@ class Backlog:
         """Start to deliver."""
         self._thread.start()
 
-    def add(self, rows: pa.RecordBatch) -> None:
-        """Add committed rows."""
+    def add(self, rows: pa.RecordBatch, *, keep: bool = False) -> None:
+        """Add committed rows.
+
+        Args:
+          rows: n rows.
+          keep: whether the next commit makes them durable, because nothing else has them; the same
+            in each call.
+        """
         if not len(rows):
             return
         with self._lock:
             if self._open is None:
                 self._open = self._segments[self._next] = _Segment((), 0)
+                self._open.kept = keep
                 self._next += 1
+            if keep:
+                number = next(reversed(self._segments))
+                self._checkpoint.keep(self._name, number, [(rows_to_bytes(rows), FOREVER)])
             assert self._open.batches is not None
             self._open.batches.append(rows)
             self._open.rows += len(rows)
@@ -100,11 +112,12 @@ class Backlog:
             self._delivered = []
             if self._open is None:
                 return
-            number = next(reversed(self._segments))
-            left = (self._open.batches or [])[self._open.delivered :]
-            self._checkpoint.keep(
-                self._name, number, [(rows_to_bytes(batch), FOREVER) for batch in _joined(left)]
-            )
+            if not self._open.kept:
+                number = next(reversed(self._segments))
+                left = (self._open.batches or [])[self._open.delivered :]
+                self._checkpoint.keep(
+                    self._name, number, [(rows_to_bytes(batch), FOREVER) for batch in _joined(left)]
+                )
             self._open = None
             in_memory = sum(s.rows for s in self._segments.values() if s.batches is not None)
             for segment in reversed(self._segments.values()):
@@ -161,9 +174,10 @@ class Backlog:
                 del self._segments[number]
                 self._delivered.append(number)
             elif segment is self._open and segment.delivered == len(segment.batches or ()):
-                # Nothing of it is in the checkpoint yet.
                 del self._segments[number]
                 self._open = None
+                if segment.kept:
+                    self._delivered.append(number)
 
     def _stored(self, number: int) -> list[pa.RecordBatch]:
         return [rows_from_bytes(data) for data in self._checkpoint.stored(self._name, number)]

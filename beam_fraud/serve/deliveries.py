@@ -19,10 +19,11 @@ from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import SEEN, completed
 from beam_fraud.serve.answered_rows import scored_of
 from beam_fraud.serve.backlog import Deliver
-from beam_fraud.serve.state import AUDITED, DEAD, FLAGGED, LABELS
+from beam_fraud.serve.state import AUDITED, DEAD, FLAGGED, LABELS, LINKED
 from beam_fraud.sinks.base import SinkWriter, WriterSink
 from beam_fraud.sinks.dead_letters import write_dead_letters
 from beam_fraud.sinks.labels import write_labels
+from beam_fraud.sinks.linked_values import write_linked_values
 from beam_fraud.storage.database.connection import prepare_database
 from beam_fraud.storage.database.retry import persistently
 
@@ -87,6 +88,8 @@ class Deliveries:
             # Also without an audit: rows of an earlier one may wait.
             deliveries[AUDITED] = self._audited
             deliveries[DEAD] = partial(self._dead, places.sink.database)
+            # Also without declared columns: values of an earlier start may wait.
+            deliveries[LINKED] = partial(self._linked, places.sink.database)
         if places.labels is not None:
             deliveries[LABELS] = partial(self._labels, places.labels)
         return deliveries
@@ -154,6 +157,10 @@ class Deliveries:
         self._prepare(database)
         if not write_dead_letters(database, rows, PATIENCE):
             raise FraudError("dead letters: the database is away", Code.DATABASE_SILENT)
+
+    def _linked(self, database: str, values: pa.RecordBatch) -> None:
+        self._prepare(database)
+        write_linked_values(database, values, PATIENCE)
 
     def _labels(self, database: str, rows: pa.RecordBatch) -> None:
         self._prepare(database)

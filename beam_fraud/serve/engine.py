@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from beam_fraud.decisions.decision import APPROVE, DecidedRow
 from beam_fraud.decisions.inputs import without_inputs
+from beam_fraud.decisions.linked_values import without_linked
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.manifest import Thresholds
@@ -562,6 +563,10 @@ class Engine:
                 self._muted(muted)
                 decided = without_muted(decided)
         scored = scorer.explain(decided, block)
+        if scorer.linked is not None:
+            if limited:
+                self.state.forward_linked(scorer.linked.seen(scored))
+            scored = without_linked(scored)
         self._count(ROWS_SCORED, len(scored))
         self._count(ROWS_FLAGGED, scored.column("flagged").true_count)
         rows = len(scored)

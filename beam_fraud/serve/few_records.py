@@ -126,6 +126,9 @@ class FewRecords:
         reasons = dict[int, list[dict[str, Any]]]()
         if seen and (explained := self._scorer.explain_rows(scored.block[seen])) is not None:
             reasons = dict(zip(seen, explained, strict=True))
+        if seen and self._scorer.linked is not None:
+            values = self._scorer.linked.of_rows([rows[place] for place in seen])
+            self._state.forward_linked(values)
         self._count(ROWS_IN, len(rows))
         self._count(ROWS_SCORED, len(rows))
         self._count(ROWS_FLAGGED, len(flagged))

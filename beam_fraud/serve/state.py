@@ -52,6 +52,7 @@ from beam_fraud.storage.journal import JournaledCheckpoint
 _LOG = logging.getLogger(__name__)
 #: Backlogs, and their steps.
 FLAGGED, AUDITED, DEAD, LABELS = "flagged", "audited", "dead letters", "labels"
+LINKED = "linked values"
 #: Start of the source of the records of requests, and name of their number among the positions.
 _SOURCE = "predict"
 #: Name of the random part of a server's source, in its identity.
@@ -529,6 +530,12 @@ class ServerState:
         backlog = self._backlogs.get(name)
         if backlog is not None:
             backlog.add(rows)
+
+    def forward_linked(self, values: pa.RecordBatch) -> None:
+        """Deliver values that link cases, durable with the commit that comes."""
+        backlog = self._backlogs.get(LINKED)
+        if backlog is not None:
+            backlog.add(values, keep=True)
 
     def forward_audited(self, answered: pa.RecordBatch) -> int:
         """Deliver the audited ones of committed answers; return their number."""

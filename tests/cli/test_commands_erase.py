@@ -203,6 +203,7 @@ def test_old_rows_are_erased_and_younger_ones_stay(tmp_path: Path) -> None:
         "case_transactions": 100,
         "case_facets": 0,
         "case_notes": 0,
+        "linked_values": 0,
         "list_requests": 0,
     }
     assert result["rows"][str(out)]["scores"] == 16

@@ -134,7 +134,7 @@ def test_a_replay_passes_every_option_to_score(monkeypatch: pytest.MonkeyPatch) 
     arguments += ["--history", "h", "--workers", "2", "--dedupe", "run", "--block-rows", "7"]
     arguments += ["--max-dead", "0.25", "--dry-run", "--model", "m", "--out", "o"]
     arguments += ["--archive", "a", "--registry", "g", "--lists", "l", "--keep-features"]
-    arguments += ["--shadow", "c", "--max-microseconds", "9", "--audit-share", "1%"]
+    arguments += ["--shadow", "c", "--max-microseconds", "9", "--audit-share", "1%", "--link", "l"]
     # Those of Beam and of every command, and the rows that `--limit` bounds, aside.
     every = {"--json", "--log-level", "--log-format", "--log-file", "--limit"}
     assert options_of("score").keys() - every == {arg for arg in arguments if arg[:2] == "--"}

@@ -162,7 +162,10 @@ def rows_of(database: Path) -> dict[str, Rows]:
         return {}
     result = {}
     with closing(sqlite3.connect(database)) as connection:
-        for table in ("flagged_transactions", "audited_transactions", "alerts", "dead_letters"):
+        for table in (
+            *("flagged_transactions", "audited_transactions", "linked_values"),
+            *("alerts", "dead_letters"),
+        ):
             described = connection.execute(f"SELECT name FROM pragma_table_info('{table}')")
             columns = [name for (name,) in described if name not in OWN_COLUMNS]
             rows = connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
@@ -229,7 +232,7 @@ def score(files: Files, bundle: Path, rules: Path, out: Path, *options: str) -> 
 
 
 def score_to_database(files: Files, bundle: Path, rules: Path, out: Path, *options: str) -> Left:
-    sink = ("--sink", f"sqlite:///{out}.db", "--audit-share=2%")
+    sink = ("--sink", f"sqlite:///{out}.db", "--audit-share=2%", "--link=TX_FRAUD_SCENARIO")
     return score(files, bundle, rules, out, *sink, *options)
 
 
@@ -287,6 +290,9 @@ def test_this_process_scores_every_row(scored_to_database: Left, month: pa.Table
     assert len(audited) == result.summary["rows_audited"]
     assert 0.01 < len(audited) / (rows - len(flagged)) < 0.03
     assert not {row[0] for row in audited} & {row[0] for row in flagged}
+    linked = result.database["linked_values"]
+    assert {row[0] for row in linked} == {row[0] for row in (*audited, *flagged)}
+    assert {row[1] for row in linked} == {"TX_FRAUD_SCENARIO"}
     # They are explained like flagged ones.
     scores = result.tables["scores"]
     explained = scores.filter(pc.greater(pc.list_value_length(scores["reasons"]), 0))
@@ -376,9 +382,11 @@ def published(broker: Broker, month: pa.Table) -> str:
     broker.create_topic(name, 2)
     (first,) = handbook_messages(month.slice(0, ROWS).combine_chunks(), ROWS)
     keys = [key.encode() for key in first.keys]
-    produce(broker, name, first.values, keys=keys)
-    produce(broker, name, first.values[::10], keys=keys[::10])
-    last = json.loads(first.values[-1])
+    # With the column that links cases.
+    values = [one[:-1] + b',"TX_FRAUD_SCENARIO":2}' for one in first.values]
+    produce(broker, name, values, keys=keys)
+    produce(broker, name, values[::10], keys=keys[::10])
+    last = json.loads(values[-1])
     for id, account in zip(COLLIDING, COLLIDING_ACCOUNTS, strict=True):
         chosen = {**last, "TRANSACTION_ID": id, "CUSTOMER_ID": account}
         produce(broker, name, [json.dumps(chosen).encode()], keys=[account.encode()])
@@ -396,7 +404,7 @@ def make_stream(broker: Broker, published: str, bundle: Path, rules: Path) -> It
 
     def make(out: Path, *options: str) -> Stream:
         places = ("--sink", f"sqlite:///{out}.db", "--alert", f"file:{out}.jsonl")
-        places += ("--audit-share=2%", "--monitor", "--keep-features")
+        places += ("--audit-share=2%", "--monitor", "--keep-features", "--link=TX_FRAUD_SCENARIO")
         # What is spread over shards reaches those of the next key out of order.
         beside = ("--rules", str(rules), "--shadow", str(rules.with_name("shadow.toml")))
         own = (*places, *beside, "--roll-seconds=1", "--lateness=30d")
@@ -427,7 +435,10 @@ def test_this_process_scores_every_message(streamed: Left) -> None:
     assert streamed.tables["shadow"].num_rows == once
     flagged = streamed.database["flagged_transactions"]
     assert summary["rows_flagged"] == len(flagged) == len(streamed.alerts) > 10
-    assert summary["rows_audited"] == len(streamed.database["audited_transactions"]) > 10
+    audited = streamed.database["audited_transactions"]
+    assert summary["rows_audited"] == len(audited) > 10
+    linked = streamed.database["linked_values"]
+    assert {row[0] for row in linked} == {row[0] for row in (*audited, *flagged)}
     assert streamed.tables["scores"]["flagged"].to_pylist().count(True) == len(flagged)
 
 

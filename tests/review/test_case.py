@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import event
 
-from beam_fraud.errors import Code
-from beam_fraud.review.case import (
+from beam_fraud.errors import Code, UsageError
+from beam_fraud.review.case import read_case
+from beam_fraud.review.errors import MissingError
+from beam_fraud.review.surroundings import (
     account_history,
-    links,
+    check_links,
     merchant_history,
-    read_case,
     surroundings,
 )
-from beam_fraud.review.errors import MissingError
-from beam_fraud.storage.database.connection import transaction, writing
+from beam_fraud.schema.stages import LINKED_VALUE
+from beam_fraud.sinks.linked_values import write_linked_values
+from beam_fraud.storage.database.connection import transaction
 from tests.failing import fails
 from tests.reviewing import NOW, audit, opened, queued, read, row
 
@@ -73,6 +76,26 @@ def test_histories(database: str) -> None:
     assert len(read(database, merchant_history, "shop")) == 6
 
 
+def link(url: str, name: str, values: dict[str, str]) -> None:
+    """Write values of a declared column as a run does."""
+    rows = [
+        {"transaction_id": key, "event_time": NOW, "name": name, "value": value}
+        for key, value in values.items()
+    ]
+    write_linked_values(url, pa.RecordBatch.from_pylist(rows, schema=LINKED_VALUE))
+
+
+def linked(url: str, account: str, *columns: str) -> list[tuple[str, str, list[str | None]]]:
+    """Return what an account's case shares with others, and the accounts of those."""
+    with transaction(url) as connection:
+        [case] = queued(url, account=account)
+        shown = read_case(connection, case.case_id, NOW)
+        around = surroundings(connection, shown, [], columns)
+    return [
+        (one.column, one.value, [case.account_id for case in one.cases]) for one in around.links
+    ]
+
+
 def test_links_to_other_cases(database: str) -> None:
     opened(
         database,
@@ -80,22 +103,59 @@ def test_links_to_other_cases(database: str) -> None:
         row("t2", "b", merchant_id="shop"),
         row("t3", "c", merchant_id="elsewhere"),
         row("t4", "d", merchant_id=None),
+        row("t5", "e", merchant_id=None),
     )
-    with writing(database) as connection:
-        connection.exec_driver_sql("ALTER TABLE flagged_transactions ADD COLUMN device TEXT")
-        connection.exec_driver_sql(
-            "UPDATE flagged_transactions SET device = 'd1' WHERE transaction_id IN ('t1', 't4')"
-        )
-    [case] = queued(database, account="a")
-    columns = ("merchant_id", "device")
-    found = read(database, links, case.case_id, columns=columns)
-    assert [(one.column, one.value, [case.account_id for case in one.cases]) for one in found] == [
+    link(database, "device_id", {"t1": "d1", "t4": "d1", "t5": "d\0 1", "unseen": "d1"})
+    link(database, "ip", {"t1": "d1", "t3": "10.0.0.1", "t5": "10.0.0.1"})
+    # In the order of the declaration; a value of another column is another value.
+    assert linked(database, "a", "ip", "device_id") == [
         ("merchant_id", "shop", ["b"]),
-        ("device", "d1", ["d"]),
+        ("device_id", "d1", ["d"]),
     ]
-    for wrong in ("devise", 'a"; DROP TABLE cases; --'):
-        with fails(Code.COLUMN_MISSING, "links"):
-            read(database, links, case.case_id, columns=(wrong,))
+    assert linked(database, "c", "device_id", "ip") == [("ip", "10.0.0.1", ["e"])]
+    assert linked(database, "a") == [("merchant_id", "shop", ["b"])]
+    # What is written again changes nothing, and another value replaces the first.
+    link(database, "device_id", {"t1": "d2", "t4": "d1"})
+    assert linked(database, "a", "device_id") == [("merchant_id", "shop", ["b"])]
+    read(database, check_links, ("ip", "device_id"))
+    for wrong, hint in (("devise_id", "did you mean 'device_id'"), ('a"; --', "device_id, ip")):
+        with fails(Code.COLUMN_MISSING, f"^--link .*{hint}", UsageError):
+            read(database, check_links, ("ip", wrong))
+
+
+def test_a_value_that_many_have_links_the_newest(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = [f"c{number:02}" for number in range(45)]
+    opened(
+        database,
+        *(row(f"t-{one}", one, merchant_id=None, event_time=NOW) for one in accounts),
+    )
+    write_linked_values(
+        database,
+        pa.RecordBatch.from_pylist(
+            [
+                {
+                    "transaction_id": f"t-{one}",
+                    "event_time": NOW - timedelta(hours=number),
+                    "name": name,
+                    "value": "same" if name == "ip" else f"own {one}",
+                }
+                for number, one in enumerate(accounts)
+                for name in ("ip", *(f"x{n}" for n in range(10)))
+            ],
+            schema=LINKED_VALUE,
+        ),
+    )
+    # Ten values more, in two statements.
+    columns = (*(f"x{n}" for n in range(10)), "ip")
+    assert linked(database, "c40", *columns) == [("ip", "same", accounts[:10])]
+    monkeypatch.setattr("beam_fraud.review.surroundings._LINKED_VALUES", 3)
+    with transaction(database) as connection:
+        [case] = queued(database, account="c40")
+        around = surroundings(connection, read_case(connection, case.case_id, NOW), [], columns)
+    assert around.values == (("ip", "same"), ("x0", "own c40"), ("x1", "own c40"))
+    assert [one.more for one in around.links] == [True]
 
 
 def test_few_statements_read_a_case_and_what_is_around_it(
@@ -118,9 +178,12 @@ def test_few_statements_read_a_case_and_what_is_around_it(
         assert len(asked) == 2
         around = surroundings(connection, shown, [("account", "a"), ("merchant", shops[0])])
     assert len(asked) == 5
-    every = tuple(read(database, links, case.case_id))
-    assert [one.value for one in every] == shops[::3]
-    assert around.links == every
+    assert [(one.column, one.value) for one in around.links] == [
+        ("merchant_id", shop) for shop in shops[::3]
+    ]
+    of_b, of_c = (queued(database, account=one)[0].case_id for one in ("b", "c"))
+    # Of equal times, either may be first.
+    assert {case.case_id for case in around.links[0].cases} == {of_b, of_c}
     histories = read(database, account_history, "a"), read(database, merchant_history, shops[0])
     # Of equal times, either may be first.
     assert [sorted(one.amount for one in marks) for marks in around.marks] == [
@@ -132,4 +195,4 @@ def test_few_statements_read_a_case_and_what_is_around_it(
     monkeypatch.setattr("beam_fraud.review.case.MOST", 2)
     with transaction(database) as connection:
         part = read_case(connection, case.case_id, NOW)
-        assert surroundings(connection, part, []).links == every
+        assert surroundings(connection, part, []).links == around.links

@@ -23,17 +23,19 @@ from beam_fraud.review.queue import Filters, counted_page
 from beam_fraud.review.saved_views import SavedView, save_view
 from beam_fraud.review.teamwork import add_note
 from beam_fraud.storage.database.connection import transaction, writing
+from tests.review.test_case import link
 from tests.review.test_routes import ENTRIES
 from tests.review.world import World, make_world, rows, served, write
 
 HIDDEN = ("rita", "anna")
 NAMES = Pseudonyms(b"a key of sixteen bytes or more")
 ACCOUNT, OTHER, SHOP = "Kunde-4711.a", "Kunde-0815.b", "Kiosk am Eck"
+DEVICE, ELSEWHERE = "Tablet-7", "Pixel-9"
 #: What is readable to nobody of these roles. Ids of transactions as well: banks make them of
 #: cards and times.
 CLEAR = (
     *("Kunde-4711", "Kunde-0815", "Kiosk", "acct-1", "acct-2", "m-1", "m-2"),
-    *("erika@example.org", "4929 1234", "8111222", "+49 30"),
+    *("erika@example.org", "4929 1234", "8111222", "+49 30", "Tablet", "Pixel"),
 )
 
 
@@ -41,10 +43,13 @@ CLEAR = (
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Cases with ids wherever people can put them."""
     world = make_world(tmp_path_factory.mktemp("hidden"), plain=True)
-    settings = replace(world.site.settings, pseudonymised=frozenset((Role.READ_ONLY, Role.ANALYST)))
+    hidden = frozenset((Role.READ_ONLY, Role.ANALYST))
+    settings = replace(world.site.settings, pseudonymised=hidden, links=("device_id",))
     url, now = world.site.url, datetime.now(UTC)
     flagged = rows(4, ACCOUNT, start=40, merchants=(SHOP, "m-1"))
     write(url, [*flagged, *rows(2, OTHER, start=60, merchants=(SHOP,))], settings)
+    devices = {f"{ACCOUNT}-t40": DEVICE, f"{OTHER}-t60": DEVICE, "acct-1-t0": ELSEWHERE}
+    link(url, "device_id", devices)
     with writing(url) as connection:
         cases = counted_page(connection, Filters(), now, limit=100)[0].cases
         found = {one.account_id: one for one in cases}
@@ -52,7 +57,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         text = (
             f"Called the owner of {ACCOUNT}, who also has {OTHER}. Mail erika@example.org, phone "
             f"+49 30 8111222 33, card 4929 1234 1234 1234; {ACCOUNT.upper()} at {SHOP}, "
-            f"{flagged[1]['transaction_id']}. Twice on 2026-11-02."
+            f"{flagged[1]['transaction_id']}. Twice on 2026-11-02. From {DEVICE}, not {ELSEWHERE}."
         )
         add_note(connection, settings, case.case_id, "lena", text, now)
         version = found_version(connection, case.case_id)
@@ -121,6 +126,9 @@ def test_pseudonyms_are_the_same_on_every_page(world: World, who: str) -> None:
     assert case.count(account) >= 3
     assert shop in case
     assert NAMES.of("account", OTHER) in case
+    # In the note, and what links the two cases.
+    assert case.count(NAMES.of("link", DEVICE)) == 2
+    assert case.count(NAMES.of("link", ELSEWHERE)) == 1
     note = re.search(r"Called the owner[^<]+", case)
     assert note is not None
     # Times and words stay.

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.inputs import DecisionInputs
+from beam_fraud.decisions.linked_values import LinkedColumns, reading
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.features.matrix import FeatureSet
@@ -45,6 +46,8 @@ class Running:
     rule_limit: float = 1.0
     #: Which unflagged rows are audited, or None.
     audit: AuditLane | None = None
+    #: Columns whose values are delivered, or None.
+    linked: LinkedColumns | None = None
     #: Scores answered transactions in shadow, or None.
     shadow: Scoring | None = None
     #: Counts answers for drift, or None; and whether the archive has the inputs that rows keep.
@@ -68,6 +71,8 @@ class Running:
         """
         bundle = open_bundle(self.served.bundle if directory is None else directory)
         schema = bundle.schema
+        if self.linked is not None:
+            schema = reading(schema, self.linked.columns)
         rules = None
         if self.served.rules:
             known = vocabulary(schema, bundle.velocity_names(), scored=True)
@@ -78,7 +83,7 @@ class Running:
         kept = DecisionInputs.of(features, rules) if self.keep_features else None
         return Engine(
             over or ServerState(settings, self._count),
-            Scorer(bundle, features, rules, 5, kept=kept, audit=self.audit),
+            Scorer(bundle, features, rules, 5, kept=kept, audit=self.audit, linked=self.linked),
             Fallback.parse("approve<100,else=review"),
             self._count,
             feature_scoring=FeatureScoring.of(bundle, features, rules, 5),

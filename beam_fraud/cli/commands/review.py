@@ -29,6 +29,7 @@ from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.review.people.roles import Role
 from beam_fraud.review.settings import ReviewSettings, read_settings
+from beam_fraud.review.surroundings import check_links
 from beam_fraud.review.sweep import sweep
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.storage.urls import Place
@@ -86,6 +87,9 @@ def run(
         channels=tuple(channel.name for channel in events),
         label_channels=tuple(channel.name for channel in labels),
     )
+    if options.prefix == "--":
+        # Beside a server, which may write the first values later, `check` has looked.
+        _check_links(url, settings)
     hides = bool(settings.pseudonymised)
     site = Site(
         url,
@@ -123,9 +127,11 @@ def check(options: ReviewOptions, *, created: bool) -> None:
       FraudError: the database or the file of settings cannot be used, or an extra is missing.
     """
     need_extras(_MODULES, "review")
-    settings_of(options)
+    settings = settings_of(options)
     listen_of(options)
-    _database_of(options, created=created)
+    url = _database_of(options, created=created)
+    if not created:
+        _check_links(url, settings)
 
 
 def settings_of(options: ReviewPageOptions) -> ReviewSettings:
@@ -153,6 +159,7 @@ def settings_of(options: ReviewPageOptions) -> ReviewSettings:
         settings,
         capacity=options.capacity or settings.capacity,
         pseudonymised=hidden or settings.pseudonymised,
+        links=tuple(dict.fromkeys(options.links)) or settings.links,
         events=options.events or settings.events,
         label_events=options.label_events or settings.label_events,
     )
@@ -170,6 +177,13 @@ def _provider_of(settings: ReviewSettings) -> Provider | None:
 def _database_of(options: ReviewOptions, *, created: bool = False) -> str:
     option = "--database" if options.prefix == "--" else "--review"
     return database_of(options.database, created=created, option=option)
+
+
+def _check_links(url: str, settings: ReviewSettings) -> None:
+    """Check that the database has values of the declared columns."""
+    if settings.links:
+        with transaction(url) as connection:
+            check_links(connection, settings.links)
 
 
 def _live_of(options: ReviewOptions) -> Path | None:

@@ -18,8 +18,9 @@ from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.places import AlertOutputs, Outputs
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoringOptions
-from beam_fraud.cli.options.groups import AuditLaneOptions, SinkOptions
+from beam_fraud.cli.options.groups import AuditLaneOptions, LinkOptions, SinkOptions
 from beam_fraud.decisions.audit_lane import AuditLane
+from beam_fraud.decisions.linked_values import LinkedColumns, reading
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import check_packages
@@ -54,6 +55,25 @@ def audit_of(options: AuditLaneOptions, sink: FlaggedSink | None) -> AuditLane |
             Code.SINK_UNSUITED,
         )
     return audit
+
+
+def linked_of(
+    options: LinkOptions, sink: FlaggedSink | None, audit: AuditLane | None
+) -> LinkedColumns | None:
+    """Return the columns of `--link`; None without any.
+
+    Raises:
+      UsageError: the sink is no database.
+    """
+    if not options.links:
+        return None
+    if sink is None or sink.database is None:
+        raise UsageError(
+            "--link: the values that link cases are in the database of the review; give --sink "
+            "sqlite:///FILE or --sink postgresql://USER@HOST/DATABASE",
+            Code.SINK_UNSUITED,
+        )
+    return LinkedColumns(tuple(dict.fromkeys(options.links)), audit)
 
 
 def undelivered_rows(sink: FlaggedSink | None, counted: dict[str, int]) -> dict[str, object]:
@@ -180,12 +200,14 @@ def plan_scoring(
       FraudError: the bundle, or a file of an option, cannot be used.
     """
     audit = audit_of(options, sink)
+    linked = linked_of(options, sink, audit)
     bundle = model.open()
     if here:
         # On a remote runner, the workers need it, not this machine.
         check_packages(bundle)
     schema = bundle.schema if options.schema is None else load_schema(options.schema)
     rules = model.rules(options, bundle, schema)
+    schema = schema if linked is None else reading(schema, linked.columns)
     features = bundle.features_in(schema, () if rules is None else rules.columns)
     if sink is not None:
         sink = sink.streaming(here=here) if streaming else sink
@@ -200,7 +222,7 @@ def plan_scoring(
         outbox = Outbox(sqlite_url(outputs.outbox))
     names = tuple(channel.name for channel in channels)
     scoring = Scoring(
-        bundle, sink, names, outbox, rules, options.reasons, options.keep_features, audit
+        bundle, sink, names, outbox, rules, options.reasons, options.keep_features, audit, linked
     )
     return ScoringPlan(scoring, features, channels, beam_options)
 

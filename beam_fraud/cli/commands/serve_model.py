@@ -119,7 +119,8 @@ class Engines:
             )
         parts = bundle, features, scoring.rules, scoring.reasons, predictor
         kept = scoring.decider(features).kept
-        engine = self._make(Scorer(*parts, kept, scoring.audit), FeatureScoring.of(*parts))
+        scorer = Scorer(*parts, kept, scoring.audit, scoring.linked)
+        engine = self._make(scorer, FeatureScoring.of(*parts))
         (example,) = transaction_schema(api.schema, api.labels, api.typical)["examples"]
         engine.rehearse(msgspec.json.encode(example), api.typical.numbers)
         self._known = bundle.model_id, predictor
@@ -187,7 +188,7 @@ def shadow_of(planned: ServePlan, deliveries: Deliveries) -> ShadowScoring | Non
 
 
 def _widened(decider: Decider, read: FeatureSet) -> Decider:
-    """Return a decider whose schema also has the columns that challengers read."""
+    """Return a decider whose schema also has the columns of challengers and of links."""
     schema = decider.features.schema
     known = {feature.column for feature in schema.features}
     further = (feature for feature in read.schema.features if feature.column not in known)
@@ -251,8 +252,9 @@ def watch_of(
     scoring, features = planned.scored.scoring, planned.scored.features
 
     def prepare(decider: Decider) -> Change:
-        if shadow is not None:
+        if shadow is not None or scoring.linked is not None:
             decider = _widened(decider, features)
+        if shadow is not None:
             shadow.follow(decider)
         changed = replace(scoring, bundle=decider.bundle, rules=decider.rules)
         scored = replace(planned.scored, scoring=changed, features=decider.features)

@@ -56,6 +56,7 @@ def pages_of(options: ServeOptions) -> ReviewOptions | None:
         port=options.review_port,
         settings=options.review_settings,
         lists=lists,
+        links=options.links,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         tls_client_ca=options.tls_client_ca,

@@ -478,11 +478,28 @@ class AuditLaneOptions:
 
 
 @options
+class LinkOptions:
+    """Choose the columns that link cases of the review."""
+
+    links: Annotated[
+        tuple[str, ...],
+        Option(
+            "--link",
+            metavar="COLUMN",
+            help="Also write a column of flagged and audited rows, such as device_id, to the "
+            "database of --sink: the review links cases by its values; repeatable.",
+            template=False,
+        ),
+    ] = ()
+
+
+@options
 class DecisionOptions(
     HistoryOptions,
     BundleSchemaOptions,
     SinkOptions,
     AuditLaneOptions,
+    LinkOptions,
     AlertOptions,
     RuleOptions,
     LiveListOptions,

@@ -74,6 +74,15 @@ class ReviewPageOptions:
             "repeatable.",
         ),
     ] = ()
+    links: Annotated[
+        tuple[str, ...],
+        Option(
+            "--link",
+            metavar="COLUMN",
+            help="Also link cases by a column that score, stream or serve wrote with --link, such "
+            "as device_id; repeatable.",
+        ),
+    ] = ()
     monitor: Annotated[
         str | None,
         Option(

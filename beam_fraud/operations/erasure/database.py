@@ -29,6 +29,7 @@ from beam_fraud.storage.database.review_tables import (
     CASE_NOTES,
     CASE_TRANSACTIONS,
     CASES,
+    LINKED_VALUES,
     LIST_REQUESTS,
 )
 from beam_fraud.storage.database.tables import (
@@ -102,7 +103,15 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
     of_alerts = select(ALERTS.c.transaction_id).where(ALERTS.c.account_id.in_(ids))
     in_delivery = and_(ALERTS.c.delivery_id == DELIVERIES.c.delivery_id)
     others = or_(ALERTS.c.account_id.is_(None), ALERTS.c.account_id.not_in(ids))
+    in_cases = select(CASE_TRANSACTIONS.c.transaction_id).where(
+        CASE_TRANSACTIONS.c.case_id.in_(of_cases)
+    )
+    linked = LINKED_VALUES.c.transaction_id
     return [
+        (
+            LINKED_VALUES,
+            or_(linked.in_(of_flagged), linked.in_(of_audited), linked.in_(in_cases)),
+        ),
         (CASE_TRANSACTIONS, CASE_TRANSACTIONS.c.case_id.in_(of_cases)),
         *_of_cases(of_cases),
         (
@@ -153,6 +162,7 @@ def _before(subject: Before) -> list[tuple[Table, ColumnElement[bool]]]:
         ALERTS.c.delivery_id == DELIVERIES.c.delivery_id, ALERTS.c.event_time >= moment
     )
     return [
+        (LINKED_VALUES, LINKED_VALUES.c.event_time < moment),
         (CASE_TRANSACTIONS, CASE_TRANSACTIONS.c.event_time < moment),
         *_of_cases(of_cases),
         (LIST_REQUESTS, LIST_REQUESTS.c.asked_at < moment),

@@ -18,6 +18,7 @@ from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.decider import Pair
 from beam_fraud.decisions.decision import DecidedRow, decide, decided_rows
 from beam_fraud.decisions.inputs import DecisionInputs
+from beam_fraud.decisions.linked_values import LinkedColumns
 from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.program import Program
@@ -83,6 +84,7 @@ class Scorer:
         predict: Predict | None = None,
         kept: DecisionInputs | None = None,
         audit: AuditLane | None = None,
+        linked: LinkedColumns | None = None,
     ) -> None:
         """Load the model.
 
@@ -94,6 +96,7 @@ class Scorer:
           predict: predicts as the bundle's model does; None for the model itself.
           kept: what rows keep of the inputs of their decisions, or None.
           audit: which unflagged rows get reasons as well, or None.
+          linked: columns whose values decided rows have beside them, or None.
 
         Raises:
           FraudError: a file of the bundle is missing or changed, or the model cannot be opened.
@@ -114,6 +117,8 @@ class Scorer:
         self.kept = kept
         #: Which unflagged rows get reasons as well, or None.
         self.audit = audit
+        #: Columns whose values decided rows have beside them, or None.
+        self.linked = linked
 
     @property
     def model_id(self) -> str:
@@ -163,9 +168,9 @@ class Scorer:
             fired = self._program.fired(transactions, block, scores)
         bundle = self._bundle
         decided = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
-        if self.kept is None:
-            return decided
-        return self.kept.with_rule_inputs(decided, transactions, fired)
+        if self.kept is not None:
+            decided = self.kept.with_rule_inputs(decided, transactions, fired)
+        return decided if self.linked is None else self.linked.beside(decided, transactions)
 
     def score_rows(
         self, rows: Sequence[Values], computed: Sequence[Mapping[str, float]]

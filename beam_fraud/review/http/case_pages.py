@@ -12,16 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from beam_fraud.alerts.pseudonym import Kind
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.review.case import (
-    Case,
-    Drawn,
-    Link,
-    account_history,
-    merchant_history,
-    named_ids,
-    read_case,
-    surroundings,
-)
+from beam_fraud.review.case import Case, named_ids, read_case
 from beam_fraud.review.decisions import Decision, decide, reopen
 from beam_fraud.review.errors import MissingError, missing_case
 from beam_fraud.review.http.charts import history_chart, history_rows
@@ -34,6 +25,14 @@ from beam_fraud.review.people.users import names_of_users
 from beam_fraud.review.queue import queued_cases
 from beam_fraud.review.resending import resend
 from beam_fraud.review.settings import Action, Subject, Verdict
+from beam_fraud.review.surroundings import (
+    Drawn,
+    Link,
+    Surroundings,
+    account_history,
+    merchant_history,
+    surroundings,
+)
 from beam_fraud.review.teamwork import add_note, assign, claim, release, remind, snooze
 
 _HISTORIES = {"account": account_history, "merchant": merchant_history}
@@ -53,7 +52,7 @@ def case(visit: Visit) -> Response:
         found = _read(connection, visit)
         case_id = found.queued.case_id
         drawn = _drawn(found)
-        around = surroundings(connection, found, drawn)
+        around = surroundings(connection, found, drawn, visit.site.settings.links)
         charts = [
             (kind, value, chart)
             for (kind, value), points in zip(drawn, around.marks, strict=True)
@@ -63,7 +62,7 @@ def case(visit: Visit) -> Response:
             "case": found,
             "charts": charts,
             "links": around.links,
-            "ids": _ids(connection, found) if visit.hides else {},
+            "ids": _ids(connection, visit, found, around) if visit.hides else {},
             "people": tuple(names_of_users(connection)) if visit.may("lead") else (),
         }
 
@@ -84,6 +83,7 @@ def case(visit: Visit) -> Response:
         given=given_filters(visit.query),
         held_by_other=found.queued.claimed_by not in (None, visit.who),
         described=described,
+        linked_by=lambda link: _linked_by(visit, link),
         linked_cases=lambda link: _linked_cases(visit, link),
         merchants=_merchants(found),
         **values,
@@ -351,7 +351,9 @@ def _drawn(found: Case) -> list[Drawn]:
     return drawn + [("merchant", merchant) for merchant in _merchants(found)[:_DRAWN]]
 
 
-def _ids(connection: Connection, found: Case) -> dict[Kind, tuple[str, ...]]:
+def _ids(
+    connection: Connection, visit: Visit, found: Case, around: Surroundings
+) -> dict[Kind, tuple[str, ...]]:
     """Return the ids that texts of the case hold, or may hold."""
     rows = found.transactions
     account = found.queued.account_id
@@ -359,13 +361,22 @@ def _ids(connection: Connection, found: Case) -> dict[Kind, tuple[str, ...]]:
     texts += [described(one.detail) for one in found.timeline]
     texts += [one.error for one in found.requests if one.error]
     texts += [label.reason for one in rows for label in one.labels if label.reason]
-    named = named_ids(connection, texts)
+    named = named_ids(connection, texts, visit.site.settings.links)
     own: dict[Kind, set[str]] = {
         "transaction": {one.transaction_id for one in rows},
         "account": set() if account is None else {account},
         "merchant": {one.merchant_id for one in rows if one.merchant_id is not None},
+        "link": {value for _, value in around.values},
     }
-    return {kind: tuple({*named[kind], *values}) for kind, values in own.items()}
+    return {kind: tuple({*named.get(kind, ()), *values}) for kind, values in own.items()}
+
+
+def _linked_by(visit: Visit, link: Link) -> Markup:
+    """Return the column and the value that cases have in common."""
+    merchants = link.column == "merchant_id"
+    column = "merchant" if merchants else link.column.removesuffix("_id").replace("_", " ")
+    value = visit.shown("merchant" if merchants else "link", link.value)
+    return Markup(f"{escaped(column)} <bdi>{escaped(value)}</bdi>")
 
 
 def _linked_cases(visit: Visit, link: Link) -> Markup:

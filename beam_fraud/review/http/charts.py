@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup
 
-from beam_fraud.review.case import HistoryMark, HistoryPoint
 from beam_fraud.review.http.templating import escaped, moment, money
+from beam_fraud.review.surroundings import HistoryMark, HistoryPoint
 
 #: Units of the drawing.
 _WIDTH, _HEIGHT, _EDGE = 640, 140, 8

@@ -37,7 +37,7 @@ def lists(visit: Visit) -> Response:
         if not visit.hides:
             return found, {}
         texts = [text for one in found for text in (one.reason, one.error) if text]
-        return found, named_ids(connection, texts)
+        return found, named_ids(connection, texts, visit.site.settings.links)
 
     found, named = visit.site.read(work)
 

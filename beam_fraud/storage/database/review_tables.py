@@ -123,6 +123,22 @@ CASE_FACETS = Table(
     Index("case_facets_case", "case_id"),
 )
 
+#: Values of the columns that runs declare by `--link`, of flagged and audited transactions: cases
+#: that share one are linked. Another program may add values of its own.
+LINKED_VALUES = Table(
+    "linked_values",
+    METADATA,
+    Column("transaction_id", Text, primary_key=True),
+    # The column, such as `device_id`.
+    Column("name", Text, primary_key=True),
+    Column("value", _ID, nullable=False),
+    # Of the transaction.
+    Column("event_time", UtcDateTime, nullable=False),
+    # The newest transactions with a value, in order and without the table.
+    Index("linked_values_newest", "name", "value", "event_time", "transaction_id"),
+    Index("linked_values_event_time", "event_time"),
+)
+
 CASE_NOTES = Table(
     "case_notes",
     METADATA,

@@ -274,7 +274,7 @@ RUNS = Table(
 
 
 #: Version of the tables in `tables.py`: the last of `migrations/versions`.
-VERSION = "0011"
+VERSION = "0012"
 #: Not Alembic's default name, which another program may use in the same database.
 VERSION_TABLE = "beam_fraud_version"
 _VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), nullable=False))
