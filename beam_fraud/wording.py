@@ -118,7 +118,7 @@ def own_call() -> str:
     """
     program = Path(sys.argv[0])
     try:
-        if program.name == "__main__.py":
+        if program.parts[-2:] == ("beam_fraud", "__main__.py"):
             return f"{_typed('python', Path(sys.executable))} -m beam_fraud"
         if program.name == "beam-fraud":
             return _typed("beam-fraud", program)

@@ -4,9 +4,9 @@ import importlib
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,18 @@ def installed() -> str:
 
 def test_help_answers_in_under_half_a_second() -> None:
     seconds: list[float] = []
-    # A machine that is busy with something else gets more tries, not more time.
+    # Processor time: a busy machine lets a process wait. It gets more tries, too, not more time.
     while len(seconds) < 10 and min(seconds, default=1.0) >= 0.5:
-        start = time.perf_counter()
+        start = processor_seconds_of_children()
         assert "simulate" in python("-m", "beam_fraud", "--help").stdout
-        seconds.append(time.perf_counter() - start)
+        seconds.append(processor_seconds_of_children() - start)
     assert min(seconds) < 0.5
+
+
+def processor_seconds_of_children() -> float:
+    """Processor time of all ended child processes, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -1,6 +1,6 @@
 """Fields of CSV records, also with misplaced quotes."""
 
-from time import perf_counter
+from time import process_time
 
 import pyarrow as pa
 import pytest
@@ -51,8 +51,8 @@ def test_a_record_has_the_same_fields_alone_and_among_others(records: list[bytes
 
 
 def test_many_stray_quotes_do_not_take_long() -> None:
-    started = perf_counter()
+    started = process_time()
     rows, whole = fields(*[b'3" pipe,4\n', b'"a,b\n'] * 10_000)
     assert (len(rows), sum(whole)) == (10_000, 10_000)
     # One by one, as they once were read, these take ten seconds.
-    assert perf_counter() - started < 2
+    assert process_time() - started < 2
