@@ -19,6 +19,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_fraud.serve.http.bodies import ARROW, JSON
 from beam_fraud.simulate.messages import handbook_messages
 from benchmarks.bad_connections import bad_connections
 from benchmarks.commands import BEAM_FRAUD, Command
@@ -26,6 +27,7 @@ from benchmarks.latency import Latency
 from benchmarks.measure import ROOT, PeakMemory, ProcessFailedError, printed
 from benchmarks.plan import Plan, Results, log
 from benchmarks.running_stream import running, wait_until
+from benchmarks.serve_load import LENGTH
 from benchmarks.table import Figure, Ratio
 from deploy.ports import free_port
 
@@ -74,9 +76,10 @@ class _Bodies:
 
     #: Directory of the files.
     home: Path
-    #: Requests of one transaction, and of `ARRAY` of them.
+    #: Requests of one transaction, and of `ARRAY` of them, as JSON and as Arrow streams.
     ones: Path
     arrays: Path
+    tables: Path
 
 
 @dataclass(frozen=True)
@@ -95,16 +98,18 @@ class _Way:
 def _bodies(plan: Plan) -> _Bodies:
     """Return the requests of all loads, whose transactions occur once."""
     ones = int((2 * RATE + CALM) * plan.seconds + _MOST * _SATURATED)
-    rows = _HISTORY + ones + _ARRAYS * ARRAY
+    first, several = _HISTORY + ones, _ARRAYS * ARRAY
+    rows = first + 2 * several
     home = plan.inputs.work / f"serve-{rows}"
-    bodies = _Bodies(home, home / "ones.jsonl", home / "arrays.jsonl")
-    if not bodies.arrays.exists():
+    bodies = _Bodies(home, home / "ones.jsonl", home / "arrays.jsonl", home / "tables.arrows")
+    if not bodies.tables.exists():
         home.mkdir(parents=True, exist_ok=True)
         table = pq.read_table(plan.inputs.stream(rows)).drop_columns(["TX_FRAUD_SCENARIO"])
         pq.write_table(table.slice(0, _HISTORY), home / "history.parquet")
         (home / "rules.toml").write_text(_RULES)
         _write(bodies.ones, table.slice(_HISTORY, ones), 1)
-        _write(bodies.arrays, table.slice(_HISTORY + ones), ARRAY)
+        _write(bodies.arrays, table.slice(first, several), ARRAY)
+        _write_tables(bodies.tables, table.slice(first + several))
         # The usual ways have no windows: they get a client's features, of some thousand rows.
         pq.write_table(table.slice(_HISTORY, 20 * ARRAY), home / "some.parquet")
         command = (BEAM_FRAUD, "features", str(home / "some.parquet"), "--schema", "handbook")
@@ -121,6 +126,18 @@ def _write(path: Path, table: pa.Table, rows: int) -> None:
                 file.writelines(value + b"\n" for value in messages.values)
             else:
                 file.write(b"[" + b",".join(messages.values) + b"]\n")
+
+
+def _write_tables(path: Path, table: pa.Table) -> None:
+    """Write Arrow streams of `ARRAY` rows, each after its length."""
+    with path.open("wb") as file:
+        for batch in table.combine_chunks().to_batches(max_chunksize=ARRAY):
+            stream = pa.BufferOutputStream()
+            with pa.ipc.new_stream(stream, batch.schema) as writer:
+                writer.write_batch(batch)
+            body = stream.getvalue()
+            file.write(LENGTH.pack(body.size))
+            file.write(body)
 
 
 def _measure_ours(plan: Plan, results: Results, bodies: _Bodies) -> None:
@@ -143,7 +160,8 @@ def _measure_ours(plan: Plan, results: Results, bodies: _Bodies) -> None:
         rows += beside["answered"]
         alone = _saturated(results, "serve", place, ones, skipped=rows)
         arrays = _saturated(results, "serve", place, bodies.arrays, rows=ARRAY)
-        rows += alone["answered"] + arrays["answered"] * ARRAY
+        tables = _saturated(results, "serve", place, bodies.tables, rows=ARRAY, media=ARROW)
+        rows += alone["answered"] + (arrays["answered"] + tables["answered"]) * ARRAY
     found = sum(pq.read_metadata(part).num_rows for part in (out / "scores").glob("part-*.parquet"))
     if found != rows:
         raise ProcessFailedError(command, 0, f"{found:,} rows of {rows:,} are archived".encode())
@@ -152,6 +170,11 @@ def _measure_ours(plan: Plan, results: Results, bodies: _Bodies) -> None:
         Ratio(f"serve beside {_BAD} bad connections, p99, ms", beside["p99"], 20.0),
         Ratio("serve, single rows/s", _rate(alone), 3_000.0, at_most=False, aim=5_000.0),
         Ratio(f"serve, rows/s in arrays of {ARRAY:,}", _rate(arrays) * ARRAY, 1e5, at_most=False),
+        Ratio(
+            f"serve, rows/s in Arrow streams of {ARRAY:,}",
+            *(_rate(tables) * ARRAY, 1e5),
+            at_most=False,
+        ),
     ]
 
 
@@ -246,11 +269,14 @@ def _saturated(
     *,
     rows: int = 1,
     skipped: int = 0,
+    media: bytes = JSON,
 ) -> dict[str, Any]:
     """Send requests as fast as they are answered; add the rate."""
-    name = f"{name}, {'single rows' if rows == 1 else f'arrays of {rows:,}'}"
+    several = f"{'arrays' if media == JSON else 'Arrow streams'} of {rows:,}"
+    name = f"{name}, {'single rows' if rows == 1 else several}"
     connections = ("--connections", "32" if rows == 1 else "8", "--skip", str(skipped))
-    sent = _loaded(place, bodies, "--seconds", str(_SATURATED), *connections)
+    options = ("--seconds", str(_SATURATED), "--media", media.decode(), *connections)
+    sent = _loaded(place, bodies, *options)
     seconds, number = sent["seconds"], sent["answered"] * rows
     figures = (number, 1, seconds, seconds, number / seconds, math.nan)
     results.figures.append(Figure(name, "hist_gradient_boosting", *figures))

@@ -19,7 +19,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,11 @@ _AWAKE = 0.0002
 #: Seconds for the last answers.
 _PATIENCE = 10.0
 _END = b"\r\n\r\n"
+#: Most bytes of a read.
+_READ = 1 << 19
+#: Before each body of a file of Arrow streams: its length.
+LENGTH = struct.Struct("<Q")
+_JSON = "application/json"
 
 
 class _Connection:
@@ -44,10 +51,13 @@ class _Connection:
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address)
+        # An answer of a thousand rows is read in few calls.
+        self._buffer = bytearray(_READ)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
             self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.since = 0.0
+        self._unsent = memoryview(b"")
         self._left = -1
         self._head = b""
         self.ok = True
@@ -57,14 +67,26 @@ class _Connection:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def send(self, request: bytes, since: float) -> None:
+    def send(self, request: bytes, since: float) -> bool:
+        """Begin to send a request; return whether all of it is sent."""
         self.since, self._left, self._head = since, -1, b""
-        self.socket.sendall(request)
+        self._unsent = memoryview(request)
+        return self.sent()
+
+    def sent(self) -> bool:
+        """Send what the system takes; return whether that is all.
+
+        To wait for a server that reads slowly would keep the answers of others waiting.
+        """
+        with suppress(BlockingIOError):
+            self._unsent = self._unsent[self.socket.send(self._unsent, socket.MSG_DONTWAIT) :]
+        return not self._unsent
 
     def received(self) -> bool:
         """Read what is there; return whether the answer is complete."""
-        data, notes, _, _ = self.socket.recvmsg(1 << 20, socket.CMSG_SPACE(_TIMESPEC.size))
-        if not data:
+        space = socket.CMSG_SPACE(_TIMESPEC.size)
+        read, notes, _, _ = self.socket.recvmsg_into([self._buffer], space)
+        if not read:
             raise ConnectionError("the server has closed a connection")
         self.arrived = self.read = time.perf_counter()
         for level, kind, value in notes:
@@ -72,7 +94,7 @@ class _Connection:
                 seconds, nanoseconds = _TIMESPEC.unpack(value)
                 self.arrived -= (time.time_ns() - seconds * 10**9 - nanoseconds) / 1e9
         if self._left < 0:
-            self._head += data
+            self._head += self._buffer[:read]
             end = self._head.find(_END)
             if end < 0:
                 return False
@@ -84,7 +106,9 @@ class _Connection:
             self.ok = head.startswith(b"http/1.1 200")
             self._left = length - (len(self._head) - end - len(_END))
         else:
-            self._left -= len(data)
+            self._left -= read
+        if self._left <= 0 and self._unsent:
+            raise ConnectionError("the server has answered before it had the request")
         return self._left <= 0
 
 
@@ -102,6 +126,7 @@ class _Load:
     def __post_init__(self) -> None:
         self._free = deque(self.connections)
         self._busy: set[_Connection] = set()
+        self._sending: set[_Connection] = set()
 
     def at_rate(self, pace: Pace) -> int:
         """Send at a rate; return the number of requests that got no answer."""
@@ -137,13 +162,15 @@ class _Load:
 
     def _send(self, request: bytes, since: float) -> None:
         connection = self._free.popleft()
-        connection.send(request, since)
+        if not connection.send(request, since):
+            self._sending.add(connection)
         self._busy.add(connection)
 
     def _read(self, seconds: float) -> None:
-        """Read answers for at most so many seconds; return at the first."""
+        """Read answers for at most so many seconds, and send on; return at the first."""
         # Of all calls that wait, this one alone is exact to the microsecond.
-        ready, _, _ = select.select(self._busy, (), (), seconds)
+        ready, writable, _ = select.select(self._busy, self._sending, (), seconds)
+        self._sending.difference_update([one for one in writable if one.sent()])
         for connection in ready:
             if connection.received():
                 since = connection.since
@@ -167,15 +194,21 @@ class _Load:
         return len(self._busy)
 
 
-def requests(path: str, file: Path, skipped: int) -> Iterator[bytes]:
-    """Yield requests with the bodies of a file, one a line."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines):
-            if number < skipped:
-                continue
-            body = line.rstrip(b"\n")
-            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            yield f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+def requests(path: str, bodies: Iterator[bytes], media: str) -> Iterator[bytes]:
+    """Yield a request of each body."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {media}\r\n"
+    for body in bodies:
+        yield f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _bodies(file: Path, media: str) -> Iterator[bytes]:
+    """Yield the bodies of a file: of JSON one a line, else each after its length."""
+    with file.open("rb") as data:
+        if media == _JSON:
+            yield from (line.rstrip(b"\n") for line in data)
+            return
+        while length := data.read(LENGTH.size):
+            yield data.read(*LENGTH.unpack(length))
 
 
 def main() -> int:
@@ -183,7 +216,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", default="/predict")
-    parser.add_argument("--bodies", type=Path, required=True, help="a body a line")
+    parser.add_argument("--bodies", type=Path, required=True, help="a body a line, or sized ones")
+    parser.add_argument("--media", default=_JSON, help="media type of the bodies")
     parser.add_argument("--skip", type=int, default=0, help="bodies that were sent before")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--rate", type=float, help="requests a second; else as fast as answered")
@@ -192,7 +226,8 @@ def main() -> int:
     options = parser.parse_args()
     address = ("127.0.0.1", options.port)
     # In memory: the disk is no part of the schedule.
-    prepared = list(requests(options.path, options.bodies, options.skip))
+    bodies = islice(_bodies(options.bodies, options.media), options.skip, None)
+    prepared = list(requests(options.path, bodies, options.media))
     _wake_in_time()
     gc.disable()
     load = _Load([_Connection(address) for _ in range(options.connections)], iter(prepared))
