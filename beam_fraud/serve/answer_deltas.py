@@ -63,6 +63,11 @@ def answers_of(delta: bytes) -> Rows:
     return completed(pa.ipc.read_record_batch(pa.py_buffer(delta[1:]), schema), ANSWERED)
 
 
+def encoded_rows(delta: bytes) -> bytes | None:
+    """Return the rows of a large group of this version by `rows_to_bytes`; None for others."""
+    return delta[1:] if delta[:1] == _GROUP.lower() else None
+
+
 def inputs_delta(inputs: Inputs) -> bytes:
     """Return the kept inputs of a group's decisions as bytes, for the change after the group's."""
     if isinstance(inputs, InputRows):

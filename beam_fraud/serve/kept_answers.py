@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -13,6 +14,7 @@ from beam_fraud.schema.stages import completed
 from beam_fraud.serve.answer_deltas import (
     answers_of,
     delta_of,
+    encoded_rows,
     inputs_delta,
     inputs_of,
     is_amended,
@@ -21,7 +23,7 @@ from beam_fraud.serve.answered_rows import ANSWERED, Rows, batch_of
 from beam_fraud.serve.drift import AnswerCounts, DriftCounters
 from beam_fraud.serve.input_rows import Inputs, inputs_batch
 from beam_fraud.serve.recent_answers import LARGE, RecentAnswers
-from beam_fraud.state.shard import rows_from_bytes
+from beam_fraud.state.shard import rows_from_bytes, rows_to_bytes
 from beam_fraud.storage.checkpoint import FOREVER
 from beam_fraud.storage.journal import JournaledCheckpoint
 
@@ -38,6 +40,8 @@ class Prepared:
     groups: Sequence[Rows]
     #: All rows in few batches, with the kept inputs of their decisions.
     rows: Sequence[pa.RecordBatch]
+    #: What the archive takes of each batch, in parts by `rows_to_bytes`.
+    encoded: Sequence[Sequence[bytes]]
     #: The rows of small groups as one batch of `ANSWERED`; None without any.
     joined: pa.RecordBatch | None
     #: Their counts for drift, or None.
@@ -51,8 +55,12 @@ class Groups:
     groups: Sequence[Rows]
     #: The kept inputs of their decisions, or None, for each group.
     inputs: Sequence[Inputs | None]
+    #: The change of the state that each group is.
+    deltas: Sequence[bytes]
     #: Counts the rows for drift; None to count none.
     counters: DriftCounters | None = None
+    #: Whether the archive has the inputs.
+    archives_inputs: bool = True
 
     def prepared(self, pause: Callable[[], object] = lambda: None) -> Prepared:
         """Return them for the archive; in any thread, for this takes most of the time.
@@ -60,20 +68,22 @@ class Groups:
         Args:
           pause: called between two parts of the work, each of a part of a millisecond.
         """
-        parts = list[pa.RecordBatch]()
+        parts = list[_Part]()
         for start in range(0, len(self.groups), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            parts += _with_inputs(self.groups[part], self.inputs[part])
+            groups = zip(self.groups[part], self.inputs[part], self.deltas[part], strict=True)
+            parts += _parts(groups, archives_inputs=self.archives_inputs)
             pause()
-        alike = groupby(parts, lambda one: one.schema)
-        rows = [pa.concat_batches(list(batches)) for _, batches in alike]
+        alike = [list(some) for _, some in groupby(parts, lambda one: one.rows.schema)]
+        rows = [pa.concat_batches([one.rows for one in some]) for some in alike]
+        encoded = [[data for one in some for data in one.encoded] for some in alike]
         small = [group for group in self.groups if len(group) < LARGE]
         if len(small) == len(self.groups) and len(rows) == 1:
             joined = without_inputs(rows[0])
         else:
             joined = batch_of(*small) if small else None
         counted = None if self.counters is None else self.counters.count(rows)
-        return Prepared(self.groups, rows, joined, counted)
+        return Prepared(self.groups, rows, encoded, joined, counted)
 
 
 @dataclass
@@ -95,6 +105,7 @@ class KeptAnswers:
       archive: step of the archive's shard, which holds the rows of its unfinished part.
       most: archived answers that stay in memory for transactions that come again.
       counters: counts them for drift; None to count none.
+      archives_inputs: whether the archive has the kept inputs of decisions.
     """
 
     def __init__(
@@ -103,8 +114,10 @@ class KeptAnswers:
         archive: str,
         most: int,
         counters: DriftCounters | None = None,
+        *,
+        archives_inputs: bool = True,
     ) -> None:
-        self._counters = counters
+        self._counters, self._archives_inputs = counters, archives_inputs
         self._checkpoint, self._most = checkpoint, most
         #: The groups that are in no step of the archive, and how many of them are committed.
         self._unarchived: list[_Kept] = []
@@ -204,7 +217,13 @@ class KeptAnswers:
         if not count:
             return None
         kept = self._unarchived[:count]
-        return Groups([one.rows for one in kept], [one.inputs for one in kept], self._counters)
+        return Groups(
+            [one.rows for one in kept],
+            [one.inputs for one in kept],
+            [one.deltas[0][0] for one in kept],
+            self._counters,
+            self._archives_inputs,
+        )
 
     def holds(self, prepared: Prepared) -> bool:
         """Return whether the groups are still to be archived."""
@@ -235,17 +254,40 @@ def _whole(answered: Rows) -> tuple[bytes, int]:
     return delta_of(answered), FOREVER
 
 
-def _with_inputs(
-    answered: Sequence[Rows], inputs: Sequence[Inputs | None]
-) -> Iterator[pa.RecordBatch]:
-    """Yield groups of answers as few batches, with the kept inputs of their decisions."""
-    groups = zip(answered, inputs, strict=True)
+class _Part(NamedTuple):
+    """Some groups of answers."""
+
+    #: Their rows, with the kept inputs of their decisions.
+    rows: pa.RecordBatch
+    #: What the archive takes of them.
+    encoded: Sequence[bytes]
+
+
+def _parts(
+    groups: Iterable[tuple[Rows, Inputs | None, bytes]], *, archives_inputs: bool
+) -> Iterator[_Part]:
+    """Yield groups of answers, each with the change of the state that it is, in few parts."""
     for schema, alike in groupby(groups, lambda one: one[1] and one[1].schema):
-        of_rows, kept = zip(*alike, strict=True)
-        rows = batch_of(*of_rows)
+        of_rows, kept, deltas = zip(*alike, strict=True)
+        answers = _answers(of_rows, deltas)
         if schema is None:
-            yield rows
+            yield answers
             continue
-        described = pa.schema([*rows.schema, *schema])
-        columns = [*rows.columns, *inputs_batch(kept).columns]
-        yield pa.RecordBatch.from_arrays(columns, schema=described)
+        described = pa.schema([*answers.rows.schema, *schema])
+        columns = [*answers.rows.columns, *inputs_batch(kept).columns]
+        rows = pa.RecordBatch.from_arrays(columns, schema=described)
+        yield _Part(rows, [rows_to_bytes(rows)] if archives_inputs else answers.encoded)
+
+
+def _answers(groups: Sequence[Rows], deltas: Sequence[bytes]) -> _Part:
+    """Return the rows of groups, of which large ones are encoded already."""
+    batches, encoded = list[pa.RecordBatch](), list[bytes]()
+    own = zip(groups, map(encoded_rows, deltas), strict=True)
+    for small, alike in groupby(own, lambda one: one[1] is None):
+        several = list(alike)
+        rows = batch_of(*(rows for rows, _ in several))
+        batches.append(rows)
+        encoded += [data for _, data in several if data is not None]
+        if small:
+            encoded.append(rows_to_bytes(rows))
+    return _Part(batches[0] if len(batches) == 1 else pa.concat_batches(batches), encoded)

@@ -202,7 +202,13 @@ class ServerState:
             else KeptCounts(self._checkpoint, settings.drift, settings.features.schema)
         )
         #: The answers.
-        self.answers = KeptAnswers(self._checkpoint, SCORES, 2 * settings.roll_rows, settings.drift)
+        self.answers = KeptAnswers(
+            self._checkpoint,
+            SCORES,
+            2 * settings.roll_rows,
+            settings.drift,
+            archives_inputs=settings.keeps_inputs,
+        )
         for answered in self.answers.restored():
             rows = batch_of(answered)
             self.forward(FLAGGED, rows.filter(rows.column("flagged")))
@@ -484,11 +490,11 @@ class ServerState:
     def _pass(self, prepared: Prepared) -> None:
         if self._drift is not None and prepared.counted is not None:
             self._drift.keep(prepared.counted)
-        for rows in prepared.rows:
-            self._scores.take(0, rows if self.settings.keeps_inputs else without_inputs(rows))
-            flagged = rows.filter(rows.column("flagged"))
-            if self._flagged is not None and len(flagged):
-                self._flagged.take(0, scored_of(flagged))
+        for rows, encoded in zip(prepared.rows, prepared.encoded, strict=True):
+            archived = rows if self.settings.keeps_inputs else without_inputs(rows)
+            self._scores.call(0, partial(_archive, rows=archived, encoded=encoded))
+            if self._flagged is not None and rows.column("flagged").true_count:
+                self._flagged.take(0, scored_of(rows.filter(rows.column("flagged"))))
 
     def begin_fold(self) -> None:
         """Begin to fold the journal, so that no later commit has to."""
@@ -652,6 +658,11 @@ class ServerState:
         if len(rows) == 1:
             return rows[0]
         return pa.concat_batches(rows) if rows else batch.slice(0, 0)
+
+
+def _archive(shard: Shard, rows: pa.RecordBatch, encoded: Sequence[bytes]) -> Effects:
+    assert isinstance(shard, ArchiveShard)
+    return shard.take(rows, encoded)
 
 
 def _made(windows: partial[VelocityShard], definitions: tuple[Velocity, ...]) -> VelocityShard:

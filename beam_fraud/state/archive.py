@@ -207,8 +207,13 @@ class ArchiveShard(Unaged):
         self._finished = {}
         return Effects()
 
-    def take(self, batch: pa.RecordBatch) -> Effects:
-        """Commit the rows, and finish a part if it is full."""
+    def take(self, batch: pa.RecordBatch, encoded: Sequence[bytes] | None = None) -> Effects:
+        """Commit the rows, and finish a part if it is full.
+
+        Args:
+          batch: the rows.
+          encoded: the same in parts by `rows_to_bytes`, if they are encoded already.
+        """
         if not batch.num_rows:
             return Effects()
         rolled = Effects()
@@ -222,8 +227,9 @@ class ArchiveShard(Unaged):
         if self._rows >= self._most_rows:
             full = self._roll()
             return replace(full, afterwards=[*rolled.afterwards, *full.afterwards])
-        delta = Delta(_ROWS_FORM.pack(_ROWS, now) + rows_to_bytes(batch))
-        return replace(rolled, deltas=[*rolled.deltas, delta])
+        parts = [rows_to_bytes(batch)] if encoded is None else encoded
+        deltas = [Delta(_ROWS_FORM.pack(_ROWS, now) + part) for part in parts]
+        return replace(rolled, deltas=[*rolled.deltas, *deltas])
 
     def tick(self, now: float) -> Effects:
         """Finish the part if its oldest row is old enough."""

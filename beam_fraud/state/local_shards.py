@@ -63,8 +63,7 @@ class LocalShards:
 
     def take(self, number: int, rows: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
         """Pass a batch to a shard; return the rows it emits."""
-        with self._restored_after_failure(number):
-            return self.keep(number, self.shard(number).take(rows))
+        return self.call(number, lambda shard: shard.take(rows))
 
     def tick(self, now: float) -> Iterator[pa.RecordBatch]:
         """Pass the time (seconds of the epoch) to shards that wait; yield the rows they emit."""
@@ -74,8 +73,12 @@ class LocalShards:
 
     def finish(self, number: int) -> Sequence[pa.RecordBatch]:
         """Process the end of a shard's rows; return the rows it emits."""
+        return self.call(number, lambda shard: shard.finish())
+
+    def call(self, number: int, method: Callable[[Shard], Effects]) -> Sequence[pa.RecordBatch]:
+        """Call a method of a shard, and keep its effects; return the rows it emits."""
         with self._restored_after_failure(number):
-            return self.keep(number, self.shard(number).finish())
+            return self.keep(number, method(self.shard(number)))
 
     def shard(self, number: int) -> Shard:
         """Return a shard, restored."""

@@ -118,8 +118,10 @@ def test_a_process_that_ends_within_upkeep_loses_and_repeats_nothing(
     running: Running, served: Served, last: int
 ) -> None:
     engine = running.engine()
-    records = list(served.records[:8])
-    before = answered(engine, records[:4])
+    records, large = list(served.records[:8]), served.records[8:108]
+    before = answered(engine, records[:2])
+    rows = engine.record(large).answered.rows
+    before += answered(engine, records[2:4])
     for number, step in enumerate(upkeep(engine)):
         step()
         if number == 2:
@@ -131,8 +133,10 @@ def test_a_process_that_ends_within_upkeep_loses_and_repeats_nothing(
     engine.state._checkpoint.close()
     engine = running.engine()
     assert answered(engine, records) == before
+    assert engine.record(large).answered.rows.equals(rows)
     engine.state.close(1.0)
-    assert sorted(archived(running)) == sorted(str(one["transaction_id"]) for one in before)
+    every = [*(str(one["transaction_id"]) for one in before), *ids(rows)]
+    assert sorted(archived(running)) == sorted(every)
 
 
 def test_answers_are_archived_once_whatever_failed_meanwhile(
