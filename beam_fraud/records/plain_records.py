@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import msgspec
 import numpy as np
@@ -55,6 +55,36 @@ _Reader: TypeAlias = Callable[[Any], Any]
 _ColumnReader: TypeAlias = Callable[[Sequence[Any]], pa.Array | None]
 #: Type: a transaction, column to value.
 PlainRow: TypeAlias = dict[str, Any]
+
+
+class JsonArray(Sequence[bytes]):
+    """The elements of a JSON array, each a copy of its part.
+
+    Args:
+      body: the array.
+      elements: its n elements.
+    """
+
+    def __init__(self, body: bytes, elements: Sequence[msgspec.Raw]) -> None:
+        self.body = body
+        self._elements = elements
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(bytes, self._elements)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[bytes]: ...
+
+    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
+        if isinstance(place, slice):
+            return [bytes(one) for one in self._elements[place]]
+        return bytes(self._elements[place])
 
 
 @dataclass(frozen=True)
@@ -237,7 +267,11 @@ class PlainRecords:
     ) -> pa.RecordBatch | None:
         try:
             # One call for all takes half the time. None can end in another, as all are whole.
-            rows = list(map(astuple, self._decode_array(b"[" + b",".join(records) + b"]")))
+            if isinstance(records, JsonArray):
+                body = records.body
+            else:
+                body = b"[" + b",".join(records) + b"]"
+            rows = list(map(astuple, self._decode_array(body)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         if len(rows) != len(records):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias
+from itertools import groupby, pairwise
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -36,6 +37,12 @@ _EPOCH = datetime(1970, 1, 1)  # its text has no offset
 _PLAIN = ("transaction_id", "score", "decision", "flagged", "model_id", "rules_id")
 #: Answers from which most are encoded together.
 _MANY = 64
+#: Numbers between them Arrow writes as msgspec does, if they are no integers.
+_SMALL, _GREAT = 1e-4, 1e9
+#: What follows the score of an answer.
+_AFTER_SCORE = ',"decision":'
+#: Which bytes of a text JSON does not escape.
+_UNESCAPED = np.array([byte >= 32 and byte not in b'"\\' for byte in range(256)])
 
 
 class _Answer(msgspec.Struct, omit_defaults=True, gc=False):
@@ -53,13 +60,6 @@ class _Answer(msgspec.Struct, omit_defaults=True, gc=False):
     features_as_of: str
     degraded: str | msgspec.UnsetType = msgspec.UNSET
     features: dict[str, float | None] | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Head(msgspec.Struct, gc=False):
-    """The first members of an `_Answer`."""
-
-    transaction_id: str
-    score: float
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -203,40 +203,68 @@ def answers_json(rows: pa.RecordBatch, features: Features | None = None) -> list
       features: the model's input of the rows, or None.
     """
     encoded = None if features is not None else _together(rows)
-    if encoded is None:
-        return _one_by_one(rows, features)
-    answers = [head + encoded.tail for head in encoded.heads]
-    for row, other in encoded.others.items():
-        answers[row] = other
-    return answers
+    return _one_by_one(rows, features) if encoded is None else encoded.objects()
 
 
-def array_json(rows: pa.RecordBatch) -> bytes:
-    """Return the array of `answers_json`."""
-    encoded = _together(rows)
-    if encoded is None:
-        return b"[" + b",".join(_one_by_one(rows)) + b"]"
-    heads, tail, others = encoded
-    # Between two that differ, answers are joined by what follows each.
-    pieces, start = list[bytes](), 0
-    for row in (*others, len(heads)):
-        if start < row:
-            pieces.append((tail + b",").join(heads[start:row]) + tail)
-        if row in others:
-            pieces.append(others[row])
-        start = row + 1
-    return b"[" + b",".join(pieces) + b"]"
+class JointJson:
+    """Answers as JSON, encoded at first use for the calls of all of them.
+
+    Args:
+      rows: n rows of `ANSWERED`.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    @cached_property
+    def _encoded(self) -> _Together | list[bytes]:
+        if isinstance(self._rows, AnsweredRows):
+            return self._rows.json()
+        return _together(self._rows) or _one_by_one(self._rows)
+
+    def array(self, first: int, last: int) -> bytes:
+        """Return the array of `answers_json` of a range of the rows."""
+        encoded = self._encoded
+        pieces = (
+            encoded.pieces(first, last) if isinstance(encoded, _Together) else encoded[first:last]
+        )
+        return b"[" + b",".join(pieces) + b"]"
 
 
-class _Together(NamedTuple):
+@dataclass(frozen=True)
+class _Together:
     """Many answers as JSON."""
 
-    #: Start of each object: id and score.
-    heads: list[bytes]
-    #: What follows each of them.
-    tail: bytes
-    #: The answers, by row and whole, that have more to say.
-    others: dict[int, bytes]
+    #: The answers that approve and say no more, each with a comma, and something in place of each
+    #: other one.
+    text: memoryview
+    #: int32[n + 1]: where the answer of each row begins and the one before ends.
+    ends: npt.NDArray[np.int32]
+    #: The rows that have more to say, ascending, and their answers.
+    unlike: list[int]
+    others: list[bytes]
+
+    def objects(self) -> list[bytes]:
+        """Return the answer of each row."""
+        ends = self.ends.tolist()
+        found = [bytes(self.text[begin : end - 1]) for begin, end in pairwise(ends)]
+        for row, other in zip(self.unlike, self.others, strict=True):
+            found[row] = other
+        return found
+
+    def pieces(self, first: int, last: int) -> Iterator[memoryview | bytes]:
+        """Yield what commas join to the answers of a range of rows."""
+        between = slice(bisect_left(self.unlike, first), bisect_left(self.unlike, last))
+        for row, other in zip(self.unlike[between], self.others[between], strict=True):
+            if first < row:
+                yield self._alike(first, row)
+            yield other
+            first = row + 1
+        if first < last:
+            yield self._alike(first, last)
+
+    def _alike(self, first: int, last: int) -> memoryview:
+        return self.text[int(self.ends[first]) : int(self.ends[last]) - 1]
 
 
 def _together(rows: pa.RecordBatch) -> _Together | None:
@@ -247,16 +275,30 @@ def _together(rows: pa.RecordBatch) -> _Together | None:
     unlike = np.flatnonzero(~alike)
     if len(unlike) > len(rows) // 2:
         return None
-    heads = list(
-        map(_Head, rows.column("transaction_id").to_pylist(), rows.column("score").to_pylist())
-    )
     usual = int(alike.argmax())
     (whole,) = _one_by_one(rows.slice(usual, 1))
-    tail = whole.removeprefix(_ENCODER.encode(heads[usual])[:-1])
+    # Neither an id nor a number has what begins the next member.
+    tail = _AFTER_SCORE + whole.decode().partition(_AFTER_SCORE)[2]
+    # Arrow does not hold the interpreter, which other threads need meanwhile.
+    texts = pc.binary_join_element_wise(
+        *('{"transaction_id":"', rows.column("transaction_id"), '","score":'),
+        *(_numbers(rows.column("score")), f"{tail},", ""),
+    )
+    _, ends, text = texts.buffers()
     others = _one_by_one(rows.take(pa.array(unlike))) if len(unlike) else []
-    # A line ends where only an object does.
-    lines = _ENCODER.encode_lines(heads).split(b"}\n")[:-1]
-    return _Together(lines, tail, dict(zip(unlike.tolist(), others, strict=True)))
+    starts = np.frombuffer(ends, dtype=np.int32, count=len(rows) + 1)
+    return _Together(memoryview(text), starts, unlike.tolist(), others)
+
+
+def _numbers(values: pa.DoubleArray) -> pa.StringArray:
+    """Return finite numbers as msgspec writes them."""
+    texts, numbers = values.cast(pa.string()), values.to_numpy()
+    sizes = np.abs(numbers)
+    otherwise = (sizes < _SMALL) | (sizes >= _GREAT) | (np.trunc(numbers) == numbers)
+    if otherwise.any():
+        written = _ENCODER.encode(numbers[otherwise].tolist())[1:-1].decode().split(",")
+        texts = pc.replace_with_mask(texts, pa.array(otherwise), pa.array(written))
+    return texts
 
 
 def _alike(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
@@ -269,6 +311,11 @@ def _alike(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
       bool[n].
     """
     alike = ~np.asarray(rows.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)
+    alike &= np.isfinite(rows.column("score").to_numpy())
+    names = rows.column("transaction_id")
+    alike &= _unescaped(names)
+    if names.null_count:
+        alike &= np.asarray(names.is_valid())
     for name in ("rules", "shadow_rules", "reasons"):
         alike &= _lengths(rows.column(name)) == 0
     if rows.column("degraded").null_count < len(rows):
@@ -282,6 +329,14 @@ def _alike(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         if ids.null_count or together(ids) != together(ids[:1]) * len(rows):
             alike &= np.asarray(pc.equal(ids, ids[-1]).fill_null(False))
     return alike
+
+
+def _unescaped(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Return which texts are written in JSON as they are, bool[n]."""
+    if _UNESCAPED[np.frombuffer(together(texts), dtype=np.uint8)].all():
+        return np.ones(len(texts), dtype=bool)
+    every = (text or "" for text in texts.to_pylist())
+    return np.array([bool(_UNESCAPED[list(text.encode())].all()) for text in every])
 
 
 def _one_by_one(rows: pa.RecordBatch, features: Features | None = None) -> list[bytes]:

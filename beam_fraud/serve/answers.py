@@ -17,9 +17,9 @@ from beam_fraud.serve.answered_rows import (
     ANSWERED,
     AnsweredRows,
     Features,
+    JointJson,
     Rows,
     answers_json,
-    array_json,
     batch_of,
     degraded_of,
 )
@@ -54,6 +54,8 @@ class Answered:
     features: Features | None = None
     #: The rows as JSON, where they were encoded together with others.
     encoded: Sequence[bytes] | None = field(default=None, repr=False)
+    #: What encodes them together with others at first use, and the place of the first one there.
+    joint: tuple[JointJson, int] | None = field(default=None, repr=False)
 
     @property
     def rows(self) -> pa.RecordBatch:
@@ -71,6 +73,14 @@ class Answered:
             return replace(self, encoded=self.given.json())
         return replace(self, encoded=answers_json(self.given))
 
+    def with_joint(self) -> Answered:
+        """Return the answers, to be encoded for all calls of a group at the first of them."""
+        return replace(self, joint=(JointJson(self.given), 0))
+
+    def without_features(self) -> Answered:
+        """Return the answers to a call that did not ask for the model's input."""
+        return self if self.features is None else replace(self, features=None)
+
     @property
     def errors(self) -> int:
         """Number of records that are no transactions."""
@@ -85,27 +95,31 @@ class Answered:
         if not array:
             return self._members()[0]
         if self.encoded is None and self.features is None and not self.faults:
-            return array_json(self.rows)
+            joint, first = self.joint or (JointJson(self.given), 0)
+            return joint.array(first, first + len(self.given))
         return b"[" + b",".join(self._members()) + b"]"
 
     def ipc(self) -> bytes:
         """Return an Arrow IPC stream of n rows: `ANSWERED`, null for faults, and the faults."""
-        row = np.full(self.records, -1, dtype=np.int64)
-        row[self.places] = np.arange(len(self.places))
-        order = pa.array(row, mask=row < 0)
-        columns = {name: self.rows.column(name).take(order) for name in ANSWERED.names}
+        columns = list(self.rows.columns)
         fields = [f.with_nullable(True) for f in ANSWERED]
         if self.features is not None:
             for place, name in enumerate(self.features.names):
                 fields.append(pa.field(f"feature_{name}", pa.float64()))
-                values = pa.array(self.features.block[:, place])
-                columns[f"feature_{name}"] = values.take(order)
-        faults = [self.faults.get(record) for record in range(self.records)]
-        for column, name in zip(_FAULT, ("code", "field", "detail"), strict=True):
-            texts = [None if fault is None else getattr(fault, name) for fault in faults]
-            columns[column.name] = pa.array(texts, pa.string())
+                columns.append(pa.array(self.features.block[:, place]))
+        if self.faults:
+            row = np.full(self.records, -1, dtype=np.int64)
+            row[self.places] = np.arange(len(self.places))
+            order = pa.array(row, mask=row < 0)
+            columns = [column.take(order) for column in columns]
+            faults = [self.faults.get(record) for record in range(self.records)]
+            for name in ("code", "field", "detail"):
+                texts = [None if fault is None else getattr(fault, name) for fault in faults]
+                columns.append(pa.array(texts, pa.string()))
+        else:
+            columns += [pa.nulls(self.records, column.type) for column in _FAULT]
         schema = pa.schema([*fields, *_FAULT])
-        batch = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+        batch = pa.RecordBatch.from_arrays(columns, schema=schema)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, schema) as writer:
             writer.write_batch(batch)
@@ -126,6 +140,7 @@ class Answered:
             stop - start,
             None if self.features is None else self.features.take(range(first, last)),
             None if self.encoded is None else self.encoded[first:last],
+            None if self.joint is None else (self.joint[0], self.joint[1] + first),
         )
 
     def with_archived(self, archived: Mapping[int, str], found: pa.Table) -> Answered:

@@ -73,9 +73,9 @@ _NONE = pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in ANSWERED], sche
 
 
 class ReadRecords(NamedTuple):
-    """Plain records as columns."""
+    """Transactions of which nothing is to be said but that they are valid."""
 
-    #: What read them.
+    #: Reader of plain records of the engine that read them.
     reader: PlainRecords
     #: Rows of `Schema.transactions`, then `@position`, from 0 on.
     rows: pa.RecordBatch
@@ -210,6 +210,20 @@ class Engine:
         rows = self._plain.read(records, 0, self._latest)
         return None if rows is None else ReadRecords(self._plain, rows)
 
+    def read_table(self, table: pa.RecordBatch) -> ReadRecords | None:
+        """Read a table for `record_read`, in any thread; None if a row has a fault or a doubt."""
+        if self._plain is None:
+            return None
+        checked = self._valid(self._of_table(table, 0))
+        ahead = checked.ahead is not None and bool((checked.ahead > _SKEW).any())
+        if ahead or checked.faulty.any() or any(checked.doubts.values()):
+            return None
+        return ReadRecords(self._plain, checked.transactions)
+
+    def has_read(self, part: ReadRecords | None) -> bool:
+        """Return whether `record_read` takes what was read."""
+        return part is not None and part.reader is self._plain
+
     def record_read(
         self,
         parts: Sequence[ReadRecords | None],
@@ -217,10 +231,10 @@ class Engine:
         *,
         features: bool = False,
     ) -> Group | None:
-        """Do what `record` does with records that were read before.
+        """Do what `record` and `record_table` do with rows that were read before.
 
         Args:
-          parts: the records.
+          parts: the rows.
           late: as for `record`.
           features: as for `record`.
 
@@ -228,7 +242,7 @@ class Engine:
           Their answers; None, with no change of the state, if some have not been read, or by
           another engine.
         """
-        read = [part.rows for part in parts if part is not None and part.reader is self._plain]
+        read = [part.rows for part in parts if part is not None and self.has_read(part)]
         if len(read) < len(parts):
             return None
         rows = pa.concat_batches(read)
@@ -251,7 +265,14 @@ class Engine:
         A transaction that was answered before gets that answer.
         """
         records, divided = self._divided(records)
-        return self._beside(self._peek(records, features=features), divided, features=features)
+        checked = self._checked(self._read(records, 0), len(records))
+        group = self._peek(checked, len(records), features=features)
+        return self._beside(group, divided, features=features)
+
+    def peek_table(self, table: pa.RecordBatch, *, features: bool = False) -> Group:
+        """Score the rows of a table, as `peek` does."""
+        checked = self._checked(self._valid(self._of_table(table, 0)), len(table))
+        return self._peek(checked, len(table), features=features)
 
     def _record(
         self,
@@ -271,8 +292,7 @@ class Engine:
         checked = self._checked(self._read(records, first), len(records))
         return self._recorded(checked, first, len(records), late, features=features)
 
-    def _peek(self, records: Sequence[bytes], *, features: bool) -> Group:
-        checked = self._checked(self._read(records, 0), len(records))
+    def _peek(self, checked: Arrived, records: int, *, features: bool) -> Group:
         transactions = checked.transactions
         places = np.asarray(transactions.column(POSITION))
         known = np.array(self.state.known(transactions), dtype=bool)
@@ -284,7 +304,7 @@ class Engine:
             computed = {name: np.concatenate([one[name] for one in alone]) for name in alone[0]}
             rows, block, _ = self._scored(new, computed, limited=False)
         return self._group(
-            len(records), checked, 0, rows, places[~known], block, known, features=features
+            records, checked, 0, rows, places[~known], block, known, features=features
         )
 
     def _divided(self, records: Sequence[bytes]) -> tuple[Sequence[bytes], Divided | None]:

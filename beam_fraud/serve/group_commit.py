@@ -53,7 +53,7 @@ class Entry:
         self.answered = False
         #: Whether that was the fallback.
         self.late = False
-        #: The records as columns, where a thread reads them before their group.
+        #: The transactions, where a thread reads them before their group.
         self.read: Future[ReadRecords | None] | None = None
 
 
@@ -214,10 +214,14 @@ class GroupCommit:
         archived: Mapping[int, str],
     ) -> None:
         results, start = list[_Result](), 0
+        if answered.encoded is None and len(entries) > 1:
+            answered = answered.with_joint()
         for number, entry in enumerate(entries):
             stop = start + entry.rows
             if number in delivered:
                 part = answered if len(entries) == 1 else answered.part(start, stop)
+                if not entry.call.features:
+                    part = part.without_features()
                 own = {at - start: name for at, name in archived.items() if start <= at < stop}
                 results.append((entry, part, own))
             start = stop
@@ -316,21 +320,34 @@ class GroupCommit:
 
 def _computed(engine: Engine, entries: Sequence[Entry], late: Mask | None) -> Group:
     call = entries[0].call
-    if call.table is not None:
-        return engine.record_table(call.table, features=call.features)
     if not call.record:
+        if call.table is not None:
+            return engine.peek_table(call.table, features=call.features)
         return engine.peek(call.records, features=call.features)
     features = any(entry.call.features for entry in entries)
     if entries[0].read is not None:
         read = engine.record_read([_read(entry) for entry in entries], late, features=features)
         if read is not None:
             return read
+    if call.table is not None:
+        return engine.record_table(call.table, features=features)
     records = [record for entry in entries for record in entry.call.records]
     return engine.record(records, late, features=features)
 
 
+def joins(engine: Engine, entries: Sequence[Entry], entry: Entry) -> bool:
+    """Return whether a call may join a group: with tables, if all are read.
+
+    What is no plain transaction is read one call at a time.
+    """
+    every = (*entries, entry)
+    if all(one.call.table is None for one in every):
+        return True
+    return all(engine.has_read(_read(one)) for one in every)
+
+
 def _read(entry: Entry) -> ReadRecords | None:
-    """Wait for the records as columns; return None without them."""
+    """Wait for the rows of a call; return None without them."""
     if entry.read is None or entry.read.exception() is not None:
         # What failed there fails again here, where it is answered.
         return None

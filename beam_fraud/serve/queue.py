@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from beam_fraud.errors import FraudError
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.engine import Engine
-from beam_fraud.serve.group_commit import LARGE_CALL, Block, Entry, GroupCommit
+from beam_fraud.serve.group_commit import LARGE_CALL, Block, Entry, GroupCommit, joins
 from beam_fraud.serve.lull import Lull
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call, Overloaded, Readiness, Unready
@@ -164,8 +164,11 @@ class PredictionQueue:
             elif len(self._arrived) == 1:
                 loop.call_soon(self._answer_arrived)
         else:
-            if call.table is None and call.record and entry.rows >= LARGE_CALL:
-                entry.read = self._readers.submit(engine.read, call.records)
+            if call.record and entry.rows >= LARGE_CALL:
+                read = partial(engine.read, call.records)
+                if call.table is not None:
+                    read = partial(engine.read_table, call.table)
+                entry.read = self._readers.submit(read)
             self._queue.put(entry)
             if self._broken:
                 raise Unready(_ENDED)
@@ -311,8 +314,7 @@ class PredictionQueue:
                 if isinstance(first, Block):
                     self._groups.follow(engine, first)
                     continue
-                joins = first.call.table is None and first.call.record
-                self._answer_group(engine, self._joined(first) if joins else [first])
+                self._answer_group(engine, self._joined(engine, first))
 
     def _answer_group(self, engine: Engine, entries: list[Entry]) -> None:
         if self._upkeep is not None:
@@ -350,9 +352,11 @@ class PredictionQueue:
         release.start()
         return change.engine
 
-    def _joined(self, first: Entry) -> list[Entry]:
+    def _joined(self, engine: Engine, first: Entry) -> list[Entry]:
         """Return the calls that wait and may share a group."""
         entries, rows = [first], first.rows
+        if not first.call.record:
+            return entries
         large = first.rows >= LARGE_CALL
         most = _GROUP_ROWS_OF_LARGE if large else _GROUP_ROWS
         while rows < most:
@@ -362,10 +366,10 @@ class PredictionQueue:
                 break
             if (
                 not isinstance(entry, Entry)
-                or entry.call.table is not None
                 or not entry.call.record
                 or rows + entry.rows > most
                 or (large and entry.rows < LARGE_CALL)
+                or not joins(engine, entries, entry)
             ):
                 self._held.append(entry)
                 break

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import beam_fraud as bf
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.records.plain_records import JsonArray
 from beam_fraud.schema.stages import LATER_COLUMNS, SCORED
 from beam_fraud.serve import kept_answers
 from beam_fraud.serve.answered_rows import (
@@ -78,6 +79,11 @@ def answered(engine: Engine, records: tuple[bytes, ...], sizes: list[int]) -> li
     return rows
 
 
+def table_of(served: Served) -> pa.RecordBatch:
+    table = pq.read_table(served.later).drop_columns(["TX_FRAUD"]).combine_chunks()
+    return table.to_batches()[0]
+
+
 def test_rows_one_by_one_are_those_of_score(
     running: Running, served: Served, expected: pa.Table
 ) -> None:
@@ -95,8 +101,11 @@ def test_records_that_were_read_before_get_the_same_answers(
     running: Running, served: Served, expected: pa.Table
 ) -> None:
     engine, half = running.engine(), len(served.records) // 2
-    first, second = served.records[:half], served.records[half:]
-    group = engine.record_read([engine.read(first), engine.read(second)])
+    body = b"[" + b" , ".join(served.records[:half]) + b"]"
+    first = JsonArray(body, msgspec.json.decode(body, type=list[msgspec.Raw]))
+    assert (*first, first[0], *first[1:3]) == (*served.records[:half], *served.records[:3])
+    second = table_of(served).slice(half)
+    group = engine.record_read([engine.read(first), engine.read_table(second)])
     assert group is not None
     rows = scored_of(group.answered.rows)
     assert pa.Table.from_batches([rows]).equals(expected)
@@ -107,7 +116,11 @@ def test_records_that_were_read_before_get_the_same_answers(
     # Another model may read other columns.
     another = running.engine(over=engine.state)
     assert another.record_read([engine.read(first)]) is None
+    assert another.record_read([engine.read_table(second)]) is None
     assert engine.read([*first, b"{}"]) is None
+    place = second.schema.get_field_index("TX_AMOUNT")
+    faulty = second.set_column(place, "TX_AMOUNT", pa.nulls(len(second), pa.float64()))
+    assert engine.read_table(faulty) is None
 
 
 def test_values_have_the_text_of_columns(running: Running, served: Served) -> None:
@@ -452,9 +465,11 @@ def test_flagged_rows_are_delivered_once_more_after_a_kill(
 def test_an_arrow_table_is_answered_as_records_are(
     running: Running, served: Served, expected: pa.Table
 ) -> None:
-    engine = running.engine()
-    table = pq.read_table(served.later).drop_columns(["TX_FRAUD"]).combine_chunks()
-    group = engine.record_table(table.to_batches()[0])
+    engine, table = running.engine(), table_of(served)
+    seen = engine.peek_table(table.slice(0, 3)).answered.rows
+    assert scored_of(seen).equals(scored_of(engine.peek(served.records[:3]).answered.rows))
+    assert not engine.state.changed
+    group = engine.record_table(table)
     assert scored_of(group.answered.rows).equals(expected.combine_chunks().to_batches()[0])
     with pa.ipc.open_stream(group.answered.ipc()) as reader:
         read = reader.read_all()
@@ -483,13 +498,21 @@ def test_many_answers_have_the_bytes_of_single_ones(running: Running, served: Se
     nameless = pa.nulls(len(rows), pa.string())
     absent = rows.set_column(0, pa.field("transaction_id", pa.string()), nameless)
     late = engine.defaulted(rows, np.arange(len(rows)) % 7 == 0, TIMEOUT)
-    for several in (rows, renamed, absent, late, late.slice(1, 80), marked(rows, TIMEOUT)):
+    scores = np.resize([0.0, 1.0, -0.0, 0.1 + 0.2, 2e-4, 3.3e-5, 4.5e-6, 7e-7, 5e-324], len(rows))
+    place = rows.schema.get_field_index("score")
+    extreme = rows.set_column(place, rows.schema.field(place), pa.array(scores))
+    various = (rows, renamed, absent, extreme, late, late.slice(1, 80), marked(rows, TIMEOUT))
+    for several in various:
         before = earlier.cast(several.schema)
         for batch in (several, pa.concat_batches([before, several])):
             one_by_one = [answers_json(batch.slice(row, 1))[0] for row in range(len(batch))]
             assert answers_json(batch) == one_by_one
             every = Answered(batch, np.arange(len(batch)), {}, len(batch))
             assert every.json(array=True) == b"[" + b",".join(one_by_one) + b"]"
+            joint = every.with_joint()
+            for start, stop in ((0, 1), (0, 70), (1, 80), (80, 80), (80, len(batch))):
+                part = joint.part(start, stop).json(array=True)
+                assert part == b"[" + b",".join(one_by_one[start:stop]) + b"]"
     assert any(rows.column("flagged").to_pylist())
     engine.state.close(1.0)
 

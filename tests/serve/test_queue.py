@@ -244,6 +244,55 @@ def test_large_calls_that_wait_are_one_group_without_single_rows(
     assert len(archived(running)) == 297
 
 
+def test_large_tables_and_arrays_are_one_group(running: Running, served: Served) -> None:
+    """One with a faulty row is a group of its own; only who asked gets the model's input."""
+    groups, start = list[int](), 1
+    table = pq.read_table(served.later).drop_columns(["TX_FRAUD"]).combine_chunks().to_batches()[0]
+    calls = list[Call]()
+    for rows, kind in ((80, "table"), (70, "array"), (40, "faulty"), (60, "array"), (64, "table")):
+        part = table.slice(start, rows)
+        if kind == "faulty":
+            place = part.schema.get_field_index("TX_AMOUNT")
+            amounts = pa.array([None, *part.column(place).to_pylist()[1:]], pa.float64())
+            part = part.set_column(place, "TX_AMOUNT", amounts)
+        if kind == "array":
+            calls.append(Call(served.records[start : start + rows], features=rows == 70))
+        else:
+            calls.append(Call((), part))
+        start += rows
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("beam_fraud.serve.queue.LARGE_CALL", 20)
+            slow, recorded = Slow(engine, patch), engine._recorded
+            slow.during("record")
+            first = asyncio.ensure_future(queue.predict(Call(served.records[:1])))
+            await asyncio.to_thread(slow.entered.wait, 20)
+
+            def noted(*args: Any, **options: Any) -> Group:
+                groups.append(args[2])
+                return recorded(*args, **options)
+
+            patch.setattr(engine, "_recorded", noted)
+            waits = [asyncio.ensure_future(queue.predict(call)) for call in calls]
+            await asyncio.sleep(0)
+            slow.go.set()
+            await first
+            answers = [await one for one in waits]
+        tables = [pa.ipc.open_stream(one.ipc()).read_all() for one in answers]
+        names = [name for one in tables for name in one.column("transaction_id").to_pylist()]
+        wanted = [json.loads(record)["TRANSACTION_ID"] for record in served.records[1:start]]
+        assert names == [None if at == 150 else str(name) for at, name in enumerate(wanted)]
+        faults = [one.column("error_field").to_pylist() for one in tables]
+        assert faults[2] == ["TX_AMOUNT", *[None] * 39]
+        asked = [any(name.startswith("feature_") for name in one.column_names) for one in tables]
+        assert asked == [False, True, False, False, False]
+
+    served_by(running, use)
+    assert groups == [150, 40, 124]
+    assert len(archived(running)) == start - 1
+
+
 def test_what_cannot_be_read_ahead_is_answered_in_its_turn(
     running: Running, served: Served
 ) -> None:

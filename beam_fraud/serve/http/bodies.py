@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from beam_fraud.errors import FraudError
 from beam_fraud.records.json_records import tolerant_json
+from beam_fraud.records.plain_records import JsonArray
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.serve.http.problems import Problem, Refused
 from beam_fraud.serve.predictions import Call
@@ -60,7 +61,7 @@ def json_call(
         if first == b"[":
             elements = _elements(body, most)
             _check_rows(len(elements), most)
-            return Call([bytes(one) for one in elements], None, record, features), True
+            return Call(JsonArray(body, elements), None, record, features), True
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         return _tolerant(body, most, error, record=record, features=features)
     raise Refused(
