@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from beam_fraud.decisions.reasons.explainer import Explainer
 from beam_fraud.decisions.reasons.forest import ForestExplainer
 from beam_fraud.decisions.reasons.hist_gradient_boosting import HistGradientBoostingExplainer
 from beam_fraud.decisions.reasons.linear import LinearExplainer
+from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.decisions.reasons.registry import (
     LightGBMExplainer,
     OcclusionExplainer,
@@ -131,6 +133,15 @@ def test_the_features_of_a_fraud_have_raised_its_score(
     np.testing.assert_array_equal(result[:3].argmax(axis=1), [0, 1, 2])
     assert (result[[0, 1, 2], [0, 1, 2]] > 0).all()
     assert result[3, 0] <= 0
+
+
+def test_another_process_can_be_sent_reasons(explained: tuple[Any, Explainer, type]) -> None:
+    _, explainer, _ = explained
+    reasons = Reasons(explainer, FEATURES, np.ones(3), most=3)
+    sent, block = pickle.loads(pickle.dumps(reasons)), rows(20).matrix
+    # Categories have a place of no code.
+    block[0, 1] = 7
+    assert sent.of_rows(block) == reasons.of_rows(block)
 
 
 def test_a_row_is_explained_bit_for_bit_the_same_in_any_block(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -192,6 +193,15 @@ def test_more_rows_and_infinite_numbers_are_left_to_the_model(name: str) -> None
                 predict(block)
         else:
             assert predict(block).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_another_process_can_be_sent_a_predictor(name: str) -> None:
+    model, data, predict = fitted(name)
+    sent = pickle.loads(pickle.dumps(predict))
+    assert not sent.own
+    for block in (data.matrix[:1], data.matrix[:MOST_ROWS], data.matrix):
+        assert same(sent, model, np.ascontiguousarray(block))
 
 
 def test_thresholds_are_hit_exactly() -> None:

@@ -243,6 +243,7 @@ class Wording:
           features: the model's features.
           typical: float64[features], NaN where unknown.
         """
+        self._made_of = features, typical
         velocity = velocity_words(features.velocity)
         self._words = [_words(name, features, velocity) for name in features.names]
         self._usual = [
@@ -254,6 +255,10 @@ class Wording:
         self.totals: npt.NDArray[np.int64] = np.array(
             [places.get(words.total or "", at) for at, words in enumerate(self._words)], np.int64
         )
+
+    def __reduce__(self) -> tuple[type[Wording], tuple[FeatureSet, Floats]]:
+        """Let another process make it again: templates are functions of their own."""
+        return Wording, self._made_of
 
     def text(
         self, feature: int, value: float, total: float = math.nan, *, lowers: bool = False

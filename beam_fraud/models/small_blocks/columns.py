@@ -103,11 +103,11 @@ def _known(step: Any) -> Columns:
       TypeError: the step, or a setting of it, is none of our own kinds.
     """
     if step is None or step == "passthrough":
-        return lambda block: block
+        return _unchanged
     if getattr(step, "_sklearn_output_config", {}).get("transform", "default") != "default":
         raise TypeError("it makes data frames")
     if type(step) is Pipeline:
-        return _chain([columns_of(part) for _, part in step.steps])
+        return partial(_chained, [columns_of(part) for _, part in step.steps])
     if type(step) is ColumnTransformer:
         return _side_by_side(step)
     if type(step) is SimpleImputer:
@@ -115,22 +115,24 @@ def _known(step: Any) -> Columns:
     if type(step) is StandardScaler:
         return _scaled(step)
     if type(step) is OneHotEncoder and not step.sparse_output and step.drop is None:
-        lookups = lookups_of(step)
-        return lambda block: np.hstack(
-            [found(block[:, place]) for place, found in enumerate(lookups)]
-        )
+        return partial(_looked_up, lookups_of(step))
     if type(step) is FunctionTransformer and step.func is None:
-        return lambda block: block
+        return _unchanged
     raise TypeError(f"{type(step).__name__} is none of the known steps")
 
 
-def _chain(steps: list[Columns]) -> Columns:
-    def chained(block: Floats) -> Floats:
-        for step in steps:
-            block = step(block)
-        return block
+def _unchanged(block: Floats) -> Floats:
+    return block
 
-    return chained
+
+def _looked_up(lookups: list[Lookup], block: Floats) -> Floats:
+    return np.hstack([found(block[:, place]) for place, found in enumerate(lookups)])
+
+
+def _chained(steps: list[Columns], block: Floats) -> Floats:
+    for step in steps:
+        block = step(block)
+    return block
 
 
 def _side_by_side(step: ColumnTransformer) -> Columns:
@@ -143,24 +145,31 @@ def _side_by_side(step: ColumnTransformer) -> Columns:
         places = every[chosen]
         if len(places) and not (isinstance(part, str) and part == "drop"):
             parts.append((places, columns_of(part)))
+    return partial(_joined, parts)
+
+
+def _joined(parts: list[tuple[npt.NDArray[np.int64], Columns]], block: Floats) -> Floats:
     # Of parts in the column order of Fortran NumPy makes such a matrix, as in scikit-learn: the
     # sums of a matrix product depend on it.
-    return lambda block: np.hstack([made(block[:, places]) for places, made in parts])
+    return np.hstack([made(block[:, places]) for places, made in parts])
 
 
 def _imputed(step: SimpleImputer) -> Columns:
     values = np.asarray(step.statistics_, dtype=np.float64)
     if step.add_indicator or not np.isnan(step.missing_values) or np.isnan(values).any():
         raise TypeError("it adds or drops columns")
-    return lambda block: np.where(np.isnan(block), values, block)
+    return partial(_filled, values)
+
+
+def _filled(values: Floats, block: Floats) -> Floats:
+    return np.where(np.isnan(block), values, block)
 
 
 def _scaled(step: StandardScaler) -> Columns:
     mean = step.mean_ if step.with_mean else None
-    scale = step.scale_ if step.with_std else None
+    return partial(_moved, mean, step.scale_ if step.with_std else None)
 
-    def scaled(block: Floats) -> Floats:
-        block = block if mean is None else block - mean
-        return block if scale is None else block / scale
 
-    return scaled
+def _moved(mean: Floats | None, scale: Floats | None, block: Floats) -> Floats:
+    block = block if mean is None else block - mean
+    return block if scale is None else block / scale

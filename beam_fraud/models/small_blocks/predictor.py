@@ -82,6 +82,7 @@ _SINGLE_ROWS = 16
 class _Form:
     """The fast form of a model."""
 
+    #: A function of a module with its arguments, which another process can be sent.
     scores: Scores
     #: Thresholds at which its trees split rows, of each feature; empty if unknown.
     thresholds: Sequence[Floats] = ()
@@ -266,7 +267,7 @@ def _form(model: Any) -> _Form:
     if kind is HistGradientBoostingClassifier:
         boosting = JoinedBoosting(model)
         return _Form(
-            lambda block: np.asarray(expit(boosting.log_odds(block))),
+            partial(_boosted, boosting),
             boosting.thresholds,
             sys.maxsize if boosting.of_any_size else MOST_ROWS,
         )
@@ -280,7 +281,7 @@ def _form(model: Any) -> _Form:
     if kind is LogisticRegression:
         return _Form(_logistic(model))
     if kind is MLPClassifier:
-        return _Form(lambda block: model._forward_pass_fast(block, check_input=False).ravel())
+        return _Form(partial(_by_layers, model))
     if kind is KerasClassifier:
         return _Form(model.network_.scores)
     if kind is RankedAnomalies:
@@ -293,16 +294,17 @@ def _combined(model: Any) -> _Form:
     kind = type(model)
     if kind is Calibrated:
         inner = _form(model.model)
-        return replace(inner, scores=lambda block: model.calibration(inner.scores(block)))
+        return replace(inner, scores=partial(_after, inner.scores, model.calibration))
     if kind is PriorCorrected:
         inner = _form(model.model)
-        return replace(inner, scores=lambda block: corrected(inner.scores(block), model.kept))
+        return replace(
+            inner, scores=partial(_after, inner.scores, partial(corrected, kept=model.kept))
+        )
     if kind is Bagged:
-        members = _members(model.models)
-        return _Form(lambda block: _sum([member(block) for member in members]) / len(members))
+        return _Form(partial(_together, _members(model.models), _mean))
     if kind in (LogitAverage, RankAverage, StackedLogits):
         members = _members([member for _, member in model.members_])
-        return _Form(lambda block: model.combine([member(block) for member in members]))
+        return _Form(partial(_together, members, model.combine))
     raise TypeError(f"{kind.__name__} has no fast form")
 
 
@@ -316,70 +318,89 @@ def _member(model: Any) -> Scores:
         form = _form(model)
     except TypeError:
         return partial(predict_scores, model)
-
-    def scores(block: Floats) -> Floats:
-        few = len(block) <= form.most_rows
-        return form.scores(block) if few else predict_scores(model, block)
-
-    return scores
+    return partial(_few_or_many, form, model)
 
 
-def _sum(parts: Sequence[Floats]) -> Floats:
+def _few_or_many(form: _Form, model: Any, block: Floats) -> Floats:
+    few = len(block) <= form.most_rows
+    return form.scores(block) if few else predict_scores(model, block)
+
+
+def _together(
+    members: Sequence[Scores], combine: Callable[[list[Floats]], Floats], block: Floats
+) -> Floats:
+    return combine([member(block) for member in members])
+
+
+def _mean(parts: Sequence[Floats]) -> Floats:
     total = np.zeros_like(parts[0])
     for part in parts:
         total += part
-    return total
+    return np.asarray(total / len(parts))
+
+
+def _after(inner: Scores, change: Scores, block: Floats) -> Floats:
+    return change(inner(block))
+
+
+def _boosted(boosting: JoinedBoosting, block: Floats) -> Floats:
+    return np.asarray(expit(boosting.log_odds(block)))
+
+
+def _by_layers(model: MLPClassifier, block: Floats) -> Floats:
+    return np.asarray(model._forward_pass_fast(block, check_input=False).ravel())
 
 
 def _after_steps(model: Pipeline) -> _Form:
     last = _form(model.steps[-1][1])
     if len(model.steps) == 1:
         return last
-    prepare = _prepared(model)
-    most_rows = min(last.most_rows, MOST_ROWS)
-    return _Form(lambda block: last.scores(prepare(block)), most_rows=most_rows)
+    scores = partial(_after, _prepared(model), last.scores)
+    return _Form(scores, most_rows=min(last.most_rows, MOST_ROWS))
 
 
 def _prepared(model: Pipeline) -> Columns:
     """Return the steps of a pipeline before its model."""
-    steps = [columns_of(step) for _, step in model.steps[:-1]]
+    return partial(_within_range, [columns_of(step) for _, step in model.steps[:-1]])
 
-    def prepared(block: Floats) -> Floats:
-        for step in steps:
-            block = step(block)
-        if beyond_range(block):
-            raise BeyondRangeError
-        return block
 
-    return prepared
+def _within_range(steps: Sequence[Columns], block: Floats) -> Floats:
+    for step in steps:
+        block = step(block)
+    if beyond_range(block):
+        raise BeyondRangeError
+    return block
 
 
 def _forest(model: Any) -> _Form:
     forest, trees = joined_forest(model), len(getattr(model, "estimators_", [model]))
+    return _Form(partial(_mean_of_trees, forest, trees), forest.thresholds)
 
-    def scores(block: Floats) -> Floats:
-        return added(forest.leaf_values(block)) / trees
 
-    return _Form(scores, forest.thresholds)
+def _mean_of_trees(forest: JoinedForest, trees: int, block: Floats) -> Floats:
+    return added(forest.leaf_values(block)) / trees
 
 
 def _logistic(model: LogisticRegression) -> Scores:
     coefficients, intercept = model.coef_.T, model.intercept_
     if coefficients.shape[1] != 1:
         raise TypeError("the regression has another number of classes")
+    return partial(_regressed, coefficients, intercept)
 
-    def scores(block: Floats) -> Floats:
-        odds = (block @ coefficients + intercept).reshape(-1)
-        return np.asarray(expit(odds, out=odds))
 
-    return scores
+def _regressed(coefficients: Floats, intercept: Floats, block: Floats) -> Floats:
+    odds = (block @ coefficients + intercept).reshape(-1)
+    return np.asarray(expit(odds, out=odds))
 
 
 def _lightgbm(model: Any) -> Scores:
     if any(name.startswith("pred") for name in model.get_params()):
         raise TypeError("settings of LightGBM change its predictions")
-    booster = model.booster_
-    return lambda block: np.asarray(booster.predict(block, num_threads=1))
+    return partial(_by_booster, model.booster_)
+
+
+def _by_booster(booster: Any, block: Floats) -> Floats:
+    return np.asarray(booster.predict(block, num_threads=1))
 
 
 def _ranked(model: RankedAnomalies) -> Scores:
@@ -388,8 +409,8 @@ def _ranked(model: RankedAnomalies) -> Scores:
         detector = Pipeline([("detector", detector)])
     if type(detector.steps[-1][1]) is not IsolationForest:
         raise TypeError(f"{type(detector.steps[-1][1]).__name__} has no fast form")
-    prepare, isolation = _prepared(detector), _isolation(detector.steps[-1][1])
-    return lambda block: model.rank_(isolation(prepare(block)))
+    anomaly = partial(_after, _prepared(detector), _isolation(detector.steps[-1][1]))
+    return partial(_after, anomaly, model.rank_)
 
 
 def _isolation(model: IsolationForest) -> Scores:
@@ -404,8 +425,8 @@ def _isolation(model: IsolationForest) -> Scores:
     denominator = len(trees) * _average_path_length([model._max_samples])
     if not denominator:
         raise TypeError("the trees of one row each have no depth")
+    return partial(_anomaly, forest, denominator)
 
-    def anomaly(block: Floats) -> Floats:
-        return np.asarray(2 ** -(added(forest.leaf_values(block)) / denominator))
 
-    return anomaly
+def _anomaly(forest: JoinedForest, denominator: Floats, block: Floats) -> Floats:
+    return np.asarray(2 ** -(added(forest.leaf_values(block)) / denominator))
