@@ -3,7 +3,8 @@
 At a rate, a request's time counts from the moment at which it should have been sent, whatever the
 server or this process was busy with then, until its answer is there: until the system has it, where
 that notes the time, for this process may have to wake up to read it. How late it sent and read is
-printed as well, and the times until it had read.
+printed as well, and the times until it had read. SIGTERM ends it early, after the answers to what
+was sent.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ctypes
 import gc
 import json
 import select
+import signal
 import socket
 import struct
 import sys
@@ -49,7 +51,8 @@ _JSON = "application/json"
 class _Connection:
     """A connection with at most one request on its way."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], *, keeps: bool = False) -> None:
+        """Connect; with `keeps`, `body` is the last answer."""
         self.socket = socket.create_connection(address)
         # An answer of a thousand rows is read in few calls.
         self._buffer = bytearray(_READ)
@@ -60,6 +63,8 @@ class _Connection:
         self._unsent = memoryview(b"")
         self._left = -1
         self._head = b""
+        self._keeps = keeps
+        self.body = b""
         self.ok = True
         #: When the end of the last answer was there, as far as the system says; and was read.
         self.arrived = self.read = 0.0
@@ -104,8 +109,11 @@ class _Connection:
                 raise ConnectionError("an answer without Content-Length")
             length = int(head[place + 15 :].split(b"\r", 1)[0])
             self.ok = head.startswith(b"http/1.1 200")
-            self._left = length - (len(self._head) - end - len(_END))
+            self.body = self._head[end + len(_END) :]
+            self._left = length - len(self.body)
         else:
+            if self._keeps:
+                self.body += self._buffer[:read]
             self._left -= read
         if self._left <= 0 and self._unsent:
             raise ConnectionError("the server has answered before it had the request")
@@ -122,6 +130,10 @@ class _Load:
     until_read: list[tuple[float, float]] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
     failed: int = 0
+    #: The answers in the order of `took`, or None to forget them.
+    answers: list[bytes] | None = None
+    #: Whether to send no more.
+    ended: bool = False
 
     def __post_init__(self) -> None:
         self._free = deque(self.connections)
@@ -131,7 +143,7 @@ class _Load:
     def at_rate(self, pace: Pace) -> int:
         """Send at a rate; return the number of requests that got no answer."""
         start, sent, freed = time.perf_counter(), 0, 0.0
-        while sent < pace.messages:
+        while sent < pace.messages and not self.ended:
             now = time.perf_counter() - start
             due = pace.moment(sent)
             if due > now:
@@ -152,7 +164,7 @@ class _Load:
     def as_fast_as_answered(self, seconds: float) -> int:
         """Send the next request on each connection that has its answer, for so many seconds."""
         end = time.perf_counter() + seconds
-        while (now := time.perf_counter()) < end:
+        while (now := time.perf_counter()) < end and not self.ended:
             while self._free and (request := next(self.requests, None)) is not None:
                 self._send(request, time.perf_counter())
             if not self._busy:
@@ -177,6 +189,8 @@ class _Load:
                 self.took.append((since, connection.arrived - since))
                 self.until_read.append((since, connection.read - since))
                 self.failed += not connection.ok
+                if self.answers is not None:
+                    self.answers.append(connection.body)
                 self._busy.remove(connection)
                 self._free.append(connection)
 
@@ -223,6 +237,12 @@ def main() -> int:
     parser.add_argument("--rate", type=float, help="requests a second; else as fast as answered")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--warm-up", type=float, default=0.0, help="seconds that do not count")
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        help="file of a line for each answer: the second of the monotonic clock at which its "
+        "request was due, how many milliseconds it took, the answer",
+    )
     options = parser.parse_args()
     address = ("127.0.0.1", options.port)
     # In memory: the disk is no part of the schedule.
@@ -230,7 +250,10 @@ def main() -> int:
     prepared = list(requests(options.path, bodies, options.media))
     _wake_in_time()
     gc.disable()
-    load = _Load([_Connection(address) for _ in range(options.connections)], iter(prepared))
+    keeps = options.answers is not None
+    connections = [_Connection(address, keeps=keeps) for _ in range(options.connections)]
+    load = _Load(connections, iter(prepared), answers=[] if keeps else None)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(load, "ended", True))
     begun = time.perf_counter()
     if options.rate is None:
         missing = load.as_fast_as_answered(options.seconds)
@@ -238,6 +261,10 @@ def main() -> int:
         messages = min(int(options.rate * options.seconds), len(prepared))
         missing = load.at_rate(Pace(options.rate, messages))
     seconds = time.perf_counter() - begun
+    if load.answers is not None:
+        with options.answers.open("wb") as file:
+            for (since, took), answer in zip(load.took, load.answers, strict=True):
+                file.write(b"%.6f\t%.4f\t%s\n" % (since, took * 1000, answer))
     first = begun + options.warm_up
     counted = [took * 1000 for since, took in load.took if since >= first]
     until_read = [took * 1000 for since, took in load.until_read if since >= first]
