@@ -408,10 +408,25 @@ def shared_model(bundle: Bundle) -> Any:
     Raises:
       FraudError: as `load_model` says.
     """
-    key = (bundle.path, bundle.manifest.files.get(MODEL_FILE, ""))
+    key = _key_of(bundle)
     with _LOCK:
         model = _LOADED.get(key)
         if model is None:
             model = load_model(bundle)
             _LOADED[key] = model
         return model
+
+
+def share_model(bundle: Bundle, model: Any) -> Any:
+    """Return what `shared_model` returns from here on: the model it has already, or this one.
+
+    Args:
+      bundle: the bundle.
+      model: its model, which another process of this program has opened and checked.
+    """
+    with _LOCK:
+        return _LOADED.setdefault(_key_of(bundle), model)
+
+
+def _key_of(bundle: Bundle) -> tuple[str, str]:
+    return bundle.path, bundle.manifest.files.get(MODEL_FILE, "")

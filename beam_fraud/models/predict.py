@@ -6,6 +6,7 @@ The graph's workers are the parallelism, so a prediction uses one thread.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 import warnings
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from beam_fraud.errors import Code, FraudError
 
@@ -43,20 +44,17 @@ def libraries_loaded() -> None:
 
 @contextmanager
 def noting_libraries() -> Iterator[None]:
-    """Record at the end of the body whether it loaded a library with threads of its own.
+    """Record at the end of the body whether it may have loaded a library with threads of its own.
 
     Without one, other threads have nothing to set again, which would take them milliseconds.
+    Libraries come with modules; a look at all that are loaded would take milliseconds, too.
     """
-    before = _threaded_libraries()
+    before = len(sys.modules)
     try:
         yield
     finally:
-        if _threaded_libraries() != before:
+        if len(sys.modules) != before:
             libraries_loaded()
-
-
-def _threaded_libraries() -> set[str]:
-    return {str(library["filepath"]) for library in threadpool_info()}
 
 
 def use_one_thread() -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle
@@ -163,7 +164,7 @@ class FeatureScoring(NamedTuple):
         bundle: Bundle,
         features: FeatureSet,
         rules: RuleSet | None,
-        reasons: int,
+        reasons: int | Reasons,
         predict: Predict | None = None,
     ) -> FeatureScoring | None:
         """Return what scores records of features by a bundle; None if none are accepted.

@@ -24,8 +24,8 @@ from beam_fraud.decisions.decider import Decider, OpenDecider, Pair
 from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.velocity.definition_sets import covers, is_further, sources
-from beam_fraud.models.registry.champion_watch import ChampionWatch, Windows
-from beam_fraud.models.registry.choice import Choice
+from beam_fraud.models.registry.champion_watch import ChampionWatch, Conditions, Windows
+from beam_fraud.models.registry.choice import Choice, Chosen
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.state.identity import IN_FORCE
 from beam_fraud.state.rule_share import RuleShareShard
@@ -115,8 +115,6 @@ class InForce:
             self._watch = ChampionWatch(
                 following.choice,
                 first,
-                following.windows,
-                following.limit,
                 prepare=successors.open,
                 notify=successors.refuse,
                 waits=successors.notify,
@@ -294,18 +292,20 @@ class _Successors:
 
     def __init__(self, following: Following, first: OpenDecider, reasons: int) -> None:
         self._database, self._channels = following.database, following.channels
+        self._conditions = Conditions(following.windows, following.limit)
         self._latest, self._reasons, self._kept = first, reasons, following.kept
         self._refused = 0
         self._counting = threading.Lock()
 
-    def open(self, decider: Decider) -> OpenDecider:
+    def open(self, chosen: Chosen, known: Decider) -> tuple[Decider, OpenDecider]:
+        decider = self._conditions.checked(chosen, known)
         opened = OpenDecider(decider, self._reasons, self._latest)
         opened.open()
         if self._kept is not None:
             # Before any row names them.
             keep_rules(self._kept, decider.rules)
         self._latest = opened
-        return opened
+        return decider, opened
 
     def refuse(self, notice: Notice) -> None:
         with self._counting:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import threading
 import time
@@ -159,10 +161,23 @@ def test_a_promotion_is_taken_up_without_a_lost_or_mixed_row(
         server.stop()
 
 
+class Crashing(DummyClassifier):
+    """A model whose native code crashes."""
+
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return rows
+
+
 def forest(directory: Path, trees: int) -> str:
     """A forest for the schema of `bundle`."""
+    return imported(directory, RandomForestClassifier(trees, random_state=1))
+
+
+def imported(directory: Path, model: Any) -> str:
+    """A model for the schema of `bundle`."""
     rows = np.linspace(0.0, 10.0, 400)[:, None]
-    model = RandomForestClassifier(trees, random_state=1).fit(rows, rows[:, 0] % 3 > 1.5)
+    model.fit(rows, rows[:, 0] % 3 > 1.5)
     roles = {"transaction_id": "id", "event_time": "t", "amount": "a"}
     manifest = Manifest(
         name=directory.name,
@@ -185,12 +200,14 @@ def test_what_cannot_be_taken_up_is_refused_once_and_the_old_one_goes_on(
     server = Serve(Path(str(place)), state, *options, by="--registry", look=LOOK)
     add_model(place, load_bundle(forest(tmp_path / "slow", trees=300)), ANN)
     add_model(place, load_bundle(forest(tmp_path / "quick", trees=5)), ANN)
+    add_model(place, load_bundle(imported(tmp_path / "crashing", Crashing())), ANN)
     add_model(place, load_bundle(bundle(tmp_path / "m5", 5, columns={"account_id": "who"})), ANN)
     # Rules of another model's windows cannot be promoted; those of a damaged file can.
     add_rules(place, "broken", {RULES_FILE: RULES % b"broken"}, ANN)
     cases = {
         "m8": Code.BUNDLE_DAMAGED,
         "slow": Code.REQUIREMENT_UNMET,
+        "crashing": Code.WORKER_ENDED,
         "m5": Code.STREAM_CHANGED,
         "broken": Code.REGISTRY_DAMAGED,
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from beam_fraud.cli.commands.live_monitor import Judged, gauges_of, judging
 from beam_fraud.cli.commands.scoring import audited_rows
 from beam_fraud.cli.commands.serve_model import (
     Engines,
+    OpenModel,
     Renewal,
     about,
     api_of,
@@ -36,6 +38,7 @@ from beam_fraud.cli.commands.serve_model import (
 from beam_fraud.cli.commands.serve_pages import pages_beside, pages_of
 from beam_fraud.cli.commands.serve_plan import ServePlan, plan
 from beam_fraud.cli.commands.serve_together import joined
+from beam_fraud.cli.commands.side_process import side_process
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.cli.terminal.summary import shadow_lines
@@ -94,13 +97,21 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         return serve_workers.run(options, run)
     started = time.monotonic()
     serve_workers.refuse_split(Path(options.state))
-    planned, pages, target = plan(options), pages_of(options), OtlpTarget.of(options.otlp)
-    metrics, counted = Metrics(build=build_of(planned.scored)), Counter[str]()
-    predictions = PredictionQueue(planned.pace, metrics, about(planned.scored))
-    api = api_of(planned.scored)
-    # Before anything is written: tokens may be missing, and the port may be taken.
-    server = _server(planned, predictions, api, metrics)
     with ExitStack() as stack:
+        side = None
+        if options.registry is not None or options.rules is not None:
+            with suppress(ImportError):
+                # The plan says what is missing.
+                importlib.import_module("beam_fraud.serve.http.server")
+            # Opens and checks what changes.
+            side = stack.enter_context(side_process())
+        planned, pages, target = plan(options), pages_of(options), OtlpTarget.of(options.otlp)
+        metrics, counted = Metrics(build=build_of(planned.scored)), Counter[str]()
+        predictions = PredictionQueue(planned.pace, metrics, about(planned.scored))
+        scoring, features = planned.scored.scoring, planned.scored.features
+        api = api_of(scoring.bundle, features, scoring.rules)
+        # Before anything is written: tokens may be missing, and the port may be taken.
+        server = _server(planned, predictions, api, metrics)
         if options.awake:
             stack.enter_context(_awake())
         shown = stack.enter_context(pages_beside(pages))
@@ -126,8 +137,9 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
             _watch(stack, options, planned, metrics, parts.engine.state, shown=pages is not None)
         else:
             stack.enter_context(joined(Path(options.among), planned.outputs, metrics))
+        state = parts.engine.state
         watch = watch_of(
-            planned, parts.engines, server, deliveries, metrics, parts.shadow, parts.engine.state
+            planned, parts.engines, server, deliveries, metrics, parts.shadow, state, side
         )
         renewed = (lambda: None) if watch is None else Renewal(watch, parts.engine.state)
         predictions.start(parts.engine, parts.freshness.refused, renewed)
@@ -261,6 +273,7 @@ def _parts(
     follower = None
     if planned.topics is not None:
         follower = _follower(planned, state, predictions, freshness)
+    scoring = planned.scored.scoring
     engines = Engines(
         lambda scorer, feature_scoring: Engine(
             state,
@@ -271,9 +284,10 @@ def _parts(
             registry=None if planned.topics is None else planned.topics.registry,
             degraded=freshness.degraded,
             muted=partial(_notify_of_muted, planned.settings.rule_limit, deliveries.notify),
-        )
+        ),
+        OpenModel.of(scoring.bundle, scoring.reasons),
     )
-    engine = engines.engine(planned.scored, api)
+    engine = engines.engine(planned.scored, api, engines.model)
     if planned.warning is not None:
         _LOG.warning("%s", planned.warning)
     elif features.velocity and freshness.age > _GAP_SECONDS and not follows:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -16,15 +16,19 @@ from beam_fraud import __version__
 from beam_fraud.alerts.queue import Notice
 from beam_fraud.cli.commands.scoring import ScoringPlan
 from beam_fraud.cli.commands.serve_plan import ServePlan
+from beam_fraud.cli.commands.side_process import SideProcess
 from beam_fraud.decisions.decider import Decider, Pair, shown
+from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.decisions.rules.kept import keep_rules
+from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.definition_sets import covers
-from beam_fraud.models.bundle import Bundle, read_reference, shared_model
+from beam_fraud.models.bundle import Bundle, read_reference, share_model, shared_model
 from beam_fraud.models.predict import noting_libraries
 from beam_fraud.models.reference import usual_values
-from beam_fraud.models.registry.champion_watch import ChampionWatch, Windows
+from beam_fraud.models.registry.champion_watch import ChampionWatch, Conditions, Windows
+from beam_fraud.models.registry.choice import Chosen
 from beam_fraud.models.registry.live_shadows import LiveShadows
 from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
 from beam_fraud.pipeline.frames.scoring import Scorer
@@ -41,16 +45,16 @@ from beam_fraud.storage.batch_outputs import SHADOW
 from beam_fraud.transforms.shadow import notice_of
 
 if TYPE_CHECKING:
-    from beam_fraud.serve.http.server import HttpServer
+    from beam_fraud.serve.http.app import Description
+    from beam_fraud.serve.http.server import Describer, HttpServer
 
 _LOG = logging.getLogger(__name__)
 #: Type: makes an engine over the state of the server.
 MakeEngine: TypeAlias = Callable[[Scorer, FeatureScoring | None], Engine]
 
 
-def api_of(scored: ScoringPlan) -> Api:
+def api_of(bundle: Bundle, features: FeatureSet, rules: RuleSet | None) -> Api:
     """Return what the OpenAPI document describes."""
-    bundle, features = scored.scoring.bundle, scored.features
     usual = usual_values(read_reference(bundle), bundle.features)
     numbers = {
         name: value
@@ -58,7 +62,7 @@ def api_of(scored: ScoringPlan) -> Api:
         if math.isfinite(value)
     }
     typical = Typical(numbers, dict(bundle.features.categories))
-    records = FeatureRecords.of(features, scored.scoring.rules)
+    records = FeatureRecords.of(features, rules)
     schema, labels = features.schema, features.labels
     return Api(schema, labels, bundle.model_id, features.names, typical, records)
 
@@ -84,60 +88,121 @@ def build_of(scored: ScoringPlan) -> dict[str, str]:
     return {"version": __version__, "model_id": scored.scoring.bundle.model_id}
 
 
-class Engines:
-    """Builds the engines of a server, each with everything made that its first request needs.
+@dataclass(frozen=True)
+class OpenModel:
+    """A model that predicts and explains, which takes long to make and is quickly sent."""
 
-    Args:
-      make: makes an engine over the state.
-    """
+    bundle: Bundle
+    model: Any
+    #: Predicts single rows fast, checked against the model.
+    predictor: Predictor
+    #: Explains its scores; None without reasons.
+    reasons: Reasons | None
 
-    def __init__(self, make: MakeEngine) -> None:
-        self._make = make
-        #: Id of the last model, and what predicts by it.
-        self._known: tuple[str, Predictor] | None = None
-
-    def engine(self, scored: ScoringPlan, api: Api, *, exact: bool = False) -> Engine:
-        """Return an engine.
+    @classmethod
+    def of(cls, bundle: Bundle, reasons: int) -> OpenModel:
+        """Open the model of a bundle.
 
         Args:
-          scored: the model and the rules.
-          api: its example is scored here.
-          exact: whether to refuse a model whose fast form for single rows gives other scores;
-            otherwise its library predicts them.
+          bundle: the bundle.
+          reasons: maximum of reasons per flagged row; 0 for none.
 
         Raises:
-          FraudError: a file of the bundle is missing or changed, or single rows get other scores.
+          FraudError: a file of the bundle is missing or changed, or the model cannot be opened.
         """
-        scoring, features = scored.scoring, scored.features
-        bundle = scoring.bundle
-        predictor = self._predictor(bundle)
-        if exact and predictor.differs:
-            raise FraudError(
-                f"{bundle.model_id}: its fast form for single rows gives other scores "
-                f"({predictor.reason}); start the server again to predict them by its library",
-                Code.MODEL_UNSUITED,
-            )
-        parts = bundle, features, scoring.rules, scoring.reasons, predictor
-        kept = scoring.decider(features).kept
-        scorer = Scorer(*parts, kept, scoring.audit, scoring.linked)
-        engine = self._make(scorer, FeatureScoring.of(*parts))
-        (example,) = transaction_schema(api.schema, api.labels, api.typical)["examples"]
-        engine.rehearse(msgspec.json.encode(example), api.typical.numbers)
-        self._known = bundle.model_id, predictor
-        return engine
-
-    def _predictor(self, bundle: Bundle) -> Predictor:
-        """Return what predicts single rows fast, checked against the model."""
-        if self._known is not None and self._known[0] == bundle.model_id:
-            return self._known[1]
-        reference = read_reference(bundle)
-        predictor = Predictor.of(shared_model(bundle), probing_rows(reference, bundle.features))
+        model = shared_model(bundle)
+        predictor = Predictor.of(model, probing_rows(read_reference(bundle), bundle.features))
         if predictor.own:
             _LOG.info(
                 "model %s: single rows take as long as its library takes for them (%s)",
                 *(bundle.model_id, predictor.reason),
             )
-        return predictor
+        return cls(bundle, model, predictor, Reasons.of(bundle, reasons) if reasons else None)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What shall decide, opened and checked."""
+
+    decider: Decider
+    #: Its model; None for one that was open.
+    model: OpenModel | None
+    api: Api
+    description: Description
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Opens and checks what shall decide, in any process."""
+
+    conditions: Conditions
+    #: Maximum of reasons per flagged row; 0 for none.
+    reasons: int
+    describer: Describer
+    #: The features of the start, with the columns of challengers and of links; None without any.
+    read: FeatureSet | None
+
+    def opened(self, chosen: Chosen, known: Decider, open_id: str) -> Opened:
+        """Open what is chosen.
+
+        Args:
+          chosen: what shall decide.
+          known: what decides.
+          open_id: id of a model that is open where the result is used.
+
+        Raises:
+          FraudError: it cannot be used, or single rows get other scores.
+        """
+        decider, model = self.conditions.checked(chosen, known), None
+        bundle = decider.bundle
+        if bundle.model_id != open_id:
+            model = OpenModel.of(bundle, self.reasons)
+            if model.predictor.differs:
+                raise FraudError(
+                    f"{bundle.model_id}: its fast form for single rows gives other scores "
+                    f"({model.predictor.reason}); start the server again to predict them by its "
+                    "library",
+                    Code.MODEL_UNSUITED,
+                )
+        if self.read is not None:
+            decider = _widened(decider, self.read)
+        api = api_of(bundle, decider.features, decider.rules)
+        return Opened(decider, model, api, self.describer.describe(api))
+
+
+class Engines:
+    """Builds the engines of a server, each with everything made that its first request needs.
+
+    Args:
+      make: makes an engine over the state.
+      model: the model of the first one.
+    """
+
+    def __init__(self, make: MakeEngine, model: OpenModel) -> None:
+        self._make = make
+        #: The model of the last one.
+        self.model = model
+
+    def engine(self, scored: ScoringPlan, api: Api, model: OpenModel) -> Engine:
+        """Return an engine.
+
+        Args:
+          scored: the model and the rules.
+          api: its example is scored here.
+          model: the model, open.
+
+        Raises:
+          FraudError: a row by itself gets another score than in a block.
+        """
+        scoring, features = scored.scoring, scored.features
+        parts = scoring.bundle, features, scoring.rules, model.reasons or 0, model.predictor
+        kept = scoring.decider(features).kept
+        scorer = Scorer(*parts, kept, scoring.audit, scoring.linked)
+        engine = self._make(scorer, FeatureScoring.of(*parts))
+        (example,) = transaction_schema(api.schema, api.labels, api.typical)["examples"]
+        engine.rehearse(msgspec.json.encode(example), api.typical.numbers)
+        self.model = model
+        return engine
 
 
 def shadow_of(planned: ServePlan, deliveries: Deliveries) -> ShadowScoring | None:
@@ -245,21 +310,36 @@ def watch_of(
     metrics: Metrics,
     shadow: ShadowScoring | None,
     state: ServerState,
+    side: SideProcess | None,
 ) -> ChampionWatch[Change] | None:
-    """Return what follows the choice of a server and prepares its changes; None without one."""
-    if planned.choice is None:
+    """Return what follows the choice of a server and prepares its changes; None without one.
+
+    Args:
+      side: opens and checks what shall decide; there is one if there is a choice.
+    """
+    if planned.choice is None or side is None:
         return None
     scoring, features = planned.scored.scoring, planned.scored.features
+    instead = "one with another --state and --history"
+    windows = Windows(features, "server", instead, features.labels, planned.keys)
+    opening = Opening(
+        Conditions(windows, planned.max_microseconds),
+        scoring.reasons,
+        server.describer,
+        None if shadow is None and scoring.linked is None else features,
+    )
 
-    def prepare(decider: Decider) -> Change:
-        if shadow is not None or scoring.linked is not None:
-            decider = _widened(decider, features)
+    def prepare(chosen: Chosen, known: Decider) -> tuple[Decider, Change]:
+        with noting_libraries():
+            opened = side.call(opening.opened, chosen, known, engines.model.bundle.model_id)
+        decider, model = opened.decider, opened.model or engines.model
+        # Challengers of the same model share it.
+        share_model(decider.bundle, model.model)
         if shadow is not None:
             shadow.follow(decider)
         changed = replace(scoring, bundle=decider.bundle, rules=decider.rules)
         scored = replace(planned.scored, scoring=changed, features=decider.features)
-        api = api_of(scored)
-        description, build = server.described(api), build_of(scored)
+        build = build_of(scored)
         counters = state.settings.drift
         if counters is not None:
             counters.add(decider.bundle)
@@ -270,26 +350,23 @@ def watch_of(
             if counters is not None:
                 counters.bundle = decider.bundle
             deliveries.decide_by(decider.context, since)
-            server.describe(description)
+            server.describe(opened.description)
             metrics.build = build
             count(metrics.swaps, "taken_up")
 
         with noting_libraries():
-            change = Change(engines.engine(scored, api, exact=True), about(scored), taken)
+            change = Change(engines.engine(scored, opened.api, model), about(scored), taken)
         # Before any row names them.
         keep_rules(planned.outputs.directory, decider.rules)
-        return change
+        return decider, change
 
     def refused(notice: Notice) -> None:
         count(metrics.swaps, "refused")
         deliveries.notify([notice])
 
-    instead = "one with another --state and --history"
     watch = ChampionWatch(
         planned.choice,
         Decider(scoring.bundle, features, scoring.rules),
-        Windows(features, "server", instead, features.labels, planned.keys),
-        planned.max_microseconds,
         prepare,
         refused,
         lambda notice: deliveries.notify([notice]),

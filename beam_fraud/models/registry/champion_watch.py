@@ -87,15 +87,51 @@ class Windows:
         )
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What must hold of a champion before it is taken up."""
+
+    #: What must stay.
+    windows: Windows
+    #: Maximum of microseconds per row of a prediction, or None.
+    limit: float | None = None
+
+    def checked(self, chosen: Chosen, known: Decider) -> Decider:
+        """Open and measure what shall decide.
+
+        Args:
+          chosen: what shall decide.
+          known: what decides; its model is not measured again.
+
+        Raises:
+          FraudError: it is damaged, needs other windows, or is too slow.
+        """
+        decider = chosen.decider(known)
+        bundle = decider.bundle
+        check_packages(bundle)
+        self.windows.refuse_others(decider)
+        if self.limit is not None and bundle.model_id != known.bundle.model_id:
+            with noting_libraries():
+                model = shared_model(bundle)
+            rows = np.random.default_rng(0).normal(size=(_TIMED_ROWS, len(decider.features.names)))
+            cost = microseconds_per_row(model, rows, self.limit)
+            if cost > self.limit:
+                raise FraudError(
+                    f"{bundle.model_id}: a prediction takes {cost:g} microseconds a row, more than "
+                    f"--max-microseconds {self.limit:g}",
+                    Code.REQUIREMENT_UNMET,
+                )
+        return decider
+
+
 class ChampionWatch(Generic[_Prepared]):
     """Follow the registry and the rules file of whatever decides by them.
 
     Args:
       choice: where it is written what decides.
       first: what decides at the start.
-      windows: what must stay.
-      limit: maximum of microseconds per row of a prediction, or None.
-      prepare: prepares what was checked, in the thread of the watch; any error refuses it.
+      prepare: opens, checks and prepares what is chosen, given what decides, in the thread of the
+        watch; any error refuses it.
       notify: called with a notice about what was refused.
       waits: called with a notice about what waits for its windows.
     """
@@ -104,13 +140,11 @@ class ChampionWatch(Generic[_Prepared]):
         self,
         choice: Choice,
         first: Decider,
-        windows: Windows,
-        limit: float | None,
-        prepare: Callable[[Decider], _Prepared],
+        prepare: Callable[[Chosen, Decider], tuple[Decider, _Prepared]],
         notify: Callable[[Notice], None],
         waits: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
-        self._choice, self._windows, self._limit = choice, windows, limit
+        self._choice = choice
         self._prepare, self._notify, self._waits = prepare, notify, waits
         self._decider = self._latest = first
         self._ready: _Prepared | None = None
@@ -203,9 +237,11 @@ class ChampionWatch(Generic[_Prepared]):
         if pair == self._decider.pair and self._stays():
             return
         try:
-            decider = self._checked(chosen, latest)
-            prepared = self._prepare(decider)
+            decider, prepared = self._prepare(chosen, latest)
         except Exception as error:
+            if self._end.is_set():
+                # What checks it may have ended with the command.
+                return
             # Whatever is wrong with it: what decided before goes on.
             self._refused = pair
             text = (
@@ -238,29 +274,6 @@ class ChampionWatch(Generic[_Prepared]):
         text = f"{shown(pair)} waits until its windows are full. {decides} decides until then."
         _LOG.warning("%s", text)
         self._waits(Notice(("waits", pair[0], str(pair[1]), chosen.version), text))
-
-    def _checked(self, chosen: Chosen, known: Decider) -> Decider:
-        """Open and measure what shall decide.
-
-        Raises:
-          FraudError: it is damaged, needs other windows, or is too slow.
-        """
-        decider = chosen.decider(known)
-        bundle = decider.bundle
-        check_packages(bundle)
-        self._windows.refuse_others(decider)
-        if self._limit is not None and bundle.model_id != known.bundle.model_id:
-            with noting_libraries():
-                model = shared_model(bundle)
-            rows = np.random.default_rng(0).normal(size=(_TIMED_ROWS, len(decider.features.names)))
-            cost = microseconds_per_row(model, rows, self._limit)
-            if cost > self._limit:
-                raise FraudError(
-                    f"{bundle.model_id}: a prediction takes {cost:g} microseconds a row, more than "
-                    f"--max-microseconds {self._limit:g}",
-                    Code.REQUIREMENT_UNMET,
-                )
-        return decider
 
 
 def _look_on(watch: weakref.ref[ChampionWatch[_Prepared]], end: threading.Event) -> None:

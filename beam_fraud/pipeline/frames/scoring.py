@@ -80,7 +80,7 @@ class Scorer:
         bundle: Bundle,
         features: FeatureSet,
         rules: RuleSet | None,
-        reasons: int,
+        reasons: int | Reasons,
         predict: Predict | None = None,
         kept: DecisionInputs | None = None,
         audit: AuditLane | None = None,
@@ -92,7 +92,7 @@ class Scorer:
           bundle: bundle of the model.
           features: the model's features in the schema of the transactions.
           rules: rules that may overrule the model, or None.
-          reasons: maximum of reasons per flagged row; 0 for none.
+          reasons: maximum of reasons per flagged row, 0 for none; or what explains the model.
           predict: predicts as the bundle's model does; None for the model itself.
           kept: what rows keep of the inputs of their decisions, or None.
           audit: which unflagged rows get reasons as well, or None.
@@ -112,7 +112,10 @@ class Scorer:
         #: Id of the rule set; None without rules.
         self.rules_id = None if rules is None else rules.id
         self._ruled = () if rules is None else tuple(rules.columns)
-        self._reasons = Reasons.of(bundle, reasons) if reasons else None
+        if isinstance(reasons, int):
+            self._reasons = Reasons.of(bundle, reasons) if reasons else None
+        else:
+            self._reasons = reasons
         #: What rows keep of the inputs of their decisions, or None.
         self.kept = kept
         #: Which unflagged rows get reasons as well, or None.

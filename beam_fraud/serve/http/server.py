@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -25,6 +25,24 @@ from beam_fraud.serve.http.tokens import (
 )
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Describer:
+    """Describes APIs of a server, here or in another process."""
+
+    limits: Limits
+    #: Whether clients need tokens.
+    secured: bool
+    url: str
+    #: What is read of Arrow bodies by the first model.
+    columns: Columns
+
+    def describe(self, api: Api) -> Description:
+        """Return what is shown, and what is read, of an API."""
+        whole = document(api, self.limits, secured=self.secured)
+        documents = Documents(msgspec.json.encode(whole), page(whole, self.url).encode())
+        return Description(documents, replace(self.columns, schema=api.schema))
 
 
 class HttpServer:
@@ -68,11 +86,14 @@ class HttpServer:
         #: Port that is listened on, and URL of the server.
         self.port, self.url = self._service.port, self._service.url
         self._log = AccessLog(log, lambda: _lost(metrics))
-        self._columns = Columns(api.schema, api.labels, api.schema)
-        described = self.described(api)
+        columns = Columns(api.schema, api.labels, api.schema)
+        #: Describes what `describe` shows.
+        self.describer = Describer(
+            self._service.limits, self._tokens is not None, self.url, columns
+        )
         self._app = App(
             predictions,
-            described,
+            self.describer.describe(api),
             self._service.limits,
             self._tokens,
             metrics,
@@ -95,12 +116,6 @@ class HttpServer:
             ended=self._end,
             on_started=on_started,
         )
-
-    def described(self, api: Api) -> Description:
-        """Return what is shown, and what is read, of an API."""
-        whole = document(api, self._service.limits, secured=self._tokens is not None)
-        documents = Documents(msgspec.json.encode(whole), page(whole, self.url).encode())
-        return Description(documents, replace(self._columns, schema=api.schema))
 
     def describe(self, description: Description) -> None:
         """Show and read this from the next request on, in any thread."""
