@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -49,16 +50,27 @@ class UnfinishedPart:
         self._path = atomic.hidden_name(directory, f"{prefix}{uuid.uuid4().hex[:12]}")
         self._file = open(self._path, "wb")  # noqa: SIM115
         self._writer = ParquetBlockWriter(self._file, schema, _ROW_GROUP_ROWS, beside=beside)
+        #: Held by who closes the file, or waits until it is closed.
+        self._closing = threading.Lock()
+        self._closed: OSError | bool = False
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append the rows of `batch`."""
         self._writer.write(batch)
 
     def finish(self) -> Path:
-        """Close the file and return its path, still hidden, for `publish`."""
-        self._writer.close()
-        atomic.sync(self._file)
-        self._file.close()
+        """Close the file and return its path, still hidden, for `publish`; in any thread, again."""
+        with self._closing:
+            if not self._closed:
+                try:
+                    self._writer.close()
+                    atomic.sync(self._file)
+                    self._file.close()
+                    self._closed = True
+                except OSError as error:
+                    self._closed = error
+            if isinstance(self._closed, OSError):
+                raise self._closed
         return self._path
 
     def discard(self) -> None:
@@ -143,7 +155,8 @@ class ArchiveShard(Unaged):
       rows: rows at which a part is finished; it may exceed them by less than a batch.
       seconds: age of its oldest row at which a part is finished.
       deferred: whether parts become visible only after the commit.
-      beside: whether a thread writes the hidden files; the next call has its errors.
+      beside: whether threads write and close the hidden files, of which the next call has the
+        errors. A full part is finished by the next call, after `close_full` perhaps.
       clock: current time, seconds of the epoch.
     """
 
@@ -216,20 +229,29 @@ class ArchiveShard(Unaged):
         """
         if not batch.num_rows:
             return Effects()
-        rolled = Effects()
-        if not batch.schema.equals(self._open):
+        rolled, full = Effects(), self._beside and self._rows >= self._most_rows
+        if full or not batch.schema.equals(self._open):
             rolled = self.finish()
             self._open = batch.schema.remove_metadata()
         now = self._clock()
         with self._one_line_errors():
             self._unfinished().write(batch)
         self._count(batch.num_rows, now)
-        if self._rows >= self._most_rows:
-            full = self._roll()
-            return replace(full, afterwards=[*rolled.afterwards, *full.afterwards])
+        if self._rows >= self._most_rows and not self._beside:
+            last = self._roll()
+            return replace(last, afterwards=[*rolled.afterwards, *last.afterwards])
         parts = [rows_to_bytes(batch)] if encoded is None else encoded
         deltas = [Delta(_ROWS_FORM.pack(_ROWS, now) + part) for part in parts]
         return replace(rolled, deltas=[*rolled.deltas, *deltas])
+
+    def close_full(self) -> None:
+        """Close the file of a full part, which takes long, in any thread beside other calls."""
+        part = self._part
+        # Nobody appends to a full part.
+        if part is not None and self._beside and self._rows >= self._most_rows:
+            # Who finishes the part meets an error again.
+            with suppress(OSError):
+                part.finish()
 
     def tick(self, now: float) -> Effects:
         """Finish the part if its oldest row is old enough."""

@@ -80,6 +80,10 @@ class LocalShards:
         with self._restored_after_failure(number):
             return self.keep(number, method(self.shard(number)))
 
+    def opened(self, number: int) -> Shard | None:
+        """Return a shard if it is in memory, whatever changed it since; in any thread."""
+        return self._open.get(number)
+
     def shard(self, number: int) -> Shard:
         """Return a shard, restored."""
         shard = self._open.get(number)

@@ -184,16 +184,39 @@ def test_a_full_disk_is_one_line_and_costs_no_row(
     tmp_path: Path, sizes: Sequence[int], beside: bool
 ) -> None:
     host = archive(tmp_path, rows=10, beside=beside)
+    events = [*(event(0, rows) for rows in sizes), Event(1_000.0)]
     with full_disk(), pytest.raises(FraudError) as refused:
-        host.bundle([event(0, rows) for rows in sizes])
+        host.bundle(events)
     assert str(refused.value) == (
         f"{tmp_path}: cannot be written (File too large); "
         "correct that and start the stream again, nothing is lost"
     )
     assert list(tmp_path.iterdir()) == []
     host.restore()
-    host.bundle([event(0, rows) for rows in sizes])
+    host.bundle(events)
     assert len(seen(tmp_path)) == sum(sizes)
+
+
+def test_a_full_part_is_closed_beside_other_calls(tmp_path: Path) -> None:
+    def close() -> None:
+        assert isinstance(host.shard, ArchiveShard)
+        host.shard.close_full()
+
+    host = archive(tmp_path, rows=10, beside=True)
+    host.bundle([event(0, 12)])
+    close()
+    assert seen(tmp_path) == []
+    host.bundle([event(12, 3)])
+    assert seen(tmp_path) == list(range(12))
+    close()
+    host.bundle([event(15, 9)])
+    with full_disk():
+        close()
+    with fails(Code.OUTPUT_UNWRITABLE):
+        host.bundle([Event(1_000.0)])
+    host.restore()
+    host.bundle([Event(1_000.0)])
+    assert seen(tmp_path) == list(range(24))
 
 
 def test_a_directory_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
@@ -217,6 +240,7 @@ def test_row_groups_that_a_thread_writes_are_the_same(tmp_path: Path) -> None:
         host = archive(tmp_path / str(beside), rows=50_000, beside=beside)
         for number in range(10):
             host.bundle([event(number * 5_000, 5_000)])
+        host.bundle([Event(1_000.0)])
         (file,) = (tmp_path / str(beside)).glob("part-*.parquet")
         files.append(file.read_bytes())
     assert files[0] == files[1]
