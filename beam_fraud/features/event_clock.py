@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +68,10 @@ class EventClock:
         self._computed: tuple[Micros, tuple[Micros, Micros, Micros]] | None = None
         #: Its time, microseconds; `NEVER` before the first block.
         self.at = NEVER
+        #: Number of complete blocks that it observed; at least 1 after `resume`.
+        self.completed = 0
+        #: Whether rows are old ones, which it observed before.
+        self._stopped = False
 
     @property
     def state(self) -> ClockState:
@@ -75,15 +82,29 @@ class EventClock:
     def resume(self, state: ClockState) -> None:
         """Continue from a state."""
         self.at, self._computed, self._single = state.at, None, []
-        self._reached = np.array(state.reached, dtype=np.int64)
+        # As many as this clock has: the first one stands for missing earlier ones.
+        missing = state.reached[:1] * (self._blocks - len(state.reached))
+        self._reached = np.array([*missing, *state.reached][-self._blocks :], dtype=np.int64)
         self._open = np.array(state.open, dtype=np.int64)
+        self.completed = max(self.completed, 1)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Observe nothing for a while, in which rows come again that it observed before."""
+        self._stopped = True
+        try:
+            yield
+        finally:
+            self._stopped = False
 
     def stands(self, rows: int) -> bool:
         """Return whether so many more rows do not move the clock, whatever their times are."""
-        return len(self._open) + len(self._single) + rows < self._block
+        return self._stopped or len(self._open) + len(self._single) + rows < self._block
 
     def after(self, times: Micros) -> int:
         """Return the clock's time after n more rows in order of arrival."""
+        if self._stopped:
+            return self.at
         self._settle()
         if self._computed is None or self._computed[0] is not times:
             self._computed = (times, self._advance(times))
@@ -91,6 +112,8 @@ class EventClock:
 
     def observe(self, times: Micros) -> None:
         """Add n rows in order of arrival, int64[n] microseconds."""
+        if self._stopped:
+            return
         self._settle()
         if self.stands(len(times)):
             self._open, self._computed = np.concatenate((self._open, times)), None
@@ -99,9 +122,12 @@ class EventClock:
         advanced = self._advance(times) if cached is None or cached[0] is not times else cached[1]
         self._open, self._reached, stood = advanced
         self.at = int(stood[-1])
+        self.completed += len(stood) - 1
 
     def observe_one(self, time: int) -> None:
         """Add one row, microseconds."""
+        if self._stopped:
+            return
         if self.stands(1):
             self._single.append(time)
             self._computed = None
@@ -119,6 +145,7 @@ class EventClock:
         filled, self._computed = len(self._open) + 1, None
         self._open, self._reached, stood = self._advance(times)
         self.at = int(stood[-1])
+        self.completed += len(stood) - 1
         along: Micros = stood[np.arange(filled, filled + len(times)) // self._block]
         return along
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.features.event_clock import NEVER, EventClock
+from beam_fraud.features.event_clock import NEVER, ClockState, EventClock
 from beam_fraud.features.hashing import IdHash, WideHashes, other_hash
 from beam_fraud.features.velocity.state.state_delta import joined_columns
 from beam_fraud.schema.event_time import event_micros
@@ -207,6 +207,10 @@ def _onward(
 
 
 _ALL = -(1 << 63)
+#: In place of the start of a generation: the state of the clock follows, as its time, the numbers
+#: of blocks and of open rows, and their times.
+_CLOCK = _ALL + 1
+_CLOCK_HEADER = 4
 _WORD = 8
 #: A segment of one id, under a key.
 _ONE_ID = struct.Struct("<qqqQQ")
@@ -223,8 +227,9 @@ class DeduplicateShard:
     Two ids are equal if all 128 bits of their hashes are. The state consists of segments of 64-bit
     words: start of a generation (int64 microseconds), number of ids inverted (~n), fingerprint of
     the hash's key, first words of the hashes, second words. A stream of a version without keys
-    continues without one: its segments are the start, n, and as many words. A changed horizon
-    applies from the next generation on.
+    continues without one: its segments are the start, n, and as many words. Where the clock moves,
+    its state follows (`_CLOCK`): a clock that began again would follow the first rows after a
+    restart, though they be far ahead. A changed horizon applies from the next generation on.
 
     Args:
       horizon: microseconds of event time.
@@ -244,6 +249,8 @@ class DeduplicateShard:
         self._count = count
         self._hash = hashing
         self._clock = clock or EventClock()
+        #: Blocks of the clock that the deltas include.
+        self._clocked = 0
         #: Time of the next generation; None before the clock starts.
         self._due: int | None = None
         #: Starts and ids of the stored generations: at most two, the older first.
@@ -261,11 +268,14 @@ class DeduplicateShard:
 
     def restore(self, deltas: Sequence[bytes]) -> Effects:
         """Restore the ids of the two newest generations."""
-        segments = self._segments(deltas)
+        segments, clock = self._segments(deltas)
         for start in sorted(segments)[-2:]:
             self._begin(start)
             for hashes in segments[start]:
                 self._seen[-1].add(hashes)
+        if clock is not None:
+            self._clock.resume(clock)
+            self._clocked = self._clock.completed
         return Effects()
 
     def take(self, batch: pa.RecordBatch) -> Effects:
@@ -282,8 +292,7 @@ class DeduplicateShard:
             batch, hashes = batch.filter(pa.array(first)), hashes[:, first]
         if not batch.num_rows and not begun:
             return Effects()
-        start = self._starts[-1]
-        delta = Delta(self._segment(start, [hashes]), newest=start)
+        delta = self._delta([hashes])
         return Effects(rows=[batch] if batch.num_rows else [], deltas=[delta])
 
     def has(self, words: tuple[int, int]) -> bool:
@@ -299,16 +308,17 @@ class DeduplicateShard:
         """
         self._clock.observe_one(time)
         self._begin_if_due(time)
-        start = self._starts[-1]
         self._seen[-1].add_one(*words)
+        if self._clock.completed != self._clocked:
+            return self._delta([np.array(words, dtype=np.uint64).reshape(2, 1)])
+        start = self._starts[-1]
         return Delta(_ONE_ID.pack(start, ~1, self._hash.fingerprint, *words), newest=start)
 
     def take_all_new(self, times: npt.NDArray[np.int64], hashes: WideHashes) -> Delta:
         """Do the same for n > 0 transactions with different ids (uint64[2, n]), all new."""
         self._begin_in_time(times)
-        start = self._starts[-1]
         self._seen[-1].add(hashes)
-        return Delta(self._segment(start, [hashes]), newest=start)
+        return self._delta([hashes])
 
     def known(self, transactions: pa.RecordBatch) -> Mask:
         """Return which ids were seen before; bool[n]."""
@@ -326,9 +336,10 @@ class DeduplicateShard:
 
     def merge(self, deltas: Sequence[bytes]) -> bytes:
         """Merge the segments of each generation, without expired ones."""
-        segments = self._segments(deltas)
+        segments, clock = self._segments(deltas)
         needed = [start for start in sorted(segments) if start >= self.needed_from]
-        return b"".join(self._segment(start, segments[start]) for start in needed)
+        state = b"" if clock is None else _clock_to_bytes(clock)
+        return b"".join([*(self._segment(start, segments[start]) for start in needed), state])
 
     def _begin_in_time(self, times: npt.NDArray[np.int64]) -> bool:
         """Start a generation if it is due; return whether it was."""
@@ -370,15 +381,27 @@ class DeduplicateShard:
         first[first] = newest.add(hashes[:, first])
         return first
 
+    def _delta(self, hashes: Sequence[WideHashes]) -> Delta:
+        """Return new ids of the newest generation, with the clock if it moved."""
+        start = self._starts[-1]
+        data = self._segment(start, hashes)
+        if self._clock.completed != self._clocked:
+            self._clocked = self._clock.completed
+            data += _clock_to_bytes(self._clock.state)
+        return Delta(data, newest=start)
+
     def _segment(self, start: int, hashes: Sequence[WideHashes]) -> bytes:
         rows = sum(part.shape[1] for part in hashes)
         header = [start, ~rows, self._hash.fingerprint] if self._hash.keyed else [start, rows]
         words = [part[word] for word in range(self._hash.words) for part in hashes]
         return b"".join((np.array(header, np.int64).tobytes(), *(word.tobytes() for word in words)))
 
-    def _segments(self, deltas: Sequence[bytes]) -> dict[int, list[WideHashes]]:
-        """Return the hashes per generation start, in pieces."""
+    def _segments(
+        self, deltas: Sequence[bytes]
+    ) -> tuple[dict[int, list[WideHashes]], ClockState | None]:
+        """Return the hashes per generation start, in pieces, and the last state of the clock."""
         segments: dict[int, list[WideHashes]] = {}
+        clock = None
         for form, alike in groupby(deltas, self._form):
             several = list(alike)
             if form is not None:
@@ -388,9 +411,12 @@ class DeduplicateShard:
                 continue
             words = _words(b"".join(several))
             while len(words):
+                if words[0] == _CLOCK:
+                    clock, words = _clock_of(words)
+                    continue
                 start, hashes, words = self._read(words)
                 segments.setdefault(start, []).append(hashes)
-        return segments
+        return segments, clock
 
     def _form(self, delta: bytes) -> bytes | None:
         """Return what is before the hashes in a delta of one segment; None for others.
@@ -428,6 +454,24 @@ class DeduplicateShard:
         stored = words[header:end].view(np.uint64)
         hashes[: self._hash.words] = stored.reshape(self._hash.words, rows)
         return int(words[0]), hashes, words[end:]
+
+
+def _clock_to_bytes(clock: ClockState) -> bytes:
+    header = [_CLOCK, clock.at, len(clock.reached), len(clock.open)]
+    return np.array([*header, *clock.reached, *clock.open], np.int64).tobytes()
+
+
+def _clock_of(words: npt.NDArray[np.int64]) -> tuple[ClockState, npt.NDArray[np.int64]]:
+    """Return the state of a clock, and the remaining words."""
+    if len(words) < _CLOCK_HEADER:
+        raise _damaged()
+    at, blocks, rows = words[1:_CLOCK_HEADER].tolist()
+    first_row = _CLOCK_HEADER + blocks
+    end = first_row + rows
+    if min(blocks, rows) < 0 or end > len(words):
+        raise _damaged()
+    reached, open_rows = words[_CLOCK_HEADER:first_row], words[first_row:end]
+    return ClockState(at, reached.tolist(), open_rows.tolist()), words[end:]
 
 
 def _words(data: bytes) -> npt.NDArray[np.int64]:

@@ -200,8 +200,10 @@ class RuleShareShard:
         return Effects()
 
     def merge(self, deltas: Sequence[bytes]) -> bytes:
-        """Sum the changes."""
-        return msgspec.msgpack.encode(_sum_of(deltas))
+        """Sum the changes, without windows in which no row counts any more."""
+        total, oldest = _sum_of(deltas), self.needed_from
+        total.windows = {start: w for start, w in total.windows.items() if start >= oldest}
+        return msgspec.msgpack.encode(total)
 
     def _muted_from(
         self, start: int, holds: _Holds, more: _Window, muted: list[MutedRule]

@@ -10,7 +10,7 @@ import msgspec
 from beam_fraud.errors import Code, FraudError
 
 #: Headers of a section of a set's state, with the number of the set and the length, and of a note
-#: about a set. The state of the first set alone has no sections: its deltas begin with 1 to 3.
+#: about a set. The state of the first set alone has no sections: its deltas begin with 1 to 11.
 _SECTION, _NOTE = 0x10, 0x11
 _HEADER = struct.Struct("<BIQ")
 #: Number of the set of the start.

@@ -18,6 +18,7 @@ from beam_fraud.features.velocity.state.state_delta import (
     Labels,
     StateDelta,
     joined,
+    last_clock,
     read_all,
 )
 from beam_fraud.features.velocity.state.velocity_state import VelocityState
@@ -72,6 +73,8 @@ class VelocityShard:
         self._history, self._counted = history, counted
         self._hash = hashing
         self._state = VelocityState(self._definitions, lateness)
+        #: Blocks of the clock that the deltas include.
+        self._clocked = 0
 
     @property
     def needed_from(self) -> int:
@@ -90,8 +93,7 @@ class VelocityShard:
 
     def restore(self, stored: Sequence[bytes]) -> Effects:
         """Restore the state, or read the history if there is none."""
-        for delta in read_all(stored, self._hash.fingerprint):
-            self._add(delta)
+        self._add(read_all(stored, self._hash.fingerprint))
         if stored or self._history is None:
             return Effects()
         deltas = []
@@ -163,6 +165,10 @@ class VelocityShard:
           amount: units of `fixed_point`.
         """
         features = self._state.update_one(key, time, amount)
+        if self._state.clock.completed != self._clocked:
+            units = np.array([time]), np.array([amount], dtype=np.int64)
+            row = KeyRows(np.array([key], dtype=np.uint64), *units)
+            return features, self._delta(StateDelta(row))
         data = StateDelta.bytes_of_row(key, time, amount, self._hash.fingerprint)
         return features, Delta(data, newest=time)
 
@@ -205,19 +211,38 @@ class VelocityShard:
         return Effects()
 
     def merge(self, deltas: Sequence[bytes]) -> bytes:
-        """Merge all rows and labels, without rows that no window reaches."""
-        delta = joined(read_all(deltas, self._hash.fingerprint))
-        needed = delta.rows.time >= self.needed_from
-        return StateDelta(delta.rows.take(needed), delta.labels, delta.nameless).to_bytes(
-            self._hash.fingerprint
+        """Merge all rows and labels, without those that no window reaches."""
+        delta, needed_from = joined(read_all(deltas, self._hash.fingerprint)), self.needed_from
+        needed = replace(
+            delta,
+            rows=delta.rows.take(delta.rows.time >= needed_from),
+            labels=delta.labels.take(delta.labels.frauds.time >= needed_from),
+            nameless=delta.nameless.take(delta.nameless.time >= needed_from),
         )
+        return needed.to_bytes(self._hash.fingerprint)
 
-    def _add(self, delta: StateDelta) -> None:
-        self._state.add(delta.rows)
-        self._state.label(delta.labels.frauds, delta.labels.fraud)
-        self._state.label(delta.nameless)
+    def _add(self, deltas: Sequence[StateDelta]) -> None:
+        """Add what was stored, in its order."""
+        known, clock = 0, last_clock(deltas)
+        if clock is not None:
+            known = clock[0] + 1
+            with self._state.resumed(clock[1]):
+                self._add_rows(deltas[:known])
+            self._clocked = self._state.clock.completed
+        self._add_rows(deltas[known:])
+
+    def _add_rows(self, deltas: Sequence[StateDelta]) -> None:
+        for delta in deltas:
+            self._state.add(delta.rows)
+            self._state.label(delta.labels.frauds, delta.labels.fraud)
+            self._state.label(delta.nameless)
 
     def _delta(self, delta: StateDelta) -> Delta:
+        """Return a delta of the state, with the clock if it moved since the last one."""
+        clock = self._state.clock
+        if clock.completed != self._clocked:
+            self._clocked = clock.completed
+            delta = replace(delta, clock=clock.state)
         return Delta(delta.to_bytes(self._hash.fingerprint), delta.newest)
 
     def _take_labels(self, batch: pa.RecordBatch) -> Effects:

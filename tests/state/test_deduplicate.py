@@ -9,6 +9,8 @@ from tests.shard_host import Event, Host, ids_of, newest_row, transactions
 
 HORIZON = 100
 HASH = IdHash.random()
+#: Of the state of a clock of one block, which moves with each row.
+CLOCK_BYTES = 40
 
 
 class Left:
@@ -103,7 +105,7 @@ def test_merging_drops_expired_ids() -> None:
         step.shard.take(transactions([str(time)], [time])).deltas[0] for time in (0, 10, 120, 240)
     ]
     merged = step.shard.merge([delta.data for delta in deltas])
-    assert len(merged) == len(deltas[2].data) + len(deltas[3].data)
+    assert len(merged) == len(deltas[2].data) + len(deltas[3].data) - CLOCK_BYTES
 
 
 def test_state_takes_sixteen_bytes_an_id_and_nothing_a_repeat() -> None:
@@ -111,7 +113,24 @@ def test_state_takes_sixteen_bytes_an_id_and_nothing_a_repeat() -> None:
     for first in (0, 500):
         ids = [str(i) for i in range(first, first + 1_000)]
         (delta,) = step.shard.take(transactions(ids, [5] * 1_000)).deltas
-        assert len(delta.data) == 16 * (1_000 - first) + 24
+        assert len(delta.data) == 16 * (1_000 - first) + 24 + CLOCK_BYTES
+
+
+def test_first_rows_after_a_restart_that_are_far_ahead_stop_no_generation() -> None:
+    host = Host(lambda clock: DeduplicateShard(1_000, lambda rows: None, HASH))
+    for number in range(20):
+        ids = [f"{number}:{i}" for i in range(100)]
+        host.bundle([Event(0.0, transactions(ids, list(range(number * 100, number * 100 + 100))))])
+    host.restore()
+    host.bundle([Event(0.0, transactions([f"far {i}" for i in range(64)], [10**12] * 64))])
+    for number in range(20, 60):
+        ids = [f"{number}:{i}" for i in range(100)]
+        host.bundle([Event(0.0, transactions(ids, list(range(number * 100, number * 100 + 100))))])
+        host.drop()
+    # Two generations of a thousand ids or little more, not all since the restart.
+    assert sum(len(delta.data) for delta in host.kept) < 60_000
+    host.bundle([Event(0.0, transactions(["20:1"], [6_000]))])
+    assert ids_of(host.rows[-1:]) == ["20:1"]
 
 
 def test_rows_years_ahead_expire_no_id_and_memory_stays_bounded() -> None:
@@ -143,7 +162,8 @@ def test_state_of_an_earlier_version_is_restored() -> None:
     old = Left(24 * hour)
     deltas = old.shard.take(transactions(["a", "b"], [5, 20 * year])).deltas
     shard = DeduplicateShard(24 * hour, lambda rows: None, HASH)
-    shard.restore([delta.data for delta in deltas])
+    # Without the clock, which began again with each start.
+    shard.restore([delta.data[:-CLOCK_BYTES] for delta in deltas])
     assert shard.take(transactions(["a", "b"], [6, 7])).rows == ()
     for day in range(4):
         times = [day * 24 * hour + 60 * i for i in range(1_440)]

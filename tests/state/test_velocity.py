@@ -186,3 +186,52 @@ def test_labels_that_do_not_carry_the_key_pass() -> None:
 def test_state_of_another_version_is_refused_in_one_line() -> None:
     with pytest.raises(FraudError, match="not what this version keeps"):
         VelocityShard(0, hashing=HASH, definitions=DEFINITIONS).restore([b"\xff" * 100])
+
+
+def test_rows_far_ahead_that_outlive_the_bulk_expire_nothing_after_a_restart() -> None:
+    definitions = (Velocity(("account_id",), ("1h",), ("count", "sum", "seconds_since_last")),)
+    shard = VelocityShard(0, hashing=HASH, definitions=definitions)
+    shard.restore(())
+    hour, stored = DAY // 24, list[bytes]()
+
+    def batch(number: int) -> pa.RecordBatch:
+        """Return the rows of half an hour; one source in ten has a wrong clock."""
+        rows = np.arange(60)
+        times = (number * 60 + rows) * hour // 120
+        times = np.where(rows % 10 == 3, times + 365 * DAY, times)
+        return pa.record_batch(
+            {
+                "transaction_id": [f"{number}-{row}" for row in rows],
+                "event_time": pa.array(times).cast(UTC),
+                "account_id": [f"a{row % 5}" for row in rows],
+                "merchant_id": ["m"] * 60,
+                "amount": (rows + 1.0).tolist(),
+            }
+        )
+
+    for number in range(60):
+        stored += [delta.data for delta in shard.take(batch(number)).deltas]
+        if number % 7 == 6:
+            stored = [shard.merge(stored)]
+    restored = VelocityShard(0, hashing=HASH, definitions=definitions)
+    restored.restore(stored)
+    expected = features(shard, [batch(60)])
+    assert max(expected["account_count_1h"].to_pylist()) > 20
+    assert equal(features(restored, [batch(60)]), expected)
+    # The rows that are ahead are all that is left of most hours.
+    assert restored.rows == shard.rows
+
+
+def test_labels_that_no_window_reaches_leave_the_state() -> None:
+    shard = VelocityShard(0, hashing=HASH, definitions=DEFINITIONS)
+    shard.restore(())
+    sizes, stored = [], list[bytes]()
+    for number in range(40):
+        rows = transactions(100, seed=number, days=1)
+        times = pa.array(rows.column("event_time").cast(pa.int64()).to_numpy() + number * DAY)
+        rows = rows.set_column(1, "event_time", times.cast(UTC))
+        effects = [shard.take(rows), shard.take(labels(rows, [1] * 100, (number + 1) * DAY))]
+        stored += [delta.data for effect in effects for delta in effect.deltas]
+        stored = [shard.merge(stored)]
+        sizes.append(len(stored[0]))
+    assert max(sizes) < 2 * sizes[10]

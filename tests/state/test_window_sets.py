@@ -237,7 +237,7 @@ def test_a_set_that_no_model_needs_goes_on_for_its_longest_window_and_is_then_fr
     # Neither a compaction nor a restart brings it back.
     size = sum(map(len, host.deltas))
     host.merge()
-    assert sum(map(len, host.deltas)) < size / 2
+    assert sum(map(len, host.deltas)) < 0.6 * size
     host.restore()
     assert features(host.take(batch_of(7)), LATER) == expected(7, LATER)
     assert host.sets.ready == [LATER]

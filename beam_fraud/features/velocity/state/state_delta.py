@@ -1,4 +1,4 @@
-"""Encode the delta of a batch to a velocity state: rows and labels."""
+"""Encode the delta of a batch to a velocity state: rows, labels, and the clock after them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.errors import Code, FraudError
+from beam_fraud.features.event_clock import NEVER, ClockState, EventClock
 from beam_fraud.features.hashing import Hashes, other_hash
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 
@@ -21,6 +22,10 @@ _HEADER = struct.Struct("<BBqqq")
 #: Versions without and with a fingerprint of the id hash after the header; and with both a
 #: fingerprint and hashes of the currencies.
 _UNKEYED, _KEYED, _CURRENCIES = 1, 2, 3
+#: Added to the version if the state of the clock follows the columns: its time, the numbers of
+#: blocks and of open rows, and their times.
+_CLOCK = 8
+_CLOCK_HEADER = struct.Struct("<qqq")
 _FINGERPRINT = struct.Struct("<q")
 #: A delta of one row: header, fingerprint, key, time and amount.
 _ONE_ROW = struct.Struct("<BBqqqqQqq")
@@ -61,6 +66,8 @@ class StateDelta:
     labels: Labels = NO_LABELS
     #: Frauds whose transactions have no id.
     nameless: Frauds = NO_NAMELESS
+    #: The event clock after the rows; None if that is not known.
+    clock: ClockState | None = None
 
     @classmethod
     def of(cls, rows: KeyRows, frauds: Frauds | None) -> StateDelta:
@@ -73,9 +80,10 @@ class StateDelta:
 
     @property
     def newest(self) -> int:
-        """Newest event time, microseconds; far in the past if empty."""
+        """Newest event time, microseconds, the clock's included; far in the past if empty."""
         times = (self.rows.time, self.labels.frauds.time, self.nameless.time)
-        return max((int(time.max()) for time in times if len(time)), default=-(1 << 62))
+        clock = NEVER if self.clock is None else self.clock.at
+        return max(clock, *(int(time.max()) for time in times if len(time)), NEVER)
 
     def to_bytes(self, fingerprint: int) -> bytes:
         """Encode a header, then the columns.
@@ -93,10 +101,13 @@ class StateDelta:
         version = _KEYED if fingerprint else _UNKEYED
         if rows.of_currency is not None:
             version = _CURRENCIES
-        header = _HEADER.pack(version, rows.merchant is not None, *sizes)
+        marked = version if self.clock is None else version + _CLOCK
+        header = _HEADER.pack(marked, rows.merchant is not None, *sizes)
         if version != _UNKEYED:
             header += _FINGERPRINT.pack(fingerprint)
-        return b"".join((header, *(np.ascontiguousarray(column).data for column in columns)))
+        contents = [np.ascontiguousarray(column).data for column in columns]
+        clock = b"" if self.clock is None else _clock_to_bytes(self.clock)
+        return b"".join((header, *contents, clock))
 
     @staticmethod
     def bytes_of_row(key: int, time: int, amount: int, fingerprint: int) -> bytes:
@@ -118,9 +129,10 @@ class StateDelta:
           FraudError: the bytes are no delta, or have another id hash.
         """
         try:
-            version, merchants, rows, labels, nameless = _HEADER.unpack_from(data)
+            marked, merchants, rows, labels, nameless = _HEADER.unpack_from(data)
+            version = marked & ~_CLOCK
             if version not in (_UNKEYED, _KEYED, _CURRENCIES):
-                raise ValueError(f"version {version}")
+                raise ValueError(f"version {marked}")
             start = _HEADER.size
             kept_under = 0
             if version != _UNKEYED:
@@ -141,6 +153,7 @@ class StateDelta:
                 Frauds(
                     columns.hashes(nameless), columns.integers(nameless), columns.integers(nameless)
                 ),
+                _clock_of(data, columns.place) if marked & _CLOCK else None,
             )
         except (ValueError, struct.error) as error:
             raise FraudError(
@@ -152,7 +165,7 @@ class StateDelta:
 
 
 def joined(deltas: Sequence[StateDelta]) -> StateDelta:
-    """Concatenate several deltas."""
+    """Concatenate several deltas; the clock is that after all of them."""
     some_rows = [delta.rows for delta in deltas if len(delta.rows)]
     with_merchants = [rows.merchant for rows in some_rows if rows.merchant is not None]
     of_currencies = [rows.of_currency for rows in some_rows if rows.of_currency is not None]
@@ -177,7 +190,29 @@ def joined(deltas: Sequence[StateDelta]) -> StateDelta:
         np.concatenate([delta.nameless.time for delta in deltas]),
         np.concatenate([delta.nameless.visible for delta in deltas]),
     )
-    return StateDelta(rows, Labels(frauds, fraud), nameless)
+    return StateDelta(rows, Labels(frauds, fraud), nameless, _clock_after(deltas))
+
+
+def _clock_after(deltas: Sequence[StateDelta]) -> ClockState | None:
+    """Return the clock after all rows; None if none of them has it."""
+    last = last_clock(deltas)
+    if last is None:
+        return None
+    place, state = last
+    clock = EventClock()
+    clock.resume(state)
+    for delta in deltas[place + 1 :]:
+        clock.observe(delta.rows.time)
+    return clock.state
+
+
+def last_clock(deltas: Sequence[StateDelta]) -> tuple[int, ClockState] | None:
+    """Return the last delta with a clock, and that clock; None if none has one."""
+    for place in reversed(range(len(deltas))):
+        clock = deltas[place].clock
+        if clock is not None:
+            return place, clock
+    return None
 
 
 def read_all(deltas: Sequence[bytes], fingerprint: int) -> list[StateDelta]:
@@ -211,6 +246,8 @@ def _form_of_rows(data: bytes) -> tuple[int, int, bytes] | None:
     if len(data) < _HEADER.size:
         return None
     version, merchants, rows, labels, nameless = _HEADER.unpack_from(data)
+    if version & _CLOCK:
+        return None
     start = _HEADER.size + (0 if version == _UNKEYED else _FINGERPRINT.size)
     columns = 3 + merchants + (version == _CURRENCIES)
     if labels or nameless or rows < 1 or len(data) != start + 8 * columns * rows:
@@ -252,7 +289,8 @@ class _Columns:
 
     def __init__(self, data: bytes, start: int) -> None:
         self._data = data
-        self._place = start
+        #: Start of the next column.
+        self.place = start
 
     def integers(self, rows: int) -> npt.NDArray[np.int64]:
         return np.frombuffer(self._data, np.int64, rows, self._after(rows * 8))
@@ -265,9 +303,20 @@ class _Columns:
 
     def _after(self, size: int) -> int:
         """Return the start of the next column, of `size` bytes."""
-        start = self._place
-        self._place += size
+        start = self.place
+        self.place += size
         return start
+
+
+def _clock_to_bytes(clock: ClockState) -> bytes:
+    times = np.array([*clock.reached, *clock.open], dtype=np.int64)
+    return _CLOCK_HEADER.pack(clock.at, len(clock.reached), len(clock.open)) + times.tobytes()
+
+
+def _clock_of(data: bytes, start: int) -> ClockState:
+    at, blocks, rows = _CLOCK_HEADER.unpack_from(data, start)
+    times = np.frombuffer(data, np.int64, blocks + rows, start + _CLOCK_HEADER.size).tolist()
+    return ClockState(at, times[:blocks], times[blocks:])
 
 
 def _labels(columns: _Columns, labels: int) -> Labels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from itertools import islice
@@ -10,7 +11,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from beam_fraud.features.event_clock import EventClock
+from beam_fraud.features.event_clock import ClockState, EventClock
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.features.velocity.large_sums import Load
 from beam_fraud.features.velocity.state.key_times import Frame, Integers
@@ -138,6 +139,11 @@ class KeyWindows:
     def needed_from(self) -> int:
         """Event time (microseconds) from which rows and frauds still matter."""
         return self._runs.origin
+
+    @property
+    def clock(self) -> EventClock:
+        """The event clock."""
+        return self._runs.clock
 
     def update(
         self, rows: KeyRows, frauds: Frauds | None = None, *, keep: bool = True
@@ -442,6 +448,24 @@ class VelocityState:
     def needed_from(self) -> int:
         """Event time (microseconds) from which rows and frauds still matter."""
         return min(part.needed_from for part in self._all)
+
+    @property
+    def clock(self) -> EventClock:
+        """The event clock; each part observes all rows."""
+        return self._all[0].clock
+
+    @contextmanager
+    def resumed(self, clock: ClockState) -> Iterator[None]:
+        """Have the clock of a state to which rows are added again that it observed before.
+
+        By the rows that are left, it would be another: those of the bulk expire, and rows ahead of
+        it stay until they are most of all.
+        """
+        with ExitStack() as stopped:
+            for part in self._all:
+                part.clock.resume(clock)
+                stopped.enter_context(part.clock.stopped())
+            yield
 
     def settle(self) -> None:
         """Do what the next single row may have to do first; between two rows.
