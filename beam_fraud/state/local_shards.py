@@ -32,10 +32,10 @@ class Checkpoint(Protocol):
         """Add deltas (data and newest event time) to a shard, or replace all."""
 
     def to_merge(self, step: str, shard: int) -> list[tuple[int, list[bytes]]]:
-        """Return levels of a shard with enough small deltas to merge, with the oldest of them."""
+        """Return runs of small deltas to merge: the number of the last one, and their data."""
 
-    def merge(self, step: str, shard: int, level: int, data: bytes) -> None:
-        """Replace the deltas of `to_merge` by one."""
+    def merge(self, step: str, shard: int, last: int, data: bytes) -> None:
+        """Replace a run of `to_merge` by one delta."""
 
     def drop(self, step: str, shard: int, before: int) -> None:
         """Drop the deltas of a shard older than `before` (event time, microseconds)."""
@@ -67,9 +67,12 @@ class LocalShards:
 
     def tick(self, now: float) -> Iterator[pa.RecordBatch]:
         """Pass the time (seconds of the epoch) to shards that wait; yield the rows they emit."""
-        for number in [number for number, shard in self._open.items() if shard.waiting]:
+        for number in list(self._open):
             with self._restored_after_failure(number):
-                yield from self.keep(number, self.shard(number).tick(now))
+                # Restored, if its state changed: what it was may have waited for nothing.
+                shard = self.shard(number)
+                if shard.waiting:
+                    yield from self.keep(number, shard.tick(now))
 
     def finish(self, number: int) -> Sequence[pa.RecordBatch]:
         """Process the end of a shard's rows; return the rows it emits."""
@@ -123,6 +126,6 @@ class LocalShards:
     def _tidy(self, number: int) -> None:
         shard = self._open[number]
         self._checkpoint.drop(self._step, number, shard.needed_from)
-        while levels := self._checkpoint.to_merge(self._step, number):
-            for level, deltas in levels:
-                self._checkpoint.merge(self._step, number, level, shard.merge(deltas))
+        while runs := self._checkpoint.to_merge(self._step, number):
+            for last, deltas in runs:
+                self._checkpoint.merge(self._step, number, last, shard.merge(deltas))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,17 @@ CREATE TABLE IF NOT EXISTS deltas (
   newest INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS deltas_of_shard ON deltas (step, shard, level, id);
 """
-#: Deltas of a shard in order.
-_DELTAS = "SELECT data FROM deltas WHERE step = ? AND shard = ? ORDER BY level DESC, id"
+#: Level of a delta that is not merged. Lower levels are of earlier versions, in which each merge
+#: added a delta at the end; they are ordered by them, and not merged any more.
+_NOT_MERGED = 100
+#: Deltas of a shard in the order of their arrival.
+_DELTAS = (
+    "SELECT data FROM deltas WHERE step = ? AND shard = ? "
+    "ORDER BY CASE WHEN level < 100 THEN -level ELSE 1 END, id"
+)
 #: Version of the file's layout; others are refused.
 _VERSION = 1
-#: Deltas per level that are merged into one of the next.
+#: Deltas of a level that are merged into one of the next.
 _MERGED = 32
 #: Size from which deltas are not merged: a merge is of 4 MiB at most, for rows wait for it.
 _LARGE = (4 << 20) // _MERGED
@@ -218,40 +225,55 @@ class LocalCheckpoint:
             if replaces:
                 self._execute("DELETE FROM deltas WHERE step = ? AND shard = ?", (step, shard))
             self._connection.executemany(
-                "INSERT INTO deltas (step, shard, level, newest, data) VALUES (?, ?, 0, ?, ?)",
-                [(step, shard, newest, data) for data, newest in deltas],
+                "INSERT INTO deltas (step, shard, level, newest, data) VALUES (?, ?, ?, ?, ?)",
+                [(step, shard, _NOT_MERGED, newest, data) for data, newest in deltas],
             )
         self._write_back.changed(sum(len(data) for data, _ in deltas))
         self._versions[step, shard] = self.version(step, shard) + 1
 
     def to_merge(self, step: str, shard: int) -> list[tuple[int, list[bytes]]]:
-        """Return levels of a shard with enough small deltas to merge, with the oldest of them.
+        """Return runs of small deltas of a shard that are long enough to merge.
 
-        A merged delta is the newest of the next level, so levels can be merged in turn.
+        A run is of one level and without a large delta in between, so that a merge changes no
+        order: labels of a transaction, for one, are in effect as they arrived.
+
+        Returns:
+          The number of the last delta of each run, and the data of all of its oldest ones.
         """
-        mergeable = []
+        mergeable = list[tuple[int, list[bytes]]]()
         with self._one_line_errors():
-            levels = self._execute(
-                "SELECT level, count(*) FROM deltas WHERE step = ? AND shard = ? "
-                "AND newest < ? AND length(data) < ? "
-                "GROUP BY level HAVING count(*) >= ? ORDER BY level",
-                (step, shard, FOREVER, _LARGE, _MERGED),
-            ).fetchall()
-            for level, _ in levels:
-                mergeable.append((level, [data for _, data, _ in self._level(step, shard, level)]))
+            deltas = self._execute(
+                "SELECT id, level, length(data) < ? FROM deltas WHERE step = ? AND shard = ? "
+                "AND newest < ? AND level >= ? ORDER BY id",
+                (_LARGE, step, shard, FOREVER, _NOT_MERGED),
+            )
+            for (_, small), run in groupby(deltas.fetchall(), lambda delta: delta[1:]):
+                oldest = [number for number, *_ in islice(run, _MERGED)]
+                if small and len(oldest) == _MERGED:
+                    run_data = [data for _, data, _ in self._run(step, shard, oldest[-1])]
+                    mergeable.append((oldest[-1], run_data))
         return mergeable
 
-    def merge(self, step: str, shard: int, level: int, data: bytes) -> None:
-        """Replace the deltas of `to_merge` by one."""
+    def merge(self, step: str, shard: int, last: int, data: bytes) -> None:
+        """Replace a run of `to_merge` by one delta of the next level, in its place.
+
+        Args:
+          step: the step.
+          shard: the shard.
+          last: number of the run's last delta.
+          data: the merged delta.
+        """
         with self._one_line_errors():
             self._begin()
-            merged = self._level(step, shard, level)
+            run = self._run(step, shard, last)
+            (level,) = self._execute("SELECT level FROM deltas WHERE id = ?", (last,)).fetchone()
             self._connection.executemany(
-                "DELETE FROM deltas WHERE id = ?", [(number,) for number, _, _ in merged]
+                "DELETE FROM deltas WHERE id = ?", [(number,) for number, _, _ in run]
             )
             self._execute(
-                "INSERT INTO deltas (step, shard, level, newest, data) VALUES (?, ?, ?, ?, ?)",
-                (step, shard, level + 1, max(newest for _, _, newest in merged), data),
+                "INSERT INTO deltas (id, step, shard, level, newest, data) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (last, step, shard, level + 1, max(newest for _, _, newest in run), data),
             )
         self._write_back.changed(len(data))
 
@@ -264,13 +286,15 @@ class LocalCheckpoint:
                 (step, shard, before),
             )
 
-    def _level(self, step: str, shard: int, level: int) -> list[tuple[int, bytes, int]]:
+    def _run(self, step: str, shard: int, last: int) -> list[tuple[int, bytes, int]]:
+        """Return number, data and newest time of the deltas of a run of `to_merge`, in order."""
         rows = self._execute(
-            "SELECT id, data, newest FROM deltas WHERE step = ? AND shard = ? AND level = ? "
-            "AND newest < ? AND length(data) < ? ORDER BY id LIMIT ?",
-            (step, shard, level, FOREVER, _LARGE, _MERGED),
+            "SELECT id, data, newest FROM deltas WHERE step = ? AND shard = ? "
+            "AND level = (SELECT level FROM deltas WHERE id = ?) AND id <= ? "
+            "AND newest < ? ORDER BY id DESC LIMIT ?",
+            (step, shard, last, last, FOREVER, _MERGED),
         )
-        return list(rows)
+        return list(reversed(rows.fetchall()))
 
     def _begin(self) -> None:
         if not self._connection.in_transaction:

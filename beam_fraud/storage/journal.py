@@ -199,7 +199,7 @@ class JournaledCheckpoint:
         """Return nothing: folds merge."""
         return []
 
-    def merge(self, step: str, shard: int, level: int, data: bytes) -> None:
+    def merge(self, step: str, shard: int, last: int, data: bytes) -> None:
         """Never called."""
         raise NotImplementedError("folds merge")
 
@@ -377,10 +377,10 @@ class JournaledCheckpoint:
             self.base.keep(step, number, deltas, replaces=replaces)
             if shard is not None:
                 self.base.drop(step, number, shard.needed_from)
-                while levels := self.base.to_merge(step, number):
-                    for level, parts in levels:
+                while runs := self.base.to_merge(step, number):
+                    for last, parts in runs:
                         pause()
-                        self.base.merge(step, number, level, shard.merge(parts))
+                        self.base.merge(step, number, last, shard.merge(parts))
             pause()
 
     def _decoded(self, record: bytes) -> _Record:

@@ -81,8 +81,8 @@ def test_small_deltas_are_merged_level_by_level_and_keep_their_order(path: Path)
     checkpoint = LocalCheckpoint.at(path)
     for number in range(32 * 32 + 5):
         checkpoint.keep("a", 0, [(f"{number},".encode(), number)])
-        for level, stored in checkpoint.to_merge("a", 0):
-            checkpoint.merge("a", 0, level, b"".join(stored))
+        for last, stored in checkpoint.to_merge("a", 0):
+            checkpoint.merge("a", 0, last, b"".join(stored))
     stored = checkpoint.deltas("a", 0)
     assert len(stored) == 6
     assert b"".join(stored).decode() == "".join(f"{number}," for number in range(32 * 32 + 5))
@@ -94,10 +94,48 @@ def test_levels_that_are_merged_together_lose_nothing(path: Path, every: int) ->
     for number in range(32 * 32 * 3):
         checkpoint.keep("a", 0, [(f"{number},".encode(), number)])
         if number % every == every - 1:
-            for level, stored in checkpoint.to_merge("a", 0):
-                checkpoint.merge("a", 0, level, b"".join(stored))
+            for last, stored in checkpoint.to_merge("a", 0):
+                checkpoint.merge("a", 0, last, b"".join(stored))
     stored = checkpoint.deltas("a", 0)
     assert b"".join(stored).decode() == "".join(f"{number}," for number in range(32 * 32 * 3))
+
+
+@pytest.mark.parametrize("every", [1, 7, 50])
+def test_small_deltas_stay_in_their_order_among_large_ones(
+    path: Path, every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_checkpoint, "_MERGED", 3)
+    monkeypatch.setattr(local_checkpoint, "_LARGE", 60)
+    checkpoint, kept = LocalCheckpoint.at(path), list[str]()
+    for number in range(1_000):
+        # A merge of some small ones is a large one, too.
+        kept.append(f"{number}," * (20 if number % 40 == 7 else number % 90 // 30 + 1))
+        checkpoint.keep("a", 0, [(kept[-1].encode(), number)])
+        if number % every == every - 1:
+            while runs := checkpoint.to_merge("a", 0):
+                for last, stored in runs:
+                    checkpoint.merge("a", 0, last, b"".join(stored))
+    stored = checkpoint.deltas("a", 0)
+    assert b"".join(stored).decode() == "".join(kept)
+    assert len(stored) < 400
+
+
+def test_deltas_of_an_earlier_version_come_first_in_their_order(path: Path) -> None:
+    checkpoint = LocalCheckpoint.at(path)
+    checkpoint.close()
+    with sqlite3.connect(path) as connection:
+        for level, data in ((0, b"5,"), (2, b"1,2,"), (1, b"3,"), (1, b"4,"), (0, b"6,")):
+            connection.execute(
+                "INSERT INTO deltas (step, shard, level, newest, data) VALUES ('a', 0, ?, 1, ?)",
+                (level, data),
+            )
+    checkpoint = LocalCheckpoint.at(path)
+    for number in range(7, 100):
+        checkpoint.keep("a", 0, [(f"{number},".encode(), number)])
+        for last, stored in checkpoint.to_merge("a", 0):
+            checkpoint.merge("a", 0, last, b"".join(stored))
+    expected = "".join(f"{number}," for number in range(1, 100))
+    assert b"".join(checkpoint.deltas("a", 0)).decode() == expected
 
 
 @pytest.mark.parametrize("every", [1, 50])
@@ -107,10 +145,10 @@ def test_rows_wait_for_no_large_merge(path: Path, every: int) -> None:
     for number in range(32 * 32):
         checkpoint.keep("a", 0, [(b"x" * 100_000, number)])
         if number % every == every - 1:
-            while levels := checkpoint.to_merge("a", 0):
-                for level, stored in levels:
+            while runs := checkpoint.to_merge("a", 0):
+                for last, stored in runs:
                     sizes.append(sum(len(one) for one in stored))
-                    checkpoint.merge("a", 0, level, b"".join(stored))
+                    checkpoint.merge("a", 0, last, b"".join(stored))
     assert max(sizes) <= 4 << 20
     assert len(checkpoint.deltas("a", 0)) <= 120
 
@@ -140,8 +178,8 @@ def test_expired_deltas_are_dropped_with_their_sources(path: Path) -> None:
     checkpoint = LocalCheckpoint.at(path)
     for number in range(32):
         checkpoint.keep("a", 0, [(b"old", number)])
-    ((level, stored),) = checkpoint.to_merge("a", 0)
-    checkpoint.merge("a", 0, level, b"".join(stored))
+    ((last, stored),) = checkpoint.to_merge("a", 0)
+    checkpoint.merge("a", 0, last, b"".join(stored))
     checkpoint.keep("a", 0, [(b"new", 50)])
     checkpoint.drop("a", 0, 31)
     assert checkpoint.deltas("a", 0) == [b"old" * 32, b"new"]
