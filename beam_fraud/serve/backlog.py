@@ -30,23 +30,23 @@ Deliver = Callable[[pa.RecordBatch], None]
 class _Segment:
     """Rows that were added between two folds of the journal."""
 
-    def __init__(self, batches: Sequence[pa.RecordBatch], rows: int) -> None:
+    def __init__(self, rows: int = 0, *, saved: bool) -> None:
         #: None if they are in the checkpoint alone.
-        self.batches: list[pa.RecordBatch] | None = list(batches)
+        self.batches: list[pa.RecordBatch] | None = []
         self.rows = rows
+        #: Whether the checkpoint has them, or takes them with the next commit.
+        self.saved = saved
         #: Number of batches that were delivered.
         self.delivered = 0
-        #: Whether the checkpoint has them from the start.
-        self.kept = False
 
 
 class Backlog:
     """Rows to deliver to a place, in order, without delay for those who add them.
 
-    The engine's thread adds rows; their owner commits them. With each fold of the journal, rows
-    that are not delivered become a segment of the checkpoint; a delivered segment is removed with
-    the next commit. So a row is delivered at least once, and memory is bounded while the place is
-    down.
+    The rows of a backlog either can be found elsewhere in the state until a fold of the journal
+    (`add`), and become a segment of the checkpoint with it; or a segment has them with the commit
+    that they are part of (`take`). A delivered segment is removed with a later commit. So a row is
+    delivered at least once, and memory is bounded while the place is down.
 
     Args:
       name: step of the state.
@@ -59,17 +59,23 @@ class Backlog:
         self._checkpoint = checkpoint
         self._deliver = deliver
         self._lock = threading.Condition()
-        #: Number to segment, the oldest first; the last one is open.
+        #: Number to segment, the oldest first.
         self._segments: OrderedDict[int, _Segment] = OrderedDict()
         self._next = 0
-        self._open: _Segment | None = None
+        #: The last segment, while rows are added to it.
+        self._open: int | None = None
+        #: Rows that the next commit has, and their segments.
+        self._taken: list[tuple[int, pa.RecordBatch]] = []
+        #: Segments that are delivered; and those that the next commit has, or has no more.
         self._delivered: list[int] = []
+        self._written: list[int] = []
+        self._removed: list[int] = []
         self._stopping = False
         self._wait = Wait(_LOG)
         #: Rows that wait.
         self.rows = 0
         for number in checkpoint.shards(name):
-            segment = _Segment((), sum(len(batch) for batch in self._stored(number)))
+            segment = _Segment(sum(len(batch) for batch in self._stored(number)), saved=True)
             segment.batches = None
             self._segments[number] = segment
             self._next = number + 1
@@ -80,52 +86,82 @@ class Backlog:
         """Start to deliver."""
         self._thread.start()
 
-    def add(self, rows: pa.RecordBatch, *, keep: bool = False) -> None:
-        """Add committed rows.
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Add committed rows."""
+        if len(rows):
+            with self._lock:
+                self._append(self._opened(), rows, saved=False)
 
-        Args:
-          rows: n rows.
-          keep: whether the next commit makes them durable, because nothing else has them; the same
-            in each call.
-        """
-        if not len(rows):
-            return
-        with self._lock:
-            if self._open is None:
-                self._open = self._segments[self._next] = _Segment((), 0)
-                self._open.kept = keep
-                self._next += 1
-            if keep:
-                number = next(reversed(self._segments))
+    def take(self, rows: pa.RecordBatch) -> None:
+        """Add rows to the next commit, and deliver them once they are `committed`."""
+        if len(rows):
+            with self._lock:
+                number = self._opened()
                 self._checkpoint.keep(self._name, number, [(rows_to_bytes(rows), FOREVER)])
-            assert self._open.batches is not None
-            self._open.batches.append(rows)
-            self._open.rows += len(rows)
-            self.rows += len(rows)
-            self._lock.notify()
+                self._taken.append((number, rows))
 
-    def fold(self) -> None:
-        """Write the open segment to the checkpoint, and remove delivered ones; before a fold."""
+    def tidy(self) -> None:
+        """Remove delivered segments with the next commit, and begin another one."""
         with self._lock:
             for number in self._delivered:
                 self._checkpoint.keep(self._name, number, [], replaces=True)
-            self._delivered = []
-            if self._open is None:
-                return
-            if not self._open.kept:
-                number = next(reversed(self._segments))
-                left = (self._open.batches or [])[self._open.delivered :]
+            self._removed += self._delivered
+            self._delivered, self._open = [], None
+
+    def fold(self) -> None:
+        """Do that, and write what was added to the checkpoint; before a fold."""
+        self.tidy()
+        with self._lock:
+            for number, segment in self._segments.items():
+                if segment.saved:
+                    continue
+                left = (segment.batches or [])[segment.delivered :]
                 self._checkpoint.keep(
                     self._name, number, [(rows_to_bytes(batch), FOREVER) for batch in _joined(left)]
                 )
-            self._open = None
+                segment.saved = True
+                self._written.append(number)
+
+    def committed(self) -> None:
+        """Note a commit."""
+        if not (self._taken or self._written or self._removed):
+            return
+        with self._lock:
+            for number, rows in self._taken:
+                self._append(number, rows, saved=True)
+            self._taken, self._written, self._removed = [], [], []
             in_memory = sum(s.rows for s in self._segments.values() if s.batches is not None)
-            for segment in reversed(self._segments.values()):
+            for number, segment in reversed(self._segments.items()):
                 if in_memory <= _ROWS_IN_MEMORY:
                     break
-                if segment.batches is not None and not segment.delivered:
+                closed = segment.saved and number != self._open
+                if closed and segment.batches is not None and not segment.delivered:
                     segment.batches = None
                     in_memory -= segment.rows
+
+    def discarded(self) -> None:
+        """Note that the changes since the last commit are lost."""
+        with self._lock:
+            for number in self._written:
+                if number in self._segments:
+                    self._segments[number].saved = False
+            self._delivered = [*self._removed, *self._delivered]
+            self._taken, self._written, self._removed = [], [], []
+
+    def _opened(self) -> int:
+        if self._open is None:
+            self._open, self._next = self._next, self._next + 1
+        return self._open
+
+    def _append(self, number: int, rows: pa.RecordBatch, *, saved: bool) -> None:
+        segment = self._segments.get(number)
+        if segment is None:
+            segment = self._segments[number] = _Segment(saved=saved)
+        assert segment.batches is not None
+        segment.batches.append(rows)
+        segment.rows += len(rows)
+        self.rows += len(rows)
+        self._lock.notify()
 
     def stop(self, seconds: float) -> int:
         """Stop after the delivery of all rows, or after so many seconds; return rows that wait."""
@@ -170,14 +206,16 @@ class Backlog:
         with self._lock:
             segment.delivered += batches
             self.rows -= rows
-            if segment is not self._open and segment.delivered >= len(segment.batches or ()):
-                del self._segments[number]
+            if segment.delivered < len(segment.batches or ()):
+                return
+            if any(number == taken for taken, _ in self._taken):
+                # More of it comes with the next commit.
+                return
+            del self._segments[number]
+            if segment.saved:
                 self._delivered.append(number)
-            elif segment is self._open and segment.delivered == len(segment.batches or ()):
-                del self._segments[number]
+            if number == self._open:
                 self._open = None
-                if segment.kept:
-                    self._delivered.append(number)
 
     def _stored(self, number: int) -> list[pa.RecordBatch]:
         return [rows_from_bytes(data) for data in self._checkpoint.stored(self._name, number)]

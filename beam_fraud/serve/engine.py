@@ -55,7 +55,7 @@ from beam_fraud.serve.feature_records import Divided, FeatureScoring, merged, wi
 from beam_fraud.serve.few_records import FEW, FewRecords
 from beam_fraud.serve.group import TIMEOUT, Followed, Group, marked
 from beam_fraud.serve.predictions import Call
-from beam_fraud.serve.state import Count, ServerState
+from beam_fraud.serve.state import LINKED, Count, ServerState
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, is_of_labels, with_origin
 from beam_fraud.state.rule_share import MutedRule, muted_in, without_muted
@@ -287,7 +287,7 @@ class Engine:
                 rows, places = recorded.rows, np.arange(len(records))
                 inputs = Features(self._features.names, recorded.block) if features else None
                 answered = Answered(rows, places, {}, len(records), inputs)
-                return Group(answered, {}, rows, places, _NONE_DEAD)
+                return Group(answered, {}, rows, places)
         first = self.state.numbers(len(records))
         checked = self._checked(self._read(records, first), len(records))
         return self._recorded(checked, first, len(records), late, features=features)
@@ -354,7 +354,7 @@ class Engine:
                 rows, _, inputs = self._scored(new, self.state.observe(new))
                 self.state.answers.add(rows, inputs)
         self.state.bury(dead)
-        return Followed(rows, dead, labels)
+        return Followed(rows, labels)
 
     def forward_audited(self, answered: pa.RecordBatch) -> None:
         """Deliver the audited ones of committed answers, and count them."""
@@ -494,7 +494,7 @@ class Engine:
                 inputs = Features(inputs.names, np.concatenate((block, absent))[order])
         faults = faults_of(base, checked)
         answered = Answered(rows, places, faults, records, inputs)
-        return Group(answered, archived, new, new_places, checked.dead)
+        return Group(answered, archived, new, new_places)
 
     def _checked(self, checked: Arrived, records: int) -> Arrived:
         """Count records and their faults."""
@@ -585,7 +585,7 @@ class Engine:
         scored = scorer.explain(decided, block)
         if scorer.linked is not None:
             if limited:
-                self.state.forward_linked(scorer.linked.seen(scored))
+                self.state.take(LINKED, scorer.linked.seen(scored))
             scored = without_linked(scored)
         self._count(ROWS_SCORED, len(scored))
         self._count(ROWS_FLAGGED, scored.column("flagged").true_count)

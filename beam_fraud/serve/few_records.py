@@ -24,7 +24,7 @@ from beam_fraud.pipeline.frames.scoring import ScoredRows, Scorer
 from beam_fraud.records.plain_records import PlainRecords
 from beam_fraud.serve.answered_rows import ANSWERED, AnsweredRows, Block
 from beam_fraud.serve.input_rows import InputRows
-from beam_fraud.serve.state import Count, ServerState
+from beam_fraud.serve.state import LINKED, Count, ServerState
 from beam_fraud.state.rule_share import MutedRule
 
 #: Records up to which values are faster than columns.
@@ -128,7 +128,7 @@ class FewRecords:
             reasons = dict(zip(seen, explained, strict=True))
         if seen and self._scorer.linked is not None:
             values = self._scorer.linked.of_rows([rows[place] for place in seen])
-            self._state.forward_linked(values)
+            self._state.take(LINKED, values)
         self._count(ROWS_IN, len(rows))
         self._count(ROWS_SCORED, len(rows))
         self._count(ROWS_FLAGGED, len(flagged))

@@ -39,8 +39,6 @@ class Group:
     #: New answers, and the record of each, int64[m].
     recorded: Rows
     new_places: npt.NDArray[np.int64]
-    #: Rows of `stages.DEAD_LETTER`.
-    dead: pa.RecordBatch
 
     @property
     def new(self) -> pa.RecordBatch:
@@ -74,7 +72,5 @@ class Followed(NamedTuple):
 
     #: Rows of `ANSWERED`.
     new: pa.RecordBatch
-    #: Rows of `stages.DEAD_LETTER`.
-    dead: pa.RecordBatch
     #: Rows of `stages.LABEL`, or None.
     labels: pa.RecordBatch | None

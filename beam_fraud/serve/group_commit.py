@@ -26,7 +26,7 @@ from beam_fraud.serve.engine import Engine, ReadRecords
 from beam_fraud.serve.group import TIMEOUT, Group, marked
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call
-from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
+from beam_fraud.serve.state import FLAGGED, LABELS
 from beam_fraud.wording import place_of
 
 _LOG = logging.getLogger(__name__)
@@ -143,7 +143,8 @@ class GroupCommit:
                 rows = engine.defaulted(group.new, now_late[group.new_places], TIMEOUT)
                 _amend(engine, group, rows)
             engine.state.answers.sent()
-            self._forward(engine, group.flagged, group.dead)
+            if group.flagged is not None:
+                engine.state.forward(FLAGGED, group.flagged)
             audit = engine.state.settings.audit
             if audit is not None and group.audited(audit):
                 engine.forward_audited(group.new)
@@ -189,14 +190,6 @@ class GroupCommit:
             entry.future.set_exception(result)
         else:
             entry.future.set_result(result)
-
-    def _forward(
-        self, engine: Engine, flagged: pa.RecordBatch | None, dead: pa.RecordBatch
-    ) -> None:
-        if flagged is not None:
-            engine.state.forward(FLAGGED, flagged)
-        if len(dead):
-            engine.state.forward(DEAD, dead)
 
     def _claimed(self, entries: list[Entry]) -> tuple[set[int], set[int]]:
         """Return the numbers of the calls to answer, and of those that got the fallback."""
@@ -283,14 +276,14 @@ class GroupCommit:
         """Take rows of a topic into the state, with a commit."""
         followed = engine.follow(block.raw)
         engine.state.move(block.positions)
+        if followed.labels is not None:
+            engine.state.take(LABELS, followed.labels)
         while not self.store(engine.state.commit):
             time.sleep(_AGAIN)
         engine.state.answers.sent()
         flagged = followed.new.filter(followed.new.column("flagged"))
-        self._forward(engine, flagged if len(flagged) else None, followed.dead)
+        engine.state.forward(FLAGGED, flagged)
         engine.forward_audited(followed.new)
-        if followed.labels is not None:
-            engine.state.forward(LABELS, followed.labels)
         block.done()
 
     def store(self, commit: Callable[[], None]) -> bool:

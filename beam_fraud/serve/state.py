@@ -426,9 +426,10 @@ class ServerState:
                 self._steps[step].keep(0, Effects(deltas=deltas))
 
     def bury(self, dead: pa.RecordBatch) -> None:
-        """Keep dead letters."""
+        """Keep dead letters, and deliver them once they are committed."""
         if len(dead):
             self._dead.take(0, dead)
+            self.take(DEAD, dead)
             if self._drift is not None:
                 self._drift.bury(dead)
 
@@ -449,10 +450,14 @@ class ServerState:
         fold = fold or self._checkpoint.overdue
         if fold:
             self._archive_all()
+            for backlog in self._backlogs.values():
+                backlog.tidy()
         now = {_SOURCE: str(self._next), _COMMITTED: f"{time.time():.3f}"}
         self._checkpoint.commit(self._uncommitted | now, fold=fold, meanwhile=meanwhile)
         self._uncommitted = {}
         self.answers.committed()
+        for backlog in self._backlogs.values():
+            backlog.committed()
         if self.shadow is not None:
             self.shadow.committed()
 
@@ -498,6 +503,8 @@ class ServerState:
 
     def begin_fold(self) -> None:
         """Begin to fold the journal, so that no later commit has to."""
+        for backlog in self._backlogs.values():
+            backlog.tidy()
         self.commit()
         self._checkpoint.begin_fold()
 
@@ -524,6 +531,8 @@ class ServerState:
         for shards in self._steps.values():
             # One that failed may have changed without a word to the checkpoint.
             shards.forget()
+        for backlog in self._backlogs.values():
+            backlog.discarded()
         if self.shadow is not None:
             self.shadow.discarded()
         self._uncommitted = {}
@@ -531,17 +540,17 @@ class ServerState:
         if self._drift is not None:
             self._drift.discarded()
 
+    def take(self, name: str, rows: pa.RecordBatch) -> None:
+        """Deliver rows once they are committed, if they have a place to go to."""
+        backlog = self._backlogs.get(name)
+        if backlog is not None:
+            backlog.take(rows)
+
     def forward(self, name: str, rows: pa.RecordBatch) -> None:
-        """Deliver committed rows in the background, if they have a place to go to."""
+        """Deliver rows of committed answers, if they have a place to go to."""
         backlog = self._backlogs.get(name)
         if backlog is not None:
             backlog.add(rows)
-
-    def forward_linked(self, values: pa.RecordBatch) -> None:
-        """Deliver values that link cases, durable with the commit that comes."""
-        backlog = self._backlogs.get(LINKED)
-        if backlog is not None:
-            backlog.add(values, keep=True)
 
     def forward_audited(self, answered: pa.RecordBatch) -> int:
         """Deliver the audited ones of committed answers; return their number."""

@@ -45,6 +45,21 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def fold(backlog: Backlog, checkpoint: JournaledCheckpoint) -> None:
     backlog.fold()
     checkpoint.commit({}, fold=True)
+    backlog.committed()
+
+
+def left(path: Path) -> list[int]:
+    """Return what the next process delivers."""
+    checkpoint, place = JournaledCheckpoint(path), Place()
+    backlog = Backlog("flagged", checkpoint, place)
+    waits = backlog.rows
+    backlog.start()
+    assert backlog.stop(5.0) == 0
+    assert len(place.taken) == waits
+    fold(backlog, checkpoint)
+    assert checkpoint.shards("flagged") == []
+    checkpoint.close()
+    return place.taken
 
 
 def test_rows_arrive_in_order(tmp_path: Path) -> None:
@@ -100,3 +115,60 @@ def test_the_next_process_delivers_what_waits(tmp_path: Path) -> None:
     assert place.taken == [1, 2, 3]
     backlog.stop(5.0)
     checkpoint.close()
+
+
+def test_rows_of_a_fold_that_was_lost_are_part_of_the_next(tmp_path: Path) -> None:
+    """As after a commit that the full disk refused, and a group that failed then."""
+    path = tmp_path / "state.db"
+    checkpoint, place = JournaledCheckpoint(path), Place(away=True)
+    backlog = Backlog("flagged", checkpoint, place)
+    backlog.add(rows(1, 2))
+    backlog.fold()
+    checkpoint.discard()
+    backlog.discarded()
+    backlog.add(rows(3))
+    fold(backlog, checkpoint)
+    checkpoint.close()
+    assert left(path) == [1, 2, 3]
+
+
+def test_rows_that_a_commit_takes_outlive_the_process_and_no_others_do(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    checkpoint, place = JournaledCheckpoint(path), Place(away=True)
+    backlog = Backlog("flagged", checkpoint, place)
+    backlog.start()
+    for number in range(6):
+        backlog.take(rows(number))
+        if number == 3:
+            checkpoint.discard()
+            backlog.discarded()
+            continue
+        checkpoint.commit({}, fold=number == 4)
+        backlog.committed()
+        if number == 1:
+            backlog.tidy()
+    backlog.take(rows(6))
+    assert backlog.rows == 5
+    assert backlog.stop(0.5) == 5
+    checkpoint.close()
+    assert left(path) == [0, 1, 2, 4, 5]
+
+
+def test_rows_that_commits_take_are_delivered_once_and_leave_the_state(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    checkpoint, place = JournaledCheckpoint(path), Place()
+    backlog = Backlog("flagged", checkpoint, place)
+    backlog.start()
+    for number in range(100):
+        backlog.take(rows(number))
+        checkpoint.commit({}, fold=number % 7 == 3)
+        backlog.committed()
+        if number % 5 == 0:
+            until(lambda: backlog.rows == 0)
+        if number % 3 == 0:
+            backlog.tidy()
+    assert backlog.stop(5.0) == 0
+    assert place.taken == list(range(100))
+    fold(backlog, checkpoint)
+    checkpoint.close()
+    assert left(path) == []

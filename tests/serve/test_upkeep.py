@@ -19,7 +19,7 @@ from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.queue import Pace, PredictionQueue
-from beam_fraud.serve.state import FLAGGED
+from beam_fraud.serve.state import DEAD, FLAGGED, LABELS
 from beam_fraud.state.archive import UnfinishedPart
 from beam_fraud.storage import journal
 from beam_fraud.storage.checkpoint import LocalCheckpoint
@@ -193,6 +193,40 @@ def test_a_row_that_waits_for_its_sink_outlives_the_archiving_of_its_answer(
     until(lambda: len(taken) == 4)
     assert taken == [one["transaction_id"] for one in before]
     engine.state.close(1.0)
+
+
+def test_what_waits_for_its_table_outlives_a_process_that_ends_after_the_commit(
+    running: Running,
+) -> None:
+    """Dead letters and labels cannot be found again among the answers."""
+    ended = threading.Event()
+    taken = list[str]()
+
+    def refuse(rows: pa.RecordBatch) -> None:
+        if not ended.is_set():
+            raise FraudError("the database is away", Code.DATABASE_SILENT)
+
+    labels = pa.record_batch({"transaction_id": ["t1", "t2"]})
+    running.deliveries = {DEAD: refuse, LABELS: refuse}
+    engine = running.engine()
+    state = engine.state
+    state.start()
+    engine.record([b"{"])
+    state.take(LABELS, labels)
+    state.commit()
+    state.take(LABELS, labels)
+    state.discard()
+    state._checkpoint.close()
+    ended.set()
+    running.deliveries = {
+        DEAD: lambda rows: taken.extend(map(bytes.decode, rows.column("payload").to_pylist())),
+        LABELS: lambda rows: taken.extend(ids(rows)),
+    }
+    state = running.engine().state
+    state.start()
+    until(lambda: len(taken) == 3)
+    state.close(1.0)
+    assert sorted(taken) == ["t1", "t2", "{"]
 
 
 @pytest.mark.parametrize("fails_in", ["write", "finish"])
