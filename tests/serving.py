@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import faulthandler
 import json
-import multiprocessing
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,23 +20,9 @@ import msgspec
 import numpy as np
 
 from deploy.ports import free_port
+from tests import forked
 from tests.stream_process import wait_until
 
-#: Imported once: each process is a fork of one that has imported them and done nothing else.
-_PRELOADED = (
-    "beam_fraud.cli.commands.serve",
-    "beam_fraud.cli.commands.stream",
-    "beam_fraud.serve.http.server",
-    "confluent_kafka",
-    "sklearn.calibration",
-    "sklearn.ensemble",
-    "sklearn.pipeline",
-    "sqlalchemy.dialects.postgresql",
-    "sqlalchemy.dialects.sqlite",
-    "uvicorn",
-)
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(list(_PRELOADED))
 #: Seconds for an answer, far more than any takes.
 _PATIENCE = 30.0
 _ROWS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -65,9 +48,8 @@ class Command:
 
     def start(self) -> None:
         """Start the process."""
-        arguments = self.arguments, str(self.log), self.look, self.environment
-        self._process = _FORKS.Process(target=_command, args=arguments)
-        self._process.start()
+        environment = {**os.environ, **self.environment}
+        self._process = forked.start(self.arguments, self.log, environment, look=self.look)
 
     @property
     def pid(self) -> int:
@@ -101,23 +83,6 @@ class Command:
     def said(self) -> str:
         """Return the end of its output."""
         return self.log.read_text("utf-8", errors="replace")[-20_000:]
-
-
-def _command(
-    arguments: Sequence[str], log: str, look: float | None, environment: dict[str, str]
-) -> None:
-    os.environ.update(environment)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for standard in (1, 2):
-        os.dup2(descriptor, standard)
-    from beam_fraud.cli import main
-    from beam_fraud.models.registry import champion_watch
-
-    if look is not None:
-        champion_watch.LOOK_SECONDS = look
-    # SIGABRT writes down what every thread does.
-    faulthandler.enable()
-    sys.exit(main(list(arguments)))
 
 
 class Serve(Command):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from deploy.kafka.broker import Broker
+from tests import forked
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that the stream may take for anything.
@@ -26,66 +26,71 @@ UNTIL_IDLE = ("--until-idle", "1")
 
 
 def stream_command(broker: Broker, topic: str, bundle: Path, out: Path, *options: str) -> list[str]:
-    """Return an endless `beam-fraud stream` of a topic from its first message on."""
-    command = [sys.executable, "-m", "beam_fraud", "stream", "--kafka", broker.bootstrap]
+    """Return an endless `stream` of a topic from its first message on."""
+    command = ["stream", "--kafka", broker.bootstrap]
     command += ["--topic", topic, "--model", str(bundle), "--out", str(out)]
     return [*command, "--start", "earliest", *options]
 
 
 class Stream:
-    """A stream as a process that tests kill and start again."""
+    """A stream as a process that tests kill and start again.
 
-    def __init__(self, command: Sequence[str], out: Path, directory: Path = ROOT) -> None:
-        self._command = command
+    Args:
+      arguments: of `beam-fraud`.
+      out: its output.
+      directory: where it runs.
+    """
+
+    def __init__(self, arguments: Sequence[str], out: Path, directory: Path = ROOT) -> None:
+        self._arguments = arguments
         self._out = out
         self._directory = directory
         self.log = out.with_name(f"{out.name}.log")
-        self.process: subprocess.Popen[bytes] | None = None
+        self._process: ForkServerProcess | None = None
 
     def start(self, *options: str) -> None:
         """Start the process with further `options`."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self._command, *options],
-                cwd=self._directory,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        arguments = [*self._arguments, *options]
+        self._process = forked.start(arguments, self.log, os.environ, directory=self._directory)
 
     @property
     def runs(self) -> bool:
         """Whether the process is alive."""
-        return self.process is not None and self.process.poll() is None
+        return self._process is not None and self._process.is_alive()
+
+    @property
+    def pid(self) -> int:
+        """The process, which was started."""
+        assert self._process is not None
+        assert self._process.pid is not None
+        return self._process.pid
 
     def kill(self) -> None:
         """Kill the process and its children, as a power cut would."""
-        if self.process is not None:
+        if self._process is not None:
             with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+                os.killpg(self.pid, signal.SIGKILL)
+            # One that has just been started leads no group yet.
+            self._process.kill()
+            self._process.join()
 
     def stop(self) -> None:
         """Interrupt the stream, as Ctrl-C does."""
-        assert self.process is not None
         assert self.runs, self.said()
-        self.process.send_signal(signal.SIGTERM)
+        os.kill(self.pid, signal.SIGTERM)
 
     def wait_for_end(self) -> None:
-        """Wait until the process ends by itself."""
-        assert self.process is not None
-        try:
-            self.process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._abort()
-        assert self.process.returncode == 0, self.said()
+        """Wait until the process ends by itself, without an error."""
+        assert self.wait_for_code() == 0, self.said()
 
-    def wait_for_failure(self) -> int:
+    def wait_for_code(self) -> int:
         """Wait until the process ends by itself; return its exit code."""
-        assert self.process is not None
-        return self.process.wait(_PATIENCE)
+        assert self._process is not None
+        self._process.join(_PATIENCE)
+        if self._process.exitcode is None:
+            self._abort()
+        assert self._process.exitcode is not None
+        return self._process.exitcode
 
     def wait_for_progress(self, since: dict[str, str]) -> bool:
         """Wait until the stream has committed more than `since`; return False if it ended."""
@@ -102,9 +107,9 @@ class Stream:
 
     def _abort(self) -> None:
         """End the process, which first writes down what every thread does."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGABRT)
-        self.process.wait()
+        assert self._process is not None
+        os.kill(self.pid, signal.SIGABRT)
+        self._process.join()
 
     def positions(self) -> dict[str, str]:
         """Return the committed positions by source."""

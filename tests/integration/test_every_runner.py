@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -351,15 +350,13 @@ def test_an_interrupted_run_ends_on_the_cluster_as_well(
     flink_cluster: FlinkCluster, files: Files, bundle: Path, rules: Path, tmp_path: Path
 ) -> None:
     before = set(jobs(flink_cluster))
-    command = [sys.executable, "-m", "beam_fraud"]
-    command += score_command(files, bundle, rules, tmp_path / "out")
+    command = score_command(files, bundle, rules, tmp_path / "out")
     one = Stream([*command, *flink_cluster.beam_options], tmp_path / "out")
     one.start()
     try:
         assert one.wait_until(lambda: "RUNNING" in jobs(flink_cluster).values())
         one.stop()
-        assert one.process is not None
-        assert one.process.wait(60) == 128 + signal.SIGTERM, one.said()
+        assert one.wait_for_code() == 128 + signal.SIGTERM, one.said()
     finally:
         one.kill()
     (job,) = set(jobs(flink_cluster)) - before

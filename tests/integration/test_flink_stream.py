@@ -281,7 +281,7 @@ def test_a_savepoint_resumes_with_more_workers_and_a_registry_that_promotes(
         # The timers in the savepoint name steps by numbers that a registry changes.
         fixed = scored.stream("moved", *options)
         fixed.start()
-        assert fixed.wait_for_failure() == 1
+        assert fixed.wait_for_code() == 1
         assert "another set of steps (rules, registry, monitor, now monitor)" in fixed.said()
         return scored.stream("moved", *options, "--registry", str(place))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -27,9 +26,7 @@ pytestmark = pytest.mark.slow
 def stream(tmp_path: Path) -> Iterator[Stream]:
     """Return the stream of the page; it is started there."""
     command = next(words for words in commands() if words[-1] == "&")
-    process = Stream(
-        [sys.executable, "-m", "beam_fraud", *command[1:-1]], tmp_path / "live", tmp_path
-    )
+    process = Stream(command[1:-1], tmp_path / "live", tmp_path)
     yield process
     process.kill()
 

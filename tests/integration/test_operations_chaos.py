@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import ssl
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -84,7 +83,7 @@ def survive(trouble: Trouble, postgres: Server, bundle: Path, directory: Path) -
         )
         options += ["--alert", f"{letters}&group=none&rate=none&most=10&cafile={certificate}"]
         options += ["--alert", f"{receiver.url}/hook#most=20"]
-        stream = Stream([sys.executable, "-m", "beam_fraud", "stream", *options], out)
+        stream = Stream(["stream", *options], out)
         os.environ["BEAM_FRAUD_SMTP_PASSWORD"] = "secret-of-the-test"
         try:
             _disturb(trouble, stream, postgres, mail, inbox)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def stream(inbox: Path, tmp_path: Path, url: str) -> Iterator[Stream]:
     assert main(lists) == 0
     bundle = shadow_bundle(tmp_path / "model", Share(0.01), roles={**ROLES, "merchant_id": "shop"})
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox)]
+    command = ["stream", "--watch", str(inbox)]
     command += ["--model", bundle, "--out", str(out), "--sink", url]
     command += ["--rules", str(tmp_path / "rules.toml"), "--lists", str(tmp_path / "lists")]
     stream = Stream(command, out)

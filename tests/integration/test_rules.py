@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-import sys
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -258,7 +257,7 @@ def test_a_stream_that_is_killed_mutes_the_same_rows(
         pq.write_table(whole.slice(number * size, size), inbox / f"part-{number:02}.parquet")
     run_stream(inbox, bundle, rules, tmp_path / "undisturbed")
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox)]
+    command = ["stream", "--watch", str(inbox)]
     command += ["--model", str(bundle), "--schema", str(rules.with_name("own.toml"))]
     command += ["--rules", str(rules), "--out", str(out), "--alert", f"file:{tmp_path}/a.jsonl"]
     process = Stream(command, out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def test_a_champion_waits_for_its_windows_and_a_rollback_finds_those_of_before(
 ) -> None:
     place, out = Place.at(tmp_path / "registry"), tmp_path / "out"
     first = put_windowed(place, tmp_path, 2, SHORT)
-    command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox)]
+    command = ["stream", "--watch", str(inbox)]
     command += ["--registry", str(place), "--out", str(out), "--roll-rows", "1"]
     command += ["--keep-features", "--shards=3", *options_of(name, request)]
     running = Stream(command, out)

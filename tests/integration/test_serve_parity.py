@@ -247,7 +247,7 @@ def test_a_stream_gets_what_score_and_requests_get(
     name, out = topic(partitions), tmp_path / "out"
     produce(broker, name, rows.records, keys=[key.encode() for key in rows.accounts])
     command = stream_command(broker, name, rows.bundle, out, *rows.options, *UNTIL_IDLE)
-    stream = Command(command[command.index("stream") :], tmp_path / "stream.log")
+    stream = Command(command, tmp_path / "stream.log")
     try:
         stream.start()
         assert stream.wait() == 0, stream.said()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def running(inbox: Path, tmp_path: Path) -> Iterator[Stream]:
         for name, share in (("a", 0.01), ("b", 0.02), ("c", 0.03))
     ]
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox)]
+    command = ["stream", "--watch", str(inbox)]
     command += ["--model", bundles[0], "--shadow", bundles[1], "--shadow", bundles[2]]
     # A part for every other file, so that a kill may come between two of them.
     stream = Stream([*command, "--out", str(out), "--roll-rows", str(3 * ROWS)], out)

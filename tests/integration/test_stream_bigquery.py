@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from beam_fraud.cli import main
 from tests.cli.test_commands_score import bundle
 from tests.requirements import need_module
-from tests.stream_process import ROOT, Stream
+from tests.stream_process import Stream
 
 ROWS = 40
 
@@ -23,7 +22,7 @@ def command(inbox: Path, tmp_path: Path) -> list[str]:
     """Return a call that scores a directory into a table."""
     lines = "".join(f"x{i},2024-01-01T00:{i:02}:00Z,{i}\n" for i in range(ROWS))
     (inbox / "day.csv").write_text("id,t,a\n" + lines)
-    command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox)]
+    command = ["stream", "--watch", str(inbox)]
     command += ["--model", bundle(tmp_path / "model"), "--out", str(tmp_path / "out")]
     return [*command, "--sink", "bigquery:my-project.fraud", "--until-idle", "3"]
 
@@ -41,11 +40,10 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_the_local_runner_is_refused_before_anything_is_done(
-    command: list[str], tmp_path: Path
+    command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    (message,) = done.stderr.splitlines()
+    assert main(command) == 2
+    (message,) = capfd.readouterr().err.splitlines()
     assert "a stream on this machine cannot write to BigQuery; give --runner" in message
     assert not (tmp_path / "out").exists()
 

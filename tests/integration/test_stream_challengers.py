@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def test_challengers_join_and_leave_a_stream_within_half_a_minute(
     add_model(place, models[0], ANN)
     promote(open_registry(place), first, ANN)
     inbox.mkdir()
-    command = [sys.executable, "-m", "beam_fraud", "stream", "--watch", str(inbox)]
+    command = ["stream", "--watch", str(inbox)]
     command += ["--registry", str(place), "--shadow", "challengers", "--out", str(out)]
     command += ["--roll-seconds=0.5", "--shards=2", *options_of(name, request)]
     stream, sent = Stream(command, out), 0
