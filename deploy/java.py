@@ -33,6 +33,12 @@ def program(name: str) -> str:
     return path
 
 
+def cache_directory() -> Path:
+    """Return the user's directory for what takes long to find out."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(caches) / "beam-fraud"
+
+
 @cache
 def class_path(pom: Path) -> str:
     """Return the jars of a Maven project; download missing ones.
@@ -42,9 +48,8 @@ def class_path(pom: Path) -> str:
     Raises:
       FraudError: Maven is missing or can't fetch them.
     """
-    caches = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     digest = hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
-    kept = Path(caches) / "beam-fraud" / f"class-path-{digest}"
+    kept = cache_directory() / f"class-path-{digest}"
     with suppress(OSError):
         jars = kept.read_text("utf-8")
         if all(Path(jar).exists() for jar in jars.split(os.pathsep)):

@@ -6,16 +6,20 @@ python -m deploy.kafka.broker --data DIR [--port N] [--topic NAME[:PARTITIONS]].
 from __future__ import annotations
 
 import argparse
+import hashlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from beam_fraud.errors import Code, FraudError, UsageError
 from deploy.data_directory import held
-from deploy.java import class_path, program
+from deploy.java import cache_directory, class_path, program
 from deploy.ports import free_port, is_free, port
 from deploy.process import ServerProcess
 from deploy.stopped import until_stopped
@@ -29,6 +33,8 @@ except ImportError as error:
 HERE = Path(__file__).parent
 #: Seconds that a broker may take until it answers; five are usual.
 START_SECONDS = 90.0
+#: What formatting writes; the last one makes a directory a formatted one.
+_FORMATTED = ("bootstrap.checkpoint", "meta.properties")
 #: Seconds that the broker may take for one request.
 REQUEST_SECONDS = 30.0
 
@@ -41,6 +47,7 @@ class Broker:
 
     #: Where clients connect: "127.0.0.1:PORT".
     bootstrap: str
+    port: int
 
     def __init__(
         self,
@@ -61,9 +68,14 @@ class Broker:
         self._data = data.absolute()
         self._heap = heap
         self._sasl = dict(sasl or {})
-        self._port = port or free_port()
+        self.port = port or free_port()
         self._process: ServerProcess | None = None
-        self.bootstrap = f"127.0.0.1:{self._port}"
+        self.bootstrap = f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, or None if this object has not started it."""
+        return None if self._process is None else self._process.pid
 
     @property
     def log(self) -> Path:
@@ -88,7 +100,7 @@ class Broker:
             silent.
         """
         assert self._process is None, "the broker runs already"
-        if not is_free(self._port):
+        if not is_free(self.port):
             raise FraudError(
                 f"{self.bootstrap}: something listens there already; "
                 "stop it or choose another port",
@@ -98,13 +110,7 @@ class Broker:
         java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         java += ["-cp", class_path(HERE / "pom.xml")]
         settings = self._write_settings()
-        with self.log.open("ab") as log:
-            if not (self._data / "logs/meta.properties").exists():
-                storage = ["kafka.tools.StorageTool", "format", "--cluster-id", "beam-fraud"]
-                command = [*java, *storage, "--config", str(settings)]
-                subprocess.run(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
-                )
+        self._format(java, settings)
         self._process = ServerProcess(
             "Kafka broker", [*java, "kafka.Kafka", str(settings)], self.log
         )
@@ -207,6 +213,37 @@ class Broker:
         fixed = (HERE / "server.properties").read_text("utf-8")
         settings.write_text(fixed + "\n".join(lines) + "\n", "utf-8")
         return settings
+
+    def _format(self, java: Sequence[str], settings: Path) -> None:
+        """Format the directory of a new broker.
+
+        The user's cache keeps the files for the next new one: Kafka takes seconds to make them.
+        """
+        logs = self._data / "logs"
+        if (logs / _FORMATTED[-1]).exists():
+            return
+        sources = ((HERE / name).read_bytes() for name in ("pom.xml", "server.properties"))
+        kept = cache_directory() / f"kafka-{hashlib.sha256(b''.join(sources)).hexdigest()[:12]}"
+        if not kept.exists():
+            storage = ["kafka.tools.StorageTool", "format", "--cluster-id", "beam-fraud"]
+            with self.log.open("ab") as log:
+                command = [*java, *storage, "--config", str(settings)]
+                subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+                )
+            # Without a cache that can be written, and after a failure, it is done again.
+            with suppress(OSError), tempfile.TemporaryDirectory(dir=kept.parent) as directory:
+                made = Path(directory) / "made"
+                made.mkdir()
+                for name in _FORMATTED:
+                    shutil.copy(logs / name, made)
+                made.rename(kept)
+            return
+        # Kafka says what is in the way.
+        with suppress(OSError):
+            logs.mkdir(parents=True, exist_ok=True)
+            for name in _FORMATTED:
+                shutil.copy(kept / name, logs)
 
     def _wait_until_it_answers(self, process: ServerProcess) -> None:
         admin = self._admin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,7 @@ from deploy.flink.cluster import FlinkCluster
 from deploy.kafka.broker import Broker
 from tests.integration.flink import running_job_server
 from tests.requirements import need_flink, need_kafka
+from tests.shared_server import Running, shared_server
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +45,21 @@ def bundle(month: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A Kafka broker; a test that stops one starts its own."""
+    """A Kafka broker of all test processes; a test that stops one starts its own."""
     need_kafka()
-    with Broker(tmp_path_factory.mktemp("kafka")) as running:
-        yield running
+
+    def start(data: Path) -> Running:
+        broker = Broker(data)
+        broker.start()
+        assert broker.pid is not None
+        return Running(broker.pid, broker.port)
+
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Each process has a directory of its own in that of the run.
+        base = base.parent
+    with shared_server(base / "kafka", start) as running:
+        yield Broker(base / "kafka/server", running.port)
 
 
 @pytest.fixture
