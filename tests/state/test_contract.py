@@ -20,7 +20,6 @@ from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.reorder import ReorderShard
 from beam_fraud.state.rule_share import RuleShareShard
 from beam_fraud.state.shard import Effects, Shard
-from beam_fraud.storage.checkpoint import LocalCheckpoint
 from tests.ruled import RULES, THRESHOLDS, decided
 from tests.shard_host import TRANSACTIONS, Clock, Event, Host, transactions
 
@@ -129,45 +128,6 @@ def test_a_shard_that_is_lost_at_any_time_changes_nothing(
         b.schema.metadata for b in undisturbed.rows
     ]
     assert left_in(there) == left_in(here)
-
-
-@every_kind
-def test_the_checkpoint_of_this_machine_restores_a_shard(kind: Kind, tmp_path: Path) -> None:
-    clock = Clock()
-    paths = [tmp_path / "undisturbed", tmp_path / "disturbed"]
-    rows: list[list] = [[], []]
-    shards = [kind.make(path, clock) for path in paths]
-    for shard in shards:
-        shard.restore([])
-    checkpoint = LocalCheckpoint(tmp_path / "state.db")
-    for number in range(300):
-        clock.now += 0.3
-        # Every third row has been there before.
-        ids = [str(number * 2 - (i and number % 3 * 5)) for i in range(3)]
-        times = [number * 3, number * 3 - 4, number * 3]
-        batch = transactions(ids, times, source=f"t:{number % 3}", start=number * 3)
-        for shard, out in zip(shards, rows, strict=True):
-            effects = [shard.take(batch), shard.tick(clock.now)]
-            out += [row for effect in effects for b in effect.rows for row in b.to_pylist()]
-        for effect in effects:
-            deltas = [(delta.data, delta.newest) for delta in effect.deltas]
-            checkpoint.keep("step", 0, deltas, replaces=effect.replaces)
-        for level, stored in checkpoint.to_merge("step", 0):
-            checkpoint.merge("step", 0, level, shards[1].merge(stored))
-        checkpoint.drop("step", 0, shards[1].needed_from)
-        checkpoint.commit({"t": str(number)})
-        if number % 40 == 39:
-            checkpoint.close()
-            checkpoint = LocalCheckpoint(tmp_path / "state.db")
-            shards[1] = kind.make(paths[1], clock)
-            shards[1].restore(checkpoint.deltas("step", 0))
-    for shard, out in zip(shards, rows, strict=True):
-        out += [row for batch in shard.finish().rows for row in batch.to_pylist()]
-    assert rows[0] == rows[1]
-    assert left_in(paths[0]) == left_in(paths[1])
-    assert rows[0] or left_in(paths[0])
-    assert len(checkpoint.deltas("step", 0)) < 150
-    checkpoint.close()
 
 
 @every_kind
