@@ -9,6 +9,8 @@ version, read these places of that version's source, in the order of this file:
   `consolidate_monitoring_infos` and `statesampler.StateSampler`;
 - `runners/worker/sdk_worker_main.py: create_harness` and `_FN_LOG_HANDLER`,
   `runners/worker/worker_id_interceptor.py` (`runners/workers/worker.py`);
+- `runners/worker/sdk_worker.py: ShortIdCache` and `SHORT_ID_CACHE`, and of Prism
+  `internal/jobservices/metrics.go: contributeMetrics` (`runners/launch.py`);
 - `options/pipeline_options.py: _add_argparse_args` (`runners/checks.py`);
 - `runners/portability/{flink,spark,prism}_runner.py`, `utils/subprocess_server.py: JavaJarServer`
   (`runners/downloads.py`);
@@ -20,7 +22,8 @@ version, read these places of that version's source, in the order of this file:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
@@ -36,7 +39,7 @@ from apache_beam.options.value_provider import RuntimeValueProvider
 from apache_beam.portability.api import metrics_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.runner import PipelineResult
-from apache_beam.runners.worker import sdk_worker_main, statesampler
+from apache_beam.runners.worker import sdk_worker, sdk_worker_main, statesampler
 from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
 
 #: The version of Beam whose source was read for what follows.
@@ -51,6 +54,7 @@ __all__ = [
     "dataflow_jobs",
     "declared_options",
     "drain_dataflow_job",
+    "every_report_counts",
     "file_systems_have_options",
     "job_server_jar",
     "prism_program",
@@ -58,6 +62,9 @@ __all__ = [
 ]
 #: From one sample of the step at work to the next; nothing here uses the samples.
 _SAMPLING_MILLISECONDS = 2
+#: First reports of a metric that have short ids of their own. Prism runs 8 bundles at once, each of
+#: which waits until the meaning of its ids is known.
+_OWN_REPORTS = 64
 
 
 class EndlessRunner(fn_runner.FnApiRunner):
@@ -100,6 +107,41 @@ def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(module, name, before)
+
+
+@contextmanager
+def every_report_counts() -> Iterator[None]:
+    """Have Prism count what all bundles of this process report, inside the `with`.
+
+    A worker reports metrics by short ids, and the runner asks what a new id means. Prism keeps the
+    value of an id until it knows its meaning, but only one: of two bundles that report a counter
+    for the first time at once, it forgets the rows of one (2.77).
+    """
+    with _replaced(sdk_worker, "SHORT_ID_CACHE", ReportIds()):
+        yield
+
+
+class ReportIds(sdk_worker.ShortIdCache):
+    """Short ids of metrics: several of a user's metric, so that no two first reports share one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = threading.Lock()
+        self._of_reports: dict[Hashable, list[str]] = {}
+
+    def get_short_id(self, monitoring_info: metrics_pb2.MonitoringInfo) -> str:
+        """Return the short id for a report of a metric."""
+        key = monitoring_infos.to_key(monitoring_info)
+        with self._turn:
+            if not monitoring_infos.is_user_monitoring_info(monitoring_info):
+                return str(super().get_short_id(monitoring_info))
+            ids = self._of_reports.setdefault(key, [])
+            if len(ids) == _OWN_REPORTS:
+                # Known for long.
+                return ids[0]
+            self._info_key_to_short_id.pop(key, None)
+            ids.append(str(super().get_short_id(monitoring_info)))
+            return ids[-1]
 
 
 def worker_harness(worker_id: str, environment: Mapping[str, str]) -> tuple[Any, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
+from beam_fraud.beam_internals import every_report_counts
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.runners.flink.job import FlinkJob, flink_failure, name_of_own
 from beam_fraud.runners.submission import Submission
@@ -50,11 +52,14 @@ def run(
       RuntimeError: the pipeline failed; the runner's text holds the reason.
       FraudError: Dataflow or Flink refused it, or Dataflow reports why it failed.
     """
+    runner = submission.runner
+    on_prism = runner.on_prism or runner.may_be_prism
     try:
-        return _run(submission, build, wait)
+        with every_report_counts() if on_prism else nullcontext():
+            return _run(submission, build, wait)
     except Exception as error:
         failure = flink_failure(submission.options, error)
-        if submission.runner.dataflow:
+        if runner.dataflow:
             failure = dataflow_failure(error) or failure
         if failure is None:
             raise
