@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import zlib
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,7 @@ from beam_fraud.cli.commands.live_monitor import Notifying, Reporting
 from beam_fraud.cli.options import MonitorOptions, ServeOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.evaluation.monitor_report import MonitorReport
-from beam_fraud.models.bundle import read_reference
+from beam_fraud.models.bundle import RELIABILITY_FILE, open_bundle, read_reference
 from beam_fraud.models.drift import counter_of
 from beam_fraud.monitoring.drift.counts import FILE, layout_piece, layouts_in, rows_piece
 from beam_fraud.monitoring.drift.divergence import psi
@@ -248,6 +249,36 @@ def test_a_stream_raises_the_alarms_of_its_archive(streamed, tmp_path):
     LiveDrift(of_files).look()
     assert reports[-1].windows == report.drift.windows
     assert [one.what for one in reports[-1].alarms] == [one.what for one in report.drift.alarms]
+
+
+def test_notices_and_expected_quality_do_not_wait_for_each_other(streamed, tmp_path):
+    """One fails, and its error is raised; the other is there nevertheless."""
+    shutil.copytree(streamed.bundle, tmp_path / "bundle")
+    bundle = open_bundle(tmp_path / "bundle")
+    (tmp_path / "bundle" / RELIABILITY_FILE).write_bytes(b"damaged while the stream runs")
+    damaged = replace(streamed, archive=replace(streamed.archive, bundle=bundle))
+    url = sqlite_url(tmp_path / "outbox.db")
+    prepare_database(url)
+    live, reporting = live_of(damaged, tmp_path, streamed.archive.rows, url)
+    with pytest.raises(FraudError) as unreadable:
+        live.look()
+    assert unreadable.value.code == Code.BUNDLE_DAMAGED
+    with transaction(url) as connection:
+        events = connection.execute(select(DELIVERIES.c.event)).scalars().all()
+    told = {one["what"] for event in events for one in json.loads(event)["drift"]["alarms"]}
+    assert "unseen values of TERMINAL_TYPE" in told
+    report = reporting.last
+    assert report is not None
+    assert report.quality is None
+    assert told == {one.what for one in report.drift.open_alarms}
+    (tmp_path / "broken.db").write_bytes(b"no database")
+    broken = sqlite_url(tmp_path / "broken.db")
+    live, reporting = live_of(streamed, tmp_path, streamed.archive.rows, broken)
+    with pytest.raises(FraudError) as unwritable:
+        live.look()
+    assert unwritable.value.code == Code.DATABASE_REFUSED
+    assert reporting.last is not None
+    assert reporting.last.quality is not None
 
 
 def test_counts_of_a_stream_and_the_archive_before_it_are_one_history(place, tmp_path):
