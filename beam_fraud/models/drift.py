@@ -187,6 +187,11 @@ class Counter:
             ModelCounts(self.score_key, self.model_id, _by_score(rows)),
         ]
 
+    def counted(self, schema: pa.Schema) -> list[str]:
+        """Return the columns of scored rows in memory that are counted."""
+        own = {name.partition(".")[0] for name in self.columns(schema)} | {DECIDED_AT}
+        return [name for name in schema.names if name in own]
+
     def columns(self, schema: pa.Schema) -> list[str]:
         """Return the columns to read of a file."""
         wanted = [*COLUMNS, SHADOW]
@@ -329,17 +334,24 @@ def local_hours(
       zone: the time zone.
     """
     hours = micros // HOUR_MICROS
+    if zone is UTC:
+        return _days_and_hours(hours)
     first = int(hours.min())
     offsets = hours - first
-    if zone is UTC:
-        return hours // HOURS_OF_A_DAY, (hours % HOURS_OF_A_DAY).astype(np.float64)
     shifts = np.zeros(int(offsets.max()) + 1, np.int64)
     for hour in np.unique(offsets).tolist():
         moment = datetime.fromtimestamp((first + hour) * 3600, zone)
         shift = moment.utcoffset()
         shifts[hour] = 0 if shift is None else int(shift.total_seconds() // 3600)
-    local = hours + shifts[offsets]
-    return local // HOURS_OF_A_DAY, (local % HOURS_OF_A_DAY).astype(np.float64)
+    return _days_and_hours(hours + shifts[offsets])
+
+
+def _days_and_hours(
+    hours: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    days = hours // HOURS_OF_A_DAY
+    # A remainder would be another division.
+    return days, (hours - HOURS_OF_A_DAY * days).astype(np.float64)
 
 
 def decided_micros(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
