@@ -29,7 +29,7 @@ from benchmarks.rescore import measure_rescore
 from benchmarks.review import measure_review
 from benchmarks.rules import measure_rules
 from benchmarks.score import measure_score
-from benchmarks.serve import measure_serve
+from benchmarks.serve import measure_serve, measure_serve_monitor
 from benchmarks.shadow import measure_shadow
 from benchmarks.start_up import measure_help
 from benchmarks.stream import measure_stream
@@ -69,6 +69,7 @@ _PARTS: tuple[tuple[str, str | None, Callable[[Plan, Results], None]], ...] = (
     ("stream-memory", None, measure_stream_memory),
     ("stream-monitor", None, measure_monitor),
     ("serve", None, measure_serve),
+    ("serve-monitor", None, measure_serve_monitor),
     ("flink-batch", _ULB, measure_flink_batch),
     ("flink-stream", None, measure_flink_stream),
     ("flink-latency", None, measure_flink_latency),

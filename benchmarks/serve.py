@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -68,6 +69,25 @@ def measure_serve(plan: Plan, results: Results) -> None:
     _measure_ours(plan, results, bodies)
     for way in _rivals(plan):
         _measure_rival(plan, results, way)
+
+
+def measure_serve_monitor(plan: Plan, results: Results) -> None:
+    """Measure the answers with and without `--monitor`: pairs of loads, each with a new state."""
+    bodies, out = _bodies(plan), plan.inputs.work / "out" / "serve"
+    plain, watched = "serve, without a monitor", "serve, with a monitor"
+    took: dict[str, list[dict[str, Any]]] = {plain: [], watched: []}
+    for _ in range(plan.repeat):
+        # A machine that slows down meanwhile affects both.
+        for name in (plain, watched, watched, plain):
+            port = free_port()
+            monitor = ("--monitor",) if name == watched else ()
+            command = (*_command(plan, bodies, out, port), *monitor)
+            with _served(name, command, port, "/readyz", results):
+                took[name].append(_even(plan, results, name, (port, "/predict"), bodies.ones))
+    for figure in ("p50", "p99"):
+        for name, runs in took.items():
+            middle = statistics.median(sent[figure] for sent in runs)
+            results.ratios.append(Ratio(f"{name} at {RATE}/s, {figure}, ms", middle))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +69,28 @@ def figure(case: Case, runs: Sequence[Run]) -> Figure:
         None if case.rows is None else case.rows / seconds,
         max(run.peak_bytes for run in runs) / 1e6,
     )
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the narrowest interval of order statistics that holds the median of 95 %.
+
+    Of five values or fewer no interval holds so much: it is from the least to the largest.
+
+    Args:
+      values: at least one, independent.
+
+    Example:
+      >>> median_interval([5, 1, 4, 2, 3, 9, 6, 8, 7])
+      (2, 8)
+    """
+    ordered, below = sorted(values), 0
+    # The number of values below the median is binomial.
+    left = 0.025 * 2 ** len(ordered) - 1
+    while left >= 0 and below < len(ordered) // 2:
+        below += 1
+        left -= math.comb(len(ordered), below)
+    first = max(below - 1, 0)
+    return ordered[first], ordered[-1 - first]
 
 
 def render(
