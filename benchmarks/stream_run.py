@@ -76,24 +76,14 @@ def filled_topic(broker: Broker, rows: Path) -> str:
     return topic
 
 
-def catch_up(
-    plan: Plan,
-    name: str,
-    broker: Broker,
-    topic: str,
-    rows: int,
-    *more: str,
-    idle: int = IDLE_SECONDS,
-) -> Caught:
+def catch_up(plan: Plan, name: str, broker: Broker, topic: str, rows: int, *more: str) -> Caught:
     """Run a stream from the first message of a topic to its last, with `more` options.
-
-    It ends after so many `idle` seconds.
 
     Raises:
       ProcessFailedError: it failed, or has not made something of each of the `rows` messages.
     """
     out = plan.inputs.work / "out" / f"stream-{uuid4().hex[:8]}"
-    options = ("--sink", f"sqlite:///{out / 'flagged.db'}", "--until-idle", str(idle))
+    options = ("--sink", f"sqlite:///{out / 'flagged.db'}", "--until-idle", str(IDLE_SECONDS))
     bundle = plan.inputs.stream_bundle()
     command = commands.stream(broker.bootstrap, topic, bundle, out, *options, *more)
     ran = run(Case(name, rows, (command,)))
@@ -102,11 +92,8 @@ def catch_up(
     if sum(of.values()) != rows:
         raise ProcessFailedError(command, 0, f"{of} of {rows} messages".encode())
     caught = Caught(ran, summary, out)
-    log.info(
-        "%s, %s rows: %.2f s, %.2f s of processor, %s/s, %.0f MB",
-        *(name, f"{rows:,}", ran.seconds, ran.processor_seconds, f"{caught.rate:,.0f}"),
-        ran.peak_bytes / 1e6,
-    )
+    rate, peak = f"{caught.rate:,.0f}", ran.peak_bytes / 1e6
+    log.info("%s, %s rows: %.2f s, %s/s, %.0f MB", name, f"{rows:,}", ran.seconds, rate, peak)
     return caught
 
 
