@@ -48,5 +48,9 @@ def live_figures(at: float | None = None) -> LiveFigures:
         ExpectedWeek("2026-03-02", 7, 9_412, precision, recall),
         ExpectedWeek("2026-03-09", 6, 8_130, (0.69, 0.64, 0.74), None),
     ]
-    expected = QualityFigures(weeks, True, "drift doubts it since 2026-03-12")
+    why = (
+        "drift puts the weeks from 2026-03-09 to 2026-03-14 in doubt: "
+        "unseen values of TERMINAL_TYPE since 2026-03-12"
+    )
+    expected = QualityFigures(weeks, True, why)
     return LiveFigures("server", model, at - 86_400, at, points, outcomes, drift, True, expected)

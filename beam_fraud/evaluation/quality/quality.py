@@ -306,7 +306,7 @@ def _assumption(periods: Sequence[Period]) -> Assumption:
         )
     if doubted:
         whys.append(
-            f"drift doubts it from {doubted[0].since} to {doubted[-1].until}: "
+            f"drift puts the weeks from {doubted[0].since} to {doubted[-1].until} in doubt: "
             f"{'; '.join(doubted[-1].doubts)}"
         )
     if whys:
