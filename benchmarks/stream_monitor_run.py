@@ -44,7 +44,7 @@ def main() -> int:
         )
         began = time.process_time()
         with redirect_stdout(io.StringIO()):
-            code = beam_fraud(command[1:])
+            code = beam_fraud(list(command[1:]))
         used = time.process_time() - began
         if code:
             return code
