@@ -33,6 +33,8 @@ def main() -> int:
     runs = []
     for number, (topic, monitor) in enumerate(turns):
         out = options.work / f"run-{number}"
+        # An earlier process that was killed may have left one.
+        shutil.rmtree(out, ignore_errors=True)
         command = commands.stream(
             options.kafka,
             getattr(options, topic),
