@@ -167,8 +167,8 @@ def test_a_server_has_the_features_of_files(
                 time.sleep(draw.uniform(0, 0.3))
                 server.kill()
                 if withheld and number == killed[KILLS // 2]:
-                    withhold(next(state.glob("**/state.db")))
+                    withhold(next(state.glob("**/server.db")))
                 server.start()
         server.stop()
-    assert levels(next(state.glob("**/state.db"))) >= 1
+    assert levels(next(state.glob("**/server.db"))) >= 1
     assert (differing(decided(state), months) > 0) == withheld
