@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.errors import FraudError
+from beam_fraud.features.event_clock import ClockState
 from beam_fraud.features.velocity.batch.batch_features import batch_features
 from beam_fraud.features.velocity.key_rows import Frauds, KeyRows
 from beam_fraud.features.velocity.state import row_runs, window_scan
@@ -422,3 +423,36 @@ def test_no_rows_give_no_features() -> None:
     assert {name: len(feature) for name, feature in features.items()} == dict.fromkeys(
         RISK.names, 0
     )
+
+
+def test_a_delta_with_a_clock_keeps_its_bytes() -> None:
+    """State on disks has this form: a change needs another version number."""
+    words = (
+        "0a01"
+        "0200000000000000"
+        "0000000000000000"
+        "0000000000000000"
+        "0900000000000000"
+        "0700000000000000"
+        "0000000000000080"
+        "0a00000000000000"
+        "ecffffffffffffff"
+        "2c01000000000000"
+        "fcffffffffffffff"
+        "0100000000000000"
+        "0200000000000000"
+        "0a00000000000000"
+        "0200000000000000"
+        "0100000000000000"
+        "0500000000000000"
+        "0a00000000000000"
+        "ecffffffffffffff"
+    )
+    delta = StateDelta.from_bytes(bytes.fromhex(words), 9)
+    assert delta.clock == ClockState(10, [5, 10], [-20])
+    assert delta.rows.key.tolist() == [7, 1 << 63]
+    assert delta.rows.time.tolist() == [10, -20]
+    assert delta.rows.amount.tolist() == [300, -4]
+    assert delta.rows.merchant is not None
+    assert delta.rows.merchant.tolist() == [1, 2]
+    assert delta.to_bytes(9).hex() == words
