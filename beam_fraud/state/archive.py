@@ -35,7 +35,7 @@ _ROWS_FORM = struct.Struct("<cd")
 class UnfinishedPart:
     """A part in a hidden file of its final directory.
 
-    Every method raises OSError if the file system fails.
+    Every method raises OSError if the file system fails, and pa.ArrowException if Arrow does.
 
     Args:
       directory: the directory.
@@ -50,26 +50,30 @@ class UnfinishedPart:
         self._path = atomic.hidden_name(directory, f"{prefix}{uuid.uuid4().hex[:12]}")
         self._file = open(self._path, "wb")  # noqa: SIM115
         self._writer = ParquetBlockWriter(self._file, schema, _ROW_GROUP_ROWS, beside=beside)
-        #: Held by who closes the file, or waits until it is closed.
-        self._closing = threading.Lock()
-        self._closed: OSError | bool = False
+        #: Held by who writes to the file or closes it, or waits until it is closed.
+        self._using = threading.Lock()
+        self._closed: Exception | bool = False
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append the rows of `batch`."""
-        self._writer.write(batch)
+        """Append the rows of `batch`; ValueError if the file is closed, as they would be lost."""
+        with self._using:
+            if self._closed:
+                raise ValueError(f"{self._path.name} is closed")
+            self._writer.write(batch)
 
     def finish(self) -> Path:
         """Close the file and return its path, still hidden, for `publish`; in any thread, again."""
-        with self._closing:
+        with self._using:
             if not self._closed:
                 try:
                     self._writer.close()
                     atomic.sync(self._file)
                     self._file.close()
                     self._closed = True
-                except OSError as error:
+                except (OSError, pa.ArrowException) as error:
+                    # Closed again, it would seem whole without the rows that were not written.
                     self._closed = error
-            if isinstance(self._closed, OSError):
+            if isinstance(self._closed, Exception):
                 raise self._closed
         return self._path
 
@@ -247,10 +251,10 @@ class ArchiveShard(Unaged):
     def close_full(self) -> None:
         """Close the file of a full part, which takes long, in any thread beside other calls."""
         part = self._part
-        # Nobody appends to a full part.
+        # Nobody appends to a full part, which is here only with all its rows.
         if part is not None and self._beside and self._rows >= self._most_rows:
             # Who finishes the part meets an error again.
-            with suppress(OSError):
+            with suppress(OSError, pa.ArrowException):
                 part.finish()
 
     def tick(self, now: float) -> Effects:
@@ -288,10 +292,16 @@ class ArchiveShard(Unaged):
 
     def _unfinished(self) -> UnfinishedPart:
         if self._part is None:
-            self._part = self._folder.begin(self._prefix, self._open, beside=self._beside)
-            for rows in self._unwritten:
-                self._part.write(completed(rows_from_bytes(rows), self._open))
+            part = self._folder.begin(self._prefix, self._open, beside=self._beside)
+            try:
+                for rows in self._unwritten:
+                    part.write(completed(rows_from_bytes(rows), self._open))
+            except BaseException:
+                part.discard()
+                raise
             self._unwritten = []
+            # Last: `close_full`, in another thread, may close it from here on.
+            self._part = part
         return self._part
 
     def _roll(self) -> Effects:
@@ -316,7 +326,7 @@ class ArchiveShard(Unaged):
     def _one_line_errors(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             # The disk may be full, but the rows are committed.
             if self._part is not None:
                 self._part.discard()

@@ -14,9 +14,14 @@ import pytest
 
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.schema.stages import SCORED
-from beam_fraud.state.archive import _ROW_GROUP_ROWS, ArchiveShard
+from beam_fraud.state.archive import (
+    _ROW_GROUP_ROWS,
+    ArchiveFolder,
+    ArchiveShard,
+    UnfinishedPart,
+)
 from beam_fraud.state.shard import rows_to_bytes
-from beam_fraud.storage.parquet_writer import is_ours
+from beam_fraud.storage.parquet_writer import ParquetBlockWriter, is_ours
 from tests.earlier import earlier
 from tests.failing import fails
 from tests.flagged import flagged_batch
@@ -217,6 +222,53 @@ def test_a_full_part_is_closed_beside_other_calls(tmp_path: Path) -> None:
     host.restore()
     host.bundle([Event(1_000.0)])
     assert seen(tmp_path) == list(range(24))
+
+
+def test_a_restored_full_part_is_closed_only_with_all_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = archive(tmp_path, rows=10, beside=True)
+    host.bundle([event(0, 5), event(5, 7)])
+    host.restore()
+    write = UnfinishedPart.write
+
+    def closed_meanwhile(part: UnfinishedPart, batch: pa.RecordBatch) -> None:
+        write(part, batch)
+        assert isinstance(host.shard, ArchiveShard)
+        host.shard.close_full()
+
+    monkeypatch.setattr(UnfinishedPart, "write", closed_meanwhile)
+    host.bundle([event(12, 3)])
+    assert seen(tmp_path) == list(range(12))
+
+
+def test_a_closed_part_refuses_rows(tmp_path: Path) -> None:
+    part = ArchiveFolder(tmp_path).begin("part-000-", TRANSACTIONS, beside=True)
+    part.write(batch(0, 1))
+    part.finish()
+    with pytest.raises(ValueError, match="is closed"):
+        part.write(batch(1, 1))
+
+
+def test_a_failure_of_arrow_is_one_line_and_costs_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(writer: ParquetBlockWriter, table: pa.Table) -> None:
+        raise pa.ArrowInvalid("no more memory")
+
+    host = archive(tmp_path, rows=10, beside=True)
+    host.bundle([event(0, 12)])
+    assert isinstance(host.shard, ArchiveShard)
+    with monkeypatch.context() as failing:
+        failing.setattr(ParquetBlockWriter, "_write_table", refused)
+        host.shard.close_full()
+    # Closed again, the file would seem whole.
+    with fails(Code.OUTPUT_UNWRITABLE, "no more memory"):
+        host.bundle([Event(1_000.0)])
+    assert list(tmp_path.iterdir()) == []
+    host.restore()
+    host.bundle([Event(1_000.0)])
+    assert seen(tmp_path) == list(range(12))
 
 
 def test_a_directory_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
