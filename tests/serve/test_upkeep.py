@@ -229,9 +229,20 @@ def test_what_waits_for_its_table_outlives_a_process_that_ends_after_the_commit(
     assert sorted(taken) == ["t1", "t2", "{"]
 
 
-@pytest.mark.parametrize("fails_in", ["write", "finish"])
+@pytest.mark.parametrize(
+    ("fails_in", "error"),
+    [
+        ("write", OSError(errno.EIO, os.strerror(errno.EIO))),
+        ("finish", pa.ArrowInvalid("not written")),
+    ],
+    ids=["write", "finish"],
+)
 def test_a_server_is_not_ready_until_its_archive_is_written(
-    running: Running, served: Served, fails_in: str, monkeypatch: pytest.MonkeyPatch
+    running: Running,
+    served: Served,
+    fails_in: str,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("beam_fraud.serve.upkeep._WORTH_ROWS", 1)
     running.roll_seconds = 0.0 if fails_in == "finish" else 300.0
@@ -245,7 +256,7 @@ def test_a_server_is_not_ready_until_its_archive_is_written(
             result: Path | None = works(self, *given)
             return result
         tried.append(queue.readiness().ready)
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise error
 
     monkeypatch.setattr(UnfinishedPart, fails_in, refused)
 
