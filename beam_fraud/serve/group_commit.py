@@ -62,6 +62,45 @@ class Entry:
 _Result: TypeAlias = tuple[Entry, Answered | Exception, dict[int, str]]
 
 
+class Joining:
+    """The calls of a group that grows, each of which is looked at once.
+
+    What is no plain transaction is read one call at a time.
+
+    Args:
+      engine: the engine.
+      first: the first call.
+    """
+
+    def __init__(self, engine: Engine, first: Entry) -> None:
+        self.entries = [first]
+        self.rows = first.rows
+        self._engine = engine
+        #: Whether no call has a table, and how many at the front are known to be read.
+        self._plain = first.call.table is None
+        self._read = 0
+
+    def take(self, entry: Entry) -> bool:
+        """Add a call if it may join: with tables, if all are read; return whether it did."""
+        plain = self._plain and entry.call.table is None
+        if not plain:
+            if not (self._all_read() and self._has_read(entry)):
+                return False
+            self._read += 1
+        self._plain = plain
+        self.entries.append(entry)
+        self.rows += entry.rows
+        return True
+
+    def _all_read(self) -> bool:
+        while self._read < len(self.entries) and self._has_read(self.entries[self._read]):
+            self._read += 1
+        return self._read == len(self.entries)
+
+    def _has_read(self, entry: Entry) -> bool:
+        return self._engine.has_read(_read(entry))
+
+
 @dataclass(frozen=True)
 class Block:
     """Rows of a followed topic."""
@@ -326,17 +365,6 @@ def _computed(engine: Engine, entries: Sequence[Entry], late: Mask | None) -> Gr
         return engine.record_table(call.table, features=features)
     records = [record for entry in entries for record in entry.call.records]
     return engine.record(records, late, features=features)
-
-
-def joins(engine: Engine, entries: Sequence[Entry], entry: Entry) -> bool:
-    """Return whether a call may join a group: with tables, if all are read.
-
-    What is no plain transaction is read one call at a time.
-    """
-    every = (*entries, entry)
-    if all(one.call.table is None for one in every):
-        return True
-    return all(engine.has_read(_read(one)) for one in every)
 
 
 def _read(entry: Entry) -> ReadRecords | None:

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from beam_fraud.errors import FraudError
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.engine import Engine
-from beam_fraud.serve.group_commit import LARGE_CALL, Block, Entry, GroupCommit, joins
+from beam_fraud.serve.group_commit import LARGE_CALL, Block, Entry, GroupCommit, Joining
 from beam_fraud.serve.lull import Lull
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call, Overloaded, Readiness, Unready
@@ -354,12 +354,12 @@ class PredictionQueue:
 
     def _joined(self, engine: Engine, first: Entry) -> list[Entry]:
         """Return the calls that wait and may share a group."""
-        entries, rows = [first], first.rows
+        group = Joining(engine, first)
         if not first.call.record:
-            return entries
+            return group.entries
         large = first.rows >= LARGE_CALL
         most = _GROUP_ROWS_OF_LARGE if large else _GROUP_ROWS
-        while rows < most:
+        while group.rows < most:
             try:
                 entry = self._queue.get_nowait()
             except Empty:
@@ -367,15 +367,13 @@ class PredictionQueue:
             if (
                 not isinstance(entry, Entry)
                 or not entry.call.record
-                or rows + entry.rows > most
+                or group.rows + entry.rows > most
                 or (large and entry.rows < LARGE_CALL)
-                or not joins(engine, entries, entry)
+                or not group.take(entry)
             ):
                 self._held.append(entry)
                 break
-            entries.append(entry)
-            rows += entry.rows
-        return entries
+        return group.entries
 
     def _settle(self, engine: Engine) -> None:
         """Do between two answers what the next one would have to wait for."""

@@ -6,8 +6,10 @@ import asyncio
 import json
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +20,7 @@ from beam_fraud.models.bundle import load_bundle
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.group import Group
-from beam_fraud.serve.group_commit import Block
+from beam_fraud.serve.group_commit import Block, Entry
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call, Overloaded, Unready
 from beam_fraud.serve.queue import Change, Pace, PredictionQueue
@@ -291,6 +293,43 @@ def test_large_tables_and_arrays_are_one_group(running: Running, served: Served)
     served_by(running, use)
     assert groups == [150, 40, 124]
     assert len(archived(running)) == start - 1
+
+
+class Looked(Entry):
+    """Counts how often somebody looks at its call."""
+
+    looks = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        Looked.looks += name == "call"
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("kind", ["records", "tables"])
+def test_to_join_calls_looks_at_each_a_few_times(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Looked, "looks", 0)
+    table = pa.RecordBatch.from_pydict({"id": ["1"]})
+    call = Call((b"{}",)) if kind == "records" else Call((), table)
+    entries = [Looked(call, Mock()) for _ in range(200)]
+    read, reads = Future[Any](), list[object]()
+    read.set_result(None)
+    queue = PredictionQueue(Pace(), Metrics(), {})
+    for entry in entries:
+        entry.read = read
+        queue._queue.put(entry)
+
+    def has_read(part: object) -> bool:
+        reads.append(part)
+        return True
+
+    engine = Mock(has_read=has_read)
+    first = queue._queue.get()
+    assert isinstance(first, Entry)
+    assert queue._joined(engine, first) == entries
+    assert Looked.looks < 10 * len(entries)
+    assert len(reads) == (0 if kind == "records" else len(entries))
 
 
 def test_what_cannot_be_read_ahead_is_answered_in_its_turn(
