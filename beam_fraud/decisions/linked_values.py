@@ -22,7 +22,7 @@ from beam_fraud.wording import did_you_mean
 _LINKED = "linked"
 #: Roles that link cases already, or of which a case has one alone.
 _OWN_ROLES = ("transaction_id", "account_id", "merchant_id")
-_TEXT = FeatureColumn("", "categorical", "allow")
+_TEXT = FeatureColumn("", "categorical", "linking")
 
 
 def reading(schema: Schema, columns: Sequence[str]) -> Schema:

@@ -49,6 +49,8 @@ class _Reading:
     unwrap: Unwrap | None
     #: Whether a column may have a type; one that may not becomes text.
     accepts: Accepts
+    #: Which of the names have records and lists as absent values.
+    lenient: frozenset[str] = frozenset()
 
 
 def parse_framed(
@@ -73,7 +75,8 @@ def parse_framed(
     Raises:
       FraudError: the registry fails, or has a schema that cannot be used.
     """
-    reading = _Reading(tuple(name for name, _ in kinds), unwrap, accepts)
+    lenient = frozenset(name for name, kind in kinds if kind == "lenient")
+    reading = _Reading(tuple(name for name, _ in kinds), unwrap, accepts, lenient)
     parts: list[tuple[list[int], Columns]] = []
     for known, rows in _by_schema(payload, schemas).items():
         of_schema = [payload[row] for row in rows]
@@ -155,6 +158,12 @@ def _columns(messages: Sequence[bytes], decoder: Decoder, reading: _Reading) -> 
         read = [_opened(record, reading.unwrap) for record in read]
     refused = {row: record for row, record in enumerate(read) if isinstance(record, tuple)}
     values = _values_of([one for one in read if not isinstance(one, tuple)], reading.names)
+    values = [
+        [None if isinstance(value, dict | list) else value for value in column]
+        if name in reading.lenient
+        else column
+        for name, column in zip(reading.names, values, strict=True)
+    ]
     prefix = ("after",) if reading.unwrap == "debezium" else ()
     types = [decoder.time_type((*prefix, *(steps_of(n) or (n,)))) for n in reading.names]
     try:

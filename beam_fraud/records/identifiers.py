@@ -49,6 +49,7 @@ def as_identifiers(
     *,
     absent: Sequence[str] = (),
     whole_floats: bool = False,
+    cut: bool = False,
 ) -> Identifiers:
     """Read a column of identifiers.
 
@@ -58,6 +59,7 @@ def as_identifiers(
       absent: spellings of an absent one, beside the empty text.
       whole_floats: whether text such as `12.0` is the integer 12, as programs write integers of
         columns with gaps; a column of floats is read so in any case.
+      cut: whether a value that is too long is cut, not null.
     """
     values, spellings = flat(values), [text for text in absent if text]
     unreadable = np.zeros(len(values), dtype=bool)
@@ -87,6 +89,12 @@ def as_identifiers(
         values = pc.if_else(spelled, pa.scalar(None, pa.string()), values)
     length = pc.binary_length(values)
     extremes = pc.min_max(length).as_py()
+    if cut and (extremes["max"] or 0) > MAX_BYTES:
+        values = pa.array(
+            [None if text is None else shortened(text) for text in values.to_pylist()], pa.string()
+        )
+        length = pc.binary_length(values)
+        extremes = pc.min_max(length).as_py()
     missing = too_long = np.zeros(len(values), dtype=bool)
     if values.null_count or not extremes["min"] or extremes["max"] > MAX_BYTES or unreadable.any():
         length = length.fill_null(0)
@@ -94,8 +102,14 @@ def as_identifiers(
         missing = as_mask(pc.equal(length, 0)) & ~unreadable
         good = pa.array(~(missing | unreadable | too_long))
         values = pc.if_else(good, values, pa.scalar(None, pa.string()))
-    cut = _in_scientific_notation(values) if may_contain(joined, _EXPONENTS) else 0
-    return Identifiers(values, missing, unreadable, too_long, cut)
+    rounded = _in_scientific_notation(values) if may_contain(joined, _EXPONENTS) else 0
+    return Identifiers(values, missing, unreadable, too_long, rounded)
+
+
+def shortened(text: str) -> str:
+    """Return the whole characters in the first `MAX_BYTES` of a text."""
+    written = text.encode()
+    return text if len(written) <= MAX_BYTES else written[:MAX_BYTES].decode(errors="ignore")
 
 
 def rounded(values: pa.StringArray) -> int:

@@ -11,6 +11,8 @@ import msgspec
 from beam_fraud.sources.nested import steps_of
 
 _Tree: TypeAlias = dict[str | int, Any]
+#: Types of members that are read whatever they are.
+_LENIENT = (msgspec.Raw, Any)
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,15 @@ def members(names: tuple[str, ...], types: tuple[Any, ...]) -> Members:
     paths = {name: steps for name, steps in paths.items() if steps[0] not in names}
     tree: _Tree = {}
     for name, type in zip(names, types, strict=True):
-        if name in paths:
+        if name in paths and type not in _LENIENT:
             *inner, last = paths[name]
             node = tree
             for step in inner:
                 node = node.setdefault(step, {})
             node[last] = type
+    for name, type in zip(names, types, strict=True):
+        if name in paths and type in _LENIENT:
+            _add_lenient(tree, paths[name], type)
     roots = list(tree)
     fields: list[tuple[str, Any, None]] = [(f"f{i}", type, None) for i, type in enumerate(types)]
     fields += [(f"n{i}", _type(tree[root]), None) for i, root in enumerate(roots)]
@@ -52,6 +57,18 @@ def members(names: tuple[str, ...], types: tuple[Any, ...]) -> Members:
         for name, steps in paths.items()
     )
     return Members(msgspec.defstruct("Record", fields, rename=rename, gc=False), nested)
+
+
+def _add_lenient(tree: _Tree, steps: Sequence[str | int], type: Any) -> None:
+    """Add the way to a member of which nothing is a fault: none but others need is a record."""
+    node: Any = tree
+    for step, after in zip(steps, (*steps[1:], None), strict=True):
+        if not isinstance(node, dict):
+            return
+        if after is None or (step not in node and not isinstance(step, int)):
+            node.setdefault(step, type)
+            return
+        node = node.setdefault(step, {})
 
 
 def _type(tree: Any) -> Any:
@@ -87,10 +104,17 @@ def _step(step: str | int) -> str | int:
 def value_at(value: Any, steps: Sequence[str | int]) -> Any:
     """Return the value at the end of a way through structs and lists; None if there is none."""
     for step in steps:
+        if isinstance(value, msgspec.Raw):
+            try:
+                value = msgspec.json.decode(value)
+            except (msgspec.MsgspecError, UnicodeError, RecursionError):
+                return None
         if value is None:
             return None
-        if isinstance(step, str):
-            value = getattr(value, step)
+        if isinstance(step, int):
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+        elif isinstance(value, dict):
+            value = value.get(bytes.fromhex(step[1:]).decode())
         else:
-            value = value[step] if step < len(value) else None
+            value = getattr(value, step, None)
     return value

@@ -34,14 +34,17 @@ from beam_fraud.sources.file_format import BYTE_ORDER_MARK
 _TEXT = pa.string()
 #: Type: position of a record, reason and detail.
 Fault: TypeAlias = tuple[int, str, str]
-#: JSON types of an identifier, an amount or time, and a feature or label.
-Kind = Literal["identifier", "exact", "measure", "number", "category"]
+#: JSON types of an identifier, an amount or time, and a feature or label; `lenient` is a text of
+#: which anything else is absent.
+Kind = Literal["identifier", "exact", "measure", "number", "category", "lenient"]
 _KINDS: dict[Kind, Any] = {
     "identifier": str | int | float | None,
     "exact": str | int | None,
     "measure": float | int | str | None,
     "number": float | int | bool | str | None,
     "category": str | int | bool | None,
+    # As written, so that no value of it makes a record a fault.
+    "lenient": msgspec.Raw,
 }
 _MEASURES = ("event_time", "amount", "labelled_at")
 #: Records converted together: their values stay in the processor's cache, and an invalid one causes
@@ -108,17 +111,22 @@ class _Decoding:
     opener: Opener | None
     #: Type of the records.
     members: Members
+    #: Type of values with NaN or Infinity, which are not read from the text.
+    tolerant: Any
 
 
 @lru_cache(maxsize=16)
 def _decoding(kinds: tuple[tuple[str, Kind], ...], unwrap: Unwrap | None) -> _Decoding:
     """Return the decoding of objects with these members, all optional."""
     known = members(tuple(name for name, _ in kinds), tuple(_KINDS[kind] for _, kind in kinds))
+    types = tuple(Any if kind == "lenient" else _KINDS[kind] for _, kind in kinds)
+    tolerant = members(tuple(name for name, _ in kinds), types).type
     plain = msgspec.json.Decoder(known.type)
     if unwrap is None:
-        return _Decoding(plain, None, known)
+        return _Decoding(plain, None, known, tolerant)
     enveloped = msgspec.json.Decoder(envelope_type(unwrap, known.type))
-    return _Decoding(enveloped, opener_of(unwrap, partial(_decode, decoder=plain)), known)
+    opener = opener_of(unwrap, partial(_decode, decoder=plain, tolerant=tolerant))
+    return _Decoding(enveloped, opener, known, envelope_type(unwrap, tolerant))
 
 
 def _records(
@@ -148,7 +156,7 @@ def _record(message: bytes | None, decoding: _Decoding) -> Any:
     # A byte order mark of a file or message is not part of the record.
     message = message.removeprefix(BYTE_ORDER_MARK)
     try:
-        record = _decode(message, decoding.decoder)
+        record = _decode(message, decoding.decoder, decoding.tolerant)
         return record if decoding.opener is None else decoding.opener([record], [message])[0]
     except msgspec.ValidationError as error:
         return _no_object(message) or ("wrong_type", _explain(str(error)))
@@ -165,7 +173,7 @@ def _no_object(message: bytes) -> Refusal | None:
     return None
 
 
-def _decode(message: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+def _decode(message: bytes, decoder: msgspec.json.Decoder[Any], tolerant: Any) -> Any:
     """Decode a record; NaN and Infinity, which are no JSON but frequent, are numbers in it."""
     try:
         return decoder.decode(message)
@@ -173,7 +181,7 @@ def _decode(message: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
         raise
     except msgspec.DecodeError:
         try:
-            return msgspec.convert(tolerant_json(message), decoder.type)
+            return msgspec.convert(tolerant_json(message), tolerant)
         except ValueError:
             pass
         raise
@@ -197,7 +205,9 @@ def _explain(error: str) -> str:
 def kinds_of(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
     """Return each column to read with its type."""
     kinds: dict[str, Kind] = dict.fromkeys(schema.key_columns, "category")
-    kinds |= {f.column: "number" if f.kind == "numeric" else "category" for f in schema.features}
+    for feature in schema.features:
+        text: Kind = "lenient" if feature.lenient else "category"
+        kinds[feature.column] = "number" if feature.kind == "numeric" else text
     for role, column in schema.roles.items():
         for part in schema.parts(column):
             if role == "label":
@@ -211,6 +221,8 @@ def kinds_of(schema: Schema, *, labels: Labels) -> tuple[tuple[str, Kind], ...]:
 
 def column_of(values: list[Any], kind: Kind) -> pa.Array:
     """Return values of JSON as a column; as text if they are of several types."""
+    if kind == "lenient":
+        values = [lenient_text(value) for value in values]
     for convert in _CONVERSIONS[kind]:
         try:
             return convert(values)
@@ -220,6 +232,26 @@ def column_of(values: list[Any], kind: Kind) -> pa.Array:
     if kind == "identifier":
         values = [_exact(value) for value in values]
     return pa.array([_spell(value, numeric) for value in values], pa.binary())
+
+
+def lenient_text(value: Any) -> str | None:
+    """Return a value, or a `msgspec.Raw`, as text: a text, a whole number or a boolean, else None.
+
+    Example:
+      >>> [lenient_text(value) for value in ("a", 12, 12.0, 3.5, True, ["a"], None)]
+      ['a', '12', '12', None, 'true', None, None]
+    """
+    try:
+        if isinstance(value, msgspec.Raw):
+            value = msgspec.json.decode(value)
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, float):
+            return str(int(value)) if value.is_integer() and abs(value) < _EXACT else None
+        return str(value) if isinstance(value, str | int) else None
+    except (*_UNDECODABLE, ValueError):
+        # It is not UTF-8, or too large a number.
+        return None
 
 
 def _exact(value: Any) -> Any:
@@ -252,6 +284,7 @@ _CONVERSIONS: dict[Kind, tuple[Callable[[list[Any]], pa.Array], ...]] = {
     "identifier": (_text, _integers),
     "exact": (_text, _integers),
     "category": (_text,),
+    "lenient": (_text,),
     "measure": (_floats, _numbers, _text),
     "number": (_floats, _numbers),
 }

@@ -24,6 +24,8 @@ import pyarrow as pa
 from msgspec.structs import astuple
 
 from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
+from beam_fraud.records.identifiers import shortened
+from beam_fraud.records.json_records import lenient_text
 from beam_fraud.records.text import together
 from beam_fraud.schema.notation import ANY_TIME, PLAIN, PLAIN_TEXT, ZERO_OR_ONE
 from beam_fraud.schema.schema import EVENT_TIME, Labels, Schema
@@ -36,6 +38,8 @@ FEW_ROWS = 64
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _LONGEST_ID = 64
 _OF_IDS = np.array([_ID.fullmatch(chr(byte)) is not None for byte in range(256)])
+#: Whole numbers as programs write them in columns with gaps.
+_WHOLE_FLOAT = re.compile(r"-?[0-9]+\.0", re.ASCII)
 #: Times that Arrow and Python read alike: local or UTC, of the years from 1990 to 2099.
 _TIME = re.compile(
     r"(?:199|20[0-9])[0-9]-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
@@ -109,6 +113,7 @@ class PlainRecords:
         self._described = with_origin(described, origin)
         names = schema.columns(labels=labels)
         kinds = {f.column: f.kind for f in schema.features}
+        lenient = frozenset(f.column for f in schema.features if f.missing == "linking")
         roles = schema.roles
         absent = frozenset(schema.absent_ids)
         zone_matters = schema.time.naive is None and schema.timezone != "UTC"
@@ -118,6 +123,19 @@ class PlainRecords:
                 return str(value) if -_EXACT < value < _EXACT else _NOT_PLAIN
             plain = type(value) is str and _ID.fullmatch(value) and value not in absent
             return value if plain else _NOT_PLAIN
+
+        def text(value: Any) -> Any:
+            if type(value) is str and _ID.fullmatch(value) and value not in absent:
+                return value
+            read = lenient_text(value)
+            if read is None or "\0" in read:
+                return None
+            if schema.reading >= 2 and _WHOLE_FLOAT.fullmatch(read):
+                read = read[:-2]
+            return None if not read or read in absent else shortened(read)
+
+        def texts(values: Sequence[Any]) -> pa.Array:
+            return pa.array(list(map(text, values)), pa.string())
 
         def time(value: Any) -> Any:
             match = _TIME.fullmatch(value) if type(value) is str else None
@@ -156,9 +174,9 @@ class PlainRecords:
             if field.name == POSITION:
                 continue
             categorical = kinds.get(field.name) != "numeric"
-            column, both = readers.get(
-                field.name, (field.name, identifiers if categorical else (number, _numbers))
-            )
+            usual = identifiers if categorical else (number, _numbers)
+            usual = (text, texts) if field.name in lenient else usual
+            column, both = readers.get(field.name, (field.name, usual))
             place = None if column is None else names.index(column)
             self._columns.append(_Column(field.name, field.type, place, *both))
         known = labels != "ignored" and "labelled_at" in roles

@@ -31,6 +31,7 @@ from beam_fraud.schema.notation import AS_WRITTEN, IdNotation
 from beam_fraud.schema.rates import Conversion
 from beam_fraud.schema.schema import EVENT_TIME, FeatureColumn, Labels, Schema
 from beam_fraud.schema.stages import EXPLAINED_LABEL
+from beam_fraud.sources.columns import is_category
 from beam_fraud.sources.raw import APPENDED, POSITION, Origin, origin_of, sources_of, with_origin
 
 #: Maximum number of a model: scikit-learn's trees use float32.
@@ -293,7 +294,9 @@ class _Columns:
     def _text(self, column: str, *, missing: str) -> pa.Array:
         return self._recorded(column, self._identifiers(column), missing=missing)
 
-    def _identifiers(self, column: str, notation: IdNotation = AS_WRITTEN) -> Identifiers:
+    def _identifiers(
+        self, column: str, notation: IdNotation = AS_WRITTEN, *, cut: bool = False
+    ) -> Identifiers:
         schema = self._schema
         if column in schema.composites:
             parts = [self._values(part) for part in schema.composites[column]]
@@ -303,6 +306,7 @@ class _Columns:
             notation,
             absent=schema.absent_ids,
             whole_floats=schema.reading >= 2,
+            cut=cut,
         )
 
     @cached_property
@@ -474,7 +478,7 @@ class _Columns:
         return moments
 
     def _feature(self, feature: FeatureColumn) -> pa.Array:
-        if feature.missing == "lenient":
+        if feature.lenient:
             return self._readable(feature)
         missing = "allow" if feature.missing == "allow" else "missing_feature"
         if feature.kind == "categorical":
@@ -492,7 +496,10 @@ class _Columns:
     def _readable(self, feature: FeatureColumn) -> pa.Array:
         """Return the values of a feature; what would be a fault is absent."""
         if feature.kind == "categorical":
-            return self._identifiers(feature.column).values
+            cut = feature.missing == "linking"
+            if cut and not is_category(self._values(feature.column).type):
+                return pa.nulls(len(self._parsed), pa.string())
+            return self._identifiers(feature.column, cut=cut).values
         numbers = self._numbers(feature.column)
         with np.errstate(invalid="ignore"):
             good = (np.abs(numbers.values) <= _LARGEST) & ~numbers.unreadable & ~numbers.foreign

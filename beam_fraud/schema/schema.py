@@ -30,6 +30,8 @@ Kind = Literal["numeric", "categorical"]
 Missing = Literal["allow", "reject"]
 #: The same of a column that only a shadow reads: what it lacks, and what cannot be read, is absent.
 Lenient = Literal["lenient"]
+#: The same of a column that only links cases, whose values are cut if they are too long.
+Linking = Literal["linking"]
 #: Treatment of labels: ignored; read where present, as scoring does for features that count known
 #: frauds; or required in every row, as for training.
 Labels = Literal["ignored", "known", "required"]
@@ -99,7 +101,12 @@ class FeatureColumn:
     #: Numbers, or strings coded by the category list in the model bundle.
     kind: Kind = "numeric"
     #: Treatment of an absent value: NaN for the model, or a dead letter.
-    missing: Missing | Lenient = "reject"
+    missing: Missing | Lenient | Linking = "reject"
+
+    @property
+    def lenient(self) -> bool:
+        """Whether no value of it makes a row a dead letter."""
+        return self.missing in ("lenient", "linking")
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ def mistyped(schema: Schema, column: str, type: pa.DataType, *, labels: Labels) 
             if not accepts(type):
                 return expected
     for feature in schema.features:
-        if feature.column == column:
+        # A column that only links is absent if it cannot be read.
+        if feature.column == column and feature.missing != "linking":
             expected, accepts = _BY_KIND[feature.kind]
             if not accepts(type):
                 return expected
@@ -184,8 +185,11 @@ def _is_flag(type: pa.DataType) -> bool:
     return bool(pat.is_boolean(type)) or is_number(type)
 
 
-def _is_category(type: pa.DataType) -> bool:
-    return bool(pat.is_boolean(type)) or _is_identifier(type)
+def is_category(type: pa.DataType) -> bool:
+    """Return whether values of `type` can be read as a category."""
+    if pat.is_dictionary(type):
+        type = type.value_type
+    return bool(pat.is_null(type)) or bool(pat.is_boolean(type)) or _is_identifier(type)
 
 
 _IDENTIFIER = ("an identifier (string or whole number)", _is_identifier)
@@ -199,5 +203,5 @@ _BY_ROLE: dict[str, tuple[str, TypeTest]] = {
 }
 _BY_KIND: dict[str, tuple[str, TypeTest]] = {
     "numeric": ("a number", _is_flag),
-    "categorical": ("a category (string or whole number)", _is_category),
+    "categorical": ("a category (string or whole number)", is_category),
 }

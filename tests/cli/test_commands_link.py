@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
 from beam_fraud.cli.commands import review, score
+from beam_fraud.cli.commands.stream_plan import _steps
 from beam_fraud.cli.options import ReviewOptions, ScoreOptions
-from beam_fraud.decisions.linked_values import reading
+from beam_fraud.decisions.linked_values import LinkedColumns, reading
 from beam_fraud.errors import Code, UsageError
+from beam_fraud.pipeline.batch import Scoring
+from beam_fraud.pipeline.stream import Stream
+from beam_fraud.runners.runner import Runner
 from beam_fraud.schema.schema import FeatureColumn, Schema
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.storage.database.review_tables import LINKED_VALUES
@@ -67,6 +73,19 @@ def test_what_people_see_has_its_values(options: ScoreOptions, tmp_path: Path) -
     assert not {"linked", "device_id", "branch"} & {*archived, *kept}
 
 
+def test_a_value_that_cannot_link_costs_no_transaction(options: ScoreOptions) -> None:
+    row, (file,) = "{},2024-01-01T00:00:00Z,9,{},1\n", options.files
+    with Path(file).open("a") as lines:
+        lines.writelines(row.format(f"y{i}", text) for i, text in enumerate(["x" * 300, "a\0b"]))
+    result = score.run(options)
+    assert result["rows_dead"] == 0
+    assert options.sink is not None
+    values = linked(options.sink)
+    assert values["y0", "device_id"] == "x" * 256
+    assert ("y1", "device_id") not in values
+    assert values["y1", "branch"] == "1"
+
+
 def test_a_column_that_no_file_has_is_said(
     options: ScoreOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -74,6 +93,21 @@ def test_a_column_that_no_file_has_is_said(
     assert "no file has column 'devise_id'" in caplog.text
     assert options.sink is not None
     assert linked(options.sink) == {}
+
+
+def test_a_savepoint_with_other_links_has_another_set_of_steps() -> None:
+    def no(scoring: object) -> bool:
+        return False
+
+    stream = SimpleNamespace(here=False, following=None, limits_rules=no, shadows=no)
+    runner = SimpleNamespace(dataflow=False)
+
+    def steps(linked: LinkedColumns | None) -> dict[str, str]:
+        scoring = SimpleNamespace(monitored=None, linked=linked)
+        return _steps(cast(Stream, stream), cast(Scoring, scoring), cast(Runner, runner))
+
+    assert steps(LinkedColumns(("ip",))) == {"set of steps": "links"}
+    assert steps(None) != steps(LinkedColumns(("ip",)))
 
 
 @pytest.mark.parametrize("sink", [None, "parquet:flagged"])
@@ -88,7 +122,7 @@ def test_only_text_links() -> None:
     schema = Schema("bank", {**ROLES, "account_id": "card", "label": "fraud"}, features)
     assert reading(schema, ("mcc",)) == schema
     wider = reading(schema, ("mcc", "device_id", "device_id"))
-    assert wider.features == (*features, FeatureColumn("device_id", "categorical", "allow"))
+    assert wider.features == (*features, FeatureColumn("device_id", "categorical", "linking"))
     for column in ("km", "a", "amount", "t", "fraud"):
         with fails(Code.COLUMN_TYPE, f"^--link {column}: .* not as text", UsageError):
             reading(schema, (column,))

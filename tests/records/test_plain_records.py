@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_fraud.decisions.linked_values import reading
 from beam_fraud.records.parse import parse
 from beam_fraud.records.plain_records import FEW_ROWS, PlainRecords
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.schema.schema import FeatureColumn, Schema
+from beam_fraud.sources.columns import check_columns
 from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, with_origin
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -33,7 +36,9 @@ OWN = Schema(
     },
     features=(FeatureColumn("lat"), FeatureColumn("mcc", "categorical")),
 )
-SCHEMAS = {"handbook": HANDBOOK, "own": OWN}
+#: Also reads columns that only link cases.
+LINKED = reading(OWN, ("device", "ip"))
+SCHEMAS = {"handbook": HANDBOOK, "own": OWN, "linked": LINKED}
 
 texts = st.one_of(
     st.sampled_from(
@@ -127,6 +132,94 @@ def test_plain_records_are_read() -> None:
     assert check([plain(1, TX_FRAUD=1), plain(2, TX_FRAUD=0), plain(3)], HANDBOOK, "known")
     assert check([plain(1, TX_FRAUD=1)], HANDBOOK, "ignored")
     assert check([plain(1, CUSTOMER_ID=20_130_901_000_400_001)], HANDBOOK, "known")
+
+
+#: Values of a column that only links, as JSON, and what is read of each.
+DEVICES: dict[bytes, str | None] = {
+    b'"d-1"': "d-1",
+    b'"two words"': "two words",
+    b"12": "12",
+    b'"12.0"': "12",
+    b"true": "true",
+    b"3.5": None,
+    b'""': None,
+    b'"NA"': None,
+    b"null": None,
+    b'{"id": "d-1"}': None,
+    b'["d-1"]': None,
+    b'"a\\u0000b"': None,
+    b'"' + b"x" * 65 + b'"': "x" * 65,
+    b'"' + b"x" * 300 + b'"': "x" * 256,
+    b'"' + "é".encode() * 129 + b'"': "é" * 128,
+    b'"x' + "é".encode() * 129 + b'"': "x" + "é" * 127,
+    b"9" * 300: "9" * 256,
+}
+#: Values that only the general way reads, as absent.
+UNDECODABLE = (b'"\xff"', b"1e999", b"NaN", b'[NaN, "x"]')
+
+
+def with_device(row: int, device: bytes) -> bytes:
+    at = (NOW - timedelta(seconds=row + 1)).isoformat()
+    fields = {"id": f"t{row}", "at": at.replace("+00:00", "Z"), "card": "c", "paid": 1.5}
+    known = json.dumps(fields | {"lat": 1.5, "mcc": "m"}).encode()
+    return known[:-1] + b', "device": ' + device + b"}"
+
+
+@pytest.mark.parametrize("times", [1, FEW_ROWS])
+def test_no_value_of_a_column_that_only_links_is_a_fault(times: int) -> None:
+    devices = list(DEVICES) * times
+    records = [with_device(row, device) for row, device in enumerate(devices)]
+    assert check(records, LINKED, "known")
+    expected = list(DEVICES.values()) * times
+    assert generally(records, LINKED, "known").transactions.column("device").to_pylist() == expected
+
+
+def test_a_column_that_only_links_may_be_undecodable() -> None:
+    records = [with_device(row, device) for row, device in enumerate(UNDECODABLE)]
+    checked = generally(records, LINKED, "known")
+    assert not checked.faulty.any()
+    assert checked.transactions.column("device").null_count == len(records)
+
+
+def test_a_path_that_only_links_may_lead_nowhere() -> None:
+    schema = reading(
+        replace(OWN, features=(*OWN.features, FeatureColumn("pos.kind", "categorical"))),
+        ("device.id", "device.tags[1].id", "pos.place.id", "pos.kind.id"),
+    )
+    devices = (
+        b'{"id": 7, "tags": [0, {"id": "x"}]}',
+        b'"d"',
+        b'{"id": {}, "tags": ["a"]}',
+        b'{"id": NaN, "tags": {}}',
+        b"3.5",
+        b'{"id": "\xff"}',
+    )
+    records = [
+        with_device(row, device)[:-1] + b', "pos": {"kind": "k", "place": ' + device + b"}}"
+        for row, device in enumerate(devices)
+    ]
+    checked = generally(records, schema, "known")
+    assert not checked.faulty.any()
+    read = checked.transactions
+    assert read.column("device.id").to_pylist() == ["7", *[None] * 5]
+    assert read.column("device.tags[1].id").to_pylist() == ["x", *[None] * 5]
+    assert read.column("pos.place.id").to_pylist() == ["7", *[None] * 5]
+    assert read.column("pos.kind.id").null_count == len(devices)
+
+
+def test_a_column_of_any_type_may_be_declared_to_link() -> None:
+    good = generally([with_device(0, b"null"), with_device(1, b"null")], OWN, "known").transactions
+    named = {"id": "transaction_id", "at": "event_time", "card": "account_id", "paid": "amount"}
+    columns = {column: good.column(name) for column, name in named.items()}
+    columns |= {name: good.column(name) for name in ("lat", "mcc", POSITION)}
+    for device in (pa.array([["d"], None]), pa.array([3.5, 12.0]), pa.array([NOW, NOW])):
+        rows = pa.RecordBatch.from_pydict(columns | {"device": device})
+        check_columns("rows", rows.schema, LINKED, labels="known")
+        rows = rows.replace_schema_metadata(with_origin(rows.schema, ORIGIN).metadata)
+        checked = validate_arrivals(rows, LINKED, labels="known", ahead=None, now=None)
+        assert not checked.faulty.any()
+        read = checked.transactions.column("device").to_pylist()
+        assert read == ([None, "12"] if pa.types.is_floating(device.type) else [None, None])
 
 
 #: What a record has to lack to be plain.

@@ -78,6 +78,25 @@ def test_groups_and_single_records_have_their_values(
     assert delivered(taken) == wanted
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_no_value_that_only_links_costs_an_answer(
+    running: Running, served: Served, taken: list[pa.RecordBatch], at_once: int
+) -> None:
+    running.linked = LinkedColumns(("device_id",), AuditLane.parse("100%"))
+    running.audit = running.linked.audit
+    odd: list[object] = ["x" * 300, {"id": "d"}, ["d"], 3.5, "a\0b", 17, "y" * 65]
+    records = []
+    for number, record in enumerate(served.records[:100]):
+        values = msgspec.json.decode(record) | {"device_id": odd[number % len(odd)]}
+        records.append(msgspec.json.encode(values))
+    engine = running.engine()
+    rows = [engine.record(records[place : place + at_once]).new for place in range(0, 100, at_once)]
+    engine.state.commit()
+    close(engine)
+    assert sum(map(len, rows)) == 100
+    assert {value for _, _, value in delivered(taken)} == {"x" * 256, "17", "y" * 65}
+
+
 def test_what_a_killed_server_had_committed_is_delivered(
     running: Running, served: Served, taken: list[pa.RecordBatch]
 ) -> None:

@@ -378,6 +378,8 @@ def _steps(stream: Stream, scoring: Scoring, runner: Runner) -> dict[str, str]:
         added.append("shadow")
     if scoring.monitored is not None:
         added.append("monitor")
+    if scoring.linked is not None:
+        added.append("links")
     return {"set of steps": ", ".join(added) or "neither rules, registry nor shadow"}
 
 
