@@ -165,7 +165,7 @@ class VelocityShard:
           amount: units of `fixed_point`.
         """
         features = self._state.update_one(key, time, amount)
-        if self._state.clock.completed != self._clocked:
+        if self._state.clock.completed != self._clocked or time < self.needed_from:
             units = np.array([time]), np.array([amount], dtype=np.int64)
             row = KeyRows(np.array([key], dtype=np.uint64), *units)
             return features, self._delta(StateDelta(row))
@@ -238,9 +238,13 @@ class VelocityShard:
             self._state.label(delta.nameless)
 
     def _delta(self, delta: StateDelta) -> Delta:
-        """Return a delta of the state, with the clock if it moved since the last one."""
-        clock = self._state.clock
-        if clock.completed != self._clocked:
+        """Return a delta of the state, with the clock if it moved since the last one.
+
+        Also with rows that no window reaches: they will be dropped, though the clock observed them.
+        """
+        clock, times = self._state.clock, delta.rows.time
+        late = len(times) > 0 and int(times.min()) < self.needed_from
+        if late or clock.completed != self._clocked:
             self._clocked = clock.completed
             delta = replace(delta, clock=clock.state)
         return Delta(delta.to_bytes(self._hash.fingerprint), delta.newest)

@@ -16,6 +16,7 @@ from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.velocity.columns import with_velocity
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.raw import Origin, with_origin
+from beam_fraud.state.shard import Delta
 from beam_fraud.state.velocity import VelocityShard
 
 HASH = IdHash.random()
@@ -220,6 +221,40 @@ def test_rows_far_ahead_that_outlive_the_bulk_expire_nothing_after_a_restart() -
     assert equal(features(restored, [batch(60)]), expected)
     # The rows that are ahead are all that is left of most hours.
     assert restored.rows == shard.rows
+
+
+def test_very_late_rows_count_for_the_clock_of_a_restored_state() -> None:
+    definitions = (Velocity(("account_id",), ("1h",), ("count", "sum")),)
+    start, late = 2_000_000 * 64, 20
+
+    def shard(stored: Sequence[Delta]) -> VelocityShard:
+        made = VelocityShard(0, hashing=HASH, definitions=definitions)
+        made.restore([delta.data for delta in stored])
+        return made
+
+    def rows(first: int, seconds: Sequence[int]) -> pa.RecordBatch:
+        times = pa.array([start + second * 1_000_000 for second in seconds]).cast(UTC)
+        ids = [str(number) for number in range(first, first + len(seconds))]
+        accounts = ["a"] * len(ids)
+        columns = {"transaction_id": ids, "event_time": times, "account_id": accounts}
+        return pa.record_batch({**columns, "merchant_id": accounts, "amount": [1.0] * len(ids)})
+
+    undisturbed = shard(())
+    # As many rows as the clock has blocks, twice; then a part of a block, of which some are late.
+    batches = [rows(0, range(2_048))]
+    batches += [rows(2_048 + n, [2_048 - 20_000 * (n % 2)]) for n in range(2 * late)]
+    stored = [delta for batch in batches for delta in undisturbed.take(batch).deltas]
+    kept = [delta for delta in stored if delta.newest >= undisturbed.needed_from]
+    merged = undisturbed.merge([delta.data for delta in kept[1:]])
+    for deltas in (kept, [kept[0], Delta(merged)]):
+        assert shard(deltas)._state.clock.state == undisturbed._state.clock.state
+    # Also rows that come one by one as values.
+    (key, time, amount), alone = (7, start - 20_000 * 1_000_000, 1), shard(kept)
+    alone.observe_one(key, start + 2_048 * 1_000_000, amount)
+    kept.append(alone.observe_one(key, time, amount)[1])
+    assert kept[-1].newest >= alone.needed_from
+    assert time in alone._state.clock.state.open
+    assert time in shard(kept)._state.clock.state.open
 
 
 def test_labels_that_no_window_reaches_leave_the_state() -> None:
