@@ -229,7 +229,9 @@ class DeduplicateShard:
     the hash's key, first words of the hashes, second words. A stream of a version without keys
     continues without one: its segments are the start, n, and as many words. Where the clock moves,
     its state follows (`_CLOCK`): a clock that began again would follow the first rows after a
-    restart, though they be far ahead. A changed horizon applies from the next generation on.
+    restart, though they be far ahead. A restored clock lacks the rows since:
+    fewer than a block of new ones, and the repeated ones beside them. A changed horizon applies
+    from the next generation on.
 
     Args:
       horizon: microseconds of event time.
