@@ -31,8 +31,9 @@ _DELTAS = (
     "SELECT data FROM deltas WHERE step = ? AND shard = ? "
     "ORDER BY CASE WHEN level < 100 THEN -level ELSE 1 END, id"
 )
-#: Version of the file's layout; others are refused.
-_VERSION = 1
+#: Version of the file's layout, and that without merges in place, whose files become this one when
+#: they are opened: a program of then would order the deltas wrongly. Others are refused.
+_VERSION, _BEFORE = "2", "1"
 #: Deltas of a level that are merged into one of the next.
 _MERGED = 32
 #: Size from which deltas are not merged: a merge is of 4 MiB at most, for rows wait for it.
@@ -82,8 +83,10 @@ class LocalCheckpoint:
             self._connection.executescript(_SCHEMA)
             version = self._about("version")
             if version is None:
-                self._execute("INSERT INTO about VALUES ('version', ?)", (str(_VERSION),))
-            elif version != str(_VERSION):
+                self._execute("INSERT INTO about VALUES ('version', ?)", (_VERSION,))
+            elif version == _BEFORE:
+                self._execute("UPDATE about SET value = ? WHERE name = 'version'", (_VERSION,))
+            elif version != _VERSION:
                 raise FraudError(
                     f"{path}: written by another version of this program; give another --out",
                     Code.STATE_UNREADABLE,

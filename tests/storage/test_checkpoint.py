@@ -124,6 +124,7 @@ def test_deltas_of_an_earlier_version_come_first_in_their_order(path: Path) -> N
     checkpoint = LocalCheckpoint.at(path)
     checkpoint.close()
     with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE about SET value = '1' WHERE name = 'version'")
         for level, data in ((0, b"5,"), (2, b"1,2,"), (1, b"3,"), (1, b"4,"), (0, b"6,")):
             connection.execute(
                 "INSERT INTO deltas (step, shard, level, newest, data) VALUES ('a', 0, ?, 1, ?)",
@@ -136,6 +137,8 @@ def test_deltas_of_an_earlier_version_come_first_in_their_order(path: Path) -> N
             checkpoint.merge("a", 0, last, b"".join(stored))
     expected = "".join(f"{number}," for number in range(1, 100))
     assert b"".join(checkpoint.deltas("a", 0)).decode() == expected
+    # A program of then refuses what it would order otherwise.
+    assert checkpoint.about("version") == "2"
 
 
 @pytest.mark.parametrize("every", [1, 50])
@@ -210,10 +213,11 @@ def test_a_foreign_file_is_refused_in_one_line(path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_file_of_another_version_is_refused(path: Path) -> None:
+@pytest.mark.parametrize("version", ["0", "3"])
+def test_a_file_of_another_version_is_refused(path: Path, version: str) -> None:
     LocalCheckpoint.at(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE about SET value = '0' WHERE name = 'version'")
+        connection.execute("UPDATE about SET value = ? WHERE name = 'version'", (version,))
     with pytest.raises(FraudError, match="another version"):
         LocalCheckpoint.at(path)
 
