@@ -41,6 +41,7 @@ from beam_fraud.schema.stages import DEAD_LETTER, SCORED, SHADOWED
 from beam_fraud.schema.velocity import Velocity
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.kafka.settings import KafkaSettings
+from beam_fraud.sources.raw import POSITION
 from beam_fraud.sources.segment import InputFile
 from beam_fraud.sources.watch.source import WatchSource
 from beam_fraud.state.archive import ArchiveShard
@@ -292,7 +293,9 @@ def _steps(stream: Stream, deciders: Deciders) -> list[_Step]:
         together = "account_id" if account else "transaction_id"
         steps.append(_Step("deduplicate", once, (together,)))
     if stream.reorder is not None:
-        ordered = partial(_reordering, wait=stream.reorder)
+        rows = stream.features.schema.transactions(labels=stream.labels)
+        columns = rows.append(pa.field(POSITION, pa.int64()))
+        ordered = partial(_reordering, wait=stream.reorder, columns=columns)
         steps.append(_Step("reorder", ordered, (), waits=True))
     history = partial(earlier_transactions, stream.history, stream.features.schema, stream.labels)
     windows = partial(
@@ -429,8 +432,8 @@ def _arriving_letters(dead: pa.RecordBatch, schema: Schema, zone: tzinfo) -> Sum
     return arriving_letters(dead, schema, zone, time.time())
 
 
-def _reordering(shard: int, wait: float) -> ReorderShard:
-    return ReorderShard(wait)
+def _reordering(shard: int, wait: float, columns: pa.Schema) -> ReorderShard:
+    return ReorderShard(wait, columns=columns)
 
 
 def _adding_velocity(

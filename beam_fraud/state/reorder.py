@@ -133,10 +133,18 @@ class ReorderShard(Unaged):
     Args:
       wait: seconds.
       clock: current time, seconds of the epoch.
+      columns: those of the rows, which restored rows get where another run read others; None for
+        rows of the same columns.
     """
 
-    def __init__(self, wait: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        wait: float,
+        clock: Callable[[], float] = time.time,
+        columns: pa.Schema | None = None,
+    ) -> None:
         self._wait = wait
+        self._columns = columns
         self._clock = clock
         self._sources: dict[str, _Source] = {}
         self._blocks: list[WaitingRows] = []
@@ -163,7 +171,10 @@ class ReorderShard(Unaged):
             self._sources |= change.sources
             if change.released is not None:
                 self._release_before(change.released)
-            blocks = [WaitingRows.of(rows_from_bytes(rows), came) for came, rows in change.waiting]
+            blocks = [
+                WaitingRows.of(_with_columns(rows_from_bytes(rows), self._columns), came)
+                for came, rows in change.waiting
+            ]
             self._blocks += blocks
             self._rows_kept += sum(len(block.times) for block in blocks)
         self._deltas = len(deltas)
@@ -252,6 +263,22 @@ class ReorderShard(Unaged):
         self._deltas = 1
         self._rows_kept = sum(len(block.times) for block in self._blocks)
         return _delta(_State(self._sources, None, _packed(self._blocks)))
+
+
+def _with_columns(batch: pa.RecordBatch, columns: pa.Schema | None) -> pa.RecordBatch:
+    """Return n rows with some columns in place of their own; absent values where they have none."""
+    if columns is None or batch.schema.equals(columns):
+        return batch
+    arrays = []
+    for field in columns:
+        if field.name in batch.schema.names:
+            arrays.append(batch.column(field.name))
+        elif field.type == pa.float64():
+            arrays.append(pa.array(np.full(len(batch), np.nan)))
+        else:
+            arrays.append(pa.nulls(len(batch), field.type))
+    described = columns.with_metadata(batch.schema.metadata)
+    return pa.RecordBatch.from_arrays(arrays, schema=described)
 
 
 def _packed(blocks: Sequence[WaitingRows | None]) -> list[tuple[float, bytes]]:

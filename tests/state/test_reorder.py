@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from beam_fraud.schema.event_time import event_micros
 from beam_fraud.sources.raw import POSITION, Origin, origin_of, with_origin
 from beam_fraud.state.reorder import ReorderShard
+from beam_fraud.state.shard import Delta
 from tests.shard_host import TRANSACTIONS, Event, Host, ids_of, transactions
 
 WAIT = 10.0
@@ -175,3 +176,34 @@ def test_sources_that_progress_come_out_sorted(
     out = [int(time) for batch in it.rows for time in event_micros(batch)]
     assert sorted(out) == sorted(time for _, _, time in arrivals)
     assert out == sorted(out)
+
+
+def test_restored_rows_get_the_columns_that_are_read_today() -> None:
+    wider = TRANSACTIONS.append(pa.field("device_id", pa.string()))
+    wider = wider.append(pa.field("km", pa.float64()))
+
+    def of(columns: pa.Schema, kept: Sequence[Delta] = ()) -> Host:
+        return Host(lambda clock: ReorderShard(WAIT, clock, columns), kept=list(kept))
+
+    it = of(TRANSACTIONS)
+    assert gone(it, rows("a", 1, 5), rows("b", 2)) == ["a1"]
+    # `device_id` and `km` are read from here on.
+    it = of(wider, it.kept)
+    it.bundle([Event(1_001.0, with_columns(rows("b", 9).batch, wider))])
+    assert [batch.column("device_id").to_pylist() for batch in it.rows] == [[None]]
+    assert [batch.column("km").is_null(nan_is_null=True).to_pylist() for batch in it.rows] == [
+        [True]
+    ]
+    # And no more.
+    it = of(TRANSACTIONS, it.kept)
+    it.finish()
+    assert ids_of(it.rows) == ["a5", "b9"]
+    assert it.rows[0].schema.names == TRANSACTIONS.names
+    assert origin_of(it.rows[0]).source == "b"
+
+
+def with_columns(batch: pa.RecordBatch | None, columns: pa.Schema) -> pa.RecordBatch:
+    assert batch is not None
+    values = {"device_id": pa.array(["d"]), "km": pa.array([1.5])}
+    arrays = [*batch.columns, *values.values()]
+    return pa.RecordBatch.from_arrays(arrays, schema=columns.with_metadata(batch.schema.metadata))
