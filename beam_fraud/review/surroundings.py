@@ -22,7 +22,6 @@ from sqlalchemy import (
     union_all,
 )
 
-from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.case import SHOWN_DECISION, Case
 from beam_fraud.storage.database.review_tables import CASE_TRANSACTIONS, CASES, LINKED_VALUES
 from beam_fraud.storage.database.tables import FLAGGED
@@ -154,27 +153,24 @@ _VALUES = (
 )
 
 
-def check_links(connection: Connection, columns: Sequence[str], option: str = "--link") -> None:
-    """Check that a database has values of declared columns.
+def absent_links(connection: Connection, columns: Sequence[str]) -> str | None:
+    """Return a warning of declared columns of which a database has no values, or None.
 
     Args:
       connection: in a transaction.
       columns: their names.
-      option: what declares them.
-
-    Raises:
-      UsageError: it has none of one of them.
     """
-    for name in columns:
-        if not connection.scalar(_THERE, {"name": name}):
-            there = list(_names(connection))
-            has = f"it has those of {', '.join(there)}" if there else "it has none of any"
-            hint = did_you_mean(name, there, has)
-            raise UsageError(
-                f"{option} {name}: the database has no values of such a column; {hint}; score, "
-                "stream and serve write them with --link and the name of a column",
-                Code.COLUMN_MISSING,
-            )
+    absent = [name for name in columns if not connection.scalar(_THERE, {"name": name})]
+    if not absent:
+        return None
+    there = list(_names(connection))
+    has = f"it has those of {', '.join(there)}" if there else "it has none of any"
+    hints = dict.fromkeys(did_you_mean(name, there, has) for name in absent)
+    return (
+        f"--link {', '.join(absent)}: the database has no values of such a column yet; "
+        f"{'; '.join(hints)}; score, stream and serve write them with --link and the name of a "
+        "column"
+    )
 
 
 _THERE = select(exists().where(_L.name == bindparam("name")))

@@ -29,7 +29,7 @@ from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.errors import Code, UsageError, need_extras
 from beam_fraud.review.people.roles import Role
 from beam_fraud.review.settings import ReviewSettings, read_settings
-from beam_fraud.review.surroundings import check_links
+from beam_fraud.review.surroundings import absent_links
 from beam_fraud.review.sweep import sweep
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.storage.urls import Place
@@ -70,6 +70,10 @@ def run(
       FraudError: the database, the port or a file cannot be used.
     """
     need_extras(_MODULES, "review")
+    settings, url = settings_of(options), _database_of(options)
+    if shared is None and options.prefix == "--":
+        # Beside a server, `check` has looked.
+        _warn_of_links(url, settings)
     if options.workers > 1 and shared is None:
         return review_workers.run(options, run, answering)
     # What it imports is an extra.
@@ -77,7 +81,6 @@ def run(
     from beam_fraud.review.http.site import Site
 
     started = time.monotonic()
-    settings, url = settings_of(options), _database_of(options)
     events, labels = (
         channels_of(urls, sys.stderr, pseudonymise=False)
         for urls in (settings.events, settings.label_events)
@@ -87,9 +90,6 @@ def run(
         channels=tuple(channel.name for channel in events),
         label_channels=tuple(channel.name for channel in labels),
     )
-    if options.prefix == "--":
-        # Beside a server, which may write the first values later, `check` has looked.
-        _check_links(url, settings)
     hides = bool(settings.pseudonymised)
     site = Site(
         url,
@@ -131,7 +131,7 @@ def check(options: ReviewOptions, *, created: bool) -> None:
     listen_of(options)
     url = _database_of(options, created=created)
     if not created:
-        _check_links(url, settings)
+        _warn_of_links(url, settings)
 
 
 def settings_of(options: ReviewPageOptions) -> ReviewSettings:
@@ -179,11 +179,13 @@ def _database_of(options: ReviewOptions, *, created: bool = False) -> str:
     return database_of(options.database, created=created, option=option)
 
 
-def _check_links(url: str, settings: ReviewSettings) -> None:
-    """Check that the database has values of the declared columns."""
+def _warn_of_links(url: str, settings: ReviewSettings) -> None:
+    """Warn of declared columns of which the database has no values: they may be misspelt."""
     if settings.links:
         with transaction(url) as connection:
-            check_links(connection, settings.links)
+            warning = absent_links(connection, settings.links)
+        if warning is not None:
+            _LOG.warning("%s", warning)
 
 
 def _live_of(options: ReviewOptions) -> Path | None:
