@@ -84,10 +84,13 @@ class RecentAnswers:
             with self._lock:
                 number = self._join(small[start : start + _AT_ONCE], number)
         with self._lock:
-            kept = min(self._waiting.values(), default=self._next)
-            rows = len(self._numbers) + sum(len(batch) for _, batch in self._unentered)
+            waiting = set(self._waiting.values())
+            kept = min(waiting, default=self._next)
+            rows = sum(len(batch) for start, batch in self._numbered if start not in waiting)
             while rows > most and len(self._numbered) > 1 and self._numbered[0][0] < kept:
-                rows -= self._forget(*self._numbered.pop(0))
+                start, oldest = self._numbered.pop(0)
+                rows -= len(oldest)
+                self._forget(start, oldest)
 
     def place(self, transaction_id: str) -> tuple[Rows | None, int]:
         """Return the answers that an answer is one of, or None; and its row; in any thread."""
@@ -149,16 +152,14 @@ class RecentAnswers:
         self._next += len(answered)
         return start
 
-    def _forget(self, start: int, oldest: pa.RecordBatch) -> int:
-        """Forget a batch; return by how many rows fewer are found."""
+    def _forget(self, start: int, oldest: pa.RecordBatch) -> None:
+        """Find the answers of a batch no more."""
         if self._unentered and self._unentered[0][0] == start:
             self._unentered.popleft()
-            return len(oldest)
-        before = len(self._numbers)
+            return
         for number, name in enumerate(ids_of(oldest), start):
             if self._numbers.get(name) == number:
                 del self._numbers[name]
-        return before - len(self._numbers)
 
 
 #: Place of an answer that is not in memory.

@@ -62,6 +62,9 @@ _READING_SECONDS = 0.02
 #: Name of the time of the last commit, seconds of the epoch, among the positions.
 _COMMITTED = "committed at"
 
+#: Answers in memory beside those of two files: those of a part that is not finished must be there,
+#: and others may be numbered before them.
+_WAITING_ROWS = 10_000
 #: Transactions from which arrays are faster than values.
 _TOGETHER = 6
 
@@ -205,7 +208,7 @@ class ServerState:
         self.answers = KeptAnswers(
             self._checkpoint,
             SCORES,
-            2 * settings.roll_rows,
+            2 * settings.roll_rows + _WAITING_ROWS,
             settings.drift,
             archives_inputs=settings.keeps_inputs,
         )

@@ -160,7 +160,8 @@ class ArchiveShard(Unaged):
       seconds: age of its oldest row at which a part is finished.
       deferred: whether parts become visible only after the commit.
       beside: whether threads write and close the hidden files, of which the next call has the
-        errors. A full part is finished by the next call, after `close_full` perhaps.
+        errors. A full part is finished by the next call, after `close_full` perhaps; one of twice
+        as many rows at once.
       clock: current time, seconds of the epoch.
     """
 
@@ -241,7 +242,7 @@ class ArchiveShard(Unaged):
         with self._one_line_errors():
             self._unfinished().write(batch)
         self._count(batch.num_rows, now)
-        if self._rows >= self._most_rows and not self._beside:
+        if self._rows >= self._most_rows * (2 if self._beside else 1):
             last = self._roll()
             return replace(last, afterwards=[*rolled.afterwards, *last.afterwards])
         parts = [rows_to_bytes(batch)] if encoded is None else encoded

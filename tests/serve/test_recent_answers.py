@@ -57,3 +57,14 @@ def test_answers_that_nobody_got_are_not_found(groups: list[list[str]], large: i
         recent.add(answers)
         recent.archive([answers], 1_000)
         assert [recent.place(name) for name in ids] == [(answers, row) for row in range(len(ids))]
+
+
+def test_answers_that_wait_for_the_archive_displace_no_archived_ones() -> None:
+    recent = RecentAnswers(2)
+    archived, waiting = batch({"a": 0, "b": 0}), batch({"c": 1, "d": 1, "e": 1})
+    recent.add(archived)
+    recent.add(waiting)
+    recent.archive([archived], 2)
+    assert [recent.place(name)[0] for name in "abcde"] == [archived] * 2 + [waiting] * 3
+    recent.archive([waiting], 2)
+    assert [recent.place(name)[0] for name in "abcde"] == [None] * 2 + [waiting] * 3

@@ -224,6 +224,16 @@ def test_a_full_part_is_closed_beside_other_calls(tmp_path: Path) -> None:
     assert seen(tmp_path) == list(range(24))
 
 
+def test_a_part_of_twice_as_many_rows_is_finished_at_once(tmp_path: Path) -> None:
+    host = archive(tmp_path, rows=10, beside=True)
+    host.bundle([event(0, 19)])
+    assert seen(tmp_path) == []
+    host.bundle([event(19, 4)])
+    host.bundle([event(23, 16)])
+    # What a server remembers of answers is found in no file yet.
+    assert seen(tmp_path) == list(range(39))
+
+
 def test_a_restored_full_part_is_closed_only_with_all_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
