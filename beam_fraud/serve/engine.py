@@ -352,6 +352,7 @@ class Engine:
             new = self.state.deduplicated(checked.transactions)
             if len(new):
                 rows, _, inputs = self._scored(new, self.state.observe(new))
+                self._keep_links(rows, new)
                 self.state.answers.add(rows, inputs)
         self.state.bury(dead)
         return Followed(rows, labels)
@@ -450,6 +451,7 @@ class Engine:
             rows, block, inputs = self._scored(new, self.state.observe(new))
         if late is not None and late[places].any():
             rows = self.defaulted(rows, late[places], TIMEOUT)
+        self._keep_links(rows, new)
         self.state.answers.add(rows, inputs)
         self.state.bury(checked.dead)
         known = _NOT_ONE if len(new) == len(every) else np.isin(every, places, invert=True)
@@ -583,10 +585,7 @@ class Engine:
                 self._muted(muted)
                 decided = without_muted(decided)
         scored = scorer.explain(decided, block)
-        if scorer.linked is not None:
-            if limited:
-                self.state.take(LINKED, scorer.linked.seen(scored))
-            scored = without_linked(scored)
+        scored = without_linked(scored)
         self._count(ROWS_SCORED, len(scored))
         self._count(ROWS_FLAGGED, scored.column("flagged").true_count)
         rows = len(scored)
@@ -596,6 +595,12 @@ class Engine:
         answered = pa.RecordBatch.from_arrays(arrays, schema=ANSWERED)
         kept = None if scorer.kept is None else scored.drop_columns(plain.schema.names)
         return answered, block, kept
+
+    def _keep_links(self, rows: pa.RecordBatch, transactions: pa.RecordBatch) -> None:
+        """Keep the linked values of n new transactions, whose last decisions are in their rows."""
+        linked = self._scorer.linked
+        if linked is not None and len(rows):
+            self.state.take(LINKED, linked.seen(linked.beside(rows, transactions)))
 
     def _raw(self, records: Sequence[bytes], first: int) -> pa.RecordBatch:
         rows = len(records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -95,6 +96,27 @@ def test_no_value_that_only_links_costs_an_answer(
     close(engine)
     assert sum(map(len, rows)) == 100
     assert {value for _, _, value in delivered(taken)} == {"x" * 256, "17", "y" * 65}
+
+
+def test_links_are_of_the_last_decision(
+    running: Running, served: Served, taken: list[pa.RecordBatch]
+) -> None:
+    running.linked, running.audit = LinkedColumns(("device_id",)), None
+    records = with_devices(served)[:300]
+    engine = running.engine()
+    # All were answered by the fallback, which flags by amount.
+    rows = engine.record(records, late=np.ones(len(records), dtype=bool)).new
+    engine.state.commit()
+    close(engine)
+    flagged = rows.filter(rows.column("flagged"))
+    assert 5 < len(flagged) < 295
+    devices = {str(one["TRANSACTION_ID"]): one for one in map(msgspec.json.decode, records)}
+    wanted = {
+        (one, "device_id", device)
+        for one in ids(flagged)
+        if (device := devices[one].get("device_id")) is not None
+    }
+    assert delivered(taken) == wanted
 
 
 def test_what_a_killed_server_had_committed_is_delivered(
