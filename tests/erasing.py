@@ -108,7 +108,9 @@ def filled(url: str) -> None:
             }
             upsert(connection, AUDITED, [audited])
             value = {"event_time": audited["event_time"], "name": "device_id"}
-            linked = ({"transaction_id": f"t{n}0"}, {"transaction_id": f"unflagged{n}"})
+            # The last is of a transaction that only a label names.
+            ids = (f"t{n}0", f"unflagged{n}", f"other{n}")
+            linked = [{"transaction_id": one} for one in ids]
             device = f"device of {account}"
             upsert(connection, LINKED_VALUES, [value | one | {"value": device} for one in linked])
             snooze = {"kind": "account", "value": account, "until": NOW, "created_at": NOW}
@@ -144,7 +146,7 @@ def _review(url: str) -> None:
 
 #: Rows of the review of one of the accounts.
 REVIEWED = {
-    "linked_values": 2,
+    "linked_values": 3,
     "cases": 1,
     "case_transactions": 51,
     "case_facets": 4,

@@ -46,7 +46,10 @@ def test_earlier_deleted_rows_leave_the_file_too(tmp_path: Path) -> None:
     filled(url)
     with closing(sqlite3.connect(tmp_path / "cases.db")) as connection, connection:
         connection.execute("PRAGMA secure_delete = OFF")
-        for table in ("flagged_transactions", "alerts", "labels", "snoozes", "dead_letters"):
+        for table in (
+            *("flagged_transactions", "alerts", "labels", "snoozes", "dead_letters"),
+            "linked_values",
+        ):
             connection.execute(f"DELETE FROM {table}")
     assert traces(tmp_path)
     run(sinks=(url,))

@@ -106,11 +106,13 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
     in_cases = select(CASE_TRANSACTIONS.c.transaction_id).where(
         CASE_TRANSACTIONS.c.case_id.in_(of_cases)
     )
+    of_labels = select(LABELS.c.transaction_id).where(LABELS.c.account_id.in_(ids))
+    of_rows = (of_flagged, of_audited, of_alerts)
     linked = LINKED_VALUES.c.transaction_id
     return [
         (
             LINKED_VALUES,
-            or_(linked.in_(of_flagged), linked.in_(of_audited), linked.in_(in_cases)),
+            or_(*(linked.in_(some) for some in (*of_rows, in_cases, of_labels))),
         ),
         (CASE_TRANSACTIONS, CASE_TRANSACTIONS.c.case_id.in_(of_cases)),
         *_of_cases(of_cases),
@@ -127,9 +129,7 @@ def _conditions(subject: Subject) -> list[tuple[Table, ColumnElement[bool]]]:
             LABELS,
             or_(
                 LABELS.c.account_id.in_(ids),
-                LABELS.c.transaction_id.in_(of_flagged),
-                LABELS.c.transaction_id.in_(of_audited),
-                LABELS.c.transaction_id.in_(of_alerts),
+                *(LABELS.c.transaction_id.in_(some) for some in of_rows),
             ),
         ),
         (
