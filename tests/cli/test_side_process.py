@@ -6,10 +6,12 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -75,6 +77,15 @@ def wait_long(begun: str) -> None:
     time.sleep(600)
 
 
+def end_the_parent(server: int, begun: str, seconds: float) -> np.ndarray:
+    """Return more than fits into a connection; not in the server, kill the parent before."""
+    if os.getpid() != server:
+        Path(begun).write_text(str(os.getpid()))
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(seconds)
+    return np.full(LARGE * 10, 2.5)
+
+
 def runs(pid: int) -> bool:
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
@@ -119,6 +130,23 @@ def test_without_the_other_process_calls_run_here(caplog: pytest.LogCaptureFixtu
     assert caplog.text.count("has ended") == 1
 
 
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_a_call_whose_process_is_killed_runs_here_and_none_stays_behind(
+    tmp_path: Path, seconds: float
+) -> None:
+    begun, results = tmp_path / "begun", list[float]()
+
+    def call(side: SideProcess) -> None:
+        results.append(side.call(end_the_parent, os.getpid(), str(begun), seconds).sum())
+
+    with side_process() as side:
+        thread = threading.Thread(target=call, args=(side,))
+        thread.start()
+        thread.join(30)
+        assert results == [LARGE * 25]
+    wait_until(lambda: not runs(int(begun.read_text())))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such class")
 def test_a_call_that_gets_no_time_begins_again_with_a_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -145,6 +173,36 @@ def test_the_end_ends_a_call_that_runs(tmp_path: Path) -> None:
         wait_until(lambda: begun.exists() and bool(begun.read_text()))
     thread.join(30)
     assert len(ended) == 1
+    assert not runs(int(begun.read_text()))
+
+
+def test_the_end_ends_a_result_that_is_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, server = tmp_path / "begun", os.getpid()
+    send = module._send
+
+    def begin(connection: socket.socket, frames: Sequence[bytes | memoryview]) -> None:
+        if os.getpid() == server:
+            send(connection, frames)
+            return
+        connection.sendall(module._NUMBER.pack(len(frames)))
+        wait_long(str(begun))
+
+    monkeypatch.setattr(module, "_send", begin)
+    monkeypatch.setattr(module, "_PATIENCE", 30)
+
+    def call(side: SideProcess) -> None:
+        with suppress(EOFError, OSError):
+            side.call(process)
+
+    with side_process() as side:
+        thread = threading.Thread(target=call, args=(side,))
+        thread.start()
+        wait_until(lambda: begun.exists() and bool(begun.read_text()))
+        closed = time.monotonic()
+    assert time.monotonic() - closed < 30
+    thread.join()
     assert not runs(int(begun.read_text()))
 
 

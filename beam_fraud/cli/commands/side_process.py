@@ -173,7 +173,7 @@ def _forked(request: memoryview, parent: socket.socket, *, spare: bool) -> _Fram
       _GoneError: the parent has gone meanwhile.
     """
     ours, theirs = socket.socketpair()
-    process = _FORKS.Process(target=_call, args=(request, theirs, spare))
+    process = _FORKS.Process(target=_call, args=(request, theirs, spare, (ours, parent)))
     with ours:
         try:
             with theirs:
@@ -181,10 +181,9 @@ def _forked(request: memoryview, parent: socket.socket, *, spare: bool) -> _Fram
         except OSError as error:
             return _pickled(_Raised(error))
         try:
-            ready = wait([ours, parent], _SPARE if spare else None)
-            if parent in ready:
-                raise _GoneError
-            return _received(ours) if ready else None
+            if not wait([ours, parent], _SPARE if spare else None):
+                return None
+            return _received(ours, parent)
         except (EOFError, OSError):
             process.join()
             text = f"the process that checked it ended with exit code {process.exitcode}"
@@ -194,8 +193,17 @@ def _forked(request: memoryview, parent: socket.socket, *, spare: bool) -> _Fram
             process.join()
 
 
-def _call(request: memoryview, connection: socket.socket, spare: bool) -> None:
-    """Answer one request, and end."""
+def _call(
+    request: memoryview,
+    connection: socket.socket,
+    spare: bool,
+    parents: Sequence[socket.socket],
+) -> None:
+    """Answer one request, and end; at once if the parent has gone, even by a kill."""
+    # Open here, they would hide from this process and the server that the parent has gone.
+    for socket_of_parent in parents:
+        socket_of_parent.close()
+    threading.Thread(target=_end_with, args=(connection,), name="parent", daemon=True).start()
     _give_way(spare=spare)
     try:
         function, args, kwargs = pickle.loads(request)  # noqa: S301 of the parent
@@ -209,6 +217,13 @@ def _call(request: memoryview, connection: socket.socket, spare: bool) -> None:
         # Whatever parts of it raise.
         frames = _pickled(_Unsendable())
     _send(connection, frames)
+
+
+def _end_with(connection: socket.socket) -> None:
+    """End this process once the parent, which sends nothing, has gone."""
+    with suppress(OSError):
+        connection.recv(1)
+    os._exit(1)
 
 
 def _give_way(*, spare: bool) -> None:
@@ -250,20 +265,30 @@ def _send(connection: socket.socket, frames: _Frames) -> None:
         connection.sendall(frame)
 
 
-def _received(connection: socket.socket) -> list[memoryview]:
+def _received(connection: socket.socket, parent: socket.socket | None = None) -> list[memoryview]:
     """Return the frames that the other side sends.
 
+    Args:
+      parent: who waits for them, and sends nothing meanwhile.
+
     Raises:
-      EOFError: it has ended.
+      EOFError: the other side has ended.
+      _GoneError: the parent has gone.
     """
-    (frames,) = _NUMBER.unpack(_exactly(connection, _NUMBER.size))
-    return [_exactly(connection, *_NUMBER.unpack(_exactly(connection, 8))) for _ in range(frames)]
+
+    def number() -> int:
+        (value,) = _NUMBER.unpack(_exactly(connection, _NUMBER.size, parent))
+        return int(value)
+
+    return [_exactly(connection, number(), parent) for _ in range(number())]
 
 
-def _exactly(connection: socket.socket, size: int) -> memoryview:
+def _exactly(connection: socket.socket, size: int, parent: socket.socket | None) -> memoryview:
     # Nothing is written twice, and the system writes without holding the interpreter.
     data = left = np.empty(size, np.uint8).data
     while left:
+        if parent is not None and parent in wait([connection, parent]):
+            raise _GoneError
         read = connection.recv_into(left)
         if not read:
             raise EOFError
