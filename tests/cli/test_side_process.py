@@ -130,6 +130,44 @@ def test_without_the_other_process_calls_run_here(caplog: pytest.LogCaptureFixtu
     assert caplog.text.count("has ended") == 1
 
 
+def test_after_an_error_within_a_result_calls_run_here(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, exactly = os.getpid(), module._exactly
+
+    def refuse_large(
+        connection: socket.socket, size: int, parent: socket.socket | None
+    ) -> memoryview:
+        if size > LARGE and os.getpid() == server:
+            raise MemoryError
+        return exactly(connection, size, parent)
+
+    with side_process() as side, caplog.at_level(logging.WARNING):
+        monkeypatch.setattr(module, "_exactly", refuse_large)
+        assert side.call(arrays, fill=2.5)["large"].sum() == LARGE * 2.5
+        assert [side.call(process) for _ in range(2)] == [os.getpid()] * 2
+    assert caplog.text.count("has ended") == 1
+
+
+def test_a_result_for_which_memory_is_lacking_is_an_error_of_its_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, exactly = os.getpid(), module._exactly
+
+    def refuse_large(
+        connection: socket.socket, size: int, parent: socket.socket | None
+    ) -> memoryview:
+        if size > LARGE and os.getpid() != server:
+            raise MemoryError
+        return exactly(connection, size, parent)
+
+    monkeypatch.setattr(module, "_exactly", refuse_large)
+    with side_process() as side:
+        with pytest.raises(MemoryError):
+            side.call(arrays, fill=2.5)
+        assert side.call(process) != os.getpid()
+
+
 @pytest.mark.parametrize("seconds", [0, 600])
 def test_a_call_whose_process_is_killed_runs_here_and_none_stays_behind(
     tmp_path: Path, seconds: float

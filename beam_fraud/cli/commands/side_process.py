@@ -103,21 +103,30 @@ class SideProcess:
     def close(self) -> None:
         """End the process, and the call that it runs; in any thread."""
         self._closed = True
+        self._end()
+
+    def _end(self) -> None:
         with suppress(OSError):
             # Closing alone would not wake a thread that waits for a result.
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, request: bytes) -> list[memoryview] | None:
-        """Return what the other process answers; None if it has ended."""
+        """Return what the other process answers; None if it has ended.
+
+        An error here ends it: the next call would read what this one left unread.
+        """
         if self._gone:
             return None
         try:
             _send(self._connection, [request])
             return _received(self._connection)
-        except (EOFError, OSError):
+        except BaseException as error:
             if self._closed:
                 raise
             self._gone = True
+            self._end()
+            if not isinstance(error, Exception):
+                raise
             _LOG.warning(
                 "the process that checks what is to be taken up has ended; this one does it from "
                 "now on, which may delay answers: start it again"
@@ -184,6 +193,8 @@ def _forked(request: memoryview, parent: socket.socket, *, spare: bool) -> _Fram
             if not wait([ours, parent], _SPARE if spare else None):
                 return None
             return _received(ours, parent)
+        except MemoryError as error:
+            return _pickled(_Raised(error))
         except (EOFError, OSError):
             process.join()
             text = f"the process that checked it ended with exit code {process.exitcode}"
