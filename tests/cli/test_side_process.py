@@ -72,6 +72,13 @@ def niceness_of_the_urgent(begun: str) -> int:
     return os.getpriority(os.PRIO_PROCESS, 0)
 
 
+def niceness_after(begun: str, seconds: float) -> int:
+    with Path(begun).open("a") as file:
+        file.write("x")
+    time.sleep(seconds)
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
 def wait_long(begun: str) -> None:
     Path(begun).write_text(str(os.getpid()))
     time.sleep(600)
@@ -194,6 +201,21 @@ def test_a_call_that_gets_no_time_begins_again_with_a_share(
     with side_process() as side:
         assert side.call(niceness_of_the_urgent, str(begun)) > 0
     assert len(begun.read_text()) <= 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such class")
+def test_a_call_runs_once_where_the_system_has_no_time_to_spare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(module, "_SPARE", 0.5)
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    begun = tmp_path / "begun"
+    with side_process() as side:
+        assert side.call(niceness_after, str(begun), 0.7) > 0
+    assert begun.read_text() == "x"
 
 
 def test_the_end_ends_a_call_that_runs(tmp_path: Path) -> None:

@@ -169,14 +169,13 @@ def _serve(connection: socket.socket, parents: socket.socket) -> None:
         while True:
             (request,) = _received(connection)
             frames = _forked(request, connection, spare=True)
-            if frames is None:
+            if not frames:
                 frames = _forked(request, connection, spare=False)
-            assert frames is not None
             _send(connection, frames)
 
 
-def _forked(request: memoryview, parent: socket.socket, *, spare: bool) -> _Frames | None:
-    """Return the result of a call in another fork; None if too little time was left for it.
+def _forked(request: memoryview, parent: socket.socket, *, spare: bool) -> _Frames:
+    """Return the result of a call in another fork; with `spare`, [] if it got too little time.
 
     Raises:
       _GoneError: the parent has gone meanwhile.
@@ -191,7 +190,7 @@ def _forked(request: memoryview, parent: socket.socket, *, spare: bool) -> _Fram
             return _pickled(_Raised(error))
         try:
             if not wait([ours, parent], _SPARE if spare else None):
-                return None
+                return []
             return _received(ours, parent)
         except MemoryError as error:
             return _pickled(_Raised(error))
@@ -215,7 +214,10 @@ def _call(
     for socket_of_parent in parents:
         socket_of_parent.close()
     threading.Thread(target=_end_with, args=(connection,), name="parent", daemon=True).start()
-    _give_way(spare=spare)
+    if not _give_way(spare=spare):
+        # Its limit of time is not for work that has a share of the processors.
+        _send(connection, [])
+        return
     try:
         function, args, kwargs = pickle.loads(request)  # noqa: S301 of the parent
         with threadpool_limits(1):
@@ -237,13 +239,17 @@ def _end_with(connection: socket.socket) -> None:
     os._exit(1)
 
 
-def _give_way(*, spare: bool) -> None:
-    """Let the work of others go first; with `spare`, all of it."""
-    with suppress(OSError):
-        if spare and sys.platform == "linux":
+def _give_way(*, spare: bool) -> bool:
+    """Let the work of others go first; with `spare`, all of it, or return False."""
+    if not spare:
+        os.nice(_NICENESS)
+        return True
+    if sys.platform == "linux":
+        # Some sandboxes refuse it.
+        with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-            return
-    os.nice(_NICENESS)
+            return True
+    return False
 
 
 def _sendable(error: Exception) -> BaseException:
