@@ -178,6 +178,8 @@ def _work(run: Run[_Options], options: _Options, logging: _Logging, parent: Conn
     os.setsid()
     outcome.prepare()
     log.configure(*logging)
+    # Open in a fork of this process, it would hide from the parent that this one has ended.
+    os.register_at_fork(after_in_child=parent.close)
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     with stopped_by_signals():
         try:

@@ -1,8 +1,9 @@
 """Calls in another process, so that their work delays nothing that this one answers.
 
-One process is forked early, while a fork is safe: before threads, files and connections. It has
-what this one has imported, in the same memory. It forks again for each call, so that what a call
-loads, leaks or breaks ends with it.
+One process is forked early, while a fork is safe: before files, connections, and threads that may
+hold a lock. (A process of `serve --workers` has a thread by then, which only waits for the end of
+its parent.) The fork has what this one has imported, in the same memory. It forks again for each
+call, so that what a call loads, leaks or breaks ends with it.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class SideProcess:
 
 @contextmanager
 def side_process() -> Iterator[SideProcess]:
-    """Fork a process for calls during the body; enter before there are threads or connections.
+    """Fork a process for calls during the body; enter early (see the module).
 
     Raises:
       OSError: the system refuses another process.
