@@ -57,6 +57,8 @@ class UnfinishedPart:
     def write(self, batch: pa.RecordBatch) -> None:
         """Append the rows of `batch`; ValueError if the file is closed, as they would be lost."""
         with self._using:
+            if isinstance(self._closed, Exception):
+                raise self._closed
             if self._closed:
                 raise ValueError(f"{self._path.name} is closed")
             self._writer.write(batch)
