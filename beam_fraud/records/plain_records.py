@@ -174,6 +174,7 @@ class PlainRecords:
             if field.name == POSITION:
                 continue
             categorical = kinds.get(field.name) != "numeric"
+            usual: tuple[_Reader, _ColumnReader]
             usual = identifiers if categorical else (number, _numbers)
             usual = (text, texts) if field.name in lenient else usual
             column, both = readers.get(field.name, (field.name, usual))
