@@ -17,6 +17,8 @@ NEVER = -(1 << 62)
 _BLOCK, _BLOCKS = 64, 16
 #: One in so many rows of a block must be at least as new.
 _SHARE = 4
+#: Words before the times of a state: its time, and the numbers of both.
+_HEADER_WORDS = 3
 
 
 class ClockState(msgspec.Struct, frozen=True, array_like=True):
@@ -28,6 +30,28 @@ class ClockState(msgspec.Struct, frozen=True, array_like=True):
     reached: list[int]
     #: Times of the rows of the incomplete block.
     open: list[int]
+
+    def words(self) -> Micros:
+        """Return it as int64[n]: its time, the numbers of both times, and these."""
+        header = (self.at, len(self.reached), len(self.open))
+        return np.array([*header, *self.reached, *self.open], dtype=np.int64)
+
+    @classmethod
+    def of_words(cls, words: Micros) -> tuple[ClockState, Micros]:
+        """Return the state at the start of int64 words, and the remaining words.
+
+        Raises:
+          ValueError: there is none.
+        """
+        if len(words) < _HEADER_WORDS:
+            raise ValueError("no clock")
+        at, blocks, rows = words[:_HEADER_WORDS].tolist()
+        first_row = _HEADER_WORDS + blocks
+        end = first_row + rows
+        if min(blocks, rows) < 0 or end > len(words):
+            raise ValueError("no whole clock")
+        reached, of_rows = words[_HEADER_WORDS:first_row], words[first_row:end]
+        return cls(at, reached.tolist(), of_rows.tolist()), words[end:]
 
 
 class EventClock:

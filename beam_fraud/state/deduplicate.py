@@ -207,10 +207,8 @@ def _onward(
 
 
 _ALL = -(1 << 63)
-#: In place of the start of a generation: the state of the clock follows, as its time, the numbers
-#: of blocks and of open rows, and their times.
+#: In place of the start of a generation: the state of the clock follows (`ClockState.words`).
 _CLOCK = _ALL + 1
-_CLOCK_HEADER = 4
 _WORD = 8
 #: A segment of one id, under a key.
 _ONE_ID = struct.Struct("<qqqQQ")
@@ -459,21 +457,15 @@ class DeduplicateShard:
 
 
 def _clock_to_bytes(clock: ClockState) -> bytes:
-    header = [_CLOCK, clock.at, len(clock.reached), len(clock.open)]
-    return np.array([*header, *clock.reached, *clock.open], np.int64).tobytes()
+    return np.array([_CLOCK, *clock.words()], np.int64).tobytes()
 
 
 def _clock_of(words: npt.NDArray[np.int64]) -> tuple[ClockState, npt.NDArray[np.int64]]:
     """Return the state of a clock, and the remaining words."""
-    if len(words) < _CLOCK_HEADER:
-        raise _damaged()
-    at, blocks, rows = words[1:_CLOCK_HEADER].tolist()
-    first_row = _CLOCK_HEADER + blocks
-    end = first_row + rows
-    if min(blocks, rows) < 0 or end > len(words):
-        raise _damaged()
-    reached, open_rows = words[_CLOCK_HEADER:first_row], words[first_row:end]
-    return ClockState(at, reached.tolist(), open_rows.tolist()), words[end:]
+    try:
+        return ClockState.of_words(words[1:])
+    except ValueError:
+        raise _damaged() from None
 
 
 def _words(data: bytes) -> npt.NDArray[np.int64]:

@@ -22,10 +22,8 @@ _HEADER = struct.Struct("<BBqqq")
 #: Versions without and with a fingerprint of the id hash after the header; and with both a
 #: fingerprint and hashes of the currencies.
 _UNKEYED, _KEYED, _CURRENCIES = 1, 2, 3
-#: Added to the version if the state of the clock follows the columns: its time, the numbers of
-#: blocks and of open rows, and their times.
+#: Added to the version if the state of the clock follows the columns (`ClockState.words`).
 _CLOCK = 8
-_CLOCK_HEADER = struct.Struct("<qqq")
 _FINGERPRINT = struct.Struct("<q")
 #: A delta of one row: header, fingerprint, key, time and amount.
 _ONE_ROW = struct.Struct("<BBqqqqQqq")
@@ -106,7 +104,7 @@ class StateDelta:
         if version != _UNKEYED:
             header += _FINGERPRINT.pack(fingerprint)
         contents = [np.ascontiguousarray(column).data for column in columns]
-        clock = b"" if self.clock is None else _clock_to_bytes(self.clock)
+        clock = b"" if self.clock is None else self.clock.words().tobytes()
         return b"".join((header, *contents, clock))
 
     @staticmethod
@@ -153,7 +151,7 @@ class StateDelta:
                 Frauds(
                     columns.hashes(nameless), columns.integers(nameless), columns.integers(nameless)
                 ),
-                _clock_of(data, columns.place) if marked & _CLOCK else None,
+                ClockState.of_words(columns.rest())[0] if marked & _CLOCK else None,
             )
         except (ValueError, struct.error) as error:
             raise FraudError(
@@ -289,8 +287,10 @@ class _Columns:
 
     def __init__(self, data: bytes, start: int) -> None:
         self._data = data
-        #: Start of the next column.
-        self.place = start
+        self._place = start
+
+    def rest(self) -> npt.NDArray[np.int64]:
+        return np.frombuffer(self._data, np.int64, offset=self._place)
 
     def integers(self, rows: int) -> npt.NDArray[np.int64]:
         return np.frombuffer(self._data, np.int64, rows, self._after(rows * 8))
@@ -303,20 +303,9 @@ class _Columns:
 
     def _after(self, size: int) -> int:
         """Return the start of the next column, of `size` bytes."""
-        start = self.place
-        self.place += size
+        start = self._place
+        self._place += size
         return start
-
-
-def _clock_to_bytes(clock: ClockState) -> bytes:
-    times = np.array([*clock.reached, *clock.open], dtype=np.int64)
-    return _CLOCK_HEADER.pack(clock.at, len(clock.reached), len(clock.open)) + times.tobytes()
-
-
-def _clock_of(data: bytes, start: int) -> ClockState:
-    at, blocks, rows = _CLOCK_HEADER.unpack_from(data, start)
-    times = np.frombuffer(data, np.int64, blocks + rows, start + _CLOCK_HEADER.size).tolist()
-    return ClockState(at, times[:blocks], times[blocks:])
 
 
 def _labels(columns: _Columns, labels: int) -> Labels:
