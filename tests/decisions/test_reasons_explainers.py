@@ -7,6 +7,7 @@ import importlib.util
 import pickle
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ from beam_fraud.models.kinds import KINDS
 from beam_fraud.models.kinds.logistic import Logistic
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference, reference_of
+from beam_fraud.models.small_blocks.joined_trees import JoinedForest
 from beam_fraud.schema.schema import FeatureColumn, Schema
 
 SCHEMA = Schema(
@@ -142,6 +144,17 @@ def test_another_process_can_be_sent_reasons(explained: tuple[Any, Explainer, ty
     # Categories have a place of no code.
     block[0, 1] = 7
     assert sent.of_rows(block) == reasons.of_rows(block)
+
+
+def test_reasons_of_a_forest_bring_the_joined_trees_along_that_a_row_has_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, block = CASES["forest"][0]().fit(rows().matrix, rows().labels), rows(3).matrix
+    explainer = ForestExplainer(model)
+    expected, sent = explainer.contributions(block), pickle.dumps(explainer)
+    # Joining takes longer than ten answers.
+    monkeypatch.setattr(JoinedForest, "__init__", Mock(side_effect=AssertionError))
+    np.testing.assert_array_equal(pickle.loads(sent).contributions(block), expected)
 
 
 def test_a_row_is_explained_bit_for_bit_the_same_in_any_block(

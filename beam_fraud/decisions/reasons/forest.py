@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_fraud.decisions.reasons.explainer import Floats, Unit
-from beam_fraud.models.small_blocks.joined_trees import joined_forest
+from beam_fraud.models.small_blocks.joined_trees import JoinedForest, joined_forest
 
 #: Rows explained together: a row has hundreds of steps in each of a hundred trees.
 _TOGETHER = 256
@@ -40,6 +40,8 @@ class ForestExplainer:
         self._delta = np.concatenate([delta for _, delta in steps]) / len(self._trees)
         sizes = [len(feature) for feature, _ in steps]
         self._first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        #: Its trees for few rows; None before the first of them.
+        self._joined: JoinedForest | None = None
 
     def contributions(self, block: Floats) -> Floats:
         parts = [
@@ -61,7 +63,9 @@ class ForestExplainer:
     def _paths(self, block: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the nodes on the way of each row, a row's tree by tree, and their rows."""
         if len(block) <= _FEW_ROWS:
-            return joined_forest(self._model).paths(block)
+            # Kept here, so that it is there wherever this is sent.
+            self._joined = self._joined or joined_forest(self._model)
+            return self._joined.paths(block)
         # Dtype of scikit-learn's trees.
         values = np.ascontiguousarray(block, dtype=np.float32)
         nodes, rows = [], []
