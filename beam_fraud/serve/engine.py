@@ -15,11 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_fraud.decisions.decision import APPROVE, DecidedRow
+from beam_fraud.decisions.decision import APPROVE
 from beam_fraud.decisions.inputs import without_inputs
 from beam_fraud.decisions.linked_values import without_linked
 from beam_fraud.decisions.rules.rule import RuleSet
-from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.manifest import Thresholds
 from beam_fraud.models.predict import use_one_thread
 from beam_fraud.monitoring.counters import (
@@ -55,6 +54,7 @@ from beam_fraud.serve.feature_records import Divided, FeatureScoring, merged, wi
 from beam_fraud.serve.few_records import FEW, FewRecords
 from beam_fraud.serve.group import TIMEOUT, Followed, Group, marked
 from beam_fraud.serve.predictions import Call
+from beam_fraud.serve.rehearsal import rehearse
 from beam_fraud.serve.state import LINKED, Count, ServerState
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, is_of_labels, with_origin
@@ -140,48 +140,21 @@ class Engine:
         """Thresholds and rules."""
         return self._scorer.thresholds, self._scorer.rules
 
-    def rehearse(self, record: bytes, computed: Mapping[str, float]) -> None:
+    def rehearse(self, record: bytes, computed: Mapping[str, float], rows: int = FEW) -> None:
         """Score a record without the state, as columns and as values, in any thread.
-
-        What is made at first use is made then, and costs no request.
 
         Args:
           record: a JSON object.
           computed: velocity features of it.
+          rows: how many rows of it.
 
         Raises:
           FraudError: the two ways give other results.
         """
-        use_one_thread()
-        transactions = self._read([record] * FEW, 0).transactions
-        rows = len(transactions)
-        if not rows:
-            return
-        velocity = [n for spec in self._features.velocity for n in spec.names]
-        # Each row has other windows, the last one none.
-        factors = np.append(np.linspace(0.0, 4.0, rows - 1), np.nan)
-        windows = {name: computed.get(name, np.nan) * factors for name in velocity}
-        transactions = transactions.replace_schema_metadata(None)
-        decided, block = self._scorer.decide(transactions, windows)
-        every = pa.array([True] * rows)
-        place = decided.schema.get_field_index("flagged")
-        flagged = decided.set_column(place, decided.schema.field(place), every)
-        self._scorer.explain(flagged, block)
-        values = None if self._plain is None else self._plain.values(record, self._latest)
-        if values is None:
-            return
-        of_rows = [{name: float(windows[name][row]) for name in velocity} for row in range(rows)]
-        scored = self._scorer.score_rows([values] * rows, of_rows)
-        self._scorer.explain_rows(scored.block)
-        columns = [decided.column(name).to_pylist() for name in DecidedRow._fields]
-        if np.asarray(decided.column("score")).tobytes() != scored.scores.tobytes() or [
-            DecidedRow(*one) for one in zip(*columns, strict=True)
-        ] != self._scorer.decide_rows(scored):
-            raise FraudError(
-                f"{self._scorer.model_id}: a row by itself gets another score or decision than in "
-                "a block; report it with the bundle",
-                Code.MODEL_UNSUITED,
-            )
+        transactions = self._read([record] * rows, 0).transactions
+        if len(transactions):
+            values = None if self._plain is None else self._plain.values(record, self._latest)
+            rehearse(self._scorer, transactions, values, computed)
 
     def record(
         self,

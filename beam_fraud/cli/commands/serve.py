@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-import msgspec
-
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.queue import Notice
@@ -50,7 +48,6 @@ from beam_fraud.serve.deliveries import PATIENCE, Deliveries, Places
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.follower import BLOCK_MESSAGES, Follower
 from beam_fraud.serve.freshness import Freshness
-from beam_fraud.serve.http.json_schema import transaction_schema
 from beam_fraud.serve.http.openapi import Api
 from beam_fraud.serve.http.tokens import TokenSource
 from beam_fraud.serve.metrics import Metrics, count
@@ -311,9 +308,9 @@ _EXAMPLES = 20
 
 def _warm(engine: Engine, api: Api) -> None:
     """Score the example of the API by the state, so that no request pays for its first use."""
-    (example,) = transaction_schema(api.schema, api.labels, api.typical)["examples"]
+    record = api.example
     for _ in range(_EXAMPLES):
-        engine.peek([msgspec.json.encode(example)])
+        engine.peek([record])
 
 
 def _span(seconds: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from beam_fraud import __version__
@@ -20,7 +21,7 @@ from beam_fraud.cli.commands.side_process import SideProcess
 from beam_fraud.decisions.decider import Decider, Pair, shown
 from beam_fraud.decisions.reasons.reasons import Reasons
 from beam_fraud.decisions.rules.kept import keep_rules
-from beam_fraud.decisions.rules.rule import RuleSet
+from beam_fraud.decisions.rules.rule import RuleSet, listings_of
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.definition_sets import covers
@@ -31,14 +32,16 @@ from beam_fraud.models.registry.champion_watch import ChampionWatch, Conditions,
 from beam_fraud.models.registry.choice import Chosen
 from beam_fraud.models.registry.live_shadows import LiveShadows
 from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
-from beam_fraud.pipeline.frames.scoring import Scorer
+from beam_fraud.pipeline.frames.scoring import Block, Scorer
 from beam_fraud.serve.deliveries import Deliveries
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.feature_records import FeatureRecords, FeatureScoring
-from beam_fraud.serve.http.json_schema import Typical, transaction_schema
+from beam_fraud.serve.few_records import FEW
+from beam_fraud.serve.http.json_schema import Typical
 from beam_fraud.serve.http.openapi import Api
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.queue import Change
+from beam_fraud.serve.rehearsal import rehearse_plain
 from beam_fraud.serve.shadow import ShadowScoring, ShadowSettings
 from beam_fraud.serve.state import ServerState
 from beam_fraud.storage.batch_outputs import SHADOW
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
     from beam_fraud.serve.http.server import Describer, HttpServer
 
 _LOG = logging.getLogger(__name__)
+#: Rows of a rehearsal of what another process has rehearsed.
+_ROWS_AGAIN = 3
 #: Type: makes an engine over the state of the server.
 MakeEngine: TypeAlias = Callable[[Scorer, FeatureScoring | None], Engine]
 
@@ -129,6 +134,8 @@ class Opened:
     model: OpenModel | None
     api: Api
     description: Description
+    #: Whether its example has been rehearsed.
+    rehearsed: bool
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,28 @@ class Opening:
         if self.read is not None:
             decider = _widened(decider, self.read)
         api = api_of(bundle, decider.features, decider.rules)
-        return Opened(decider, model, api, self.describer.describe(api))
+        rehearsed = _rehearsed(decider, model, api)
+        return Opened(decider, model, api, self.describer.describe(api), rehearsed)
+
+
+def _rehearsed(decider: Decider, model: OpenModel | None, api: Api) -> bool:
+    """Rehearse what shall decide where that delays no answer; return whether it can be done.
+
+    What is made at first use comes with the model then. Rules beside an open model are checked by
+    scores of any kind. Lists that rules name are not read here.
+    """
+    bundle, features, rules = decider.bundle, decider.features, decider.rules
+    if rules is not None and listings_of(rules):
+        return False
+    if model is None:
+        scorer = Scorer(bundle, features, rules, 0, _any_scores)
+    else:
+        scorer = Scorer(bundle, features, rules, model.reasons or 0, model.predictor)
+    return rehearse_plain(scorer, api.labels, api.example, api.typical.numbers)
+
+
+def _any_scores(block: Block) -> Block:
+    return np.linspace(0.0, 1.0, len(block))
 
 
 class Engines:
@@ -183,13 +211,17 @@ class Engines:
         #: The model of the last one.
         self.model = model
 
-    def engine(self, scored: ScoringPlan, api: Api, model: OpenModel) -> Engine:
+    def engine(
+        self, scored: ScoringPlan, api: Api, model: OpenModel, *, rehearsed: bool = False
+    ) -> Engine:
         """Return an engine.
 
         Args:
           scored: the model and the rules.
           api: its example is scored here.
           model: the model, open.
+          rehearsed: whether another process has rehearsed it. Then few rows are enough here, where
+            answers wait for the interpreter meanwhile.
 
         Raises:
           FraudError: a row by itself gets another score than in a block.
@@ -199,8 +231,8 @@ class Engines:
         kept = scoring.decider(features).kept
         scorer = Scorer(*parts, kept, scoring.audit, scoring.linked)
         engine = self._make(scorer, FeatureScoring.of(*parts))
-        (example,) = transaction_schema(api.schema, api.labels, api.typical)["examples"]
-        engine.rehearse(msgspec.json.encode(example), api.typical.numbers)
+        rows = _ROWS_AGAIN if rehearsed else FEW
+        engine.rehearse(api.example, api.typical.numbers, rows)
         self.model = model
         return engine
 
@@ -355,7 +387,8 @@ def watch_of(
             count(metrics.swaps, "taken_up")
 
         with noting_libraries():
-            change = Change(engines.engine(scored, opened.api, model), about(scored), taken)
+            engine = engines.engine(scored, opened.api, model, rehearsed=opened.rehearsed)
+            change = Change(engine, about(scored), taken)
         # Before any row names them.
         keep_rules(planned.outputs.directory, decider.rules)
         return decider, change

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, TypeAlias
 
+import msgspec
+
 from beam_fraud.records.faults import REASONS
 from beam_fraud.schema.schema import Labels, Schema
 from beam_fraud.serve.feature_records import FeatureRecords
@@ -58,6 +60,12 @@ class Api:
     typical: Typical = field(default_factory=Typical)
     #: What reads records of features; None if none are accepted.
     feature_records: FeatureRecords | None = None
+
+    @property
+    def example(self) -> bytes:
+        """A transaction, a JSON object."""
+        (example,) = transaction_schema(self.schema, self.labels, self.typical)["examples"]
+        return msgspec.json.encode(example)
 
 
 def document(api: Api, limits: Limits, *, secured: bool) -> Part:
