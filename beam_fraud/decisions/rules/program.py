@@ -284,11 +284,13 @@ class Program:
 
     def _slot(self, part: Condition | Value) -> int:
         """Return the slot of a part's value; equal parts share a slot."""
-        if part not in self._slots:
+        # Looked up once: the hash of a condition takes that of each of its parts.
+        slot = self._slots.get(part)
+        if slot is None:
             step = self._step(part)
-            self._slots[part] = len(self._steps)
+            slot = self._slots[part] = len(self._steps)
             self._steps.append(step)
-        return self._slots[part]
+        return slot
 
     def _step(self, part: Condition | Value) -> _Step:
         match part:

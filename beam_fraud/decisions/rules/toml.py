@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
@@ -125,8 +126,12 @@ def _read(path: Path, where: str) -> bytes:
         raise FraudError(f"{where} cannot be read: {reason}", Code.RULES_UNREADABLE) from None
 
 
+@lru_cache(maxsize=16)
 def list_files(text: str, where: str) -> tuple[str, ...]:
     """Return the files that the lists of a rules file name.
+
+    Whoever follows a file asks for the same text every few seconds, and to parse two hundred rules
+    takes as long as ten answers.
 
     Raises:
       UsageError: the text is no TOML, or a list is invalid.
