@@ -12,6 +12,8 @@ itself 3.8.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +29,7 @@ _WORDS: tuple[type[np.unsignedinteger[Any]], ...] = (np.uint8, np.uint16, np.uin
 #: Codes of categories, and the place of an absent one.
 _CODES = 256
 #: Rows up to which each is computed by itself.
-_FEW_ROWS = 4
+_FEW_ROWS = 8
 #: Rows whose masks and values stay in the processor's cache.
 TOGETHER = 512
 
@@ -93,7 +95,7 @@ class LeafMasks:
             for node in np.flatnonzero(nodes["is_leaf"]).tolist():
                 values[tree, below[node].bit_length() - 1] = nodes["value"][node]
         self._features = list(features.values())
-        self._one, self._all = word(1), word(np.iinfo(word).max)
+        self._all = word(np.iinfo(word).max)
         self._values = values.ravel()
         self._starts = np.arange(len(trees)) * values.shape[1]
         self._few = _FewRows.of(self._features)
@@ -126,63 +128,73 @@ class LeafMasks:
           rows: best at most `TOGETHER` at a time, whose values are then used at once.
         """
         if self._few is not None and len(rows) <= _FEW_ROWS:
-            return np.array([self._values_at(self._few.possible(row)) for row in rows])
+            return self._values_of(self._few.leaves(rows))
         possible = np.full((len(rows), len(self._starts)), self._all)
         for each in self._features:
             possible &= each.masks.take(each.places(rows[:, each.place]), axis=0)
-        return self._values_at(possible)
+        return self._values_of(_lowest(possible))
 
-    def _values_at(self, possible: npt.NDArray[Any]) -> Floats:
-        """Return the value of the first possible leaf of each tree, of words[.., trees]."""
-        # The bits below the lowest one.
-        first = np.bitwise_count(~possible & (possible - self._one))
-        return np.asarray(self._values.take(first + self._starts))
+    def _values_of(self, leaves: npt.NDArray[Any]) -> Floats:
+        """Return the value of a leaf of each tree, of integers[.., trees]."""
+        return np.asarray(self._values.take(leaves + self._starts))
 
 
 @dataclass(frozen=True)
 class _FewRows:
-    """The tables of all features as one, for rows one by one: a few calls for all features."""
+    """The tables of all features as whole numbers, for rows one by one.
 
-    #: int64[features], columns of the block.
-    columns: Places
-    #: The thresholds of all features and infinity, and the column of each.
-    thresholds: Floats
-    column: Places
-    #: int64[features], where the thresholds of each feature begin, and where its masks do.
-    starts: Places
-    masks_from: Places
-    #: int64[features], the place of NaN among those of a feature.
-    absent: Places
-    #: Words[places of all features, trees].
-    masks: npt.NDArray[Any]
+    A number holds the words of all trees, so that a conjunction of numbers is one of masks, and a
+    row takes no call of NumPy for a feature: a call costs as much as a search, and more where a
+    processor has done other work since the last row.
+    """
+
+    #: Column of the block, thresholds and infinity, and masks of each feature, that of NaN last.
+    features: Sequence[tuple[int, array[float], list[int]]]
+    #: Words of the trees.
+    word: np.dtype[Any]
+    #: Their bytes.
+    size: int
 
     @classmethod
     def of(cls, features: Sequence[_Feature]) -> _FewRows | None:
         """Return the tables; None without features, and for codes of categories."""
-        # Without NaN, of which no number is less.
-        known = [own.thresholds[:-1] for own in features if own.thresholds is not None]
-        if not features or len(known) < len(features):
+        known: list[tuple[int, array[float], list[int]]] = []
+        for own in features:
+            if own.thresholds is None:
+                return None
+            masks = [int.from_bytes(mask.tobytes(), "little") for mask in own.masks]
+            # Without NaN, of which no number is less.
+            known.append((own.place, array("d", own.thresholds[:-1]), masks))
+        if not features:
             return None
-        columns, sizes = np.array([own.place for own in features]), [len(own) for own in known]
-        return cls(
-            columns,
-            np.concatenate(known),
-            np.repeat(columns, sizes),
-            np.cumsum([0, *sizes[:-1]]),
-            np.cumsum([0, *(size + 1 for size in sizes[:-1])]),
-            np.array(sizes),
-            np.concatenate([own.masks for own in features]),
-        )
+        masks_of_one = features[0].masks[0]
+        return cls(known, masks_of_one.dtype, masks_of_one.nbytes)
 
-    def possible(self, row: Floats) -> npt.NDArray[Any]:
-        """Return the leaves that are possible for a row, words[trees] of float64[features]."""
-        below = self.thresholds < row.take(self.column)
-        places = np.add.reduceat(below, self.starts, dtype=np.int64)
-        absent = np.isnan(row.take(self.columns))
-        if absent.any():
-            places = np.where(absent, self.absent, places)
-        masks = self.masks.take(self.masks_from + places, axis=0)
-        return np.asarray(np.bitwise_and.reduce(masks, axis=0))
+    def leaves(self, rows: Floats) -> npt.NDArray[Any]:
+        """Return the leaf of each tree, integers[n, trees] of float64[n, features]."""
+        found: list[bytes] = []
+        for row in rows.tolist():
+            possible = -1
+            for column, thresholds, masks in self.features:
+                value = row[column]
+                place = bisect_left(thresholds, value) if value == value else -1
+                possible &= masks[place]
+            found.append(possible.to_bytes(self.size, "little"))
+        words = b"".join(found)
+        if self.word.itemsize == 1:
+            # One call instead of four.
+            return np.frombuffer(words.translate(_LOWEST), np.uint8).reshape(len(rows), -1)
+        return _lowest(np.frombuffer(words, self.word)).reshape(len(rows), -1)
+
+
+#: The place of the lowest bit of each byte.
+_LOWEST = bytes((byte & -byte).bit_length() - 1 if byte else 8 for byte in range(256))
+
+
+def _lowest(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the place of the lowest bit of each word."""
+    # The number of the bits below it.
+    return np.asarray(np.bitwise_count(~words & (words - words.dtype.type(1))))
 
 
 def _most_leaves(trees: Sequence[npt.NDArray[Any]]) -> int:
