@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from beam_fraud.features.hashing import Hashes
 
 Integers = npt.NDArray[np.int64]
 
@@ -177,6 +180,14 @@ class _Cells:
             more = np.flatnonzero(first < end)
             left, first, end, needle = left[more], first[more], end[more], needle[more]
         return positions
+
+
+def position_of(keys: Hashes, key: int) -> int | None:
+    """Return the position of a key among ascending ones (uint64[n]); None if it is not there."""
+    # Without an array of one key, which takes longer than the search.
+    ascending = keys.data
+    place = bisect_left(ascending, key)
+    return place if place < len(ascending) and ascending[place] == key else None
 
 
 def merge_order(older: Integers, newer: Integers) -> Integers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.key_rows import Frauds
-from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes
+from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes, position_of
 
 #: Later than any event.
 _FAR = np.iinfo(np.int64).max >> 1
@@ -90,21 +91,22 @@ class FraudIndex:
                 count[rows] -= np.bincount(unseen, minlength=len(rows))
         return counts
 
-    def has(self, key: int) -> bool:
-        """Return whether a key has frauds."""
-        wanted = np.uint64(key)
-        place = int(self.keys.searchsorted(wanted))
-        return place < len(self.keys) and bool(self.keys[place] == wanted)
-
     def counts_of(self, key: int, time: int, windows: Sequence[tuple[int, int]]) -> list[int]:
-        """Return the same for one transaction whose key has frauds, all of which are visible."""
-        frame, slot = self.events.frame, int(self.keys.searchsorted(np.uint64(key)))
+        """Return the same for one transaction."""
+        slot = position_of(self.keys, key)
+        if slot is None:
+            return [0] * len(windows)
+        if len(self.slow):
+            keys, times = np.array([key], dtype=np.uint64), np.array([time], dtype=np.int64)
+            return [int(count[0]) for count in self.counts(keys, times, windows)]
+        frame, numbers = self.events.frame, self.events.numbers.data
         most, base = (1 << frame.bits) - 1, slot << frame.bits
         # As `KeyTimes.positions` bounds them.
-        needles = [
-            base + min(max(time - age - frame.origin, -1), most) for ages in windows for age in ages
+        found = [
+            bisect_right(numbers, base + min(max(time - age - frame.origin, -1), most))
+            for ages in windows
+            for age in ages
         ]
-        found = self.events.numbers.searchsorted(np.array(needles), "right").tolist()
         return [last - first for first, last in zip(found[::2], found[1::2], strict=True)]
 
     def _not_yet_visible(self, slots: Integers, times: Integers) -> tuple[Integers, Integers]:
@@ -219,13 +221,7 @@ class KnownFrauds:
 
     def counts_of(self, key: int, time: int, windows: Sequence[tuple[int, int]]) -> list[int]:
         """Return the same for one transaction."""
-        index = self._index_at(time)
-        if not index.has(key):
-            return [0] * len(windows)
-        if not len(index.slow):
-            return index.counts_of(key, time, windows)
-        keys, times = np.array([key], dtype=np.uint64), np.array([time], dtype=np.int64)
-        return [int(count[0]) for count in index.counts(keys, times, windows)]
+        return self._index_at(time).counts_of(key, time, windows)
 
     def _index_at(self, latest: int) -> FraudIndex:
         """Return the index for transactions up to a time."""

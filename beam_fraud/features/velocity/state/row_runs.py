@@ -14,7 +14,7 @@ from beam_fraud.features.event_clock import EventClock
 from beam_fraud.features.hashing import Hashes
 from beam_fraud.features.velocity.key_rows import KeyRows
 from beam_fraud.features.velocity.large_sums import Load
-from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes
+from beam_fraud.features.velocity.state.key_times import Frame, Integers, KeyTimes, position_of
 from beam_fraud.features.velocity.state.row_run import RowRun, merged
 from beam_fraud.features.velocity.state.rows_ahead import RowsAhead
 from beam_fraud.features.velocity.state.window_plan import WindowPlan
@@ -86,11 +86,10 @@ class KeySlots:
 
     def find(self, key: int) -> int | None:
         """Return the slot of a key, or None."""
-        wanted = np.uint64(key)
         for keys, slots in ((self._keys, self._slots), (self._recent, self._recent_slots)):
-            place = int(keys.searchsorted(wanted))
-            if place < len(keys) and keys[place] == wanted:
-                return int(slots[place])
+            place = position_of(keys, key)
+            if place is not None:
+                return slots.item(place)
         return None
 
     def keys(self) -> Hashes:

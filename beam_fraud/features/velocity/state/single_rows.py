@@ -1,14 +1,15 @@
 """Windows of rows that arrive one by one, or a few together.
 
 The arrays of `window_scan` take some 150 calls for a batch, which one row pays alone. Here one row
-takes a few calls for each run of earlier rows, and its features are computed from integers. Rows
-that came this way, or in a small batch, wait until they are worth a run of their own.
+takes two searches for each run of earlier rows, and its features are computed from integers: a call
+of NumPy takes as long as a search, and more where a processor has done other work since the last
+row. Rows that came this way, or in a small batch, wait until they are worth a run of their own.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from operator import add
 
 import numpy as np
 
@@ -53,15 +54,15 @@ class SingleRows:
         """Upper bounds of sums of the amounts."""
         return self._load
 
-    def add(self, key: int, time: int, amount: int) -> None:
-        """Add the latest row."""
+    def add(self, key: int, time: int, amount: int, load: Load) -> None:
+        """Add the latest row; `load` is that of all rows with it."""
         place = self._count
         self._keys[place], self._times[place], self._amounts[place] = key, time, amount
         self._count += 1
         if self._entered == place:
             self._of_key.setdefault(key, []).append((time, amount))
             self._entered += 1
-        self._load += load_of(amount)
+        self._load = load
 
     def extend(self, rows: KeyRows, load: Load) -> None:
         """Add the latest n rows, at most `MOST` with those that wait.
@@ -128,24 +129,35 @@ class SingleScan:
         self._amounts = [0] * len(self._moments)
         self._last = dict.fromkeys(plan.last, -1)
         #: Origin to the needles of a frame that begins there.
-        self._needles: dict[int, np.ndarray] = {}
+        self._needles: dict[int, list[int]] = {}
 
     def add_runs(self, runs: Iterable[RowRun], slot: int) -> None:
         """Add the rows of a slot in runs whose frames have equal bits."""
-        latest, place = self._moments[0], self._plan.place
+        counts, amounts, place = self._counts, self._amounts, self._plan.place
         for run in runs:
-            if latest < run.first:
+            if self._moments[0] < run.first:
                 continue
-            frame = run.keyed.frame
-            found = run.keyed.numbers.searchsorted(self._needles_in(frame, slot), "right")
-            positions = found.tolist()
-            self._counts = list(map(add, self._counts, positions))
+            numbers = run.keyed.numbers.data
+            needles = self._needles_in(run.keyed.frame, slot)
+            last = bisect_right(numbers, needles[0])
+            first = bisect_right(numbers, needles[-1], 0, last)
+            if first == last:
+                # A window is the difference of two positions.
+                continue
+            positions = [last]
+            for needle in needles[1:-1]:
+                positions.append(bisect_right(numbers, needle, first, positions[-1]))
+            positions.append(first)
+            for at, position in enumerate(positions):
+                counts[at] += position
             if run.prefix is not None:
-                self._amounts = list(map(add, self._amounts, run.prefix[found].tolist()))
-            for horizon, last in self._last.items():
+                prefix = run.prefix.data
+                for at, position in enumerate(positions):
+                    amounts[at] += prefix[position]
+            for horizon, known in self._last.items():
                 before = positions[place[0]]
                 if before > positions[place[horizon]]:
-                    self._last[horizon] = max(last, run.keyed.time(before - 1))
+                    self._last[horizon] = max(known, run.keyed.time(before - 1))
 
     def add(self, rows: Sequence[tuple[int, int]]) -> None:
         """Add rows of the key, each a time and an amount; the row itself is one of them."""
@@ -171,11 +183,10 @@ class SingleScan:
           frauds: known frauds in each window of each definition; empty for one without.
         """
         counts, amounts = self._counts, self._amounts
-        place, features = self._plan.place, dict[str, float]()
+        features: dict[str, float] = {}
         for plan, known in zip(self._plan.specs, frauds, strict=True):
-            for window, (start, end) in enumerate(plan.windows):
-                count = counts[place[end]] - counts[place[start]]
-                total = amounts[place[end]] - amounts[place[start]]
+            for window, (start, end) in enumerate(plan.spans):
+                count, total = counts[end] - counts[start], amounts[end] - amounts[start]
                 for name, aggregate in plan.features[window]:
                     if aggregate == "seconds_since_last":
                         last = self._last[plan.horizon]
@@ -186,15 +197,14 @@ class SingleScan:
                         features[name] = _feature(aggregate, count, total, amount)
         return features
 
-    def _needles_in(self, frame: Frame, slot: int) -> np.ndarray:
+    def _needles_in(self, frame: Frame, slot: int) -> list[int]:
         needles = self._needles.get(frame.origin)
         if needles is None:
-            most, base = (1 << frame.bits) - 1, slot << frame.bits
+            origin, most, base = frame.origin, (1 << frame.bits) - 1, slot << frame.bits
             # As `KeyTimes.positions` bounds them.
-            needles = self._needles[frame.origin] = np.array(
-                [base + min(max(moment - frame.origin, -1), most) for moment in self._moments],
-                dtype=np.int64,
-            )
+            needles = self._needles[origin] = [
+                base + min(max(moment - origin, -1), most) for moment in self._moments
+            ]
         return needles
 
 

@@ -298,7 +298,7 @@ class KeyWindows:
             for plan in self._plan.specs
         ]
         if keep:
-            single.add(key, time, amount)
+            single.add(key, time, amount, load)
             # Not only when they become a run: the clock would stand still until then.
             runs.clock.observe_one(time)
         return scan.features(amount, frauds)
@@ -447,7 +447,8 @@ class VelocityState:
     @property
     def needed_from(self) -> int:
         """Event time (microseconds) from which rows and frauds still matter."""
-        return min(part.needed_from for part in self._all)
+        first = self._all[0].needed_from
+        return first if len(self._all) == 1 else min(first, self._all[1].needed_from)
 
     @property
     def clock(self) -> EventClock:

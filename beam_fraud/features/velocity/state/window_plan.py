@@ -29,6 +29,8 @@ class SpecPlan:
     #: int64[windows] each, positions of the windows' starts and ends in `WindowPlan.ages`.
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
+    #: The same of each window.
+    spans: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, spec: Velocity, place: Mapping[int, int]) -> SpecPlan:
@@ -39,7 +41,8 @@ class SpecPlan:
           place: position of each age in `WindowPlan.ages`.
         """
         windows = _windows_of(spec)
-        starts, ends = np.array([[place[age] for age in ages] for ages in windows]).T
+        spans = tuple((place[start], place[end]) for start, end in windows)
+        starts, ends = np.array(spans).T
         return cls(
             spec,
             windows,
@@ -54,6 +57,7 @@ class SpecPlan:
             ),
             starts.copy(),
             ends.copy(),
+            spans,
         )
 
 
