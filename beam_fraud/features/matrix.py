@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -190,18 +191,36 @@ class RowFeatures:
     """
 
     def __init__(self, features: FeatureSet) -> None:
-        self._numbers = [number_of(name, features) for name in features.names]
+        names = features.names
+        own = [name for name in names if _is_own(name, features)]
+        computed = [name for name in names if not _is_own(name, features)]
+        self._own = [number_of(name, features) for name in own]
+        self._computed = _items(computed)
+        self._ordered = _items([[*own, *computed].index(name) for name in names])
 
     def matrix(
         self, rows: Sequence[Values], computed: Sequence[Mapping[str, float]]
     ) -> npt.NDArray[np.float64]:
         """Return what `feature_matrix` does for n transactions and their velocity features."""
-        return np.array(
-            [
-                [number(row, velocity) for number in self._numbers]
-                for row, velocity in zip(rows, computed, strict=True)
-            ]
-        )
+        ordered: list[tuple[float, ...]] = []
+        for row, velocity in zip(rows, computed, strict=True):
+            numbers = [number(row, velocity) for number in self._own]
+            numbers += self._computed(velocity)
+            ordered.append(self._ordered(numbers))
+        return np.array(ordered)
+
+
+def _is_own(name: str, features: FeatureSet) -> bool:
+    """Return whether a feature is of the transaction's own values."""
+    columns = (feature.column for feature in features.schema.features)
+    return name == "amount" or name in _CALENDAR or name in columns
+
+
+def _items(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what returns the items of some keys, by one call for several."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda values: tuple(values[key] for key in keys)
 
 
 def numeric_feature(

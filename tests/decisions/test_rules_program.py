@@ -173,7 +173,7 @@ def test_rules_hold_for_values_as_they_do_for_columns(
     computed = [{name: row[name] for name in SCHEMA.velocity[0].names} for row in values]
     block = feature_matrix(transactions, FEATURES)
     by_columns = Program(rules, FEATURES).fired(transactions, block, scores)
-    assert compiled.holds(values, computed, scores).tolist() == by_columns.holds.tolist()
+    assert compiled.holds(values, computed, scores) == by_columns.holds.tolist()
     by_values = Program(rules, FEATURES).fired_of_rows(values, computed, block, scores)
     assert by_values.holds.tolist() == by_columns.holds.tolist()
 

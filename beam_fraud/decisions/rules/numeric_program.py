@@ -74,8 +74,8 @@ class NumericProgram:
         rows: Sequence[Values],
         computed: Sequence[Mapping[str, float]],
         scores: npt.NDArray[np.float64],
-    ) -> npt.NDArray[np.bool_]:
-        """Return which rules hold for which rows, bool[rules, n].
+    ) -> list[list[bool]]:
+        """Return for each rule whether it holds for each row.
 
         Args:
           rows: n transactions, by the columns of `Schema.transactions`.
@@ -83,9 +83,7 @@ class NumericProgram:
           scores: float64[n].
         """
         given = list(zip(rows, computed, scores.tolist(), strict=True))
-        return np.array(
-            [[holds(*one) for one in given] for holds in self._conditions], dtype=bool
-        ).reshape(len(self._conditions), len(given))
+        return [[holds(*one) for one in given] for holds in self._conditions]
 
 
 class _NoNumberError(Exception):

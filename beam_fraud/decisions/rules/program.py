@@ -238,6 +238,8 @@ class Program:
         self._texts = _text_codes(rule.condition for rule in self._rules)
         self._results = [self._slot(rule.condition) for rule in self._rules]
         self._of_numbers = NumericProgram.of(self._rules, features)
+        #: Number of rows to what is returned where no rule holds for one of them.
+        self._nothing: dict[int, Fired] = {}
 
     def fired(
         self,
@@ -263,8 +265,20 @@ class Program:
     ) -> Fired:
         """Return the same for n transactions that are values, with velocity features of each."""
         if self._of_numbers is not None:
-            return Fired(self._rules, self._of_numbers.holds(rows, computed, scores), self._id)
+            holds = self._of_numbers.holds(rows, computed, scores)
+            if not any(map(any, holds)):
+                return self._none(len(rows))
+            return Fired(self._rules, np.array(holds, dtype=bool), self._id)
         return self._fired(_Rows(rows, computed, self._number_of, block, scores))
+
+    def _none(self, rows: int) -> Fired:
+        """Return that no rule holds for any of so few rows; most transactions are such."""
+        none = self._nothing.get(rows)
+        if none is None:
+            holds = np.zeros((len(self._rules), rows), dtype=bool)
+            holds.flags.writeable = False
+            none = self._nothing[rows] = Fired(self._rules, holds, self._id)
+        return none
 
     def _number_of(self, name: str) -> NumberOf:
         if name not in self._numbers:
