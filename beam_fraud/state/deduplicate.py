@@ -108,7 +108,7 @@ class IdTable:
             self._grow(1)
         there, place = self._find(first, second)
         if not there:
-            self._slots[place] = first, second
+            self._slots[place, 0], self._slots[place, 1] = first, second
             self._taken += 1
         return not there
 
@@ -118,8 +118,9 @@ class IdTable:
         The steps of `_places` and `_next`, without arrays.
         """
         slots, last = self._slots, len(self._slots) - 1
-        place, step = first >> int(self._shift), first | 1
-        while (held := slots.item(place, 0)) != _EMPTY:
+        place, step = first >> self._bits, first | 1
+        # Of an empty slot, 0.
+        while held := slots.item(place, 0):
             if held == first and slots.item(place, 1) == second:
                 return True, place
             place = (place + step) & last
@@ -179,7 +180,8 @@ class IdTable:
     def _allocate(self, log2: int) -> None:
         #: Both words of a hash are adjacent, because they are compared together.
         self._slots = np.zeros((1 << log2, 2), dtype=np.uint64)
-        self._shift = np.uint64(64 - log2)
+        self._bits = 64 - log2
+        self._shift = np.uint64(self._bits)
         self._taken = 0
 
 
