@@ -11,16 +11,27 @@ from beam_fraud.features.matrix import Values
 
 
 class KeyHashes:
-    """Hashes of the keys of one transaction; each column is hashed once."""
+    """Hashes of the id and the keys of one transaction; each column is hashed once.
 
-    def __init__(self, hashing: IdHash, row: Values) -> None:
+    Args:
+      hashing: the hash.
+      row: the transaction, by the columns of `Schema.transactions`, without nulls in keys.
+      columns: columns of the keys, as far as they are known.
+    """
+
+    def __init__(self, hashing: IdHash, row: Values, columns: Iterable[str]) -> None:
+        names = ["transaction_id", *columns]
+        words = hashing.of_few([row[name] for name in names])
+        #: Both words, of the id.
+        self.id = words[0]
         self._hashing, self._row = hashing, row
-        self._hashed = dict[str, int]()
+        self._hashed = {name: first for name, (first, _) in zip(names, words, strict=True)}
 
     def __call__(self, key: tuple[str, ...]) -> int:
         for name in key:
             if name not in self._hashed:
-                self._hashed[name], _ = self._hashing.of_one(self._row[name])
+                # Of windows that have just begun.
+                ((self._hashed[name], _),) = self._hashing.of_few([self._row[name]])
         return self._hashing.of_one_together([self._hashed[name] for name in key])
 
 

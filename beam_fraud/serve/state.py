@@ -307,7 +307,10 @@ class ServerState:
         Raises:
           FraudError: its windows are not there.
         """
-        if self._plain and not any(map(is_further, features)):
+        if self._plain and (
+            all(self._windows(step).only_first for step in self._velocity)
+            or not any(map(is_further, features))
+        ):
             return features
         found = sources(features, self.velocity, self._first)
         if found is None:
@@ -342,34 +345,38 @@ class ServerState:
             return None
         if len(rows) >= _TOGETHER or any(row.get("label") == 1 for row in rows):
             return self._take_together(rows)
-        ids = self._steps["deduplicate"]
-        seen = ids.shard(0)
-        assert isinstance(seen, DeduplicateShard)
-        hashes = [self.hashing.of_one(row["transaction_id"]) for row in rows]
-        if any(map(seen.has, hashes)) or len(set(hashes)) < len(hashes):
+        ids, (seen, velocity) = self._steps["deduplicate"], self._shards_of_values()
+        columns = {name: None for _, windows in velocity for name in windows.key_columns}
+        hashes = [KeyHashes(self.hashing, row, columns) for row in rows]
+        found = {of_row.id for of_row in hashes}
+        if any(map(seen.has, found)) or len(found) < len(hashes):
             return None
-        computed = list[dict[str, float]]()
-        for row, words in zip(rows, hashes, strict=True):
+        computed: list[dict[str, float]] = []
+        for row, of_row in zip(rows, hashes, strict=True):
             time, amount = row["event_time"], unit_of(row["amount"])
-            ids.keep(0, Effects(deltas=[seen.take_new(time, words)]))
-            features, hash_of = dict[str, float](), KeyHashes(self.hashing, row)
-            times = np.array([time])
-            for step in self._velocity:
-                windows = self._windows(step)
-                changed = windows.renew(times)
-                own, deltas = windows.observe_values(time, amount, hash_of)
-                self._steps[step].keep(0, Effects(deltas=[*changed, *deltas]))
+            ids.keep(0, Effects(deltas=[seen.take_new(time, of_row.id)]))
+            features: dict[str, float] = {}
+            for shards, windows in velocity:
+                changed = windows.renew_by_one(time)
+                own, deltas = windows.observe_values(time, amount, of_row)
+                shards.keep(0, Effects(deltas=[*changed, *deltas]))
                 features |= own
             computed.append(self._named(features))
         return computed
 
+    def _shards_of_values(
+        self,
+    ) -> tuple[DeduplicateShard, list[tuple[LocalShards, WindowSetsShard]]]:
+        """Return what takes ids, and what computes the windows of each key."""
+        seen = self._steps["deduplicate"].shard(0)
+        assert isinstance(seen, DeduplicateShard)
+        return seen, [(self._steps[step], self._windows(step)) for step in self._velocity]
+
     def _take_together(self, rows: Sequence[Values]) -> list[dict[str, float]] | None:
         """Do the same, by arrays."""
-        ids = self._steps["deduplicate"]
-        seen = ids.shard(0)
-        assert isinstance(seen, DeduplicateShard)
-        keys = (key for step in self._velocity for key in self._windows(step).keys)
-        key_hashes = ManyKeyHashes(self.hashing, rows, {name for key in keys for name in key})
+        ids, (seen, velocity) = self._steps["deduplicate"], self._shards_of_values()
+        columns = {name: None for _, windows in velocity for name in windows.key_columns}
+        key_hashes = ManyKeyHashes(self.hashing, rows, columns)
         words = key_hashes.ids
         pairs = list(zip(*words.tolist(), strict=True))
         if any(map(seen.has, pairs)) or len(set(pairs)) < len(pairs):
@@ -379,11 +386,10 @@ class ServerState:
         measures = Measures(times, to_units(np.array([row["amount"] for row in rows])))
         ids.keep(0, Effects(deltas=[seen.take_all_new(times, words)]))
         features = dict[str, Feature]()
-        for step in self._velocity:
-            windows = self._windows(step)
+        for shards, windows in velocity:
             changed = windows.renew(times)
             own, deltas = windows.observe_rows(measures, key_hashes, words[0], fraud)
-            self._steps[step].keep(0, Effects(deltas=[*changed, *deltas]))
+            shards.keep(0, Effects(deltas=[*changed, *deltas]))
             features |= own
         named = self._named(features)
         if not named:

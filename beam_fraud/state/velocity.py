@@ -73,6 +73,8 @@ class VelocityShard:
         self._history, self._counted = history, counted
         self._hash = hashing
         self._state = VelocityState(self._definitions, lateness)
+        #: Whether `observe_one` is there for these definitions.
+        self.of_values = hashing.keyed and self._state.of_values
         #: Blocks of the clock that the deltas include.
         self._clocked = 0
 
@@ -145,11 +147,6 @@ class VelocityShard:
         delta = StateDelta.of(keyed.rows, keyed.frauds)
         deltas = [self._delta(delta)] if len(keyed.rows) else ()
         return spread(keyed, self._definitions, features), Effects(deltas=deltas)
-
-    @property
-    def of_values(self) -> bool:
-        """Whether `observe_one` is there for these definitions."""
-        return self._hash.keyed and self._state.of_values
 
     @property
     def key(self) -> tuple[str, ...]:

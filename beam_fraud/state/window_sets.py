@@ -155,9 +155,11 @@ class WindowSetsShard:
         self._key = first[0].key if first else None
         #: Never changed in place: a server merges deltas in another thread.
         self._sets: tuple[_Set, ...] = ()
+        #: Columns of the keys of all sets.
+        self.key_columns: tuple[str, ...] = ()
         if first:
             columns = {name: name for spec in first for name in spec.names}
-            self._sets = (_Set(FIRST, make(first), columns, 0, ready=True),)
+            self._have((_Set(FIRST, make(first), columns, 0, ready=True),))
         self._latest = FIRST
         self._seen: Wanted | None = None
         #: Whether time changes a set: it is not ready, or not needed.
@@ -210,7 +212,7 @@ class WindowSetsShard:
             deltas = [_of_set(one, delta) for one, made in labelled for delta in made.deltas]
             return Effects([batch], deltas)
         deltas = self.renew(event_micros(batch))
-        if not deltas and self._only_first:
+        if not deltas and self.only_first:
             return self._sets[0].windows.take(batch)
         features, observed = self.observe(batch)
         return Effects([with_columns(batch, features)], [*deltas, *observed])
@@ -221,9 +223,9 @@ class WindowSetsShard:
         Args:
           times: event times of the transactions, int64[n] microseconds.
         """
-        wanted = self._filling.wanted()
-        if (wanted is self._seen and not self._changing) or not len(times):
+        if self._stays() or not len(times):
             return []
+        wanted = self._filling.wanted()
         deltas = self.read()
         if wanted is not None and wanted is not self._seen:
             deltas += self._needed_by(wanted, int(times.min()), int(times.max()))
@@ -239,6 +241,14 @@ class WindowSetsShard:
                 deltas.append(self._dropped(one))
         self._changing = any(not one.ready or one.unused_since is not None for one in self._sets)
         return deltas
+
+    def renew_by_one(self, time: int) -> list[Delta]:
+        """Do the same before one transaction is added."""
+        return [] if self._stays() else self.renew(np.array([time]))
+
+    def _stays(self) -> bool:
+        """Return whether the sets are those of the last transaction, whatever time it is."""
+        return not self._changing and self._filling.wanted() is self._seen
 
     def read(self) -> list[Delta]:
         """Add the earlier transactions that can be read now; return what that changes."""
@@ -269,7 +279,7 @@ class WindowSetsShard:
           measures: their times and amounts, if they are computed already.
         """
         features, deltas = dict[str, Feature](), list[Delta]()
-        if self._sets and not self._only_first:
+        if self._sets and not self.only_first:
             measures = measures or Measures.of(batch)
         for one in self._sets:
             if not one.ready:
@@ -290,11 +300,6 @@ class WindowSetsShard:
         }
 
     @property
-    def keys(self) -> list[tuple[str, ...]]:
-        """Columns of the key of each set."""
-        return [one.windows.key for one in self._sets]
-
-    @property
     def of_values(self) -> bool:
         """Whether `observe_values` is there for all sets."""
         return all(one.windows.of_values for one in self._sets)
@@ -309,7 +314,8 @@ class WindowSetsShard:
           amount: units of `fixed_point`.
           hash_of: returns the hash of a key.
         """
-        features, deltas = dict[str, float](), list[Delta]()
+        features: dict[str, float] = {}
+        deltas: list[Delta] = []
         for one in self._sets:
             computed, delta = one.windows.observe_one(hash_of(one.windows.key), time, amount)
             deltas.append(_of_set(one, delta))
@@ -374,7 +380,8 @@ class WindowSetsShard:
         return b"".join(section(number, data) for number, data in merged)
 
     @property
-    def _only_first(self) -> bool:
+    def only_first(self) -> bool:
+        """Whether there is no set but the first."""
         return len(self._sets) == 1 and self._sets[0].number == FIRST
 
     def _takes(self, key: tuple[str, ...]) -> bool:
@@ -475,10 +482,14 @@ class WindowSetsShard:
             )
 
     def _add(self, one: _Set) -> None:
-        self._sets = (*self._sets, one)
+        self._have((*self._sets, one))
 
     def _remove(self, one: _Set) -> None:
-        self._sets = tuple(other for other in self._sets if other is not one)
+        self._have(tuple(other for other in self._sets if other is not one))
+
+    def _have(self, sets: tuple[_Set, ...]) -> None:
+        self._sets = sets
+        self.key_columns = tuple({name: None for one in sets for name in one.windows.key})
 
     def _dropped(self, one: _Set) -> Delta:
         self._remove(one)

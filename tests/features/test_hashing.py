@@ -48,6 +48,7 @@ def test_every_hash_is_the_cmac_of_its_id(key: bytes, texts: list[str], cut: int
     assert [hash_.tobytes() for hash_ in hashing.wide(ids).T] == expected
     assert [hash_.tobytes() for hash_ in hashing.of(ids)] == [tag[:8] for tag in expected]
     assert [hash_.tobytes() for hash_ in hashing.of_several(texts[cut:]).T] == expected
+    assert hashing.of_few(texts[cut:]) == list(map(tuple, hashing.wide(ids).T.tolist()))
 
 
 def test_blocks_are_hashed_as_their_rows_are() -> None:
