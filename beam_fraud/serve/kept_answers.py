@@ -124,6 +124,8 @@ class KeptAnswers:
         self._committed = 0
         #: Groups that the archive has with the next commit.
         self._leaving: list[_Kept] = []
+        #: Groups that cannot be found by their ids yet.
+        self._unentered: list[Rows] = []
         #: The last group, while its callers have no answer.
         self._unsent: Rows | None = None
         self._recent = RecentAnswers()
@@ -164,10 +166,17 @@ class KeptAnswers:
         self._checkpoint.keep(_ANSWERS, 0, deltas)
         self._unarchived.append(_Kept(answered, deltas, inputs))
         self._unsent = answered
-        self._recent.add(answered)
+        self._unentered.append(answered)
+
+    def enter(self) -> None:
+        """Have answers found by their ids from here on; at the latest when they are committed."""
+        for answered in self._unentered:
+            self._recent.add(answered)
+        self._unentered.clear()
 
     def amend(self, answered: pa.RecordBatch) -> None:
         """Replace the last group of answers: some callers got another answer than was committed."""
+        self.enter()
         amended = delta_of(answered, amended=True), FOREVER
         self._checkpoint.keep(_ANSWERS, 0, [amended])
         kept = self._unarchived[-1]
@@ -176,6 +185,7 @@ class KeptAnswers:
 
     def committed(self) -> None:
         """Note that all answers are committed, and the archive has what it was passed."""
+        self.enter()
         self._leaving = []
         self._committed = len(self._unarchived)
 
@@ -185,6 +195,7 @@ class KeptAnswers:
 
     def discard(self) -> None:
         """Forget the answers since the last commit; what the archive was passed is here again."""
+        self._unentered.clear()
         for kept in self._unarchived[self._committed :]:
             self._recent.remove(kept.rows)
         self._unarchived = [*self._leaving, *self._unarchived[: self._committed]]
@@ -193,6 +204,7 @@ class KeptAnswers:
 
     def earlier(self, transaction_id: str) -> pa.RecordBatch | None:
         """Return an earlier answer that is in memory, one row of `ANSWERED`."""
+        self.enter()
         rows, row = self._recent.place(transaction_id)
         return None if rows is None else batch_of(rows).slice(row, 1)
 
@@ -213,6 +225,7 @@ class KeptAnswers:
         Args:
           last: also those of the next commit, which cannot be amended then.
         """
+        self.enter()
         count = len(self._unarchived) if last else self._committed
         if not count:
             return None

@@ -462,13 +462,19 @@ class ServerState:
             for backlog in self._backlogs.values():
                 backlog.tidy()
         now = {_SOURCE: str(self._next), _COMMITTED: f"{time.time():.3f}"}
-        self._checkpoint.commit(self._uncommitted | now, fold=fold, meanwhile=meanwhile)
+        beside = None if meanwhile is None else partial(self._beside, meanwhile)
+        self._checkpoint.commit(self._uncommitted | now, fold=fold, meanwhile=beside)
         self._uncommitted = {}
         self.answers.committed()
         for backlog in self._backlogs.values():
             backlog.committed()
         if self.shadow is not None:
             self.shadow.committed()
+
+    def _beside(self, meanwhile: Callable[[], None]) -> None:
+        """Do what may be done while the disk takes a commit."""
+        meanwhile()
+        self.answers.enter()
 
     def drift(self) -> list[bytes]:
         """Return the committed pieces of the counts for drift, in any thread."""

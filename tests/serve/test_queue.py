@@ -433,6 +433,8 @@ def test_a_full_disk_is_marked_and_made_up_for(
             assert not queue.readiness().ready
         assert "degraded" not in answer(await queue.predict(Call(served.records[1:2])))
         assert queue.readiness().ready
+        # A repeat gets the answer that was given, not the one that was computed.
+        assert answer(await queue.predict(Call(served.records[:1]))) == marked
 
     served_by(running, use, pace)
     assert len(archived(running)) == 2
