@@ -181,6 +181,11 @@ class PlainRecords:
             place = None if column is None else names.index(column)
             self._columns.append(_Column(field.name, field.type, place, *both))
         known = labels != "ignored" and "labelled_at" in roles
+        #: A transaction of nulls; name, member and reader of each column with values.
+        self._nulls: PlainRow = dict.fromkeys(column.name for column in self._columns)
+        self._readers = [
+            (one.name, one.member, one.read) for one in self._columns if one.member is not None
+        ]
         #: Member of the label's time, which a plain record lacks.
         self._lacking = [names.index(roles["labelled_at"])] if known else []
         fields: list[tuple[str, Any, Any]] = [(f"f{i}", Any, None) for i in range(len(names))]
@@ -229,15 +234,11 @@ class PlainRecords:
         for place in self._lacking:
             if members[place] is not None:
                 return None
-        row: PlainRow = {}
-        for column in self._columns:
-            if column.member is None:
-                row[column.name] = None
-                continue
-            value = column.read(members[column.member])
+        row = self._nulls.copy()
+        for name, member, read in self._readers:
+            value = row[name] = read(members[member])
             if value is _NOT_PLAIN:
                 return None
-            row[column.name] = value
         time = row["event_time"]
         return row if EARLIEST_PLAUSIBLE <= time <= latest else None
 

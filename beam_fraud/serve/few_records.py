@@ -81,7 +81,7 @@ class FewRecords:
           The answers; None, with no change of the state, if a record is not plain or no new
           transaction.
         """
-        rows = list[Values]()
+        rows: list[Values] = []
         for record in records:
             row = self._plain.values(record, latest)
             if row is None:
@@ -123,7 +123,7 @@ class FewRecords:
         if audit is not None:
             audited = {p for p, row in enumerate(rows) if audit.chosen_one(row["transaction_id"])}
             seen = sorted(audited.union(flagged))
-        reasons = dict[int, list[dict[str, Any]]]()
+        reasons: dict[int, list[dict[str, Any]]] = {}
         if seen and (explained := self._scorer.explain_rows(scored.block[seen])) is not None:
             reasons = dict(zip(seen, explained, strict=True))
         if seen and self._scorer.linked is not None:

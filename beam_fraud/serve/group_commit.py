@@ -158,7 +158,7 @@ class GroupCommit:
         encodes = entries[0].rows < LARGE_CALL and not any(
             entry.call.features or entry.call.table is not None for entry in entries
         )
-        encoded = list[Answered]()
+        encoded: list[Answered] = []
 
         def encode() -> None:
             # What fails here fails again, after the commit.
@@ -173,9 +173,9 @@ class GroupCommit:
         answered = group.answered
         if encodes:
             answered = encoded[0] if encoded else answered.with_encoded()
-        delivered, overtaken = self._claimed(entries)
+        overtaken = self._claimed(entries)
         # First of all: what follows delays no answer.
-        self._deliver(entries, delivered, answered, group.archived)
+        self._deliver(entries, overtaken, answered, group.archived)
         if recorded:
             if overtaken - early:
                 now_late = _rows_of(overtaken - early, entries)
@@ -230,31 +230,34 @@ class GroupCommit:
         else:
             entry.future.set_result(result)
 
-    def _claimed(self, entries: list[Entry]) -> tuple[set[int], set[int]]:
-        """Return the numbers of the calls to answer, and of those that got the fallback."""
+    def _claimed(self, entries: list[Entry]) -> set[int]:
+        """Claim the calls to answer; return the numbers of those that got the fallback."""
         with self._lock:
             late = {number for number, entry in enumerate(entries) if entry.answered}
             for entry in entries:
                 entry.answered = True
-        return set(range(len(entries))) - late, late
+        return late
 
     def _deliver(
         self,
         entries: list[Entry],
-        delivered: set[int],
+        late: set[int],
         answered: Answered,
         archived: Mapping[int, str],
     ) -> None:
-        results, start = list[_Result](), 0
+        results: list[_Result] = []
+        start = 0
         if answered.encoded is None and len(entries) > 1:
             answered = answered.with_joint()
         for number, entry in enumerate(entries):
             stop = start + entry.rows
-            if number in delivered:
+            if number not in late:
                 part = answered if len(entries) == 1 else answered.part(start, stop)
                 if not entry.call.features:
                     part = part.without_features()
-                own = {at - start: name for at, name in archived.items() if start <= at < stop}
+                own: dict[int, str] = {}
+                if archived:
+                    own = {at - start: name for at, name in archived.items() if start <= at < stop}
                 results.append((entry, part, own))
             start = stop
         self.hand_over(entries, results)
@@ -273,7 +276,8 @@ class GroupCommit:
 
     def set(self, entries: list[Entry], results: list[_Result]) -> None:
         """Hand answers to their callers, in the event loop."""
-        self.waiting -= sum(entry.rows for entry in entries)
+        for entry in entries:
+            self.waiting -= entry.rows
         for entry, answered, archived in results:
             if archived and isinstance(answered, Answered) and not entry.future.done():
                 task = asyncio.ensure_future(self._look_up(entry, answered, archived))
@@ -297,10 +301,10 @@ class GroupCommit:
         why = str(error) if isinstance(error, FraudError) else place_of(error)
         _LOG.error("%d calls failed: %s", len(entries), why)
         engine.state.discard()
-        delivered, _ = self._claimed(entries)
+        late = self._claimed(entries)
         results = list[_Result]()
         for number, entry in enumerate(entries):
-            if number in delivered:
+            if number not in late:
                 results.append((entry, self._fallback(engine, entry, _FAILED), {}))
         self.hand_over(entries, results)
 

@@ -254,7 +254,8 @@ class PredictionQueue:
         # A thread would have to wake up twice for what the loop does a moment later.
         if not self._turn.taken():
             return
-        group, rows = list[Entry](), 0
+        group: list[Entry] = []
+        rows = 0
         for entry in entries:
             rows += entry.rows
             if group and rows > _GROUP_ROWS:
