@@ -4,14 +4,15 @@
 ten thousand. This module accepts only records whose every value is written plainly, and gives
 exactly the same transactions; the general way reads all others. A few records, as of requests of
 one row, are read value by value, more of them column by column. Of a thousand records all times
-have to be written alike, and ids of a column be all numbers or all texts.
+have to be written alike, and ids of a column be all numbers or all texts. An array of objects that
+are written alike takes a third of the time again (`alike_records`).
 """
 
 from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
@@ -21,8 +22,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec.structs import astuple
 
+from beam_fraud.records.alike_records import Written, alike_members
 from beam_fraud.records.event_times import EARLIEST_PLAUSIBLE
 from beam_fraud.records.identifiers import shortened
 from beam_fraud.records.json_records import lenient_text
@@ -46,10 +49,12 @@ _TIME = re.compile(
     r"(?:\.[0-9]{1,6})?(Z?)",
     re.ASCII,
 )
-#: Integers that have 64 bits.
-_EXACT = 1 << 63
+#: Integers that have 64 bits, and digits of those that certainly do.
+_EXACT, _EXACT_DIGITS = 1 << 63, 18
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-_DIGITS = 10
+_ZERO, _DIGITS = np.uint8(ord("0")), 10
+#: Which bytes are in numbers without a sign or an exponent.
+_OF_NUMBERS = np.array([chr(byte) in "0123456789." for byte in range(256)])
 #: Limit of a number: far below what a model or a window refuses.
 _LARGE = 1e9
 
@@ -57,6 +62,10 @@ _LARGE = 1e9
 _Reader: TypeAlias = Callable[[Any], Any]
 #: Type: returns the column of more than a few values, or None if one is not plain.
 _ColumnReader: TypeAlias = Callable[[Sequence[Any]], pa.Array | None]
+#: Type: returns the same of values as they are written.
+_WrittenReader: TypeAlias = Callable[[Written], pa.Array | None]
+#: Type: the three of a column; the last is None where what is written does not say the value.
+_Readers: TypeAlias = tuple[_Reader, _ColumnReader, _WrittenReader | None]
 #: Type: a transaction, column to value.
 PlainRow: TypeAlias = dict[str, Any]
 
@@ -102,6 +111,7 @@ class _Column:
     member: int | None
     read: _Reader
     read_many: _ColumnReader
+    read_written: _WrittenReader | None
 
 
 class PlainRecords:
@@ -157,15 +167,21 @@ class PlainRecords:
             plain = type(value) in (float, int) and 0 <= value < _LARGE
             return float(value) if plain else _NOT_PLAIN
 
-        identifiers = (identifier, partial(_identifiers, absent))
-        times = (time, partial(_times, zone_matters=zone_matters))
-        label = (_label, _labels)
-        readers: dict[str, tuple[str | None, tuple[_Reader, _ColumnReader]]] = {
+        identifiers: _Readers = (
+            *(identifier, partial(_identifiers, absent)),
+            partial(_written_identifiers, absent),
+        )
+        times: _Readers = (
+            *(time, partial(_times, zone_matters=zone_matters)),
+            partial(_written_times, zone_matters=zone_matters),
+        )
+        label: _Readers = (_label, _labels, _written_labels)
+        readers: dict[str, tuple[str | None, _Readers]] = {
             "transaction_id": (roles.get("transaction_id"), identifiers),
             "event_time": (roles["event_time"], times),
             "account_id": (roles.get("account_id"), identifiers),
             "merchant_id": (roles.get("merchant_id"), identifiers),
-            "amount": (roles["amount"], (amount, partial(_numbers, least=0.0))),
+            "amount": (roles["amount"], (amount, partial(_numbers, least=0.0), _written_numbers)),
             "label": (roles.get("label"), label),
             "labelled_at": (None, label),
         }
@@ -174,9 +190,8 @@ class PlainRecords:
             if field.name == POSITION:
                 continue
             categorical = kinds.get(field.name) != "numeric"
-            usual: tuple[_Reader, _ColumnReader]
-            usual = identifiers if categorical else (number, _numbers)
-            usual = (text, texts) if field.name in lenient else usual
+            usual: _Readers = identifiers if categorical else (number, _numbers, _written_numbers)
+            usual = (text, texts, None) if field.name in lenient else usual
             column, both = readers.get(field.name, (field.name, usual))
             place = None if column is None else names.index(column)
             self._columns.append(_Column(field.name, field.type, place, *both))
@@ -188,6 +203,11 @@ class PlainRecords:
         ]
         #: Member of the label's time, which a plain record lacks.
         self._lacking = [names.index(roles["labelled_at"])] if known else []
+        #: Members by which an array of objects that are written alike is read; None if it is not.
+        self._alike: frozenset[str] | None = None
+        if not (self._lacking or any(c.read_written is None for c in self._columns)):
+            self._alike = frozenset(names[c.member] for c in self._columns if c.member is not None)
+        self._names = names
         fields: list[tuple[str, Any, Any]] = [(f"f{i}", Any, None) for i in range(len(names))]
         rename = {f"f{i}": name for i, name in enumerate(names)}
         record = msgspec.defstruct("PlainRecord", fields, rename=rename, gc=False)
@@ -285,6 +305,11 @@ class PlainRecords:
     def _by_columns(
         self, records: Sequence[bytes], first: int, latest: int
     ) -> pa.RecordBatch | None:
+        if isinstance(records, JsonArray) and self._alike is not None:
+            written = alike_members(records.body, len(records), self._alike)
+            alike = None if written is None else self._of_written(written, first, latest)
+            if alike is not None:
+                return alike
         try:
             # One call for all takes half the time. None can end in another, as all are whole.
             if isinstance(records, JsonArray):
@@ -307,10 +332,23 @@ class PlainRecords:
             values = column.read_many(members[column.member])
             if values is None:
                 return None
-            if column.type == EVENT_TIME:
-                micros = np.asarray(values.view(pa.int64()))
-                if micros.max() > latest or micros.min() < EARLIEST_PLAUSIBLE:
-                    return None
+            if column.type == EVENT_TIME and not _plausible(values, latest):
+                return None
+            arrays.append(values)
+        return self._batch(arrays, first)
+
+    def _of_written(
+        self, written: Mapping[str, Written], first: int, latest: int
+    ) -> pa.RecordBatch | None:
+        arrays, rows = list[pa.Array](), len(next(iter(written.values())).texts)
+        for column in self._columns:
+            if column.member is None:
+                arrays.append(_nulls(rows, column.type))
+                continue
+            assert column.read_written is not None
+            values = column.read_written(written[self._names[column.member]])
+            if values is None or (column.type == EVENT_TIME and not _plausible(values, latest)):
+                return None
             arrays.append(values)
         return self._batch(arrays, first)
 
@@ -343,29 +381,82 @@ def _identifiers(absent: frozenset[str], values: Sequence[Any]) -> pa.Array | No
     if kinds != {str} or not absent.isdisjoint(values):
         return None
     column = _texts(values)
-    if column is None or not _OF_IDS[np.frombuffer(together(column), dtype=np.uint8)].all():
-        return None
+    return column if column is not None and _are_ids(column) else None
+
+
+def _are_ids(column: pa.StringArray) -> bool:
+    """Return whether each of n > 0 texts is an id by its characters and length."""
     lengths = _lengths(column)
-    return column if lengths.min() > 0 and lengths.max() <= _LONGEST_ID else None
+    if lengths.min() == 0 or lengths.max() > _LONGEST_ID:
+        return False
+    return bool(_OF_IDS[np.frombuffer(together(column), dtype=np.uint8)].all())
+
+
+def _written_identifiers(absent: frozenset[str], values: Written) -> pa.Array | None:
+    column = values.texts
+    if not values.quoted:
+        # Not a negative zero, which is the integer 0; JSON has no leading zeros.
+        digits = np.frombuffer(together(column), dtype=np.uint8) - _ZERO < _DIGITS
+        return column if digits.all() and _lengths(column).max() <= _EXACT_DIGITS else None
+    if not _are_ids(column) or (absent and pc.any(pc.is_in(column, _values(absent))).as_py()):
+        return None
+    return column
+
+
+@lru_cache(maxsize=16)
+def _values(texts: frozenset[str]) -> pa.StringArray:
+    return pa.array(texts, pa.string())
 
 
 def _times(values: Sequence[Any], *, zone_matters: bool) -> pa.Array | None:
-    first = values[0]
-    match = _TIME.fullmatch(first) if type(first) is str else None
-    if match is None or (zone_matters and not match[1]) or set(map(type, values)) != {str}:
+    if set(map(type, values)) != {str}:
         return None
     column = _texts(values)
-    if column is None or (_lengths(column) != len(first)).any():
+    return None if column is None else _times_of(column, zone_matters=zone_matters)
+
+
+def _written_times(values: Written, *, zone_matters: bool) -> pa.Array | None:
+    return _times_of(values.texts, zone_matters=zone_matters) if values.quoted else None
+
+
+def _times_of(column: pa.StringArray, *, zone_matters: bool) -> pa.Array | None:
+    """Return the times of n > 0 texts; None if they are not all written alike and plainly."""
+    first = column[0].as_py()
+    match = _TIME.fullmatch(first)
+    if match is None or (zone_matters and not match[1]) or (_lengths(column) != len(first)).any():
         return None
     # All as the first: digits where it has digits, else the same characters.
-    written = np.frombuffer(together(column), dtype=np.uint8).reshape(len(values), -1)
-    digits = written - np.uint8(ord("0")) < _DIGITS
-    if not (digits[0] == digits).all() or (written[:, ~digits[0]] != written[0, ~digits[0]]).any():
+    written = np.frombuffer(together(column), dtype=np.uint8)
+    digits = written - _ZERO
+    pattern = (written - digits * (digits < _DIGITS)).tobytes()
+    if pattern != pattern[: len(first)] * len(column):
         return None
     try:
         return column.cast(pa.timestamp("us", "UTC" if match[1] else None)).view(EVENT_TIME)
     except pa.ArrowInvalid:
         return None
+
+
+def _plausible(times: pa.Array, latest: int) -> bool:
+    micros = np.asarray(times.view(pa.int64()))
+    return bool(micros.min() >= EARLIEST_PLAUSIBLE and micros.max() <= latest)
+
+
+def _written_numbers(values: Written) -> pa.Array | None:
+    """Return numbers of at least 0; others may be written so that their reading depends on it."""
+    column = values.texts
+    if values.quoted or not _OF_NUMBERS[np.frombuffer(together(column), dtype=np.uint8)].all():
+        return None
+    # Python and Arrow both return the nearest number.
+    numbers = column.cast(pa.float64())
+    return numbers if numbers.to_numpy().max() < _LARGE else None
+
+
+def _written_labels(values: Written) -> pa.Array | None:
+    digits = np.frombuffer(together(values.texts), dtype=np.uint8) - _ZERO
+    if values.quoted or len(digits) != len(values.texts) or digits.max() > 1:
+        return None
+    return pa.array(digits.view(np.int8))
 
 
 def _numbers(values: Sequence[Any], *, least: float = -_LARGE) -> pa.Array | None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from beam_fraud.decisions.linked_values import reading
 from beam_fraud.records.parse import parse
-from beam_fraud.records.plain_records import FEW_ROWS, PlainRecords
+from beam_fraud.records.plain_records import FEW_ROWS, JsonArray, PlainRecords
 from beam_fraud.records.validate import Arrived, validate_arrivals
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.schema.schema import FeatureColumn, Schema
@@ -98,13 +99,27 @@ def check(records: list[bytes], schema: Schema, labels: str) -> bool:
     reader = PlainRecords.of(schema, labels, ORIGIN)  # type: ignore[arg-type]
     assert reader is not None
     plain = reader.read(records, 7, LATEST)
+    together = as_array(records)
+    of_array = None if together is None else reader.read(together, 7, LATEST)
     if plain is None:
+        assert of_array is None
         return False
     checked = generally(records, schema, labels)
     assert not checked.faulty.any(), records
-    assert plain.equals(checked.transactions, check_metadata=True), records
+    for read in (plain, of_array):
+        assert read is not None
+        assert read.equals(checked.transactions, check_metadata=True), records
     assert not +checked.doubts
     return True
+
+
+def as_array(records: list[bytes]) -> JsonArray | None:
+    """Return records as an array, as `json.dumps` joins them; None if they are no JSON."""
+    body = b"[" + b", ".join(records) + b"]"
+    try:
+        return JsonArray(body, msgspec.json.decode(body, type=list[msgspec.Raw]))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -266,6 +281,31 @@ def test_many_plain_records_are_read_by_columns(written: str) -> None:
     # Other records of a column than most.
     assert not check([*rows, record(1, CUSTOMER_ID="seven")], HANDBOOK, "known")
     assert not check([*rows, plain(1, TX_DATETIME="2026-03-04T05:06:08.5")], HANDBOOK, "known")
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@given(data=st.data())
+def test_arrays_of_records_written_alike_are_read_as_by_the_general_way(
+    name: str, data: st.DataObject
+) -> None:
+    schema = SCHEMAS[name]
+    roles = {column: role for role, column in schema.roles.items()}
+    ids = st.one_of(st.integers(-1, 10**19), st.from_regex(r"[A-Za-z0-9_-]{1,66}", fullmatch=True))
+    plain_values = {
+        "transaction_id": ids,
+        "event_time": st.datetimes(datetime(2025, 1, 1), datetime(2026, 3, 4)).map(
+            lambda at: at.isoformat(timespec="milliseconds")
+        ),
+        "amount": st.one_of(st.integers(0, 10**10), st.floats(0, 1e10), st.just(-0.0)),
+        "label": st.sampled_from([0, 1, None]),
+    }
+    kinds = {
+        column: plain_values.get(roles.get(column, ""), st.one_of(ids, st.floats(-9, 9)))
+        for column in schema.columns(labels="known")
+    }
+    row = st.fixed_dictionaries(kinds).map(lambda one: json.dumps(one).encode())
+    records = data.draw(st.lists(row, min_size=1, max_size=3))
+    check([*records * FEW_ROWS, records[0]], schema, "known")
 
 
 @CHANGES
