@@ -153,6 +153,9 @@ class Connection(HttpToolsProtocol):
         self._most = self._limits.head_bytes
         #: Whether a request has begun whose end has not come, and whether its head has come.
         self._receiving = self._in_body = False
+        #: Whether the length of the body is known, and its parts until all are there.
+        self._sized = False
+        self._parts = list[bytes]()
         self._refusal = _MALFORMED
         #: Time since which bytes wait for the client to read them.
         self._unread_since = math.inf
@@ -182,6 +185,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._receiving = True
+        self._parts = []
         self._most = self._limits.head_bytes
 
     def on_headers_complete(self) -> None:
@@ -193,11 +197,23 @@ class Connection(HttpToolsProtocol):
         self._all.newcomers.pop(self, None)
         super().on_headers_complete()
         self._in_body = True
+        self._sized = any(name == b"content-length" for name, _ in self.headers)
         self._deadline = self.loop.time() + self._limits.body_seconds
         # Chunks and trailers add to the body.
         self._most = self._limits.head_bytes + 2 * self._limits.body_bytes
 
+    def on_body(self, body: bytes) -> None:
+        if not self._sized:
+            super().on_body(body)
+        elif not self.cycle.response_complete:
+            # Each part would wake up the application, and be copied several times.
+            self._parts.append(body)
+
     def on_message_complete(self) -> None:
+        if self._parts:
+            # Uvicorn makes no copy of bytes.
+            whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            self.cycle.body, self._parts = cast(bytearray, whole), []
         self._receiving = self._in_body = False
         self._received = 0
         self._deadline = math.inf
