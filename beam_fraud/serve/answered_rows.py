@@ -275,8 +275,8 @@ def _together(rows: pa.RecordBatch) -> _Together | None:
     unlike = np.flatnonzero(~alike)
     if len(unlike) > len(rows) // 2:
         return None
-    usual = int(alike.argmax())
-    (whole,) = _one_by_one(rows.slice(usual, 1))
+    # The first of those that are alike, then all others.
+    whole, *others = _one_by_one(rows.take(pa.array(np.append(alike.argmax(), unlike))))
     # Neither an id nor a number has what begins the next member.
     tail = _AFTER_SCORE + whole.decode().partition(_AFTER_SCORE)[2]
     # Arrow does not hold the interpreter, which other threads need meanwhile.
@@ -285,7 +285,6 @@ def _together(rows: pa.RecordBatch) -> _Together | None:
         *(_numbers(rows.column("score")), f"{tail},", ""),
     )
     _, ends, text = texts.buffers()
-    others = _one_by_one(rows.take(pa.array(unlike))) if len(unlike) else []
     starts = np.frombuffer(ends, dtype=np.int32, count=len(rows) + 1)
     return _Together(memoryview(text), starts, unlike.tolist(), others)
 
