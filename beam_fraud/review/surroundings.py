@@ -303,34 +303,20 @@ class HistoryPoint:
     case_id: str
 
 
-def account_history(
-    connection: Connection, account_id: str, *, limit: int = 500
-) -> list[HistoryPoint]:
-    """Return the newest transactions of an account that are in cases, by event time.
+def history_of(connection: Connection, drawn: Drawn, *, limit: int = 500) -> list[HistoryPoint]:
+    """Return the newest transactions of an account or at a merchant that are in cases.
 
     Args:
       connection: in a transaction.
-      account_id: the account.
+      drawn: the account or merchant.
       limit: maximum of transactions.
+
+    Returns:
+      The transactions by event time.
     """
-    return _history(connection, "account_id", account_id, limit)
-
-
-def merchant_history(
-    connection: Connection, merchant_id: str, *, limit: int = 500
-) -> list[HistoryPoint]:
-    """Return the newest transactions at a merchant that are in cases, by event time.
-
-    Args:
-      connection: in a transaction.
-      merchant_id: the merchant.
-      limit: maximum of transactions.
-    """
-    return _history(connection, "merchant_id", merchant_id, limit)
-
-
-def _history(connection: Connection, name: str, value: str, limit: int) -> list[HistoryPoint]:
-    rows = connection.execute(_points(name), {"value": value, "most": limit}).all()
+    kind, value = drawn
+    given = {"value": value, "most": limit}
+    rows = connection.execute(_points(f"{kind}_id"), given).all()
     points = [
         HistoryPoint(
             row.transaction_id,

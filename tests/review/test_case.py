@@ -12,8 +12,7 @@ from beam_fraud.review.case import read_case
 from beam_fraud.review.errors import MissingError
 from beam_fraud.review.surroundings import (
     absent_links,
-    account_history,
-    merchant_history,
+    history_of,
     surroundings,
 )
 from beam_fraud.schema.stages import LINKED_VALUE
@@ -63,15 +62,13 @@ def test_histories(database: str) -> None:
         *(row(f"t{n}", event_time=NOW - timedelta(days=n)) for n in range(4)),
         row("other", "b"),
     )
-    history = read(database, account_history, "a")
+    history = read(database, history_of, ("account", "a"))
     assert [one.transaction_id for one in history] == ["t3", "t2", "t1", "t9", "t0"]
     # Nothing tells which was audited.
     assert {one.decision for one in history} == {"review"}
-    assert [one.transaction_id for one in read(database, account_history, "a", limit=2)] == [
-        "t9",
-        "t0",
-    ]
-    assert len(read(database, merchant_history, "shop")) == 6
+    newest = read(database, history_of, ("account", "a"), limit=2)
+    assert [one.transaction_id for one in newest] == ["t9", "t0"]
+    assert len(read(database, history_of, ("merchant", "shop"))) == 6
 
 
 def link(url: str, name: str, values: dict[str, str]) -> None:
@@ -184,7 +181,8 @@ def test_few_statements_read_a_case_and_what_is_around_it(
     of_b, of_c = (queued(database, account=one)[0].case_id for one in ("b", "c"))
     # Of equal times, either may be first.
     assert {case.case_id for case in around.links[0].cases} == {of_b, of_c}
-    histories = read(database, account_history, "a"), read(database, merchant_history, shops[0])
+    drawn = ("account", "a"), ("merchant", shops[0])
+    histories = [read(database, history_of, one) for one in drawn]
     # Of equal times, either may be first.
     assert [sorted(one.amount for one in marks) for marks in around.marks] == [
         sorted(one.amount for one in points) for points in histories

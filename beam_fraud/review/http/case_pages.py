@@ -29,13 +29,11 @@ from beam_fraud.review.surroundings import (
     Drawn,
     Link,
     Surroundings,
-    account_history,
-    merchant_history,
+    history_of,
     surroundings,
 )
 from beam_fraud.review.teamwork import add_note, assign, claim, release, remind, snooze
 
-_HISTORIES = {"account": account_history, "merchant": merchant_history}
 _VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 _ACTIONS: tuple[Action, ...] = get_args(Action)
 _SUBJECTS: tuple[Subject, ...] = get_args(Subject)
@@ -96,8 +94,8 @@ def history(visit: Visit) -> Response:
     def work(connection: Connection) -> dict[str, object]:
         found = _read(connection, visit)
         tables = [
-            (kind, value, history_rows(_HISTORIES[kind](connection, value, limit=_TABLED)))
-            for kind, value in _drawn(found)
+            (*drawn, history_rows(history_of(connection, drawn, limit=_TABLED)))
+            for drawn in _drawn(found)
         ]
         return {"queued": found.queued, "tables": tables}
 
