@@ -103,7 +103,7 @@ def archive_of(
     )
     features = bundle.features
     reading = read(table.slice(scored), table.slice(0, scored), features, "raise")
-    scorer = Scorer(bundle, features, None, 0, kept=DecisionInputs.of(features, None))
+    scorer = Scorer(bundle, features, None, None, kept=DecisionInputs.of(features, None))
     with threadpool_limits(1):
         blocks = reading.transactions.to_batches(50_000)
         rows = [scorer.explain(*scorer.decide(block)) for block in blocks]

@@ -164,7 +164,7 @@ class FeatureScoring(NamedTuple):
         bundle: Bundle,
         features: FeatureSet,
         rules: RuleSet | None,
-        reasons: int | Reasons,
+        reasons: Reasons | None,
         predict: Predict | None = None,
     ) -> FeatureScoring | None:
         """Return what scores records of features by a bundle; None if none are accepted.

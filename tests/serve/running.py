@@ -13,6 +13,7 @@ import pyarrow as pa
 from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.decisions.linked_values import LinkedColumns, reading
+from beam_fraud.decisions.reasons.reasons import reasons_of
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.features.matrix import FeatureSet
@@ -81,12 +82,13 @@ class Running:
         settings = self._settings(bundle, features)
         settings = replace(settings, rules=rules, rule_limit=self.rule_limit, audit=self.audit)
         kept = DecisionInputs.of(features, rules) if self.keep_features else None
+        parts = bundle, features, rules, reasons_of(bundle, 5)
         return Engine(
             over or ServerState(settings, self._count),
-            Scorer(bundle, features, rules, 5, kept=kept, audit=self.audit, linked=self.linked),
+            Scorer(*parts, kept=kept, audit=self.audit, linked=self.linked),
             Fallback.parse("approve<100,else=review"),
             self._count,
-            feature_scoring=FeatureScoring.of(bundle, features, rules, 5),
+            feature_scoring=FeatureScoring.of(*parts),
             degraded=lambda: self.degraded(),
         )
 

@@ -19,7 +19,7 @@ from beam_fraud.cli.commands.scoring import ScoringPlan
 from beam_fraud.cli.commands.serve_plan import ServePlan
 from beam_fraud.cli.commands.side_process import SideProcess
 from beam_fraud.decisions.decider import Decider, Pair, shown
-from beam_fraud.decisions.reasons.reasons import Reasons
+from beam_fraud.decisions.reasons.reasons import Reasons, reasons_of
 from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.decisions.rules.rule import RuleSet, listings_of
 from beam_fraud.errors import Code, FraudError
@@ -122,7 +122,7 @@ class OpenModel:
                 "model %s: single rows take as long as its library takes for them (%s)",
                 *(bundle.model_id, predictor.reason),
             )
-        return cls(bundle, model, predictor, Reasons.of(bundle, reasons) if reasons else None)
+        return cls(bundle, model, predictor, reasons_of(bundle, reasons))
 
 
 @dataclass(frozen=True)
@@ -188,9 +188,9 @@ def _rehearsed(decider: Decider, model: OpenModel | None, api: Api) -> bool:
     if rules is not None and listings_of(rules):
         return False
     if model is None:
-        scorer = Scorer(bundle, features, rules, 0, _any_scores)
+        scorer = Scorer(bundle, features, rules, None, _any_scores)
     else:
-        scorer = Scorer(bundle, features, rules, model.reasons or 0, model.predictor)
+        scorer = Scorer(bundle, features, rules, model.reasons, model.predictor)
     return rehearse_plain(scorer, api.labels, api.example, api.typical.numbers)
 
 
@@ -227,7 +227,7 @@ class Engines:
           FraudError: a row by itself gets another score than in a block.
         """
         scoring, features = scored.scoring, scored.features
-        parts = scoring.bundle, features, scoring.rules, model.reasons or 0, model.predictor
+        parts = scoring.bundle, features, scoring.rules, model.reasons, model.predictor
         kept = scoring.decider(features).kept
         scorer = Scorer(*parts, kept, scoring.audit, scoring.linked)
         engine = self._make(scorer, FeatureScoring.of(*parts))

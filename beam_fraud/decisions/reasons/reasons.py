@@ -136,3 +136,12 @@ class Reasons:
         ]
         reasons = pa.StructArray.from_arrays(columns, fields=_FIELDS)
         return reasons, found.sum(axis=1)
+
+
+def reasons_of(bundle: Bundle, most: int) -> Reasons | None:
+    """Return the reasons of a bundle's model, at most `most` per row; None for 0.
+
+    Raises:
+      FraudError: the model or its reference has changed since the bundle was opened.
+    """
+    return Reasons.of(bundle, most) if most else None

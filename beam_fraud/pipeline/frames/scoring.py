@@ -19,7 +19,7 @@ from beam_fraud.decisions.decider import Pair
 from beam_fraud.decisions.decision import DecidedRow, decide, decided_rows
 from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.decisions.linked_values import LinkedColumns
-from beam_fraud.decisions.reasons.reasons import Reasons
+from beam_fraud.decisions.reasons.reasons import Reasons, reasons_of
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.program import Program
 from beam_fraud.decisions.rules.rule import Fired, RuleSet
@@ -80,7 +80,7 @@ class Scorer:
         bundle: Bundle,
         features: FeatureSet,
         rules: RuleSet | None,
-        reasons: int | Reasons,
+        reasons: Reasons | None,
         predict: Predict | None = None,
         kept: DecisionInputs | None = None,
         audit: AuditLane | None = None,
@@ -92,7 +92,7 @@ class Scorer:
           bundle: bundle of the model.
           features: the model's features in the schema of the transactions.
           rules: rules that may overrule the model, or None.
-          reasons: maximum of reasons per flagged row, 0 for none; or what explains the model.
+          reasons: explains the model; None for no reasons.
           predict: predicts as the bundle's model does; None for the model itself.
           kept: what rows keep of the inputs of their decisions, or None.
           audit: which unflagged rows get reasons as well, or None.
@@ -112,10 +112,7 @@ class Scorer:
         #: Id of the rule set; None without rules.
         self.rules_id = None if rules is None else rules.id
         self._ruled = () if rules is None else tuple(rules.columns)
-        if isinstance(reasons, int):
-            self._reasons = Reasons.of(bundle, reasons) if reasons else None
-        else:
-            self._reasons = reasons
+        self._reasons = reasons
         #: What rows keep of the inputs of their decisions, or None.
         self.kept = kept
         #: Which unflagged rows get reasons as well, or None.
@@ -291,7 +288,7 @@ def score(
     ruled = None if rules is None else load_rules(str(rules), known)
     features = bundle.features_in(schema, () if ruled is None else ruled.columns)
     reading = read(transactions, history, features, on_invalid)
-    scorer = Scorer(bundle, features, ruled, reasons)
+    scorer = Scorer(bundle, features, ruled, reasons_of(bundle, reasons))
     blocks = reading.transactions.to_batches(_BLOCK_ROWS)
     # Set here only, because other code shares the process.
     with threadpool_limits(1):

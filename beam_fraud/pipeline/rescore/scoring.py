@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_fraud.decisions.inputs import DecisionInputs, without_inputs
+from beam_fraud.decisions.reasons.reasons import reasons_of
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
 from beam_fraud.models.model_group import ModelGroup, of_one_block
 from beam_fraud.models.predict import use_one_thread
@@ -138,14 +139,27 @@ def _models(
         alike[0].features,
         group,
         tuple(
-            tuple((side, _scorer(side, reasons, predictor, kept[side.key])) for side in sides)
+            _scorers(sides, reasons, predictor, kept)
             for sides, predictor in zip(models.values(), group.predictors, strict=True)
         ),
     )
 
 
-def _scorer(side: Side, reasons: int, predictor: Predictor, kept: DecisionInputs | None) -> Scorer:
-    return Scorer(side.bundle, side.features, side.rules, reasons, predictor, kept)
+def _scorers(
+    sides: Sequence[Side],
+    reasons: int,
+    predictor: Predictor,
+    kept: Mapping[str, DecisionInputs | None],
+) -> tuple[tuple[Side, Scorer], ...]:
+    """Return the scorers of the sides of one model, which share what explains it."""
+    explaining = reasons_of(sides[0].bundle, reasons)
+    return tuple(
+        (
+            side,
+            Scorer(side.bundle, side.features, side.rules, explaining, predictor, kept[side.key]),
+        )
+        for side in sides
+    )
 
 
 @dataclass
