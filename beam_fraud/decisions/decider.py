@@ -146,12 +146,10 @@ class OpenDecider:
           n rows of `stages.SCORED` without reasons, in the same order, with the inputs of their
           decisions if they keep them, and linked values; and the rules that hold.
         """
-        fired, bundle = self.fired(transactions, block, scores), self.decider.bundle
-        decided = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
-        if self._kept is not None:
-            decided = self._kept.with_rule_inputs(decided, transactions, fired)
-        if self.decider.linked is not None:
-            decided = self.decider.linked.beside(decided, transactions)
+        fired, decider = self.fired(transactions, block, scores), self.decider
+        decided = decide_block(
+            decider.bundle, transactions, scores, fired, self._kept, decider.linked
+        )
         return decided, fired
 
     def fired(self, transactions: pa.RecordBatch, block: _Floats, scores: _Floats) -> Fired | None:
@@ -164,10 +162,55 @@ class OpenDecider:
 
         Rows that keep the inputs of their decisions get the features, too.
         """
-        explained = scored
         if self.reasons is not None:
             use_one_thread()
-            audit = self.decider.audit
-            seen = None if audit is None else audit.seen(scored)
-            explained = self.reasons.add(scored, block, seen)
-        return explained if self._kept is None else self._kept.with_features(explained, block)
+        return explain_block(scored, block, self.reasons, self.decider.audit, self._kept)
+
+
+def decide_block(
+    bundle: Bundle,
+    transactions: pa.RecordBatch,
+    scores: _Floats,
+    fired: Fired | None,
+    kept: DecisionInputs | None,
+    linked: LinkedColumns | None,
+) -> pa.RecordBatch:
+    """Decide on n transactions; append the inputs of the decisions, then the linked values.
+
+    Args:
+      bundle: the model that decides.
+      transactions: rows as `Schema.transactions` describes them, with velocity features.
+      scores: float64[n].
+      fired: the rules that hold; None without rules.
+      kept: the inputs that rows keep, or None.
+      linked: columns whose values rows have beside them, or None.
+
+    Returns:
+      n rows of `stages.SCORED` without reasons and features, in the same order.
+    """
+    decided = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
+    if kept is not None:
+        decided = kept.with_rule_inputs(decided, transactions, fired)
+    return decided if linked is None else linked.beside(decided, transactions)
+
+
+def explain_block(
+    decided: pa.RecordBatch,
+    block: _Floats,
+    reasons: Reasons | None,
+    audit: AuditLane | None,
+    kept: DecisionInputs | None,
+) -> pa.RecordBatch:
+    """Add reasons to the n rows of `decide_block` that people see; append the features.
+
+    Args:
+      decided: the rows.
+      block: float64[n, features], the model's input.
+      reasons: explains the model; None for no reasons.
+      audit: which unflagged rows people see as well; None for none.
+      kept: the inputs that rows keep; None if they keep none, nor features.
+    """
+    if reasons is not None:
+        seen = None if audit is None else audit.seen(decided)
+        decided = reasons.add(decided, block, seen)
+    return decided if kept is None else kept.with_features(decided, block)

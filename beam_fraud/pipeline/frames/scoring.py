@@ -15,8 +15,8 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from beam_fraud.decisions.audit_lane import AuditLane
-from beam_fraud.decisions.decider import Pair
-from beam_fraud.decisions.decision import DecidedRow, decide, decided_rows
+from beam_fraud.decisions.decider import Pair, decide_block, explain_block
+from beam_fraud.decisions.decision import DecidedRow, decided_rows
 from beam_fraud.decisions.inputs import DecisionInputs
 from beam_fraud.decisions.linked_values import LinkedColumns
 from beam_fraud.decisions.reasons.reasons import Reasons, reasons_of
@@ -166,11 +166,7 @@ class Scorer:
             also = {name: computed[name] for name in self._ruled if name in computed}
             transactions = with_columns(transactions, also) if also else transactions
             fired = self._program.fired(transactions, block, scores)
-        bundle = self._bundle
-        decided = decide(transactions, scores, bundle.thresholds, bundle.model_id, fired)
-        if self.kept is not None:
-            decided = self.kept.with_rule_inputs(decided, transactions, fired)
-        return decided if self.linked is None else self.linked.beside(decided, transactions)
+        return decide_block(self._bundle, transactions, scores, fired, self.kept, self.linked)
 
     def score_rows(
         self, rows: Sequence[Values], computed: Sequence[Mapping[str, float]]
@@ -201,11 +197,7 @@ class Scorer:
 
         Rows that keep the inputs of their decisions get the features, too.
         """
-        rows = decided
-        if self._reasons is not None:
-            seen = None if self.audit is None else self.audit.seen(decided)
-            rows = self._reasons.add(decided, block, seen)
-        return rows if self.kept is None else self.kept.with_features(rows, block)
+        return explain_block(decided, block, self._reasons, self.audit, self.kept)
 
 
 @overload
