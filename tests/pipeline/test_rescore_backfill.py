@@ -12,7 +12,7 @@ import pytest
 
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.cli.commands.backfill import BackfillPlan, backfill_plan
-from beam_fraud.cli.options.groups import BackfillOptions
+from beam_fraud.cli.options.decisions import BackfillOptions
 from beam_fraud.errors import Code
 from beam_fraud.pipeline.rescore.backfill import Pace, PartitionScores
 from beam_fraud.storage.rescore_outputs import RescoreDirectory

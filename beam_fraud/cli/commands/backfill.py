@@ -16,7 +16,7 @@ from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands.scoring import channels_of, refuse_no_outbox, sink_of
 from beam_fraud.cli.commands.times import parse_seconds
-from beam_fraud.cli.options.groups import BackfillOptions
+from beam_fraud.cli.options.decisions import BackfillOptions
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.pipeline.rescore.backfill import (

@@ -10,7 +10,7 @@ import msgspec
 
 from beam_fraud.cli.commands.rules import lists_directory
 from beam_fraud.cli.options import ScoringOptions
-from beam_fraud.cli.options.groups import ModelOptions
+from beam_fraud.cli.options.decisions import ModelOptions
 from beam_fraud.decisions.decider import Pair
 from beam_fraud.decisions.rules.files import RULES_FILE
 from beam_fraud.decisions.rules.rule import RuleSet

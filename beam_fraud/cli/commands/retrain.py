@@ -19,7 +19,7 @@ from beam_fraud.cli.commands.inputs import input_places, refuse_own_outputs
 from beam_fraud.cli.commands.times import parse_duration, parse_moment
 from beam_fraud.cli.commands.tuning import forget_trials, tuning_of
 from beam_fraud.cli.options import ExportLabelsOptions, RescoreOptions, RetrainOptions
-from beam_fraud.cli.options.groups import ModelOptions
+from beam_fraud.cli.options.decisions import ModelOptions
 from beam_fraud.cli.terminal.columns import fact
 from beam_fraud.cli.terminal.command import Outcome
 from beam_fraud.decisions.rules.figure_condition import FigureCondition

@@ -18,7 +18,7 @@ from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.places import AlertOutputs, Outputs
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ScoringOptions
-from beam_fraud.cli.options.groups import AuditLaneOptions, LinkOptions, SinkOptions
+from beam_fraud.cli.options.decisions import AuditLaneOptions, LinkOptions, SinkOptions
 from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.linked_values import LinkedColumns, reading
 from beam_fraud.errors import Code, FraudError, UsageError

@@ -7,25 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from beam_fraud.cli.options.decisions import ScoringOptions as ScoringOptions
     from beam_fraud.cli.options.groups import BatchOptions as BatchOptions
     from beam_fraud.cli.options.groups import LoggingOptions as LoggingOptions
     from beam_fraud.cli.options.groups import RunnerOptions as RunnerOptions
-    from beam_fraud.cli.options.groups import ScoringOptions as ScoringOptions
     from beam_fraud.cli.options.modelling import CheckRulesOptions as CheckRulesOptions
     from beam_fraud.cli.options.modelling import CheckSchemaOptions as CheckSchemaOptions
-    from beam_fraud.cli.options.modelling import CompareModelsOptions as CompareModelsOptions
     from beam_fraud.cli.options.modelling import DemoOptions as DemoOptions
     from beam_fraud.cli.options.modelling import DiffRulesOptions as DiffRulesOptions
     from beam_fraud.cli.options.modelling import EvaluateOptions as EvaluateOptions
     from beam_fraud.cli.options.modelling import ExploreOptions as ExploreOptions
-    from beam_fraud.cli.options.modelling import ExportModelOptions as ExportModelOptions
-    from beam_fraud.cli.options.modelling import ImportModelOptions as ImportModelOptions
     from beam_fraud.cli.options.modelling import InferSchemaOptions as InferSchemaOptions
-    from beam_fraud.cli.options.modelling import ListModelsOptions as ListModelsOptions
     from beam_fraud.cli.options.modelling import RetrainOptions as RetrainOptions
-    from beam_fraud.cli.options.modelling import ShowModelOptions as ShowModelOptions
     from beam_fraud.cli.options.modelling import SimulateOptions as SimulateOptions
     from beam_fraud.cli.options.modelling import TrainOptions as TrainOptions
+    from beam_fraud.cli.options.models import CompareModelsOptions as CompareModelsOptions
+    from beam_fraud.cli.options.models import ExportModelOptions as ExportModelOptions
+    from beam_fraud.cli.options.models import ImportModelOptions as ImportModelOptions
+    from beam_fraud.cli.options.models import ListModelsOptions as ListModelsOptions
+    from beam_fraud.cli.options.models import ShowModelOptions as ShowModelOptions
     from beam_fraud.cli.options.monitoring import MonitorOptions as MonitorOptions
     from beam_fraud.cli.options.monitoring import SkewOptions as SkewOptions
     from beam_fraud.cli.options.pipelines import DoctorOptions as DoctorOptions
@@ -68,25 +68,25 @@ if TYPE_CHECKING:
 
 #: Name to the module that declares it.
 _MODULES = {
+    "ScoringOptions": "decisions",
     "BatchOptions": "groups",
     "LoggingOptions": "groups",
     "RunnerOptions": "groups",
-    "ScoringOptions": "groups",
     "CheckRulesOptions": "modelling",
     "CheckSchemaOptions": "modelling",
-    "CompareModelsOptions": "modelling",
     "DemoOptions": "modelling",
     "DiffRulesOptions": "modelling",
     "EvaluateOptions": "modelling",
     "ExploreOptions": "modelling",
-    "ExportModelOptions": "modelling",
-    "ImportModelOptions": "modelling",
     "InferSchemaOptions": "modelling",
-    "ListModelsOptions": "modelling",
     "RetrainOptions": "modelling",
-    "ShowModelOptions": "modelling",
     "SimulateOptions": "modelling",
     "TrainOptions": "modelling",
+    "CompareModelsOptions": "models",
+    "ExportModelOptions": "models",
+    "ImportModelOptions": "models",
+    "ListModelsOptions": "models",
+    "ShowModelOptions": "models",
     "MonitorOptions": "monitoring",
     "SkewOptions": "monitoring",
     "DoctorOptions": "pipelines",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from beam_fraud.cli.options.decisions import AlertOptions
 from beam_fraud.cli.options.declaration import Option, options
-from beam_fraud.cli.options.groups import AlertOptions
 
 
 @options

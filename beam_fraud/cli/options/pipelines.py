@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
+from beam_fraud.cli.options.decisions import (
+    BackfillOptions,
+    FileScoringOptions,
+    KeptInputOptions,
+    ModelOptions,
+    RuleOptions,
+    ScoringOptions,
+    ShadowOptions,
+)
 from beam_fraud.cli.options.declaration import Option, options
 from beam_fraud.cli.options.groups import (
     OBJECT,
-    TOPIC,
-    BackfillOptions,
     BatchOptions,
     BundleSchemaOptions,
     ComparisonOptions,
@@ -17,20 +24,12 @@ from beam_fraud.cli.options.groups import (
     DeadShareOptions,
     DryRunOptions,
     FileOptions,
-    FileScoringOptions,
-    KafkaOptions,
-    KeptInputOptions,
-    ModelOptions,
-    RegistryOptions,
-    RuleOptions,
     RunnerOptions,
     SchemaOptions,
-    ScoringOptions,
-    ShadowOptions,
     SpanOptions,
-    TopicOptions,
 )
 from beam_fraud.cli.options.monitoring import LiveDriftOptions, OtlpOptions
+from beam_fraud.cli.options.topics import TOPIC, KafkaOptions, RegistryOptions, TopicOptions
 
 
 @options

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from beam_fraud.cli.options.decisions import LiveListOptions
 from beam_fraud.cli.options.declaration import Option, options
-from beam_fraud.cli.options.groups import (
-    DeadShareOptions,
-    DryRunOptions,
-    FileOptions,
-    KafkaOptions,
-    LiveListOptions,
-)
+from beam_fraud.cli.options.groups import DeadShareOptions, DryRunOptions, FileOptions
+from beam_fraud.cli.options.topics import KafkaOptions
 
 
 @options

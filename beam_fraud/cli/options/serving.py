@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from beam_fraud.cli.options.decisions import ScoringOptions, ShadowOptions
 from beam_fraud.cli.options.declaration import Option, options
 from beam_fraud.cli.options.groups import (
     PORT,
     ROLL_ROWS,
     ROLL_SECONDS,
     ContinuousOptions,
-    ScoringOptions,
     ServedOptions,
-    ShadowOptions,
-    TopicOptions,
 )
 from beam_fraud.cli.options.monitoring import LiveDriftOptions, OtlpOptions
+from beam_fraud.cli.options.topics import TopicOptions
 
 
 @options
