@@ -125,7 +125,7 @@ def own_call() -> str:
     except OSError:
         # The working directory is gone: no relative path leads anywhere.
         pass
-    # Another name is that of a program that calls `main`: nobody typed ours.
+    # Any other name is that of a program that calls `main`, not of our command.
     return "beam-fraud"
 
 

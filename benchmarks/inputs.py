@@ -26,7 +26,7 @@ _HANDBOOK_SIZES = ("--accounts", "5000", "--merchants", "10000")
 _ALERTS_A_DAY = 100
 #: Days of an archive, and the end of those that its models learn from.
 _YEAR, _WEEKS = 365, "2024-02-10"
-#: Some days of them, without which nobody can say how many alerts a day a threshold makes.
+#: Rows of some days: with fewer, the alerts a day of a threshold cannot be counted.
 _DAYS_OF_ROWS = 50_000
 #: Rows of models of which only the cost matters.
 _FEW_ROWS = 100_000

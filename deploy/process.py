@@ -86,7 +86,7 @@ class ServerProcess:
         """Check that the process runs.
 
         Raises:
-          FraudError: It ended, and nobody asked it to.
+          FraudError: It ended before it was stopped.
         """
         if self._process is not None and (code := self._process.poll()) is not None:
             raise FraudError(
@@ -97,7 +97,7 @@ class ServerProcess:
         """Wait until the process ends.
 
         Raises:
-          FraudError: It ended, and nobody asked it to.
+          FraudError: It ended before it was stopped.
         """
         assert self._process is not None, f"the {self.name} doesn't run"
         self._process.wait()

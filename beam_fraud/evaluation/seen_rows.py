@@ -31,7 +31,7 @@ class ModelRows:
     span: tuple[datetime, datetime] | None
     #: Flagged transactions before and after that, which are left out.
     left_out: int
-    #: Frauds that were reported though nobody saw them, in that time; of any model.
+    #: Frauds of that time that were reported without a review; of any model.
     reported: int
     warnings: tuple[str, ...]
 

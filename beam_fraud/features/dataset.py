@@ -118,7 +118,7 @@ def load_dataset(
       until: event time before which rows are kept, aware; None for the last.
       history: the same for earlier transactions.
       labels: whether labels are required or optional; or labels that replace those of the rows,
-        where rows without any are genuine: nobody has reported them.
+        where rows without a label count as genuine: no report has come.
       keep_dead_letters: whether to keep invalid rows.
       absent: what to do about a column of a feature or an optional role that no source has.
 

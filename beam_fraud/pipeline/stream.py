@@ -106,7 +106,7 @@ class Stream:
     history: tuple[InputFile, ...] = ()
     #: Velocity definitions that the state was made for, if they are not those of `features`.
     windows: tuple[Velocity, ...] | None = None
-    #: Reads earlier transactions anew, for the windows of another model; or None.
+    #: Reads earlier transactions again, for the windows of another model; or None.
     earlier: History | None = None
     #: Microseconds of event time after which a new champion decides though its windows are not
     #: full; None to wait until they are.

@@ -28,7 +28,7 @@ class KnownFrauds:
     flagged: Mask
     #: float64[n].
     scores: Floats
-    #: float64[n]: with which probability people saw it; NaN if nobody did, or if that is unknown.
+    #: float64[n]: the probability with which it was shown to people; NaN if unknown or not shown.
     probability: Floats
     #: uint64[n]: hashes of card and merchant; of the transaction where it has none.
     cards: Hashes

@@ -43,8 +43,8 @@ class LabelFile:
     labels: Labels
     #: int64[n]: when each was known; `NEVER` if unknown.
     known_at: Ints
-    #: float64[n]: with which probability people saw the transaction; NaN if unknown, or if nobody
-    #: did.
+    #: float64[n]: the probability with which the transaction was shown to people; NaN if unknown or
+    #: if it was not shown.
     probability: Floats
 
     @property

@@ -163,7 +163,7 @@ def _reading(mapping: LabelMapping, time: str) -> _Reading:
         named.update({**roles, **mapping.columns})
         every = {role: named.get(role, role) for role in ROLES}
         # A schema needs a time and an amount, and has no reason: other columns stand for them, and
-        # nobody reads these. Ids come last, so that they are read as such.
+        # their values are not used. Ids come last, so that they are read as such.
         return {
             "amount": _first_column(every["transaction_id"]),
             "event_time": every[time],

@@ -93,7 +93,7 @@ def _run(
 
 
 def _cancelled(result: PipelineResult) -> bool:
-    """Cancel a remote job that nobody waits for: it would write where others do.
+    """Cancel a remote job that this process no longer awaits: it would write where others do.
 
     Returns:
       Whether a job was cancelled.

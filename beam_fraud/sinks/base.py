@@ -63,7 +63,7 @@ class FlaggedSink(ABC):
 
     The launcher calls `for_run`, `check`, `begin`, then `commit` or `discard`; the graph takes rows
     there by `transform`. A sink declares what else it can do by the properties and methods that
-    have a body here, so that nobody asks of which class it is.
+    have a body here, so that callers need not check its class.
     """
 
     @property

@@ -357,8 +357,8 @@ class DatabaseWriter:
     ) -> None:
         """Write flagged rows and queue their alerts, each row with its alerts or not at all.
 
-        Up to `_TOGETHER` rows share one transaction. Audited rows go to a table of their own; they
-        alert nobody.
+        Up to `_TOGETHER` rows share one transaction. Audited rows go to a table of their own and
+        raise no alerts.
 
         Args:
           batch: flagged rows of the schema `stages.SCORED`; or of `stages.SEEN`, those that are not

@@ -40,7 +40,7 @@ class IdTable:
     thousand rows among a million ids that takes three times as long.
 
     The upper bits of a hash's first word give its slot; if it is taken, the lower bits give the
-    steps to the first free slot. Without the key nobody can choose ids that collide.
+    steps to the first free slot. Without the key, ids that collide cannot be chosen.
 
     Example:
       >>> import numpy as np

@@ -60,7 +60,7 @@ class Uncounted:
         pending, self._pending, self.rows = self._pending, [], 0
         for (_, schema), alike in groupby(pending, lambda one: (id(one[0]), one[1].schema)):
             counters, batches = zip(*alike, strict=True)
-            # Texts and lists that nobody counts are not copied.
+            # Texts and lists that are not counted are not copied.
             rows = pa.Table.from_batches(batches, schema).select(counters[0].counted(schema))
             for batch in rows.combine_chunks().to_batches():
                 yield counters[0], batch

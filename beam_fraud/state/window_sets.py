@@ -47,7 +47,7 @@ class Filling:
 
     #: Returns what models need; the same object as long as that does not change.
     wanted: Callable[[], Wanted | None] = lambda: None
-    #: Reads earlier transactions anew, or None.
+    #: Reads earlier transactions again, or None.
     history: Earlier | None = None
     #: Microseconds of event time after which a set is used though its windows are not full; None
     #: to wait until they are.

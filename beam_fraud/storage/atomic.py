@@ -41,7 +41,7 @@ def remove_unfinished(directory: Path, stem: str = "") -> None:
     """Remove unfinished files of killed processes from `directory`.
 
     Args:
-      directory: a directory in which nobody else writes such files.
+      directory: a directory in which no other process writes such files.
       stem: prefix of their names after the dot; empty for every name, hidden or not.
 
     Raises:
@@ -53,7 +53,7 @@ def remove_unfinished(directory: Path, stem: str = "") -> None:
 
 
 def remove_unfinished_of(path: Path) -> None:
-    """Remove leftovers of killed processes of a file that nobody writes, of all versions.
+    """Remove leftovers of killed processes of a file that no process writes, of all versions.
 
     Raises:
       OSError: the file system reports an error.
@@ -187,7 +187,7 @@ def start_to_write(descriptor: int, place: int, size: int) -> None:
 
     A `sync_data` that follows later waits the less.
     """
-    # Linux does so for the pages of the range; it drops whole ones alone, which nobody reads.
+    # Linux does so for the pages of the range. It drops whole pages only, which are not read again.
     advise = getattr(os, "posix_fadvise", None)
     if advise is not None:
         advise(descriptor, place, size, os.POSIX_FADV_DONTNEED)

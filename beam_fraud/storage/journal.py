@@ -28,7 +28,7 @@ _FOLD_SECONDS = 5.0
 _FOLD_BYTES = 4 << 20
 #: Deltas that are merged at once.
 _MERGED_AT_ONCE = 128
-#: How many times as much makes a commit fold it, if nobody did between two commits.
+#: How many times as much makes a commit fold it, if no fold ran between two commits.
 _OVERDUE = 4
 
 
@@ -219,7 +219,7 @@ class JournaledCheckpoint:
 
     @property
     def overdue(self) -> bool:
-        """Whether the next commit should fold the journal, because nobody did before."""
+        """Whether the next commit should fold the journal, because no fold ran before it."""
         return self._grown(_OVERDUE)
 
     def _grown(self, times: int) -> bool:

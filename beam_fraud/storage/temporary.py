@@ -45,7 +45,7 @@ def _claimed() -> tuple[Path, FileLock | None]:
             # Another process took it for an abandoned one in between.
             continue
         except OSError:
-            # Nobody can lock it, so that nobody removes it either.
+            # No process can lock it, so none removes it.
             return directory, None
 
 

@@ -29,7 +29,7 @@ class Shadow(beam.PTransform):
 
     Nothing a challenger does fails this step: one that fails or is slow is dropped, logged, counted
     and, where notices have a database, reported to every channel. With another champion, the
-    challengers are taken anew; where the graph follows a registry, they join and leave with it.
+    challengers are read again; where the graph follows a registry, they join and leave with it.
     """
 
     #: What decides.

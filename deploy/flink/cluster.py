@@ -159,7 +159,7 @@ class FlinkCluster:
         """Wait until a part ends.
 
         Raises:
-          FraudError: It ended, and nobody asked it to.
+          FraudError: It ended before it was stopped.
         """
         while True:
             for part in self.parts.values():

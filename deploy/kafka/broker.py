@@ -137,7 +137,7 @@ class Broker:
         """Wait until the broker ends.
 
         Raises:
-          FraudError: It ended, and nobody asked it to.
+          FraudError: It ended before it was stopped.
         """
         assert self._process is not None, "the broker doesn't run"
         self._process.wait()

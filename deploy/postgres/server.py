@@ -178,7 +178,7 @@ class Server:
         """Wait until the server ends.
 
         Raises:
-          FraudError: It ended, and nobody asked it to.
+          FraudError: It ended before it was stopped.
         """
         assert self._process is not None, "the server does not run"
         self._process.wait()

@@ -54,7 +54,7 @@ _SAME_TICK_SECONDS = 2.0
 #: Times that stand for never: infinity, and years after 2199.
 _FOREVER = r"^(infinity|(2[2-9]|[3-9]\d)\d\d-|\d{5,}-)"
 
-#: The table is another program's: nothing is written there, and nobody waits for it.
+#: The table is another program's: read it without writing, and block none of its writers.
 _READ_ONE_STATE = (
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL TIME ZONE 'UTC'; "
     "SET LOCAL DATESTYLE = 'ISO'; SET LOCAL statement_timeout = '60s'"

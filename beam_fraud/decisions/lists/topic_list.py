@@ -99,7 +99,7 @@ class TopicList(ListSource):
             raise self._named(error) from None
 
     def read_new(self) -> Update | None:
-        """Return the messages that came; all if the topic was made anew."""
+        """Return the new messages; all if the topic was deleted and created again."""
         feed = self._feed
         if feed is None:
             return self.read_all()

@@ -89,7 +89,7 @@ class Reasons:
           seen: the rows that people see, bool[n]; None for the flagged ones.
 
         Returns:
-          The rows; `reasons` is null where nobody sees a row.
+          The rows; `reasons` is null in rows that people do not see.
         """
         if seen is None:
             seen = np.asarray(scored.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)

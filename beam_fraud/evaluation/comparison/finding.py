@@ -5,7 +5,7 @@ from __future__ import annotations
 from beam_fraud.evaluation.charts import percent, visible
 from beam_fraud.evaluation.comparison.figures import Comparison, SideFigures
 
-#: Mean days of a month, and the days from which flags are told by the month.
+#: Mean days of a month, and the number of days from which flags are counted by month.
 _MONTH, _BY_MONTH = 365.25 / 12, 28
 #: Share of unknown frauds from which a warning says so.
 _UNKNOWN = 0.02

@@ -75,7 +75,7 @@ class Measured:
     known: float | None
     #: Known frauds.
     known_frauds: int
-    #: Their number corrected for labels to come, and for what nobody saw.
+    #: Their number, corrected for labels to come and for frauds among rows that were not reviewed.
     frauds: Estimate
     precision: Estimate
     recall: Estimate

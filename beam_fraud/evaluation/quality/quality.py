@@ -147,7 +147,7 @@ def quality_of(
     rows = np.stack([scored.rows[weeks == week].sum(axis=0) for week in numbers])
     spans = [_Span.of(scored, weeks == week) for week in numbers]
     delays = None if labelled is None else Delays.of(labelled.frauds, labelled.as_of)
-    # Without labels of passed rows, nobody knows what was missed.
+    # Without labels of passed rows, the missed frauds are unknown.
     unseen = labelled is not None and bool(labelled.frauds.flagged.all())
     measured: list[Measured | None] = [None] * len(numbers)
     if labelled is not None and delays is not None:

@@ -171,7 +171,7 @@ class ChampionWatch(Generic[_Prepared]):
             self._also = (*living, weakref.WeakMethod(look))
 
     def start(self) -> None:
-        """Look in a thread, until `stop` or until nobody has this watch any more."""
+        """Look in a thread, until `stop` or until nothing refers to this watch."""
         looking = (weakref.ref(self), self._end)
         threading.Thread(target=_look_on, args=looking, name="watch", daemon=True).start()
 

@@ -30,7 +30,7 @@ class _Beside(NamedTuple):
 class LiveShadows:
     """The challengers of a process, for all threads.
 
-    With another champion they are taken anew. `look`, which the watch of the champion calls, takes
+    With another champion they are read again. `look`, which the watch of the champion calls, takes
     up what joined the registry and leaves out what left it.
 
     Args:

@@ -116,7 +116,7 @@ def _files(directory: Path) -> list[Path]:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove leftovers of killed erasures and runs, while nobody writes there.
+    """Remove leftovers of killed erasures and runs, while no process writes there.
 
     Raises:
       FraudError: the file system reports an error.

@@ -47,7 +47,7 @@ class Archive:
     schema: Schema
     #: Their times and labels.
     labelled: LabelledTimes
-    #: float64[n]: with which probability people saw each; NaN if nobody did, or if that is unknown.
+    #: float64[n]: the probability with which each was shown to people; NaN if unknown or not shown.
     probabilities: Floats
 
     @classmethod

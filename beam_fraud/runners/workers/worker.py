@@ -157,5 +157,5 @@ def _end_with_the_pool() -> None:
     pool = multiprocessing.parent_process()
     assert pool is not None
     pool.join()
-    # End with the pool: without it nobody could stop this worker.
+    # End with the pool: only the pool can stop this worker.
     os._exit(1)

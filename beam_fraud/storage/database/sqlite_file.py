@@ -77,7 +77,7 @@ def _copy_log(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a connection to a file that nobody writes.
+    """Open a connection to a file that no process writes.
 
     Raises:
       FraudError: it cannot be read.

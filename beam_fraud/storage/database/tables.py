@@ -252,8 +252,8 @@ LABELS = Table(
     Column("label", SmallInteger, nullable=False),
     # A reason code or a few words; null for none.
     Column("reason", Text, info={"since": "0005"}),
-    # With which probability people saw the transaction: 1 if it was flagged, that of the audit if
-    # it was audited; null if it was neither, or nobody knows.
+    # The probability with which the transaction was shown to people: 1 if it was flagged, that of
+    # the audit if it was audited; null if it was neither, or if that is unknown.
     Column("probability", Float(53), info={"since": "0005"}),
     Index("labels_labelled_at", "labelled_at"),
 )

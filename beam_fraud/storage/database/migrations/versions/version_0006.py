@@ -1,4 +1,4 @@
-"""Cases, what people did with them, and a log of that which nobody can change."""
+"""Cases, what people did with them, and an append-only log of it."""
 
 from __future__ import annotations
 
