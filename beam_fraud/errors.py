@@ -19,9 +19,9 @@ from beam_fraud.wording import first_line
 
 
 class Code(StrEnum):
-    """What kind of mistake an error is; never changed or given to another kind.
+    """The kind of an error; a code never changes its meaning.
 
-    docs/errors.md says what each means and what to do.
+    docs/errors.md describes each code and its fix.
     """
 
     # 0xx: the program and the machine

@@ -53,7 +53,7 @@ class Challenger:
 
 @dataclass(frozen=True)
 class Shadowed:
-    """What challengers make of a block of n transactions."""
+    """The results of challengers for a block of n transactions."""
 
     #: n rows of `stages.SHADOWED` for each challenger, one challenger after the other.
     rows: pa.RecordBatch

@@ -71,7 +71,7 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class DriftFigures(msgspec.Struct, frozen=True):
-    """What the monitor of drift says."""
+    """Figures of the drift monitor."""
 
     rows: int
     #: First and last day, and days that were judged.
@@ -115,7 +115,7 @@ class WatchedFigures(msgspec.Struct, frozen=True):
 
 
 class LiveFigures(msgspec.Struct, frozen=True):
-    """What a live page shows."""
+    """The figures of a live page."""
 
     #: `stream` or `server`.
     kind: str
@@ -136,7 +136,7 @@ class LiveFigures(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Totals:
-    """What a process has done since its begin."""
+    """Counts of a process since its start."""
 
     #: Seconds of the epoch.
     at: float

@@ -76,7 +76,7 @@ CHANGES = pa.schema(
 
 @dataclass(frozen=True)
 class SkewSettings:
-    """What is compared, and when values differ."""
+    """The rows to compare, and the tolerance of values."""
 
     #: Rows of this model alone, also where it is only compared; None: the rows that decided.
     model_id: str | None = None

@@ -41,7 +41,7 @@ class Schemas(Protocol):
 
 @dataclass(frozen=True)
 class _Reading:
-    """What is read of records."""
+    """The columns to read of records, and how."""
 
     #: Names of the columns, or paths to nested values.
     names: tuple[str, ...]

@@ -33,7 +33,7 @@ _OPTIONAL = ("account_id", "merchant_id")
 
 @dataclass(frozen=True)
 class LabelMapping:
-    """What the columns of files of labels mean, and what rows without them are taken for."""
+    """The meaning of the columns of label files, and defaults for rows that lack them."""
 
     #: A file in the form of a schema: `[roles]` with those of `ROLES`, `[time]`, `[label]`,
     #: `[ids]`, `[missing]`, `[source]`, `timezone`; None for none.

@@ -93,7 +93,7 @@ class FlaggedSink(ABC):
 
     @property
     def retention(self) -> str:
-        """What of deleted rows the place keeps for a while, in a sentence; "" if nothing."""
+        """A sentence on where deleted rows remain for a while; "" if they do not."""
         return ""
 
     @property

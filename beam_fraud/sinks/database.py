@@ -222,7 +222,7 @@ class DatabaseSink(WriterSink):
 
     @property
     def retention(self) -> str:
-        """What a server keeps; SQLite's file is written again without the rows."""
+        """A server keeps deleted rows in files; SQLite's file is rewritten without them."""
         if self.disk is not None:
             return ""
         return (

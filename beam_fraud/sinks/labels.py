@@ -25,12 +25,12 @@ _ROWS_AT_A_TIME = 20_000
 
 
 class Known(NamedTuple):
-    """What a database knows of a transaction that people saw."""
+    """A transaction that was shown to people, as a database has it."""
 
     event_time: datetime
     account_id: str | None
     merchant_id: str | None
-    #: With which probability they saw it: 1 if it was flagged, that of the audit if it was audited.
+    #: Probability of being shown: 1 if it was flagged, that of the audit if it was audited.
     probability: float
 
 
@@ -118,7 +118,7 @@ _Given = dict[tuple[str, datetime], tuple[int, str | None]]
 
 @dataclass
 class Imported:
-    """What an import made of labels."""
+    """Counts of imported labels by outcome."""
 
     #: Labels that are new, that were there with the same values, and that replaced a label of the
     #: same person and moment.

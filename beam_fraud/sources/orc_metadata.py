@@ -52,7 +52,7 @@ class Stripe:
 
 @dataclass(frozen=True)
 class Tail:
-    """What the end of a file says."""
+    """The metadata at the end of a file."""
 
     stripes: tuple[Stripe, ...]
     #: Number of the compression.

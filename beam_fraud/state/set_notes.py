@@ -18,7 +18,7 @@ FIRST = 0
 
 
 class SetNote(msgspec.Struct, frozen=True):
-    """What is stored about a set; the latest of its notes holds."""
+    """A stored note about a set; the latest one is valid."""
 
     number: int
     revision: int

@@ -33,7 +33,7 @@ _OVERDUE = 4
 
 
 class Merging(Protocol):
-    """What a fold needs of a shard (`state.shard.Shard`)."""
+    """The methods of a shard (`state.shard.Shard`) that a fold calls."""
 
     @property
     def needed_from(self) -> int:

@@ -36,7 +36,7 @@ _PARTS = tuple(f"{PARTITIONS}/*/{branch}/part-*.parquet" for branch in (SCORES, 
 
 
 class _Outputs(msgspec.Struct):
-    """What a record says of the files of its partition."""
+    """The part of a record that names the files of its partition."""
 
     outputs: tuple[str, ...] = ()
 

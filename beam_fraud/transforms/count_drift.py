@@ -19,7 +19,7 @@ from beam_fraud.transforms.deciders import Deciders
 
 
 class Counters:
-    """What counts the rows of each model, made once in a process.
+    """The counters of the rows of each model, each created once in a process.
 
     Args:
       deciders: what decides.

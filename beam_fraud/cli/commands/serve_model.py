@@ -1,4 +1,4 @@
-"""What a server answers by: a model and rules, prepared before the first request meets them."""
+"""The model and rules of a server, opened and rehearsed before the first request."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class OpenModel:
 
 @dataclass(frozen=True)
 class Opened:
-    """What shall decide, opened and checked."""
+    """A model and rules that are about to decide, opened and checked."""
 
     decider: Decider
     #: Its model; None for one that was open.

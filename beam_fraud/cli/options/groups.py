@@ -22,7 +22,7 @@ PORT = Option("--port", metavar="N", min=0, max=65535, help="Port to listen at; 
 
 @options
 class LoggingOptions:
-    """What a terminal shows: options of every command."""
+    """Output and messages on a terminal: options of every command."""
 
     json: Annotated[bool, Option("--json", help="Print the result as JSON.")] = False
     log_level: Annotated[
@@ -36,7 +36,7 @@ class LoggingOptions:
 
 @options
 class RunnerOptions:
-    """What runs the pipeline: the arguments that Beam declares, as `--runner=FlinkRunner`."""
+    """The runner of the pipeline: arguments that Beam declares, as `--runner=FlinkRunner`."""
 
     beam_args: tuple[str, ...] = ()
 
@@ -57,7 +57,7 @@ class FileOptions:
 
 @options
 class SchemaOptions:
-    """What columns of the files mean."""
+    """The schema of the files."""
 
     schema: Annotated[
         str,
@@ -67,7 +67,7 @@ class SchemaOptions:
 
 @options
 class BundleSchemaOptions:
-    """What columns mean, where a model bundle brings a schema."""
+    """The schema of the files, where a model bundle has one as well."""
 
     schema: Annotated[
         str | None,
@@ -106,7 +106,7 @@ class SpanOptions(HistoryOptions):
 
 @options
 class SeedOptions:
-    """What makes random choices repeatable."""
+    """The seed of random choices."""
 
     seed: Annotated[
         int,
@@ -249,7 +249,7 @@ class BatchRunOptions(DeadShareOptions, DryRunOptions, RunnerOptions):
 
 @options
 class BatchOptions(FileOptions, HistoryOptions, BatchRunOptions):
-    """What a pipeline over files reads, and how it runs."""
+    """The input of a pipeline over files, and how it runs."""
 
     #: Each command declares its own help.
     out: str

@@ -10,7 +10,7 @@ from beam_fraud.cli.options.declaration import Option, options
 
 @options
 class DriftOptions:
-    """What is watched for drift, and how often an alarm may be false."""
+    """The segments watched for drift, and the rate of false alarms."""
 
     segments: Annotated[
         tuple[str, ...],

@@ -205,11 +205,11 @@ class AboveLine(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in the base class
-        """That of standard error."""
+        """The encoding of standard error."""
         return sys.stderr.encoding or "utf-8"
 
     def writable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:

@@ -20,7 +20,7 @@ _FOREVER, _NEVER = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 
 @dataclass(frozen=True)
 class Turnover:
-    """What changes did to a list."""
+    """Numbers of values that joined, left or changed in a list."""
 
     #: Numbers of values that are in it now and were not, that were and are not, and that end at
     #: another time.

@@ -39,7 +39,7 @@ _FILES = {
 
 @dataclass(frozen=True)
 class MlflowModel:
-    """What the `MLmodel` of a directory says; none of its models is opened yet."""
+    """The contents of the `MLmodel` of a directory; no model is opened yet."""
 
     #: The directory.
     directory: Path

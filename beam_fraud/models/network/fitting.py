@@ -104,7 +104,7 @@ def keras_on_jax() -> ModuleType:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is compiled for."""
+    """The shape of a network, by which it is compiled."""
 
     #: Columns that go in.
     inputs: int

@@ -40,7 +40,7 @@ _Prepared = TypeVar("_Prepared")
 
 @dataclass(frozen=True)
 class Windows:
-    """What a champion must leave as it is, because a state holds it."""
+    """The windows that a champion must not change, because a state holds them."""
 
     #: The features that the state was made for, with the schema.
     features: FeatureSet
@@ -89,7 +89,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What must hold of a champion before it is taken up."""
+    """The conditions that a champion must meet before it is taken up."""
 
     #: What must stay.
     windows: Windows
@@ -181,7 +181,7 @@ class ChampionWatch(Generic[_Prepared]):
 
     @property
     def prepared(self) -> _Prepared | None:
-        """What `take` would return."""
+        """The result that `take` would return."""
         return self._ready
 
     def take(self, expected: _Prepared | None = None) -> _Prepared | None:

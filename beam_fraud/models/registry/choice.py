@@ -117,7 +117,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What is written at a place of choice at one moment."""
+    """The model and rules that a place of choice names at one moment."""
 
     choice: Choice
     #: The registry as it was read.
@@ -133,7 +133,7 @@ class Chosen:
 
     @property
     def version(self) -> str:
-        """What differs whenever somebody has written there, and is the same for all readers."""
+        """A text that changes with each write there, equal for all readers."""
         entries = 0 if self.registry is None else len(self.registry.log.entries)
         written = 0
         with suppress(OSError):

@@ -55,7 +55,7 @@ class Standing:
 
     @property
     def decisive(self) -> tuple[object, ...]:
-        """What a promotion, rollback or retirement is decided on."""
+        """The facts on which a promotion, rollback or retirement is decided."""
         return self.champion, self.rules, self.challengers, self.retired, self.promotions
 
     def named(self, name: str) -> list[str]:

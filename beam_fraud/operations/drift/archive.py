@@ -60,7 +60,7 @@ _TOGETHER = min(os.cpu_count() or 1, 8)
 
 @dataclass(frozen=True)
 class Counted:
-    """What an archive holds."""
+    """The counts of an archive."""
 
     summary: Summary
     #: The same rows by score, with the frauds that the labels name; empty of a database.

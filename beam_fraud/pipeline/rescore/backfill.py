@@ -98,7 +98,7 @@ class _Begun(msgspec.Struct, frozen=True):
 
 
 class _Delivered(msgspec.Struct):
-    """What a destination has."""
+    """The partitions that a destination has."""
 
     shown: str
     #: Id of the transactions.
@@ -125,7 +125,7 @@ class _State(msgspec.Struct):
 
 @dataclass
 class Progress:
-    """What a destination has, in the file of the state."""
+    """The partitions that a destination has, stored in the file of the state."""
 
     _state: _State
     _delivered: _Delivered

@@ -44,14 +44,14 @@ class FileRecord(msgspec.Struct, frozen=True):
 
     @property
     def content(self) -> str:
-        """What stands for the content."""
+        """A text that identifies the content."""
         if self.checksum is not None:
             return f"{self.size} bytes with {self.checksum}"
         return self.sha256 or f"{self.size} bytes of {self.modified}"
 
     @property
     def digest(self) -> str | None:
-        """What was computed of the content; None with size and time alone."""
+        """A digest or checksum of the content; None if only size and time are known."""
         return self.sha256 or self.checksum
 
     def unchanged(self, other: FileRecord) -> bool:

@@ -37,7 +37,7 @@ class BigQuerySink(FlaggedSink):
 
     @property
     def retention(self) -> str:
-        """What BigQuery keeps."""
+        """BigQuery keeps deleted rows for a fortnight."""
         return (
             f"{self.describe()}: BigQuery keeps what is deleted for a fortnight (time travel, "
             "fail-safe)"

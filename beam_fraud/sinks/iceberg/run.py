@@ -81,7 +81,7 @@ class IcebergRun:
 
     @property
     def run_output(self) -> str:
-        """What that column says of the run's rows."""
+        """The value of that column in the rows of the run."""
         return self.named or str(self.out)
 
     @property

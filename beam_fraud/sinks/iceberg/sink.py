@@ -30,7 +30,7 @@ class IcebergSink(WriterSink):
 
     @property
     def retention(self) -> str:
-        """What Iceberg keeps."""
+        """Iceberg keeps deleted rows in older snapshots."""
         return f"{self.describe()}: its older snapshots keep what is deleted until they expire"
 
     def for_run(self, out: Path | str) -> IcebergSink:

@@ -1,4 +1,4 @@
-"""What psycopg lacks: a limit of waiting, and Arrow arrays sent as a whole, not value by value."""
+"""Extensions of psycopg: a limit of waiting, and Arrow arrays sent as a whole."""
 
 from __future__ import annotations
 
