@@ -83,7 +83,7 @@ class FnRunner(
 
     def Control(self, responses: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802
         name = dict(context.invocation_metadata())["worker_id"]
-        # A worker may connect while the runner hangs up: nobody lets that one go.
+        # A worker may connect while the runner hangs up: that one is not released.
         context.add_callback(lambda: self._ends[name].put(None))
         self.connected.append(name)
         self._ends[name].get()

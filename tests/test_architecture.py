@@ -155,7 +155,7 @@ def test_no_code_checks_the_class_of_a_sink_a_channel_or_a_source() -> None:
 
 
 def test_a_text_is_parsed_as_a_path_or_a_url_by_one_class() -> None:
-    # `Place.parse`: what follows asks for `local`, and nobody looks for a scheme again.
+    # `Place.parse`: callers ask for `local`, and none looks for a scheme again.
     parsing = re.compile(r'is_url|"://" not in|_URL\.match')
     users = [name_of(path) for path in MODULES if parsing.search(path.read_text("utf-8"))]
     assert users == ["beam_fraud.storage.urls"]

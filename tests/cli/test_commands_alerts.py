@@ -202,7 +202,7 @@ def test_a_sent_alert_is_sent_again_by_its_id(desk):
     desk.queue("c", minutes=[5])
     assert desk.resend("--id", desk.key("a")) == "alerts sent again: 1\n"
     assert desk.told() == ["a", "b", "a"]
-    # Others are let be.
+    # Others stay as they are.
     assert desk.counts() == Counts(pending=1, sent=2)
     again, first = (one["delivery_id"] for one in desk.list("--state", "sent")["alerts"][::-1])
     assert again != first

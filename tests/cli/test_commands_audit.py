@@ -291,7 +291,7 @@ def test_later_changes_of_a_list_change_no_earlier_decision(
     row = table.filter(pc.equal(table["account_id"], "c1")).to_pylist()[0]
     append_changes(lists, "blocked", [Change("c1", "remove", datetime.now(UTC), "eve")])
     assert_agrees(shop.audited(row["transaction_id"], out, lists=str(lists)))
-    # A list that was written anew says something else.
+    # A list that was written again has other values.
     (lists / "blocked.jsonl").write_text("")
     assert differing(shop.audited(row["transaction_id"], out, lists=str(lists))) == {"lists"}
 

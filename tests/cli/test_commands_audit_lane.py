@@ -1,4 +1,4 @@
-"""`--audit-share` puts a share of the unflagged rows into the database; they alert nobody."""
+"""`--audit-share` puts a share of the unflagged rows into the database; they raise no alerts."""
 
 from __future__ import annotations
 

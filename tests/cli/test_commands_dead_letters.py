@@ -88,7 +88,7 @@ def test_dead_letters_of_score_in_a_database_are_replayed_with_rules(tmp_path: P
     assert replay.run(replace(arguments, repaired=str(file)))["rows_scored"] == 1
     (row,) = pq.read_table(tmp_path / "again" / "scores").to_pylist()
     assert (row["transaction_id"], row["decision"], row["rules"]) == ("x2", "decline", ["small"])
-    # Dies again, which the database is told as well, and stays to be repaired.
+    # Becomes a dead letter again, in the database as well, and can be repaired again.
     with fails(Code.ROWS_INVALID, "of 1 records"):
         replay.run(replace(arguments, results=str(tmp_path / "third")))
     left = run_list(ListDeadLettersOptions(out=None, sink=url, all=True))["rows"]

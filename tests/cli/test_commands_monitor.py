@@ -40,7 +40,7 @@ from beam_fraud.storage.stream_outputs import ServerOutputs
 from tests.drifting import Archive, archive_of
 from tests.stream_process import wait_until
 
-#: Two have a time, one is beside one that has, and of one nobody knows.
+#: Two have a time, one is beside one that has, and the time of one is unknown.
 LETTERS = pa.table(
     {
         "source": ["day.jsonl", "day.jsonl", "day.jsonl", "other.csv"],

@@ -174,7 +174,7 @@ def test_a_figure_is_snoozed_in_the_database_alone(archive, audited, tmp_path):
     assert f"snoozed until {until}" in monitor.render(outcome.result)
     alerts.run_snooze(SnoozeAlertsOptions(figure="flag rate", lift=True, sink=audited))
     assert monitor.call(chosen, as_json=True).exit_code == 3
-    # It is the same alarm: nobody is told again.
+    # It is the same alarm: no notice is sent again.
     assert (tmp_path / "alerts.jsonl").read_text() == sent
 
 

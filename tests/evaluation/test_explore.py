@@ -151,7 +151,7 @@ class TestDuplicates:
         assert message.holdout is not None
         assert (message.holdout.test_rows, message.holdout.test_frauds) == (56_961, 75)
         assert {(s.feature, s.kind) for s in message.suspects} == {("Time", "time")}
-        # It is a feature of the preset, which nobody could leave out.
+        # It is a feature of the preset, which cannot be left out.
         assert not any(piece.topic == "features" for piece in message.advice)
 
 

@@ -46,7 +46,7 @@ class Outcome:
     #: float64[SAME, 2]: their standard errors: how far they vary where nothing changes.
     chance: npt.NDArray[np.float64]
     #: float64[SAME, 2]: expected by the true shares of fraud of the archive's other weeks, which
-    #: nobody knows in time: what scores can tell at best.
+    #: are not known in time: the best that scores can tell.
     best: npt.NDArray[np.float64]
 
     @property

@@ -30,7 +30,7 @@ class CountTogether(beam.DoFn):
         self._alone = True
 
     def process(self, rows: int) -> Iterator[int]:
-        # A third bundle, which may come later, waits for nobody.
+        # A third bundle, which may come later, does not wait.
         if self._alone and not BOTH.broken:
             with suppress(threading.BrokenBarrierError):
                 BOTH.wait(PATIENCE)

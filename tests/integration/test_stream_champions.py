@@ -1,4 +1,4 @@
-"""Promotions while a topic is scored: nothing is lost, repeated or mixed, and nobody waits."""
+"""Promotions while a topic is scored lose, repeat, mix and delay no row."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_balanced_rows_still_choose_the_number_of_trees() -> None:
     assert isinstance(chosen, Balanced)
     assert chosen.settings["trees"] <= 20
     assert np.allclose(scores, predict_scores(chosen.fit(rows(), 0), rows(seed=1).matrix))
-    # What was weighed for the rows that choose is weighed anew for all rows.
+    # Weights of the rows that choose are computed again for all rows.
     assert chosen.kind.settings["fraud_weight"] == 1.0
 
 

@@ -185,7 +185,7 @@ def test_ranks_are_fixed_and_monotone_also_beyond_the_training_scores() -> None:
     grid = np.linspace(0, 1, 1001)
     assert (np.diff(rank(grid)) > 0).all()
     assert rank(np.array([np.median(seen)]))[0] == pytest.approx(0.5, abs=0.001)
-    # The highest scores are told apart one by one.
+    # The highest scores differ one by one.
     highest = np.unique(seen)[-1000:]
     shares = np.searchsorted(np.sort(seen), highest, side="right") / len(seen)
     assert np.allclose(rank(highest), shares, atol=1e-4)

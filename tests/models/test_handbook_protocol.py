@@ -37,7 +37,7 @@ def test_cards_are_known_seven_whole_days_after_a_fraud() -> None:
         days.setdefault(int(card), []).append(int(time // DAY))
     week = list(range(20, 27))
     assert {card: sorted(result) for card, result in days.items()} == {
-        0: week,  # before training: nobody knew
+        0: week,  # before training: not known
         2: [20, 21],  # known on day 22, eight days later by number
         3: sorted([21, *week]),
         4: week,

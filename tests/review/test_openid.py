@@ -507,7 +507,7 @@ def test_users_of_before_are_linked_by_name_where_that_is_set(world: World, liar
     liar.changed = _claim("preferred_username", "PIA")
     with pages_of(world, another(liar, link_by_name=True)) as pages:
         assert session_of(comes(liar, pages)) is not None
-        # Once: nobody else becomes that user.
+        # Once: no other person becomes that user.
         liar.changed = lambda claims: claims.update(preferred_username="pia", sub="subject-3")
         assert session_of(comes(liar, pages)) is None
         assert log_in_by_password(pages, "pia", PASSWORD).status_code == 303

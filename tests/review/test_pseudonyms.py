@@ -31,7 +31,7 @@ HIDDEN = ("rita", "anna")
 NAMES = Pseudonyms(b"a key of sixteen bytes or more")
 ACCOUNT, OTHER, SHOP = "Kunde-4711.a", "Kunde-0815.b", "Kiosk am Eck"
 DEVICE, ELSEWHERE = "Tablet-7", "Pixel-9"
-#: What is readable to nobody of these roles. Ids of transactions as well: banks make them of
+#: Values that no person of these roles may read. Ids of transactions as well: banks make them of
 #: cards and times.
 CLEAR = (
     *("Kunde-4711", "Kunde-0815", "Kiosk", "acct-1", "acct-2", "m-1", "m-2"),

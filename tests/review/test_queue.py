@@ -180,7 +180,7 @@ def test_a_long_queue_is_not_counted_for_each_page(
     first, second, *_ = queued(filled)
     for case in (first, second):
         do(filled, decide, SETTINGS, case.case_id, case.version, "eva", Decision("fraud"), NOW)
-    # The long one stays long for some seconds; what has been counted to its end is counted anew.
+    # The long one stays long for some seconds; what has been counted to its end is counted again.
     assert (count(4), count(6)) == (Count(4, True), Count(4, False))
     monkeypatch.setattr(queue, "_at_least", {})
     assert count(4) == Count(4, False)

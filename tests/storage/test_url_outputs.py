@@ -133,7 +133,7 @@ def test_a_second_run_at_once_is_refused(held: Any) -> None:
     first.publish()
     second.begin()
     second.abandon()
-    # A template is only written: nobody waits for its jobs.
+    # A template is only written: this process does not await its jobs.
     RunOutputs(OUT, "r3").begin(attended=False)
     first.begin()
     first.abandon()
