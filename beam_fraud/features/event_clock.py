@@ -122,7 +122,7 @@ class EventClock:
             self._stopped = False
 
     def stands(self, rows: int) -> bool:
-        """Return whether so many more rows do not move the clock, whatever their times are."""
+        """Return whether so many more rows, of any times, do not move the clock."""
         return self._stopped or len(self._open) + len(self._single) + rows < self._block
 
     def after(self, times: Micros) -> int:

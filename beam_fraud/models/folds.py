@@ -159,7 +159,7 @@ class Division:
 def block_begins(
     times: npt.NDArray[np.int64], blocks: int, valid_from: datetime | None, delay: int
 ) -> npt.NDArray[np.int64]:
-    """Return the begin of each of several consecutive validation blocks.
+    """Return the start of each of several consecutive validation blocks.
 
     The blocks have about equally many rows. They begin at midnight (UTC) where they are some days
     long, because analysts work by the day.

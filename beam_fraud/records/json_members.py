@@ -11,7 +11,7 @@ import msgspec
 from beam_fraud.sources.nested import steps_of
 
 _Tree: TypeAlias = dict[str | int, Any]
-#: Types of members that are read whatever they are.
+#: Types of members that accept any value.
 _LENIENT = (msgspec.Raw, Any)
 
 

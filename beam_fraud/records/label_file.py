@@ -88,7 +88,7 @@ class LabelFile:
 
 
 def read_label_file(path: Path) -> LabelFile:
-    """Read `transaction_id`, `label` and, where they are there, `labelled_at` and `probability`.
+    """Read `transaction_id`, `label` and, if present, `labelled_at` and `probability`.
 
     The label that was known last counts where an id has several; the last one in the file without
     times.

@@ -104,7 +104,7 @@ def read_label_rows(
 
 
 def _inspected(found: FoundInput, mapping: LabelMapping) -> tuple[_Reading, InputFile]:
-    """Check a file, whatever times it has."""
+    """Check a file with any times."""
     for time in ("event_time", "labelled_at", "transaction_id"):
         reading = _reading(mapping, time)
         try:

@@ -145,7 +145,7 @@ def column_faults(parsed: pa.RecordBatch, schema: Schema, *, labels: Labels) -> 
 def readable_times(
     parsed: pa.RecordBatch, schema: Schema
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return the event times of a parsed batch, whatever else its rows lack.
+    """Return the event times of a parsed batch, also of rows that lack other values.
 
     Args:
       parsed: n rows.

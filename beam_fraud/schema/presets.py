@@ -215,7 +215,7 @@ SAML_D = Schema(
 )
 
 #: Bank Account Fraud: applications for accounts, with a month as their only time; a month counts
-#: as a day, and the credit limit stands for the amount.
+#: as a day, and the credit limit serves as the amount.
 BAF = Schema(
     name="baf",
     roles={"event_time": "month", "amount": "proposed_credit_limit", "label": "fraud_bool"},

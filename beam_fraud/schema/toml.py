@@ -378,5 +378,5 @@ def _velocity(table: _Velocity, where: str, by_currency: bool | None) -> Velocit
 
 
 def _texts(value: _Texts) -> tuple[str, ...]:
-    """A list of strings; one string stands for a list of one."""
+    """A list of strings; one string is a list of one."""
     return (value,) if isinstance(value, str) else tuple(value)

@@ -102,7 +102,7 @@ class FlaggedSink(ABC):
         return {}
 
     def exists(self) -> bool:
-        """Return whether the place is there, as far as this machine's disk tells."""
+        """Return whether the place exists, as far as this machine's disk shows."""
         return True
 
     def holds_rows(self) -> bool:

@@ -50,7 +50,7 @@ def _audited(seen: pa.RecordBatch) -> pa.RecordBatch | None:
 
 
 def _write_audited(connection: Connection, audited: pa.RecordBatch) -> None:
-    """Write audited rows; where one is there already, the higher probability stays.
+    """Write audited rows; of a row that exists, keep the higher probability.
 
     A larger share chooses all transactions of a smaller: what two shares chose, the larger chose.
     """
@@ -242,7 +242,7 @@ class DatabaseSink(WriterSink):
         }
 
     def exists(self) -> bool:
-        """Return whether the file of SQLite is there; a server is asked when it is used."""
+        """Return whether the file of SQLite exists; True for a server, checked at its use."""
         return self.disk is None or self.disk.is_file()
 
     def waiting(self, seconds: float, spill: Path | None) -> DatabaseSink:

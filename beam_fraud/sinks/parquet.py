@@ -47,7 +47,7 @@ class ParquetSink(WriterSink):
         return self.directory
 
     def exists(self) -> bool:
-        """Return whether the directory is there."""
+        """Return whether the directory exists."""
         return self.directory.is_dir()
 
     def holds_rows(self) -> bool:

@@ -124,7 +124,7 @@ def partition_fields(partitions: Partitions) -> pa.Schema:
 def with_partitions(
     columns: dict[str, pa.Array], partitions: Partitions, rows: int
 ) -> dict[str, pa.Array]:
-    """Return columns with those of partitions; a column that is there stays."""
+    """Return columns with those of partitions; keep a column that exists."""
     absent = {
         name: pa.nulls(rows, pa.string()) if value is None else pa.repeat(pa.scalar(value), rows)
         for name, value in partitions

@@ -37,7 +37,7 @@ class DataFile:
     file: FoundFile
     #: Columns that the table says.
     partitions: Partitions = ()
-    #: A bit for each row from the first, set where the table has deleted it; more rows are there.
+    #: A bit for each row from the first, set if the table has deleted it; later rows are kept.
     deleted: bytes = b""
     #: Names of columns in the file to those in the table; "" for a column of neither.
     renamed: tuple[tuple[str, str], ...] = ()

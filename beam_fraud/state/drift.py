@@ -1,4 +1,4 @@
-"""Count the scored rows of a stream for drift, each once, whatever fails and starts again."""
+"""Count the scored rows of a stream for drift, each once, also after failures and restarts."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class LocalShards:
             return self.keep(number, method(self.shard(number)))
 
     def opened(self, number: int) -> Shard | None:
-        """Return a shard if it is in memory, whatever changed it since; in any thread."""
+        """Return a shard if it is in memory, current or not; in any thread."""
         return self._open.get(number)
 
     def shard(self, number: int) -> Shard:

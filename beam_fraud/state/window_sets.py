@@ -301,7 +301,7 @@ class WindowSetsShard:
 
     @property
     def of_values(self) -> bool:
-        """Whether `observe_values` is there for all sets."""
+        """Whether all sets support `observe_values`."""
         return all(one.windows.of_values for one in self._sets)
 
     def observe_values(

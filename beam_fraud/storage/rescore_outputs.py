@@ -56,7 +56,7 @@ class RescoreOutputs(ABC):
         return self._store.place(name)
 
     def check(self) -> None:
-        """Check that the outputs are writable, and that no other command's are there.
+        """Check that the outputs are writable, and that no other command has outputs there.
 
         Raises:
           UsageError: no file system supports the URL.

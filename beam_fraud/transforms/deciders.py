@@ -200,7 +200,7 @@ class InForce:
             self.windows = tuple(one.decider.features.velocity for one in models)
 
     def _found(self, opened: OpenDecider, names: list[str]) -> Mapping[str, str] | None:
-        """Return where the features of a model are, by name; None if not all are there."""
+        """Return the places of the features of a model by name; None if one is missing."""
         place = opened.decider.pair, tuple(names)
         if place not in self._sources:
             if len(self._sources) >= _KNOWN_SOURCES:
@@ -264,7 +264,7 @@ class InForce:
 
 
 class DecidersShare(RuleShareShard):
-    """Mute rules that fire too often, of whatever decided on a block.
+    """Mute rules that fire too often, of the rule set that decided on a block.
 
     Args:
       shard: number of the shard.

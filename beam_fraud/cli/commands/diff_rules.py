@@ -26,7 +26,7 @@ from beam_fraud.storage.lock import sole_writer
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import printable
 
-#: What stands for no rules.
+#: The argument that means no rules.
 _NONE = "none"
 
 

@@ -186,6 +186,6 @@ class Notifying:
             _LOG.warning("%s", notice.text)
         self._told += map(notices.Told.of, report.loud_alarms)
         if self._database is not None:
-            # What earlier processes queued is there.
+            # The database has the notices that earlier processes queued.
             notices.queue_alarms(self._database, self._channels, report, text)
         return report

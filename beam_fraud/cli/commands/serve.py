@@ -379,7 +379,7 @@ def _follower(
     assert topics is not None
 
     def connect() -> Feed:
-        # The source of the state is its requests, whatever it follows.
+        # The source of the state is its requests, also where it follows a topic.
         identity = topics.identity()
         state.claim({"topics": identity.pop("source"), **identity})
         source = topics.source(

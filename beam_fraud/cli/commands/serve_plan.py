@@ -88,7 +88,7 @@ class ServePlan:
     log: AccessLogSettings
     #: This process, in a database.
     run_id: str
-    #: Whether a state is there already.
+    #: Whether a state exists already.
     going_on: bool
     #: Warning about windows that are not full, or None.
     warning: str | None

@@ -62,7 +62,7 @@ def report(error: BaseException) -> int:
     """
     stopped = interruption.stopped()
     if stopped is not None:
-        # In whatever form a runner passed it on.
+        # In any form in which a runner passes it on.
         return _log(*stopped)
     if isinstance(error, KeyboardInterrupt):
         return _log("interrupted", 130)

@@ -109,7 +109,7 @@ class _Followed:
                 self._report(error)
                 return
             except Exception as error:
-                # The list goes on, whatever a client library raises. Its text may show values.
+                # The list continues after any error of a client library. Its text may show values.
                 _LOG.debug("list %s cannot be read", self._name, exc_info=True)
                 self._report(FraudError(type(error).__name__, Code.INTERNAL_ERROR))
                 return

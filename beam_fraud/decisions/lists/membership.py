@@ -136,7 +136,7 @@ class Membership:
         return turnover
 
     def _last(self, changes: pa.Table) -> tuple[Hashes, Times]:
-        """Return the distinct hashes of values, sorted, and the time until which each is there."""
+        """Return the distinct hashes of values, sorted, and the time until which each is valid."""
         if not changes.num_rows:
             return self._entries.hashes[:0], self._entries.until[:0]
         hashes = self._hash.of(changes.column("value").combine_chunks())

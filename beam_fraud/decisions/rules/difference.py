@@ -1,4 +1,4 @@
-"""The differences between two rule sets, whatever their files look like."""
+"""The differences between two rule sets, in any layout of their files."""
 
 from __future__ import annotations
 

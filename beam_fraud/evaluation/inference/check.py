@@ -40,7 +40,7 @@ class ColumnReading:
     #: Values that are read, and those that are absent where the schema requires one.
     read: int = 0
     absent: int = 0
-    #: Values that are there and not read, by reason.
+    #: Present values that are not read, by reason.
     unread: Counter[str] = field(default_factory=Counter)
     #: Some of them.
     examples: list[str] = field(default_factory=list)
@@ -190,7 +190,7 @@ def _unknown(labels: pa.Array, schema: Schema) -> npt.NDArray[np.bool_]:
 
 
 def _there(columns: Sequence[pa.Array], schema: Schema, rows: int) -> npt.NDArray[np.bool_]:
-    """Return bool[n]: where all parts of a value are there."""
+    """Return bool[n]: where all parts of a value are present."""
     there = np.ones(rows, dtype=bool) if columns else np.zeros(rows, dtype=bool)
     spelled = pa.array(schema.absent)
     for column in columns:

@@ -118,7 +118,7 @@ class Column:
     name: str
     #: any[n], as read.
     values: pa.Array
-    #: string[m] or the values' own type: those that are there.
+    #: string[m] or the values' own type: the present ones.
     known: pa.Array
     #: Words of the name, in lower case.
     words: frozenset[str]
@@ -133,7 +133,7 @@ class Column:
 
     @property
     def rows(self) -> int:
-        """Number of values that are there."""
+        """Number of present values."""
         return len(self.known)
 
     @property

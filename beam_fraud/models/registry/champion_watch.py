@@ -125,7 +125,7 @@ class Conditions:
 
 
 class ChampionWatch(Generic[_Prepared]):
-    """Follow the registry and the rules file of whatever decides by them.
+    """Follow the registry and the rules file by which a process decides.
 
     Args:
       choice: where it is written what decides.

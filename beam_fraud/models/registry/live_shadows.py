@@ -1,4 +1,4 @@
-"""The challengers of a process, beside whatever decides, and as they join and leave a registry."""
+"""The challengers of a process beside its champion, as they join and leave a registry."""
 
 from __future__ import annotations
 

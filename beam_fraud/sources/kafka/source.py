@@ -117,7 +117,7 @@ class KafkaSource(UnboundedSource):
         )
 
     def split(self, desired_num_splits: int, options: Any = None) -> list[KafkaSource]:
-        """Return `splits` sub-sources, whatever the runner asks: partitions keep their sub-source.
+        """Return `splits` sub-sources for any request of the runner: partitions keep theirs.
 
         A sub-source is not split again.
         """

@@ -87,7 +87,7 @@ class PersistentConnection:
             raise
 
     def _drop(self) -> None:
-        """Discard the connection, whatever its state."""
+        """Discard the connection in any state."""
         connection, self._connection = self._connection, None
         if connection is not None:
             try:

@@ -152,7 +152,7 @@ def upsert_columns(
 
 
 def set_columns(connection: Connection, table: Table, columns: Mapping[str, list[Any]]) -> None:
-    """Change columns of rows that are there, by key; keys without a row change nothing.
+    """Change columns of existing rows by key; keys without a row change nothing.
 
     Args:
       connection: in a transaction.
