@@ -40,7 +40,16 @@ ROWS = st.lists(
 )
 
 
-@pytest.mark.parametrize("edges", [(), (1.0,), OCTAVES, tuple(np.linspace(-5, 5, 90).tolist())])
+@pytest.mark.parametrize(
+    "edges",
+    [
+        (),
+        (1.0,),
+        OCTAVES,
+        tuple(np.arange(23.0).tolist()),
+        tuple(np.linspace(-5, 5, 90).tolist()),
+    ],
+)
 def test_a_value_is_in_the_bin_that_ends_at_the_first_edge_not_below_it(edges):
     values = np.array([-np.inf, -1.0, -0.0, 0.0, 0.3, 1.0, 1.5, 1e9, np.inf, np.nan, *edges])
     measure = Measure("number", "numeric", edges=edges)

@@ -49,9 +49,15 @@ class Arrivals:
           decided_at: int64[n], microseconds.
         """
         possible = event_times <= decided_at + DAY
-        minutes, places = np.unique(decided_at[possible] // _MINUTE, return_inverse=True)
+        if not possible.all():
+            event_times, decided_at = event_times[possible], decided_at[possible]
+        decided_in = decided_at // _MINUTE
+        if len(decided_in) and decided_in.min() == decided_in.max():
+            # Rows of a block are decided at once, and a sort would take most of the time.
+            return cls(decided_in[:1], event_times.max(keepdims=True))
+        minutes, places = np.unique(decided_in, return_inverse=True)
         newest = np.full(len(minutes), np.iinfo(np.int64).min)
-        np.maximum.at(newest, places, event_times[possible])
+        np.maximum.at(newest, places, event_times)
         return cls(minutes, newest)
 
     @classmethod

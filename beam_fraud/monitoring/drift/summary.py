@@ -18,6 +18,8 @@ import numpy.typing as npt
 Counts: TypeAlias = npt.NDArray[np.int64]
 #: Edges up to which values are compared with each of them.
 _COMPARED = 64
+#: Edges of whole numbers, such as hours.
+_WHOLE = tuple(float(number) for number in range(_COMPARED))
 #: Name of the group of all rows.
 ALL = ""
 #: Bins of numbers without a reference: up to 2^-10, 2^-9, ... 2^20, and the same below zero.
@@ -76,6 +78,10 @@ def _places_between(
     """Return how many edges are below each value; any number for NaN."""
     if len(edges) > _COMPARED:
         return np.searchsorted(np.asarray(edges, np.float64), values, side="left")
+    if edges == _WHOLE[: len(edges)]:
+        # Rounded up, a number is how many of 0, 1, 2, .. are below it.
+        with np.errstate(invalid="ignore"):
+            return np.clip(np.ceil(values), 0, len(edges)).astype(np.intp)
     # A comparison of all values takes a hundredth of the time of their searches.
     below = np.zeros(len(values), np.uint8)
     for edge in edges:
@@ -171,10 +177,14 @@ class Summary:
         distinct = np.flatnonzero(there).astype(np.int64) + days.min()
         day = (np.cumsum(there) - 1)[offsets]
         counts = np.zeros((len(distinct), len(layout.groups), layout.width), np.int64)
+        #: Number of bins to the first cell of each row's day: many measures have equally many.
+        starts: dict[int, Counts] = {}
         for name, place in places.items():
             span = layout.spans[name]
             width, first = span.stop - span.start, 1
-            cell = day * width + place
+            if width not in starts:
+                starts[width] = day * width
+            cell = starts[width] + place
             for segments, group in zip(layout.segments, groups, strict=True):
                 size = len(segments.groups)
                 cells = len(distinct) * width
