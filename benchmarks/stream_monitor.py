@@ -1,102 +1,176 @@
-"""What a stream's monitor costs: backlogs with and without `--monitor`, in alternation.
+"""The cost of a stream's monitor: a stream with `--monitor` beside one without, again and again.
 
-Chance moves the throughput of a pair of runs by more than the monitor does. So there are many pairs
-of short runs, and the figure is their median with its interval. Processor time varies less, and
-limits the throughput where no core is idle. Starting, judging and ending cost the same whatever the
-rows: a second, short topic tells how much.
+Runs one after the other differ by several percent, more than the monitor costs: other work comes
+and goes on the machine. So two processes read the same topic at the same time, one of them with the
+monitor, and change roles after each round: what disturbs one run disturbs the other, and what makes
+a process slower than the other is on either side once. The geometric mean of the ratios of two
+rounds is one value. Both streams share the processors, so the throughput of each is about half of
+what it would be alone.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import statistics
+import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
-from benchmarks.measure import ProcessFailedError, printed
-from benchmarks.plan import Plan, Results
+from benchmarks.measure import ROOT, ProcessFailedError
+from benchmarks.plan import Plan, Results, log
+from benchmarks.stream_monitor_run import PLAIN, WATCHED
 from benchmarks.stream_run import filled_topic, java_is_here, running_broker
-from benchmarks.table import Ratio, median_interval
+from benchmarks.table import Centre, Ratio, centre_of
 
-#: Messages of the long topic, and of the short one for each of those.
-ROWS, _SHORT = 500_000, 0.2
-#: Bounds are for at least so many: with fewer, the start decides.
-_BOUND_ROWS = 500_000
-#: The lowest share of the throughput that is left, and the highest share of the processor time of a
-#: stream without a monitor.
-_LEFT, _MORE = 0.95, 1.05
+#: Messages of the topic. Bounds are for so many: with fewer, the start decides.
+ROWS = 200_000
+#: Pairs of rounds for each repetition.
+_PAIRS = 4
+#: Percent of processor time and of throughput that a monitor may cost.
+_BOUND = 5.0
 
 
 @dataclass(frozen=True)
-class _Run:
+class Reading:
     """A stream that has read a topic to its end."""
 
-    #: `long` or `short`.
-    topic: str
-    monitor: bool
     rows: int
-    #: Messages a second, from the first one consumed to the last one scored.
+    #: Messages a second, and microseconds of processor time a message, of all threads, from the
+    #: commit of a tenth to that of nine tenths of the messages.
     rate: float
-    #: Of all its threads.
+    micros: float
+    #: Microseconds a message in the calls that are made for the monitor alone.
+    own_micros: float
+    #: From the start of the command to its end.
     processor_seconds: float
 
 
+@dataclass(frozen=True)
+class Round:
+    """Two streams at the same time."""
+
+    plain: Reading
+    watched: Reading
+
+
 def measure_monitor(plan: Plan, results: Results) -> None:
-    """Read topics of simulated transactions to their ends; the broker shares the cores."""
+    """Read a topic of simulated transactions again and again; the broker shares the processors."""
     if not java_is_here("stream-monitor"):
         return
     rows = min(ROWS, plan.inputs.rows)
-    sizes = {"long": rows, "short": int(_SHORT * rows)}
-    files = {name: plan.inputs.stream(size) for name, size in sizes.items()}
-    model, work = plan.inputs.stream_bundle(), plan.inputs.work / "out" / "stream-monitor"
+    file, model = plan.inputs.stream(rows), plan.inputs.stream_bundle()
+    work = plan.inputs.work / "out" / "stream-monitor"
     with running_broker(plan) as broker:
-        topics = [f"--{name}={filled_topic(broker, file)}" for name, file in files.items()]
-        command = (sys.executable, "-m", "benchmarks.stream_monitor_run", *topics)
-        places = ("--kafka", broker.bootstrap, "--model", str(model), "--work", str(work))
-        command = (*command, *places, "--repeat", str(plan.repeat))
-        runs = [_Run(**one) for one in printed(command)]
-    if lost := [one for one in runs if one.rows != sizes[one.topic]]:
-        raise ProcessFailedError(command, 0, f"{lost[0]} of {sizes} messages".encode())
-    bounded = rows >= _BOUND_ROWS
-    results.ratios += _throughput(runs, _LEFT if bounded else None)
-    results.ratios += _processor(runs, _MORE if bounded else None)
+        topic = filled_topic(broker, file)
+        places = ("--kafka", broker.bootstrap, "--topic", topic, "--model", str(model))
+        with _reader(work / "one", places) as one, _reader(work / "other", places) as other:
+            # The first rounds import what all have.
+            rounds = [
+                _round(*readers)
+                for _ in range(1 + _PAIRS * plan.repeat)
+                for readers in ((one, other), (other, one))
+            ][2:]
+    if lost := [each for each in rounds if {each.plain.rows, each.watched.rows} != {rows}]:
+        raise ProcessFailedError((), 0, f"{lost[0]} of {rows} messages".encode())
+    results.ratios += ratios_of(rounds, bounded=rows >= ROWS)
 
 
-def _throughput(runs: list[_Run], bound: float | None) -> list[Ratio]:
-    """Return the share of the throughput that is left, by pairs of runs that follow each other."""
-    plain, watched = (
-        [one.rate for one in runs if one.topic == "long" and one.monitor is monitor]
-        for monitor in (False, True)
-    )
-    left = [after / before for before, after in zip(plain, watched, strict=True)]
-    low, high = median_interval(left)
-    name = f"stream, share of throughput with a monitor, median of {len(left)} pairs"
-    return [
-        Ratio("stream, thousand messages/s without a monitor", statistics.median(plain) / 1000),
-        Ratio("stream, thousand messages/s with a monitor", statistics.median(watched) / 1000),
-        Ratio(name, statistics.median(left), bound, at_most=False),
-        Ratio("  its 95 % interval, low end", low),
-        Ratio("  its 95 % interval, high end", high),
-    ]
+class _Reader:
+    """A process that reads the topic each time it is asked."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: IO[bytes]) -> None:
+        self._process, self._errors = process, errors
+
+    def ask(self, way: str) -> None:
+        """Begin a stream, `PLAIN` or `WATCHED`."""
+        assert self._process.stdin is not None
+        # `answer` reports why a process has ended.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(f"{way}\n")
+            self._process.stdin.flush()
+
+    def answer(self) -> Reading:
+        """Return the stream that was asked for, at its end.
+
+        Raises:
+          ProcessFailedError: it failed.
+        """
+        assert self._process.stdout is not None
+        if line := self._process.stdout.readline():
+            return Reading(**json.loads(line))
+        self._errors.seek(0)
+        command = list(map(str, self._process.args))  # type: ignore[arg-type]  # a tuple of texts
+        raise ProcessFailedError(command, self._process.wait(), self._errors.read())
 
 
-def _processor(runs: list[_Run], bound: float | None) -> list[Ratio]:
-    """Return processor time by row, and that of starting and judging."""
-    micros, fixed = [], []
-    for monitor in (False, True):
-        (long, rows), (short, few) = (
-            _median_of([one for one in runs if (one.topic, one.monitor) == (topic, monitor)])
-            for topic in ("long", "short")
+@contextmanager
+def _reader(out: Path, places: tuple[str, ...]) -> Iterator[_Reader]:
+    """Run a process that reads the topic while the body runs."""
+    command = (sys.executable, "-m", "benchmarks.stream_monitor_run", *places, "--out", str(out))
+    pipe = subprocess.PIPE
+    with TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=errors, text=True
         )
-        micros.append(1e6 * (long - short) / (rows - few))
-        fixed.append(short - few * micros[-1] / 1e6)
+        with process:
+            try:
+                yield _Reader(process, errors)
+            finally:
+                process.kill()
+
+
+def _round(plain: _Reader, watched: _Reader) -> Round:
+    plain.ask(PLAIN)
+    watched.ask(WATCHED)
+    both = Round(plain.answer(), watched.answer())
+    log.info("%s", both)
+    return both
+
+
+def ratios_of(rounds: Sequence[Round], *, bounded: bool) -> list[Ratio]:
+    """Return what rounds say, of which each second one has the roles exchanged."""
+    plain, watched = [each.plain for each in rounds], [each.watched for each in rounds]
+    more = _percent(each.watched.micros / each.plain.micros for each in rounds)
+    less = _percent(each.plain.rate / each.watched.rate for each in rounds)
+    bound = _BOUND if bounded else None
+    before, after = (statistics.median(one.micros for one in runs) for runs in (plain, watched))
+    fixed = [
+        statistics.median(one.processor_seconds - 1e-6 * one.rows * one.micros for one in runs)
+        for runs in (plain, watched)
+    ]
+    own = statistics.median(one.own_micros for one in watched)
+    share = centre_of([100 * one.own_micros / one.micros for one in watched])
+    of = f"median of {len(rounds)} rounds"
     return [
-        Ratio("stream, µs of processor time a row without a monitor", micros[0]),
-        Ratio("stream, µs of processor time a row with a monitor", micros[1]),
-        Ratio("stream, processor time a row with a monitor, ratio", micros[1] / micros[0], bound),
+        Ratio("stream, µs of processor time a row without a monitor", before),
+        Ratio("stream, µs of processor time a row with a monitor", after),
+        Ratio("  of these in the monitor's own calls", own),
+        Ratio("stream, % of its processor time in the monitor's own calls", share.value, bound),
+        Ratio("  its 95 % interval, low end", share.low),
+        Ratio("  its 95 % interval, high end", share.high),
+        Ratio(f"stream, % of processor time that a monitor adds, {of}", more.value, bound),
+        Ratio("  its 95 % interval, low end", more.low),
+        Ratio("  its 95 % interval, high end", more.high),
+        Ratio(f"stream, % of throughput that a monitor takes, {of}", less.value, bound),
+        Ratio("  its 95 % interval, low end", less.low),
+        Ratio("  its 95 % interval, high end", less.high),
         Ratio("stream, s of processor time to start a monitor and judge", fixed[1] - fixed[0]),
     ]
 
 
-def _median_of(runs: list[_Run]) -> tuple[float, int]:
-    """Return the median of the processor seconds of runs of one topic, and its messages."""
-    return statistics.median(one.processor_seconds for one in runs), runs[0].rows
+def _percent(ratios: Iterable[float]) -> Centre:
+    """Return by how much ratios of rounds exceed 1, in percent.
+
+    Args:
+      ratios: of rounds, of which each second one has the roles exchanged.
+    """
+    logs = list(map(math.log, ratios))
+    pairs = zip(logs[::2], logs[1::2], strict=True)
+    centre = centre_of([(one + other) / 2 for one, other in pairs])
+    return Centre(*(100 * math.expm1(log) for log in centre))

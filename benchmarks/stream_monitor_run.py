@@ -1,9 +1,8 @@
-"""Read two topics with and without `--monitor`, in turn, in this process; print JSON.
+"""Read a topic with or without `--monitor` each time a line asks for it; print a line of JSON.
 
-Processes of their own would differ by what they import and how long, more than by the monitor.
+A process of its own, beside which another one reads the same topic in the other way.
 
-python -m benchmarks.stream_monitor_run --kafka HOST:PORT --long TOPIC --short TOPIC --model BUNDLE
-    --work DIR --repeat N
+python -m benchmarks.stream_monitor_run --kafka HOST:PORT --topic TOPIC --model BUNDLE --out DIR
 """
 
 from __future__ import annotations
@@ -14,70 +13,138 @@ import json
 import shutil
 import sys
 import time
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import wraps
 from pathlib import Path
+from typing import NamedTuple, TypeVar
+from unittest.mock import patch
 
 from beam_fraud.cli import main as beam_fraud
+from beam_fraud.decisions.inputs import DecisionInputs
+from beam_fraud.state.drift import DriftShard
+from beam_fraud.storage.checkpoint import LocalCheckpoint
 from benchmarks import commands
 
-#: What comes first in one pair comes last in the next: a machine that slows down affects both.
-ORDER = (False, True, True, False)
+#: Lines that ask for a stream.
+PLAIN, WATCHED = "plain", "watched"
 #: A stream ends after so many seconds without a message.
 _IDLE = ("--until-idle", "1")
+#: Methods that a stream calls for its monitor alone: they keep the features of rows, and count.
+_OF_MONITOR: Mapping[type, tuple[str, ...]] = {
+    DecisionInputs: ("with_rule_inputs", "with_features"),
+    DriftShard: ("take", "tick"),
+}
+#: Shares of the rows between which time is measured: before, steps are set up and buffers grow;
+#: after, the other stream may have ended.
+_FIRST, _LAST = 0.1, 0.9
+_T = TypeVar("_T")
+
+
+class Moment(NamedTuple):
+    """A commit of a stream."""
+
+    #: Rows that are committed.
+    rows: int
+    #: Seconds by the clock, and of the processors for this process.
+    clock: float
+    processor: float
 
 
 def main() -> int:
-    """Run, and print for each run its topic, `monitor`, messages, rate and processor time."""
+    """Run a stream for each line of the input, until its end."""
     options = _options()
-    turns = [("short", True), ("short", False), *_turns(options.repeat)]
-    runs = []
-    for number, (topic, monitor) in enumerate(turns):
-        out = options.work / f"run-{number}"
+    for line in sys.stdin:
         # An earlier process that was killed may have left one.
-        shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(options.out, ignore_errors=True)
         command = commands.stream(
             options.kafka,
-            getattr(options, topic),
+            options.topic,
             options.model,
-            out,
+            options.out,
             *_IDLE,
-            *("--sink", f"sqlite:///{out / 'flagged.db'}"),
-            *(("--monitor",) if monitor else ()),
+            *("--sink", f"sqlite:///{options.out / 'flagged.db'}"),
+            *(("--monitor",) if line.strip() == WATCHED else ()),
         )
         began = time.process_time()
-        with redirect_stdout(io.StringIO()):
-            code = beam_fraud(list(command[1:]))
-        used = time.process_time() - began
+        with noted_commits() as moments, timed_monitor() as own:
+            with redirect_stdout(io.StringIO()):
+                code = beam_fraud(list(command[1:]))
+            used = time.process_time() - began
         if code:
             return code
-        summary = json.loads((out / "summary.json").read_text("utf-8"))
-        shutil.rmtree(out)
-        runs.append(
-            {
-                "topic": topic,
-                "monitor": monitor,
-                "rows": summary["rows_scored"],
-                "rate": summary["rows_per_second"],
-                "processor_seconds": used,
-            }
-        )
-        print(runs[-1], file=sys.stderr, flush=True)
-    # The first two import what the others have.
-    print(json.dumps(runs[2:]))
+        rows = json.loads((options.out / "summary.json").read_text("utf-8"))["rows_scored"]
+        shutil.rmtree(options.out)
+        first, last = between(moments, rows)
+        measured = {
+            "rows": rows,
+            "rate": (last.rows - first.rows) / (last.clock - first.clock),
+            "micros": 1e6 * (last.processor - first.processor) / (last.rows - first.rows),
+            "own_micros": 1e6 * sum(own) / rows,
+            "processor_seconds": used,
+        }
+        print(json.dumps(measured), flush=True)
     return 0
 
 
-def _turns(repeat: int) -> list[tuple[str, bool]]:
-    return repeat * [*(("long", monitor) for monitor in ORDER), ("short", False), ("short", True)]
+def between(moments: Sequence[Moment], rows: int) -> tuple[Moment, Moment]:
+    """Return the first commits of a tenth and of nine tenths of the rows.
+
+    Args:
+      moments: the start, and each commit.
+      rows: number of rows.
+
+    Returns:
+      Two moments; the start and a commit where one commit has so many rows.
+    """
+    first, last = (
+        next(one for one in moments if one.rows >= share * rows) for share in (_FIRST, _LAST)
+    )
+    return (first, last) if first.rows < last.rows else (moments[0], last)
+
+
+@contextmanager
+def noted_commits() -> Iterator[list[Moment]]:
+    """Note the start and each commit while the body runs: between two there are whole bundles."""
+    moments, commit = [Moment(0, time.perf_counter(), time.process_time())], LocalCheckpoint.commit
+
+    def noted(checkpoint: LocalCheckpoint, positions: Mapping[str, str]) -> None:
+        commit(checkpoint, positions)
+        moments.append(Moment(checkpoint.rows, time.perf_counter(), time.process_time()))
+
+    with patch.object(LocalCheckpoint, "commit", noted):
+        yield moments
+
+
+@contextmanager
+def timed_monitor() -> Iterator[list[float]]:
+    """Measure the processor seconds of each call that a stream makes for its monitor alone."""
+    seconds = list[float]()
+
+    def timed(method: Callable[..., _T]) -> Callable[..., _T]:
+        @wraps(method)
+        def call(*given: object) -> _T:
+            began = time.thread_time()
+            try:
+                return method(*given)
+            finally:
+                seconds.append(time.thread_time() - began)
+
+        return call
+
+    with ExitStack() as stack:
+        for owner, names in _OF_MONITOR.items():
+            for name in names:
+                stack.enter_context(patch.object(owner, name, timed(getattr(owner, name))))
+        yield seconds
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("kafka", "long", "short"):
+    for name in ("kafka", "topic"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--repeat", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import combinations_with_replacement
+from typing import NamedTuple
 
 from benchmarks.latency import Latency
 from benchmarks.measure import Case, Run
@@ -71,26 +73,48 @@ def figure(case: Case, runs: Sequence[Run]) -> Figure:
     )
 
 
-def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the narrowest interval of order statistics that holds the median of 95 %.
+class Centre(NamedTuple):
+    """The centre of a symmetric distribution."""
 
-    Of five values or fewer no interval holds so much: it is from the least to the largest.
+    value: float
+    #: The interval that holds it in 95 % of samples.
+    low: float
+    high: float
+
+
+def centre_of(values: Sequence[float]) -> Centre:
+    """Return the median of the means of all pairs of values, and Wilcoxon's interval around it.
+
+    As robust as the median of the values, and its interval is a fifth narrower (Hodges and Lehmann,
+    1963). Of five values or fewer no interval holds 95 %: it is from the least to the largest.
 
     Args:
-      values: at least one, independent.
+      values: n independent values, n at least 1.
 
     Example:
-      >>> median_interval([5, 1, 4, 2, 3, 9, 6, 8, 7])
-      (2, 8)
+      >>> centre_of([5, 1, 4, 2, 3, 9, 6, 8, 7])
+      Centre(value=5.0, low=2.5, high=7.5)
     """
-    ordered, below = sorted(values), 0
-    # The number of values below the median is binomial.
-    left = 0.025 * 2 ** len(ordered) - 1
-    while left >= 0 and below < len(ordered) // 2:
-        below += 1
-        left -= math.comb(len(ordered), below)
-    first = max(below - 1, 0)
-    return ordered[first], ordered[-1 - first]
+    means = sorted((one + other) / 2 for one, other in combinations_with_replacement(values, 2))
+    outside = max(_means_outside(len(values)), 1)
+    return Centre(statistics.median(means), means[outside - 1], means[-outside])
+
+
+@cache
+def _means_outside(count: int) -> int:
+    """Return which of the ordered means of pairs of `count` values bounds the interval, from 1."""
+    # The number of means below the centre is a sum of ranks 1 to n, each taken by a coin.
+    ways = [1]
+    for rank in range(1, count + 1):
+        ways = [
+            (ways[total] if total < len(ways) else 0) + (ways[total - rank] if total >= rank else 0)
+            for total in range(len(ways) + rank)
+        ]
+    outside, left = 0, 0.025 * 2**count - ways[0]
+    while left >= 0:
+        outside += 1
+        left -= ways[outside]
+    return outside
 
 
 def render(

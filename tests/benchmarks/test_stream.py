@@ -28,6 +28,8 @@ from benchmarks.latency import Latency, Moments, delays, latency, quantile
 from benchmarks.measure import ROOT, Case, run
 from benchmarks.pace import Pace
 from benchmarks.stream_memory import growth, state_of
+from benchmarks.stream_monitor import Reading, Round, ratios_of
+from benchmarks.stream_monitor_run import Moment, between
 from benchmarks.table import render
 
 
@@ -200,3 +202,28 @@ def wait_for_handler(pid: int) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("it never began to watch")
+
+
+def test_a_slower_process_and_a_slower_round_do_not_move_the_cost_of_a_monitor() -> None:
+    """Each process has the monitor in every second round."""
+
+    def reading(slower: float) -> Reading:
+        return Reading(200_000, 70_000 / slower, 15 * slower, 0.4, 3.0 + 3 * slower)
+
+    rounds = [
+        Round(reading(load * of_plain), reading(1.02 * load * of_watched))
+        for load in (1.0, 1.3, 2.0, 1.1, 0.9, 1.5)
+        for of_plain, of_watched in ((1.0, 1.08), (1.08, 1.0))
+    ]
+    found = {ratio.name: ratio for ratio in ratios_of(rounds, bounded=True)}
+    more = found["stream, % of processor time that a monitor adds, median of 12 rounds"]
+    less = found["stream, % of throughput that a monitor takes, median of 12 rounds"]
+    assert more.value == pytest.approx(2)
+    assert less.value == pytest.approx(2)
+    assert more.holds is less.holds is True
+
+
+def test_time_is_measured_between_a_tenth_and_nine_tenths_of_the_rows() -> None:
+    moments = [Moment(rows, float(rows), 2.0 * rows) for rows in range(0, 1_001, 30)]
+    assert [one.rows for one in between(moments, 1_000)] == [120, 900]
+    assert [one.rows for one in between([moments[0], moments[-1]], 990)] == [0, 990]
