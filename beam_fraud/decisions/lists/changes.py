@@ -177,9 +177,12 @@ def read_tail(directory: Path, name: str, begin: int = 0) -> Tail:
     whole = data.rfind(b"\n") + 1
     if not whole:
         return Tail(CHANGES.empty_table(), begin)
+    lines = pa.BufferReader(pa.py_buffer(data).slice(0, whole))
     options = arrow_json.ParseOptions(explicit_schema=CHANGES, unexpected_field_behavior="ignore")
     try:
-        read = arrow_json.read_json(io.BytesIO(data[:whole]), parse_options=options)
+        # By one thread: nobody waits for a list, but answers wait for a free processor.
+        one = arrow_json.ReadOptions(use_threads=False)
+        read = arrow_json.read_json(lines, read_options=one, parse_options=options)
         known = pc.is_in(read.column("action"), value_set=pa.array(["add", "remove"]))
         if read.column("value").null_count or not pc.all(known, min_count=0).as_py():
             raise ValueError("a line has no value or no action")
