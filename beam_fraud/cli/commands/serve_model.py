@@ -363,7 +363,9 @@ def watch_of(
 
     def prepare(chosen: Chosen, known: Decider) -> tuple[Decider, Change]:
         with noting_libraries():
-            opened = side.call(opening.opened, chosen, known, engines.model.bundle.model_id)
+            # Its rules are not needed there, and may hold long lists.
+            before = replace(known, rules=None)
+            opened = side.call(opening.opened, chosen, before, engines.model.bundle.model_id)
         decider, model = opened.decider, opened.model or engines.model
         # Challengers of the same model share it.
         share_model(decider.bundle, model.model)
