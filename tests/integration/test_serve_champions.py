@@ -8,10 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,11 @@ from beam_fraud.models.registry.registry import (
 )
 from beam_fraud.storage.urls import Place
 from benchmarks.measure import ROOT
+from deploy.kafka.broker import Broker
+from tests.integration.kafka import produce
 from tests.models.registering import ANN, other
-from tests.serving import Client, Serve, payments
+from tests.requirements import need_kafka
+from tests.serving import Client, Payment, Serve, payments
 from tests.stream_process import wait_until
 
 #: The figure of scored rows.
@@ -61,8 +64,11 @@ class Plan:
     #: Seconds without any change at the start.
     calm: float
     #: Milliseconds within which 99 of 100 requests are answered, those beside changes too; None
-    #: where other tests may have the machine.
+    #: where other tests or a broker have the machine.
     bound: float | None
+    #: Transactions in a followed topic before its broker goes away for a part of the changes, and
+    #: as many after it is back; 0 to follow none.
+    messages: int = 0
 
 
 SMALL = Plan(100, 0.15, promotions=2, others=1, rules=2, pause=1, calm=1, bound=None)
@@ -162,6 +168,38 @@ class Changes:
             time.sleep(0.1)
 
 
+@dataclass
+class Followed:
+    """A topic that the server follows, and its broker."""
+
+    broker: Broker
+    #: What may be written, in the order of the requests; and the ids of what was.
+    payments: Sequence[Payment]
+    written: list[str] = field(default_factory=list)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Options of the server."""
+        return ("--kafka", self.broker.bootstrap, "--topic", "seen", "--start", "earliest")
+
+    def write(self, server: Serve, messages: int) -> None:
+        """Write transactions of about the time of the requests."""
+        begin = round(server.figure(SCORED))
+        part = self.payments[begin : begin + messages]
+        produce(self.broker, "seen", [payment.record for payment in part])
+        self.written += [payment.id for payment in part]
+
+
+@contextmanager
+def followed(directory: Path, plan: Plan) -> Iterator[Followed]:
+    """Run a broker during the body."""
+    need_kafka()
+    made = payments(round(plan.rate * SECONDS), accounts=2_000, seed=5, name="topic")
+    with Broker(directory) as broker:
+        broker.create_topic("seen", 2)
+        yield Followed(broker, made)
+
+
 @contextmanager
 def loaded(server: Serve, rate: float, answers: Path) -> Iterator[None]:
     """Send requests at a rate from another process during the body."""
@@ -185,23 +223,26 @@ def loaded(server: Serve, rate: float, answers: Path) -> Iterator[None]:
     assert (process.returncode, sent["missing"], sent["failed"]) == (0, 0, 0)
 
 
-def changed_beside(plan: Plan, models: Models, server: Serve) -> None:
+def changed_beside(plan: Plan, models: Models, server: Serve, topic: Followed | None) -> None:
     """Change models and rules in a thread that gives way to the load, as another machine would."""
 
     def change() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        changed(plan, models, server)
+        changed(plan, models, server, topic)
 
     with ThreadPoolExecutor(1) as beside:
         beside.submit(change).result()
 
 
-def changed(plan: Plan, models: Models, server: Serve) -> None:
-    """Change models and rules as planned."""
+def changed(plan: Plan, models: Models, server: Serve, topic: Followed | None) -> None:
+    """Change models and rules as planned; the broker of a topic is away during the middle part."""
     changes, usual = Changes(models, server), [model.model_id for model in models.usual]
     for number in range(plan.promotions):
         changes.to(usual[(number + 1) % 2])
     current = usual[plan.promotions % 2]
+    if topic is not None:
+        topic.write(server, plan.messages)
+        topic.broker.kill()
     for _ in range(plan.others):
         with models.damaged():
             changes.back(current)
@@ -209,6 +250,9 @@ def changed(plan: Plan, models: Models, server: Serve) -> None:
         changes.back(current)
         changes.to(models.different.model_id)
         changes.to(current)
+    if topic is not None:
+        topic.broker.start()
+        topic.write(server, plan.messages)
     for number in range(plan.rules):
         models.decides(models.rules[number % 2])
         time.sleep(plan.pause)
@@ -225,27 +269,46 @@ def in_force(server: Serve) -> object:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plan", [SMALL, pytest.param(FULL, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        SMALL,
+        replace(SMALL, promotions=1, messages=200),
+        pytest.param(FULL, marks=pytest.mark.soak),
+        pytest.param(replace(FULL, messages=2_000, bound=None), marks=pytest.mark.soak),
+    ],
+)
 def test_promotions_under_load_lose_and_mix_nothing(
     bundle: Path, tmp_path: Path, plan: Plan
 ) -> None:
     models = Models(bundle, tmp_path)
-    options = ("--max-microseconds", str(models.limit), "--rule-limit", "1")
+    options = ["--max-microseconds", str(models.limit), "--rule-limit", "1"]
     state, answers = tmp_path / "state", tmp_path / "answers.tsv"
-    server = Serve(Path(str(models.place)), state, *options, by="--registry", look=plan.look)
-    with server:
+    with ExitStack() as stack:
+        topic = None
+        if plan.messages:
+            topic = stack.enter_context(followed(tmp_path / "kafka", plan))
+            options += topic.options
+        place = Path(str(models.place))
+        server = Serve(place, state, *options, by="--registry", look=plan.look)
+        stack.enter_context(server)
         memory = [resident(server)]
         with loaded(server, plan.rate, answers):
             time.sleep(plan.calm)
             memory.append(resident(server))
-            changed_beside(plan, models, server)
+            changed_beside(plan, models, server, topic)
             memory.append(resident(server))
+        sent = [line.split("\t", 2) for line in answers.read_text().splitlines()]
+        written = [] if topic is None else topic.written
+        wait_until(lambda: server.figure(SCORED) >= len(sent) + len(written))
         server.stop()
-    sent = [line.split("\t", 2) for line in answers.read_text().splitlines()]
     given = [json.loads(answer) for *_, answer in sent]
     assert all("decision" in answer for answer in given), "a request was not answered"
-    archived = {row["transaction_id"]: row for row in pq.read_table(state / "scores").to_pylist()}
-    assert len(archived) == len(sent) == pq.read_table(state / "scores").num_rows
+    rows = pq.read_table(state / "scores").to_pylist()
+    archived = {row["transaction_id"]: row for row in rows}
+    assert len(written) == 2 * plan.messages
+    assert archived.keys() == {*written, *(answer["transaction_id"] for answer in given)}
+    assert len(rows) == len(archived) == len(sent) + len(written)
     refuse_mixed(models, given, archived)
     assert len({answer["model_id"] for answer in given}) == 3
     # A rule set of a second may never be in force on a busy machine; the last one is.
@@ -269,6 +332,7 @@ def refuse_mixed(
         row = archived[str(answer["transaction_id"])]
         for name in ("score", "decision", "model_id", "rules_id", "rules"):
             assert answer[name] == row[name]
+    for row in archived.values():
         flagged = row["score"] >= thresholds[str(row["model_id"])]  # type: ignore[operator]
         large = row["amount"] > limits.get(str(row["rules_id"]), np.inf)  # type: ignore[operator]
         assert row["decision"] == ("decline" if large else "review" if flagged else "approve")
