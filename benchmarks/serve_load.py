@@ -41,8 +41,8 @@ _AWAKE = 0.0002
 #: Seconds for the last answers.
 _PATIENCE = 10.0
 _END = b"\r\n\r\n"
-#: Most bytes of a read.
-_READ = 1 << 19
+#: Most bytes of a read, and of a head.
+_READ, _LONGEST_HEAD = 1 << 19, 1 << 13
 #: Before each body of a file of Arrow streams: its length.
 LENGTH = struct.Struct("<Q")
 _JSON = "application/json"
@@ -99,9 +99,13 @@ class _Connection:
                 seconds, nanoseconds = _TIMESPEC.unpack(value)
                 self.arrived -= (time.time_ns() - seconds * 10**9 - nanoseconds) / 1e9
         if self._left < 0:
-            self._head += self._buffer[:read]
+            before = len(self._head)
+            # Not all that was read: a copy of an answer of a thousand rows takes as long as a read.
+            self._head += self._buffer[: min(read, _LONGEST_HEAD)]
             end = self._head.find(_END)
             if end < 0:
+                if read > _LONGEST_HEAD:
+                    raise ConnectionError("an answer with too long a head")
                 return False
             head = self._head[:end].lower()
             place = head.find(b"content-length:")
@@ -109,8 +113,9 @@ class _Connection:
                 raise ConnectionError("an answer without Content-Length")
             length = int(head[place + 15 :].split(b"\r", 1)[0])
             self.ok = head.startswith(b"http/1.1 200")
-            self.body = self._head[end + len(_END) :]
-            self._left = length - len(self.body)
+            begin = end + len(_END) - before
+            self.body = bytes(self._buffer[begin:read]) if self._keeps else b""
+            self._left = length - (read - begin)
         else:
             if self._keeps:
                 self.body += self._buffer[:read]
