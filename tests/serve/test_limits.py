@@ -185,6 +185,19 @@ def test_chunks_are_a_body_up_to_its_limit(api: Served) -> None:
     assert status(exchange(api, no_length + b"\r\n")) == 411
 
 
+def test_a_body_in_parts_is_read_whole(api: Served) -> None:
+    parts = (HEAD + b"\r\n" + BODY[:9], BODY[9:20], BODY[20:] + REQUEST[:-5], REQUEST[-5:])
+    with connect(api) as client:
+        for _ in range(2):
+            for part in parts:
+                client.sendall(part)
+                time.sleep(0.02)
+            read = b""
+            while read.count(b'"transaction_id"') < 2:
+                read += client.recv(65_536)
+            assert read.count(b"HTTP/1.1 200 OK") == 2
+
+
 def test_a_large_body_is_refused_before_it_is_sent(api: Served) -> None:
     head = HEAD.replace(b"%d" % len(BODY), b"5000") + b"Expect: 100-continue\r\n\r\n"
     answer = exchange(api, head)
