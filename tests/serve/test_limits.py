@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,23 @@ def test_a_body_in_parts_is_read_whole(api: Served) -> None:
             while read.count(b'"transaction_id"') < 2:
                 read += client.recv(65_536)
             assert read.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_large_parts_of_a_body_are_read_whole() -> None:
+    rows = [GOOD | {"TRANSACTION_ID": f"t{row}"} for row in range(1_000)]
+    body = json.dumps(rows).encode()
+    head = HEAD.replace(b"%d" % len(BODY), b"%d" % len(body)) + b"\r\n"
+    with served(limits=Limits()) as api, connect(api) as client:
+        for parts in ((9,), (9, 40_000, 40_001), (60_000,), (60_000, len(body) - 1), ()):
+            client.sendall(head)
+            for begin, end in pairwise((0, *parts, len(body))):
+                client.sendall(body[begin:end])
+                time.sleep(0.05)
+            read = client.recv(65_536)
+            while read.count(b'"transaction_id"') < len(rows):
+                read += client.recv(65_536)
+            answers = json.loads(read.partition(b"\r\n\r\n")[2])
+            assert [one["transaction_id"] for one in answers] == [f"t{n}" for n in range(1_000)]
 
 
 def test_a_large_body_is_refused_before_it_is_sent(api: Served) -> None:

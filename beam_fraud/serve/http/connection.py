@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Begin of the head that asks for a body (`Expect: 100-continue`).
 _INTERIM = b"HTTP/1.1 100"
+#: Bytes of a part of a body from which it waits for the others.
+_LARGE_PART = 16_384
 #: Requests that a client may send before it reads the first answer.
 _MOST_PIPELINED = 32
 _MALFORMED = Problem(
@@ -153,8 +155,7 @@ class Connection(HttpToolsProtocol):
         self._most = self._limits.head_bytes
         #: Whether a request has begun whose end has not come, and whether its head has come.
         self._receiving = self._in_body = False
-        #: Whether the length of the body is known, and its parts until all are there.
-        self._sized = False
+        #: Large parts of a body of a known length, until all are there.
         self._parts = list[bytes]()
         self._refusal = _MALFORMED
         #: Time since which bytes wait for the client to read them.
@@ -197,13 +198,12 @@ class Connection(HttpToolsProtocol):
         self._all.newcomers.pop(self, None)
         super().on_headers_complete()
         self._in_body = True
-        self._sized = any(name == b"content-length" for name, _ in self.headers)
         self._deadline = self.loop.time() + self._limits.body_seconds
         # Chunks and trailers add to the body.
         self._most = self._limits.head_bytes + 2 * self._limits.body_bytes
 
     def on_body(self, body: bytes) -> None:
-        if not self._sized:
+        if not (self._parts or len(body) >= _LARGE_PART) or not self._has_length():
             super().on_body(body)
         elif not self.cycle.response_complete:
             # Each part would wake up the application, and be copied several times.
@@ -211,9 +211,9 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if self._parts:
+            parts, self._parts = self._parts, []
             # Uvicorn makes no copy of bytes.
-            whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-            self.cycle.body, self._parts = cast(bytearray, whole), []
+            self.cycle.body = cast(bytearray, b"".join([self.cycle.body, *parts]))
         self._receiving = self._in_body = False
         self._received = 0
         self._deadline = math.inf
@@ -292,6 +292,9 @@ class Connection(HttpToolsProtocol):
         """Whether a complete request waits for its answer."""
         waiting = self.cycle is not None and not self.cycle.response_complete
         return bool(self.pipeline) or (waiting and not self.cycle.more_body)
+
+    def _has_length(self) -> bool:
+        return any(name == b"content-length" for name, _ in self.headers)
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
