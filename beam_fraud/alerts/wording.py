@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -122,7 +122,14 @@ def shown(alert: Alert, fields: tuple[str, ...] = FIELDS) -> ShownAlert:
         raised_by=raised_by(alert),
         title=_title(alert, fields),
         rows=tuple((_LABELS[n], v) for n, v in values.items() if v and n in fields),
-        reason_lines=tuple(map(_in_words, safe.reasons)) if "reasons" in fields else (),
+        reason_lines=reason_lines(alert.reasons) if "reasons" in fields else (),
+    )
+
+
+def reason_lines(reasons: Iterable[Reason]) -> tuple[str, ...]:
+    """Return reasons in words, printable, a line each; their names are untrusted."""
+    return tuple(
+        f"{_in_words(one)} (estimated)" if one.approximate else _in_words(one) for one in reasons
     )
 
 
@@ -214,11 +221,12 @@ def _printable(alert: Alert) -> Alert:
 
 
 def _printable_reason(reason: Reason) -> Reason:
-    feature = printable(reason.feature, NAME_LENGTH)
-    value = "missing" if reason.value is None else f"{reason.value:g}"
-    text = f"{feature} is {value}" if reason.text is None else printable(reason.text, 300)
-    return replace(reason, feature=feature, text=text, approximate=bool(reason.approximate))
+    feature, approximate = printable(reason.feature, NAME_LENGTH), bool(reason.approximate)
+    return replace(reason, feature=feature, text=_in_words(reason), approximate=approximate)
 
 
 def _in_words(reason: Reason) -> str:
-    return f"{reason.text} (estimated)" if reason.approximate else str(reason.text)
+    if reason.text is not None:
+        return printable(reason.text, 300)
+    value = "missing" if reason.value is None else f"{reason.value:g}"
+    return f"{printable(reason.feature, NAME_LENGTH)} is {value}"

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from sqlalchemy import (
@@ -20,9 +19,9 @@ from sqlalchemy import (
     select,
 )
 
-from beam_fraud.alerts.alert import Alert, Reason
+from beam_fraud.alerts.alert import Reason
 from beam_fraud.alerts.pseudonym import Kind
-from beam_fraud.alerts.wording import shown
+from beam_fraud.alerts.wording import reason_lines
 from beam_fraud.review.audit_log import entries
 from beam_fraud.review.errors import missing_case
 from beam_fraud.review.list_requests import ListRequest, requests
@@ -232,11 +231,9 @@ def _transactions(connection: Connection, case_id: str) -> list[CaseTransaction]
     for row in rows:
         # Nothing tells which row was audited. A row may have been erased by the retention of the
         # database.
-        decision = row.decision or SHOWN_DECISION
         fired = row.fired or row.audited_fired
-        rules = msgspec.json.decode(fired, type=tuple[str, ...]) if fired else ()
         why = row.why or row.audited_why
-        reasons = msgspec.json.decode(why, type=tuple[Reason, ...]) if why else ()
+        reasons = _REASONS.decode(why) if why else ()
         transactions.append(
             CaseTransaction(
                 row.transaction_id,
@@ -245,11 +242,11 @@ def _transactions(connection: Connection, case_id: str) -> list[CaseTransaction]
                 row.merchant_id,
                 row.amount,
                 row.score,
-                decision,
+                row.decision or SHOWN_DECISION,
                 row.model_id,
-                rules,
+                _RULES.decode(fired) if fired else (),
                 reasons,
-                _in_words(row, decision, rules, reasons),
+                reason_lines(reasons),
                 row.verdict,
                 row.reason,
                 row.decided_by,
@@ -261,6 +258,8 @@ def _transactions(connection: Connection, case_id: str) -> list[CaseTransaction]
     return transactions
 
 
+_RULES = msgspec.json.Decoder(tuple[str, ...])
+_REASONS = msgspec.json.Decoder(tuple[Reason, ...])
 _T = CASE_TRANSACTIONS.c
 _HIGHEST = (
     select(CASE_TRANSACTIONS)
@@ -297,28 +296,6 @@ _ROWS = select(
         ),
     )
 )
-
-
-def _in_words(
-    row: Any, decision: str, rules: tuple[str, ...], reasons: tuple[Reason, ...]
-) -> tuple[str, ...]:
-    if not reasons:
-        return ()
-    alert = Alert(
-        alert_id="",
-        transaction_id=row.transaction_id,
-        channel="",
-        event_time=row.event_time,
-        account_id=row.account_id,
-        merchant_id=row.merchant_id,
-        amount=row.amount,
-        score=row.score,
-        decision=decision,
-        rules=rules,
-        reasons=reasons,
-        model_id=row.model_id,
-    )
-    return shown(alert).reason_lines
 
 
 def _labels(connection: Connection, of: Mapping[str, object]) -> Mapping[str, list[GivenLabel]]:

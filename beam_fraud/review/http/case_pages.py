@@ -15,6 +15,7 @@ from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.case import Case, named_ids, read_case
 from beam_fraud.review.decisions import Decision, decide, reopen
 from beam_fraud.review.errors import MissingError, missing_case
+from beam_fraud.review.http.case_rows import case_rows
 from beam_fraud.review.http.charts import history_chart, history_rows
 from beam_fraud.review.http.form import Form
 from beam_fraud.review.http.queue_pages import given_filters
@@ -70,14 +71,23 @@ def case(visit: Visit) -> Response:
     ids = values["ids"]
     assert isinstance(ids, dict)
     settings = visit.site.settings
+
+    def reads(text: str) -> str:
+        return visit.text_shown(text, ids)
+
     return visit.page(
         "case",
         queued=found.queued,
-        reasons=settings.reasons,
-        verdicts=_VERDICTS,
-        actions=_ACTIONS,
-        second_person=settings.second_person,
-        reads=lambda text: visit.text_shown(text, ids),
+        reasons=tuple(
+            (one.code, f"{one.text} ({one.verdict})" if one.verdict else one.text)
+            for one in settings.reasons
+        ),
+        actions=tuple(
+            (one, f"{one}, with a second person" if one in settings.second_person else one)
+            for one in _ACTIONS
+        ),
+        reads=reads,
+        transactions=lambda versioned: case_rows(visit, found, reads, versioned),
         given=given_filters(visit.query),
         held_by_other=found.queued.claimed_by not in (None, visit.who),
         described=described,

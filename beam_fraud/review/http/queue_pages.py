@@ -35,6 +35,8 @@ _TRIES = 10
 _PAGE = 50
 _STATES: tuple[State, ...] = get_args(State)
 _SORTS: tuple[Sort, ...] = get_args(Sort)
+#: How the page calls each order.
+_ORDERS: dict[Sort, str] = {"loss": "expected loss", "age": "age"}
 _OPEN_VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 _VERDICTS: tuple[Verdict | Literal["mixed"], ...] = (*_OPEN_VERDICTS, "mixed")
 #: Filters that name somebody, which a person who sees pseudonyms cannot use.
@@ -69,14 +71,14 @@ def queue(visit: Visit) -> Response:
         sort=sort,
         state=shown,
         states=_STATES,
-        sorts=_SORTS,
+        sorts=tuple(_ORDERS.items()),
         verdicts=_VERDICTS,
         given=given,
         address=address,
         rows=queue_rows(visit, page.cases, f"?{address}" if address else ""),
         address_of_view=address_of_view,
         first="after" not in query.values,
-        reasons=visit.site.settings.reasons,
+        reasons=tuple((one.code, one.text) for one in visit.site.settings.reasons),
         **values,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlencode
 
+from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from beam_fraud.alerts.pseudonym import Kind
@@ -137,12 +138,13 @@ class Visit:
     def page(self, template: str, **values: object) -> Response:
         """Return a page of a template."""
         done = DONE.get(self.query.get("done") or "") if self.problem is None else None
+        token = form_token(self.token) if self.token else ""
         text = render(
             template,
             visit=self,
             done=done,
             problem=self.problem,
-            form_token=form_token(self.token) if self.token else "",
+            token=Markup(f'<input type="hidden" name="form_token" value="{token}">'),
             now=self.now,
             **values,
         )
