@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
-from beam_fraud.storage.database.engines import engine, keep_connections
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection
+
+from beam_fraud.storage.database.connection import reading, sqlite_url, transaction, writing
+from beam_fraud.storage.database.engines import engine, keep_connections, reading_engine
 
 
 def test_a_kept_connection_leaves_a_replaced_file(tmp_path: Path) -> None:
@@ -38,3 +41,19 @@ def test_connections_are_kept(tmp_path: Path) -> None:
     keep_connections(url, 2)
     assert connected() is connected()
     engine(url).dispose()
+
+
+def test_a_connection_that_reads_begins_no_transaction(postgres_database: str) -> None:
+    def status(connection: Connection) -> TransactionStatus:
+        connection.exec_driver_sql("SELECT 1")
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        found: TransactionStatus = driver.info.transaction_status
+        return found
+
+    with reading(postgres_database) as connection:
+        assert status(connection) == TransactionStatus.IDLE
+    with transaction(postgres_database) as connection:
+        assert status(connection) == TransactionStatus.INTRANS
+    engine(postgres_database).dispose()
+    reading_engine(postgres_database).dispose()

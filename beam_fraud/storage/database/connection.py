@@ -6,10 +6,11 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 
-from sqlalchemy import Connection, Table, inspect, text
+from sqlalchemy import Connection, Table, TextClause, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from beam_fraud.errors import Code, FraudError
@@ -188,7 +189,11 @@ def reading(url: str) -> Iterator[Connection]:
 
 @contextmanager
 def writing(
-    url: str, connection: Connection | None = None, *, patience: float | None = None
+    url: str,
+    connection: Connection | None = None,
+    *,
+    patience: float | None = None,
+    longest: float | None = None,
 ) -> Iterator[Connection]:
     """Begin a write transaction; errors as in `one_line_errors`.
 
@@ -196,6 +201,7 @@ def writing(
       url: the database.
       connection: an open connection; None for a new one.
       patience: seconds to wait for locks; None for `BUSY_SECONDS`.
+      longest: seconds of one statement on a server; None for its own limit.
     """
     with one_line_errors(url), ExitStack() as stack:
         if connection is None:
@@ -205,10 +211,19 @@ def writing(
                 # Lock first: values read before the lock could not be written back.
                 when_free(connection, url, "BEGIN IMMEDIATE", patience)
             else:
-                seconds = BUSY_SECONDS if patience is None else patience
-                limit = text("SELECT set_config('lock_timeout', :ms, true)")
-                connection.execute(limit, {"ms": str(round(seconds * 1000))})
+                limits = {"lock_timeout": BUSY_SECONDS if patience is None else patience}
+                if longest is not None:
+                    limits["statement_timeout"] = longest
+                milliseconds = {name: str(round(1000 * value)) for name, value in limits.items()}
+                connection.execute(_limiting(tuple(limits)), milliseconds)
             yield connection
+
+
+@cache
+def _limiting(names: tuple[str, ...]) -> TextClause:
+    """Return the statement that sets parameters of a server until the transaction ends."""
+    settings = (f"set_config('{name}', :{name}, true)" for name in names)
+    return text(f"SELECT {', '.join(settings)}")
 
 
 def check_database(url: str, patience: float | None = None) -> None:

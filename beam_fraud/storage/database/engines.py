@@ -23,6 +23,8 @@ _POOL_SIZE, _MORE = 4, 12
 _TRUSTED_SECONDS = 1.0
 #: Seconds after which a pooled connection is replaced: firewalls drop old ones.
 _KEPT_SECONDS = 300
+#: Of connections that only read: no transaction begins, so none has to be ended.
+_READS: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
 #: KiB of a kept connection's cache.
 _KEPT_CACHE = 16_384
 #: Databases of which a process keeps connections, and their number.
@@ -36,22 +38,20 @@ def engine(url: str) -> Engine:
       FraudError: the driver is not installed, or the URL cannot be read.
     """
     key = str(url), os.getpid()
-    return _engine(*key, _kept.get(key, 0))
+    return _engine(*key, _kept.get(key, 0), reads=False)
 
 
 def reading_engine(url: str) -> Engine:
-    """Return `engine` for statements that are transactions of their own.
+    """Return an engine for statements that are transactions of their own.
+
+    Its connections to a server are not those of `engine`: to change one to and fro costs as much
+    as a short query.
 
     Raises:
       FraudError: as `engine`.
     """
-    return _without_transactions(engine(url))
-
-
-@lru_cache
-def _without_transactions(of: Engine) -> Engine:
-    # SQLite's driver begins none for a query.
-    return of if of.name == "sqlite" else of.execution_options(isolation_level="AUTOCOMMIT")
+    key = str(url), os.getpid()
+    return _engine(*key, _kept.get(key, 0), reads=True)
 
 
 def keep_connections(url: str, number: int) -> None:
@@ -68,16 +68,20 @@ def keep_connections(url: str, number: int) -> None:
 
 
 @lru_cache
-def _engine(url: str, process: int, kept: int) -> Engine:
+def _engine(url: str, process: int, kept: int, *, reads: bool) -> Engine:
     file = database_file(url)
     if file is not None:
-        return _sqlite_engine(url, file, kept)
+        # SQLite's driver begins no transaction for a query.
+        return (
+            _engine(url, process, kept, reads=False) if reads else _sqlite_engine(url, file, kept)
+        )
     try:
         created = create_engine(
             driver_url(url),
             pool_size=max(_POOL_SIZE, kept),
             max_overflow=_MORE,
             pool_recycle=_KEPT_SECONDS,
+            **(_READS if reads else {}),
             # Keep keys, ids and amounts of transactions out of messages.
             hide_parameters=True,
         )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -80,7 +79,12 @@ class PersistentConnection:
             if self._connection is None:
                 with one_line_errors(self._url):
                     self._connection = engine(self._url).connect()
-            with _limited(self._url, self._connection) as connection:
+            with writing(
+                self._url,
+                self._connection,
+                patience=_LOCK_SECONDS,
+                longest=_STATEMENT_SECONDS,
+            ) as connection:
                 return work(connection)
         except BaseException:
             self._drop()
@@ -150,12 +154,3 @@ def persistently(url: str, work: Callable[[Connection], T], patience: float = PA
         return connection.write(work)
     finally:
         connection.close()
-
-
-@contextmanager
-def _limited(url: str, connection: Connection) -> Iterator[Connection]:
-    with writing(url, connection, patience=_LOCK_SECONDS):
-        if connection.dialect.name == "postgresql":
-            limit = f"SET LOCAL statement_timeout = {round(_STATEMENT_SECONDS * 1000)}"
-            connection.exec_driver_sql(limit)
-        yield connection

@@ -360,10 +360,34 @@ def _into_postgresql(
     where: ColumnElement[bool] | None,
 ) -> None:
     """Use one statement and one array per column: one round trip for any number of rows."""
+    if where is None and not any(isinstance(values, pa.Array) for values in columns.values()):
+        statement = _upserting_lists(table, tuple(columns), tuple(key), tuple(changed))
+        connection.execute(statement, {f"_{name}": values for name, values in columns.items()})
+        return
     arrays = [_array(table.c[name], values) for name, values in columns.items()]
+    connection.execute(_from_arrays(table, list(columns), arrays, key, changed, where))
+
+
+@cache
+def _upserting_lists(
+    table: Table, names: tuple[str, ...], key: tuple[str, ...], changed: tuple[str, ...]
+) -> postgresql.Insert:
+    """Return the statement that upserts rows of arrays, the parameters `_name`."""
+    arrays = [bindparam(f"_{name}", type_=_array_of(table.c[name])) for name in names]
+    return _from_arrays(table, names, arrays, key, changed, None)
+
+
+def _from_arrays(
+    table: Table,
+    names: Sequence[str],
+    arrays: Sequence[ColumnElement[Any]],
+    key: Sequence[str],
+    changed: Sequence[str],
+    where: ColumnElement[bool] | None,
+) -> postgresql.Insert:
     unnested = select(*map(func.unnest, arrays))
-    statement = postgresql.insert(table).from_select(list(columns), unnested)
-    connection.execute(_updating(statement, table, key, changed, where))
+    statement = postgresql.insert(table).from_select(list(names), unnested)
+    return _updating(statement, table, key, changed, where)
 
 
 def _array(column: Column[Any], values: Sequence[object] | pa.Array) -> ColumnElement[Any]:
