@@ -12,8 +12,9 @@ from sqlalchemy import Connection, bindparam, select
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.errors import ConflictError, MissingError
 from beam_fraud.review.events import queue_labels
-from beam_fraud.review.held_case import HeldCase, Work, version_now
+from beam_fraud.review.held_case import Work, version_now, write_case
 from beam_fraud.review.opening import take_turn
+from beam_fraud.review.queue import QueuedCase
 from beam_fraud.review.settings import ReviewSettings, Verdict
 from beam_fraud.review.teamwork import write_note
 from beam_fraud.storage.database.review_tables import CASE_TRANSACTIONS, CASES
@@ -80,7 +81,7 @@ def decide(
     return new
 
 
-def _decide(work: Work, case: HeldCase, decision: Decision) -> int:
+def _decide(work: Work, case: QueuedCase, decision: Decision) -> int:
     if case.state != "open":
         raise ConflictError(f"case {case.case_id}: it is closed; reopen it first")
     connection = work.connection
@@ -116,7 +117,7 @@ def _decide(work: Work, case: HeldCase, decision: Decision) -> int:
             "remind_at": None,
             "remind_who": None,
         }
-    version = case.write(connection, changes)
+    version = write_case(connection, case, changes)
     detail: dict[str, object] = {
         "verdict": verdict,
         "transactions": len(keys),
@@ -138,7 +139,7 @@ _TRANSACTIONS = (
 )
 
 
-def _chosen(case: HeldCase, rows: Sequence[Any], named: Sequence[str] | None) -> list[Any]:
+def _chosen(case: QueuedCase, rows: Sequence[Any], named: Sequence[str] | None) -> list[Any]:
     if named is None:
         return [row for row in rows if row.verdict is None]
     wanted = set(named)
@@ -217,8 +218,9 @@ def reopen(
         .values(verdict=None, reason=None, decided_by=None, decided_at=None)
     )
     note = write_note(connection, case_id, who, comment, now)
-    new = case.write(
+    new = write_case(
         connection,
+        case,
         {
             "state": "open",
             "closed_at": None,

@@ -11,28 +11,16 @@ from sqlalchemy import Connection, bindparam, select
 from beam_fraud.review.audit_log import Deed, append_all, has_entry
 from beam_fraud.review.errors import ConflictError, missing_case
 from beam_fraud.review.events import Event, queue_events
+from beam_fraud.review.queue import QUEUED, QueuedCase, queued_case
 from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.storage.database.review_tables import CASES
 
 
-@dataclass(frozen=True)
-class HeldCase:
-    """A case that others cannot change before the transaction ends."""
-
-    case_id: str
-    account_id: str | None
-    state: str
-    version: int
-    #: The person whose claim is valid now, or None.
-    claimed_by: str | None
-    claimed_until: datetime | None
-    assigned_to: str | None
-
-    def write(self, connection: Connection, changes: Mapping[str, object]) -> int:
-        """Change columns; return the new version."""
-        version = self.version + 1
-        change_case(connection, self.case_id, {**changes, "version": version})
-        return version
+def write_case(connection: Connection, case: QueuedCase, changes: Mapping[str, object]) -> int:
+    """Change columns of a held case; return its new version."""
+    version = case.version + 1
+    change_case(connection, case.case_id, {**changes, "version": version})
+    return version
 
 
 def change_case(connection: Connection, case_id: str, changes: Mapping[str, object]) -> None:
@@ -42,19 +30,7 @@ def change_case(connection: Connection, case_id: str, changes: Mapping[str, obje
 
 # Statements are made once: that takes longer than to run them.
 _CHANGED = CASES.update().where(CASES.c.case_id == bindparam("of_case"))
-_HELD = (
-    select(
-        CASES.c.case_id,
-        CASES.c.account_id,
-        CASES.c.state,
-        CASES.c.version,
-        CASES.c.claimed_by,
-        CASES.c.claimed_until,
-        CASES.c.assigned_to,
-    )
-    .where(CASES.c.case_id == bindparam("case_id"))
-    .with_for_update()
-)
+_HELD = QUEUED.where(CASES.c.case_id == bindparam("case_id")).with_for_update()
 
 
 @dataclass
@@ -69,8 +45,8 @@ class Work:
     _deeds: list[Deed] = field(default_factory=list)
     _events: list[Event] = field(default_factory=list)
 
-    def hold(self, case_id: str, version: int | None = None, *, force: bool = False) -> HeldCase:
-        """Lock a case.
+    def hold(self, case_id: str, version: int | None = None, *, force: bool = False) -> QueuedCase:
+        """Lock a case: others cannot change it before the transaction ends.
 
         Args:
           case_id: the case.
@@ -84,8 +60,7 @@ class Work:
         row = self.connection.execute(_HELD, {"case_id": case_id}).first()
         if row is None:
             raise missing_case(case_id)
-        claimed = row.claimed_until is not None and row.claimed_until > self.now
-        held = HeldCase(*row[:4], row.claimed_by if claimed else None, *row[5:])
+        held = queued_case(row, self.now)
         if held.claimed_by not in (None, self.who) and not force:
             raise ConflictError(f"case {case_id}: {held.claimed_by} works on it")
         if version is not None and held.version != version:
@@ -101,7 +76,7 @@ class Work:
     def note(
         self,
         action: str,
-        case: HeldCase | None,
+        case: QueuedCase | None,
         detail: Mapping[str, object] | None = None,
         *,
         account_id: str | None = None,

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Select, bindparam, select
 from beam_fraud.decisions.lists.changes import MAX_LENGTH, Change, append_changes
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.review.errors import ConflictError, MissingError
-from beam_fraud.review.held_case import HeldCase, Work
+from beam_fraud.review.held_case import Work
+from beam_fraud.review.queue import QueuedCase
 from beam_fraud.review.settings import Action, ReviewSettings, Subject
 from beam_fraud.storage.database.connection import transaction
 from beam_fraud.storage.database.retry import persistently
@@ -200,7 +201,7 @@ def _settle(
     return ListRequest(**(vars(request) | changes))
 
 
-def _note(work: Work, action: str, case: HeldCase | None, request: ListRequest) -> None:
+def _note(work: Work, action: str, case: QueuedCase | None, request: ListRequest) -> None:
     detail = {"request_id": request.request_id, "list": request.list}
     subject: Mapping[str, str] = {f"{request.kind}_id": request.value}
     work.note(

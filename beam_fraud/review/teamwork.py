@@ -12,7 +12,7 @@ from beam_fraud.alerts.snoozes import Snooze, lift
 from beam_fraud.alerts.snoozes import snooze as snooze_alerts
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.review.errors import ConflictError
-from beam_fraud.review.held_case import Work, change_case, version_now
+from beam_fraud.review.held_case import Work, change_case, version_now, write_case
 from beam_fraud.review.queue import QueuedCase, queued_cases
 from beam_fraud.review.settings import ReviewSettings
 from beam_fraud.storage.database.review_tables import CASE_NOTES, CASES
@@ -49,13 +49,12 @@ def claim(
     if case.state != "open":
         raise ConflictError(f"case {case_id}: it is closed")
     until = now + timedelta(seconds=settings.claim_seconds)
-    own = case.claimed_by == who
     # A claim changes nothing that others decide on: the version stays.
     change_case(connection, case_id, {"claimed_by": who, "claimed_until": until})
-    if not own:
+    if case.claimed_by != who:
         work.note("claimed", case, event=False)
     work.finish()
-    return queued_cases(connection, [case_id], now)[0]
+    return case._replace(claimed_by=who, claimed_until=until)
 
 
 def release(
@@ -115,7 +114,7 @@ def assign(
     changes: dict[str, object] = {"assigned_to": to}
     if case.claimed_by != to:
         changes |= {"claimed_by": None, "claimed_until": None}
-    new = case.write(connection, changes)
+    new = write_case(connection, case, changes)
     work.note("assigned", case, {"to": to, "from": case.assigned_to})
     work.finish()
     return new
@@ -141,7 +140,7 @@ def remind(
     if work.was_done("reminder_set", case_id):
         return version_now(connection, case_id)
     case = work.hold(case_id, version, force=True)
-    new = case.write(connection, {"remind_at": at, "remind_who": None if at is None else who})
+    new = write_case(connection, case, {"remind_at": at, "remind_who": None if at is None else who})
     work.note("reminder_set", case, {"at": None if at is None else at.isoformat()}, event=False)
     work.finish()
     return new
@@ -199,8 +198,8 @@ def snooze(
     if work.was_done(action, case_id):
         return version_now(connection, case_id)
     case = work.hold(case_id, version)
-    new = case.write(
-        connection, {"snoozed_until": until, "claimed_by": None, "claimed_until": None}
+    new = write_case(
+        connection, case, {"snoozed_until": until, "claimed_by": None, "claimed_until": None}
     )
     if alerts and case.account_id is not None:
         if until is None:
