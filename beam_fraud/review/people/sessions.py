@@ -8,25 +8,33 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
 
 from beam_fraud.review.people.users import User, user_of
 from beam_fraud.storage.database.people_tables import SESSIONS, USERS
+from beam_fraud.storage.database.review_tables import SAVED_VIEWS
 
 #: A session ends after this time, and after this time without a request.
 LONGEST, IDLE = timedelta(hours=12), timedelta(hours=2)
 #: A request renews the time of the last one after this time: not each of them writes.
 _RENEWED = timedelta(minutes=1)
-#: Every request asks for its session: the statement is made once.
-_LIVING = (
-    select(USERS, SESSIONS.c.seen_at.label("requested_at"))
-    .join(SESSIONS, SESSIONS.c.user_name == USERS.c.name)
+_OF_TOKEN = SESSIONS.c.token_hash == bindparam("digest")
+#: Every request asks for its session: the statement is made once. With a join, PostgreSQL, which
+#: has no statistics of small tables, would read all sessions for each user.
+_LIVING = select(
+    USERS,
+    select(SESSIONS.c.seen_at).where(_OF_TOKEN).scalar_subquery().label("requested_at"),
+    exists().where(SAVED_VIEWS.c.owner.in_(("", USERS.c.name))).label("has_views"),
+).where(
+    USERS.c.name
+    == select(SESSIONS.c.user_name)
     .where(
-        SESSIONS.c.token_hash == bindparam("digest"),
+        _OF_TOKEN,
         SESSIONS.c.begun_at > bindparam("begun_after"),
         SESSIONS.c.seen_at > bindparam("seen_after"),
-        USERS.c.disabled_at.is_(None),
     )
+    .scalar_subquery(),
+    USERS.c.disabled_at.is_(None),
 )
 
 
@@ -39,6 +47,8 @@ class Session:
     digest: str
     #: Time of the last request, as stored.
     seen_at: datetime
+    #: Whether the person can use a saved view.
+    has_views: bool
 
     @property
     def wants_renewal(self) -> bool:
@@ -75,7 +85,9 @@ def find_session(connection: Connection, token: str) -> Session | None:
     now, digest = datetime.now(UTC), digest_of(token)
     values = {"digest": digest, "begun_after": now - LONGEST, "seen_after": now - IDLE}
     row = connection.execute(_LIVING, values).one_or_none()
-    return None if row is None else Session(user_of(row), digest, row.requested_at)
+    if row is None:
+        return None
+    return Session(user_of(row), digest, row.requested_at, row.has_views)
 
 
 def renew_session(connection: Connection, session: Session) -> None:
