@@ -20,13 +20,16 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
+    literal_column,
     or_,
     select,
     tuple_,
 )
 
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.storage.database.review_tables import CASE_FACETS, CASE_TRANSACTIONS, CASES
+from beam_fraud.review.kept_answers import KeptAnswers
+from beam_fraud.review.search import search
+from beam_fraud.storage.database.review_tables import CASE_FACETS, CASES
 from beam_fraud.storage.database.upsert import is_utf8, one_of
 
 Sort = Literal["loss", "age"]
@@ -39,7 +42,8 @@ _RARE = 2_000
 _SORTED, _NEAR = 50_000, 5_000
 #: Cases that are counted at most.
 _COUNTED = 1_000
-#: Seconds for which more than that stays the answer, and such answers that are kept.
+#: Seconds for which more than that stays the answer, as does how few meet a condition; and such
+#: answers that are kept.
 _KEPT_SECONDS, _REMEMBERED = 10.0, 1_000
 
 
@@ -178,10 +182,7 @@ def _counted(connection: Connection, query: _Query, limit: int) -> int:
     Many people look at long queues, and to count a thousand cases takes as long as to show fifty.
     A smaller number is counted again for each page.
     """
-    values = tuple(sorted((name, str(value)) for name, value in query.values.items()))
-    values = tuple(one for one in values if one[0] != "now")
-    key = connection.engine.url, query.shape, values, limit
-    now = time.monotonic()
+    key, now = _key(query, connection, limit), time.monotonic()
     if now < _at_least.get(key, 0.0):
         return limit
     counted = query.values | {"limit": limit}
@@ -190,13 +191,17 @@ def _counted(connection: Connection, query: _Query, limit: int) -> int:
         if len(_at_least) >= _REMEMBERED:
             _at_least.clear()
         _at_least[key] = now + _KEPT_SECONDS
-    else:
-        _at_least.pop(key, None)
     return number
 
 
 #: Until when a query is taken to have as many cases as are counted at most.
-_at_least: dict[tuple[Hashable, ...], float] = {}
+_at_least: dict[Hashable, float] = {}
+
+
+def _key(query: _Query, connection: Connection, *more: Hashable) -> Hashable:
+    """Return what tells a question about the cases of a query from others."""
+    given = sorted((name, str(value)) for name, value in query.values.items() if name != "now")
+    return connection.engine.url, query.shape, tuple(given), *more
 
 
 def _loss(case: QueuedCase) -> tuple[float, str]:
@@ -319,7 +324,7 @@ def _queries(
     given = {name: value for name, value in vars(filters).items() if value is not None}
     values: _Values = {**given, "now": now}
     if filters.search is not None:
-        values["case_ids"] = sorted(_search(connection, filters.search))
+        values["case_ids"] = sorted(search(connection, filters.search, _RARE))
         if not values["case_ids"]:
             return
     shape = _Shape(
@@ -334,7 +339,8 @@ def _queries(
         filters.claimed_by is not None,
     )
     if not shape.searched:
-        shape = replace(shape, rare=_rarest(connection, shape, values, shape.indexed, _RARE))
+        query = _Query(shape, values)
+        shape = replace(shape, rare=_rarest(connection, query, shape.indexed, _RARE))
     for of in _states(filters.state):
         yield _Query(replace(shape, of=of), {**values, "of": of})
 
@@ -385,29 +391,50 @@ def _states(state: State) -> tuple[Literal["open", "closed"], ...]:
 
 
 def _rarest(
-    connection: Connection, shape: _Shape, values: _Values, names: frozenset[_Indexed], most: int
+    connection: Connection, query: _Query, names: frozenset[_Indexed], most: int
 ) -> _Indexed | None:
-    """Return the condition that the fewest cases meet; None if more than `most` meet each."""
+    """Return the condition that the fewest cases meet; None if more than `most` meet each.
+
+    It stays the answer for some seconds: by another condition the same cases are found.
+    """
+    if not names:
+        return None
+    key = _key(query, connection, most)
+    if (kept := _are_rarest.get(key)) is not None:
+        return kept[0]
     rarest, fewest = None, most + 1
     for name in sorted(names):
-        met = connection.execute(_met_by(shape, name), values | {"limit": fewest}).scalar_one()
+        limited = query.values | {"limit": fewest}
+        met = connection.execute(_met_by(query.shape, name), limited).scalar_one()
         if met < fewest:
             rarest, fewest = name, met
+    _are_rarest.keep(key, (rarest,))
     return rarest
+
+
+_are_rarest = KeptAnswers[tuple[_Indexed | None]](_KEPT_SECONDS, _REMEMBERED)
+#: Whether cases come late in the order by loss.
+_come_late = KeptAnswers[bool](_KEPT_SECONDS, _REMEMBERED)
 
 
 def _first(connection: Connection, query: _Query, more: _Values) -> Sequence[Any]:
     """Return the rows of the first `limit` cases, or of those after a cursor, in any order."""
-    shape, values, beyond = query.shape, query.values | more, "after_key" in more
+    shape, values = query.shape, query.values | more
+    beyond, dialect = "after_key" in more, connection.dialect.name
     ranges = shape.indexed & _RANGES
     if ranges and not shape.few and shape.sort == "loss":
         # Low scores and amounts come late in this order: cases before them would all be read.
-        near = _page_of(replace(shape, near=True), beyond)
-        rows = connection.execute(near, values | {"near": _NEAR}).all()
-        if len(rows) == values["limit"]:
-            return rows
-        shape = replace(shape, rare=_rarest(connection, shape, values, ranges, _SORTED))
-    return connection.execute(_page_of(shape, beyond), values).all()
+        late = _key(query, connection, values.get("after_key"))
+        if not _come_late.get(late):
+            near = _page_of(replace(shape, near=True), beyond, dialect, values["limit"])
+            rows = connection.execute(near, values | {"near": _NEAR}).all()
+            if len(rows) == values["limit"]:
+                return rows
+            _come_late.keep(late, True)
+        shape = replace(shape, rare=_rarest(connection, query, ranges, _SORTED))
+    counted = query.shape.few and not beyond
+    page = _page_of(shape, beyond, dialect, values["limit"], counted=counted)
+    return connection.execute(page, values).all()
 
 
 @lru_cache(maxsize=256)
@@ -432,8 +459,18 @@ def _number(ids: Select[str]) -> Select[int]:
 
 
 @lru_cache(maxsize=1024)
-def _page_of(shape: _Shape, beyond: bool) -> Select[*tuple[Any, ...]]:
-    """Return the query of the first `limit` cases: of all, or beyond `after_key`, `after_id`."""
+def _page_of(
+    shape: _Shape, beyond: bool, dialect: str, most: int, *, counted: bool = False
+) -> Select[*tuple[Any, ...]]:
+    """Return the query of the first cases: of all, or beyond `after_key`, `after_id`.
+
+    Args:
+      shape: of the query.
+      beyond: whether they follow a cursor.
+      dialect: name of the database's.
+      most: maximum of cases.
+      counted: whether to return the number of all as `among`; few must be read.
+    """
     key = CASES.c.expected_loss if shape.sort == "loss" else CASES.c.opened_at
     conditions, after = _conditions(shape, served=False), _Conditions()
     if beyond:
@@ -452,14 +489,19 @@ def _page_of(shape: _Shape, beyond: bool) -> Select[*tuple[Any, ...]]:
     by = func.coalesce(key, key) if shape.few else key
     # Both columns in one direction: an index serves it.
     order = (by, _ID) if shape.sort == "age" else (by.desc(), _ID.desc())
-    first = select(_ID, key).where(*conditions, *after).order_by(*order).limit(bindparam("limit"))
-    if shape.few:
-        # All are read anyway, so their number costs nothing.
+    # Not a parameter: PostgreSQL would plan each time, which takes as long as to find the cases.
+    limit: ColumnElement[int] = literal_column(str(most))
+    if dialect == "sqlite" and not shape.few:
+        # It reads what an index does not have for these alone, by itself.
+        return QUEUED.where(*conditions, *after).order_by(*order).limit(limit)
+    first = select(_ID, key).where(*conditions, *after).order_by(*order).limit(limit)
+    if counted:
+        # All are read anyway, so the number of few costs nothing.
         first = first.add_columns(func.count().over().label("among"))
     found = first.subquery()
     # What an index does not have is read for these alone.
     query = QUEUED.join_from(found, CASES, CASES.c.case_id == found.c.case_id)
-    return query.add_columns(found.c.among) if shape.few else query
+    return query.add_columns(found.c.among) if counted else query
 
 
 @lru_cache(maxsize=1024)
@@ -549,35 +591,6 @@ def _has_facet(name: str) -> ColumnElement[bool]:
     one = select(literal(1)).where(_of_facet(name), CASE_FACETS.c.case_id == _ID)
     # Not EXISTS, which PostgreSQL turns into a join.
     return one.limit(1).scalar_subquery().is_not(None)
-
-
-def _search(connection: Connection, text: str) -> set[str]:
-    """Return cases by ids: at most `_RARE` of each kind."""
-    text = text.strip()
-    if not text:
-        return set()
-    values = {"text": text, "end": text + "\U0010ffff", "limit": _RARE}
-    return {case_id for query in _SEARCHES for case_id in connection.scalars(query, values).all()}
-
-
-def _begins(column: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Return a condition that an index serves: ids sort by code points."""
-    return and_(column >= bindparam("text"), column < bindparam("end"))
-
-
-_SEARCHES = [
-    query.limit(bindparam("limit"))
-    for query in (
-        select(CASE_TRANSACTIONS.c.case_id).where(
-            CASE_TRANSACTIONS.c.transaction_id == bindparam("text")
-        ),
-        select(_ID).where(_begins(_ID)),
-        select(_ID).where(_begins(CASES.c.account_id)),
-        select(CASE_FACETS.c.case_id).where(
-            CASE_FACETS.c.kind == "merchant", _begins(CASE_FACETS.c.value)
-        ),
-    )
-]
 
 
 def _cursor(case: QueuedCase, sort: Sort) -> str:

@@ -184,3 +184,29 @@ def test_a_long_queue_is_not_counted_for_each_page(
     assert (count(4), count(6)) == (Count(4, True), Count(4, False))
     monkeypatch.setattr(queue, "_at_least", {})
     assert count(4) == Count(4, False)
+
+
+@pytest.mark.parametrize("near", [0, 5_000])
+def test_a_case_that_has_just_come_is_found_by_a_filter_that_was_asked_before(
+    filled: str, near: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Which condition few cases meet, and whether they come late, stays the answer for a while.
+    monkeypatch.setattr(queue, "_RARE", 1)
+    monkeypatch.setattr(queue, "_NEAR", near)
+    filters: tuple[dict[str, object], ...] = (
+        {"merchant": "shop1"},
+        {"amount_to": 200.0},
+        {"merchant": "shop1", "score_to": 0.6},
+    )
+    assert [ids(queued(filled, **one)) for one in filters] == [
+        ["acc5", "acc3", "acc1"],
+        ["acc1", "acc0"],
+        ["acc1"],
+    ]
+    new = (row(f"n{n}", f"new{n}", amount=20.0 - n, merchant_id="shop1") for n in range(2))
+    opened(filled, *new)
+    assert [ids(queued(filled, **one)) for one in filters] == [
+        ["acc5", "acc3", "acc1", "new0", "new1"],
+        ["acc1", "acc0", "new0", "new1"],
+        ["acc1", "new0", "new1"],
+    ]
