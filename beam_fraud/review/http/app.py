@@ -68,9 +68,11 @@ class ReviewApp:
         keep_connections(site.url, readers + forms + slow)
         self._readers, self._forms = Turns(readers, "pages"), Turns(forms, "forms")
         self._slow = Turns(slow, "slow pages")
-        self._headers = dict(HEADERS)
+        headers = {**HEADERS, "cache-control": "no-store"}
         if secure:
-            self._headers["strict-transport-security"] = "max-age=31536000"
+            headers["strict-transport-security"] = "max-age=31536000"
+        #: Headers of an answer that has not its own, as they are sent.
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._router = Router([self._route(page) for page in ROUTES], redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,9 +84,8 @@ class ReviewApp:
             response = await self._answer(request)
         except ClientDisconnect:
             return
-        for name, value in self._headers.items():
-            response.headers.setdefault(name, value)
-        response.headers.setdefault("cache-control", "no-store")
+        there = {name for name, _ in response.raw_headers}
+        response.raw_headers += [one for one in self._headers if one[0] not in there]
         await response(scope, receive, send)
         self._note(scope, response.status_code, began)
 
@@ -139,9 +140,9 @@ class ReviewApp:
         session = self._session(token)
         visit = Visit(
             self._site,
-            request.url.path,
+            request.scope["path"],
             {name: str(value) for name, value in request.path_params.items()},
-            Form.parse(request.url.query),
+            Form.parse(request.scope["query_string"]),
             form,
             request.client.host if request.client else "-",
             self._site.now(),

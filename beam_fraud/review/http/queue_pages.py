@@ -17,9 +17,11 @@ from beam_fraud.review.errors import ConflictError
 from beam_fraud.review.http.form import Form
 from beam_fraud.review.http.queue_rows import queue_rows
 from beam_fraud.review.http.visit import RefusedError, Visit
+from beam_fraud.review.kept_answers import KeptAnswers
 from beam_fraud.review.queue import (
     Filters,
     Page,
+    QueuedCase,
     Sort,
     State,
     counted_page,
@@ -48,6 +50,8 @@ def queue(visit: Visit) -> Response:
     query = visit.query
     filters, sort = _filters(visit, query), query.choice("sort", _SORTS, "loss")
     shown = "all" if filters.state == "all" else filters.state
+    session = visit.session
+    assert session is not None
 
     def work(connection: Connection) -> dict[str, object]:
         page, count = counted_page(
@@ -56,8 +60,8 @@ def queue(visit: Visit) -> Response:
         return {
             "page": page,
             "count": count,
-            "saved": _views(visit, connection),
-            "reminders": due_reminders(connection, visit.who, visit.now),
+            "saved": _views(visit, connection) if session.has_views else [],
+            "reminders": _reminders(visit, connection),
         }
 
     values = visit.site.read(work)
@@ -163,6 +167,20 @@ def _views(visit: Visit, connection: Connection) -> list[SavedView]:
     if not visit.hides:
         return list(found)
     return [view for view in found if not any(getattr(view.filters, name) for name in _NAMING)]
+
+
+def _reminders(visit: Visit, connection: Connection) -> list[QueuedCase]:
+    """Return the reminders that are due; that there are none stays the answer for some seconds."""
+    asked = visit.site.url, visit.who
+    if _none_due.get(asked):
+        return []
+    due = due_reminders(connection, visit.who, visit.now)
+    if not due:
+        _none_due.keep(asked, True)
+    return due
+
+
+_none_due = KeptAnswers[bool](10.0, 1_000)
 
 
 def address_of_view(view: SavedView) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
-from beam_fraud.review.http.templating import due, escaped, money, name
+from beam_fraud.review.http.templating import due_html, escaped, money, name
 from beam_fraud.review.http.visit import Visit
 from beam_fraud.review.queue import QueuedCase
 
@@ -40,8 +40,11 @@ def _row(visit: Visit, case: QueuedCase, suffix: Markup, *, leads: bool) -> str:
     part = ""
     if is_open and case.undecided != case.transactions:
         part = f' <span class="small">({case.undecided} open)</span>'
-    verdict = escaped(case.verdict or "")
-    state = due(case, visit.now) if is_open else f'<span class="verdict {verdict}">{verdict}</span>'
+    if is_open:
+        state = due_html(case, visit.now)
+    else:
+        verdict = escaped(case.verdict or "")
+        state = f'<span class="verdict {verdict}">{verdict}</span>'
     link = f'<a class="open" data-row href="/case/{case_id}{suffix}"><bdi>{shown}</bdi></a>'
     return f"""<tr role="row">
 {pick}<td role="cell" class="what">{link}</td>

@@ -56,7 +56,7 @@ _QUEUE, _CASE, _LISTS, _USERS = (
     people_pages.users,
 )
 
-#: A case takes three times as long as a page of the queue, which must not wait for many of them.
+#: A case takes longer than a page of the queue, which must not wait for many of them.
 _CASE_PATIENCE = 0.1
 
 #: All routes. `tests/review/test_routes.py` has an entry for each.

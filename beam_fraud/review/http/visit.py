@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from urllib.parse import urlencode
 
 from markupsafe import Markup
@@ -99,7 +100,7 @@ class Visit:
         """Name of who is logged in."""
         return self.user.name
 
-    @property
+    @cached_property
     def hides(self) -> bool:
         """Whether the person sees pseudonyms for ids."""
         return self.session is not None and self.user.role in self.site.settings.pseudonymised
