@@ -18,20 +18,24 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 from benchmarks.measure import ROOT, ProcessFailedError
 from benchmarks.plan import Plan, Results, log
-from benchmarks.stream_monitor_run import PLAIN, WATCHED
+from benchmarks.stream_monitor_run import PLAIN, WATCHED, Moment
 from benchmarks.stream_run import filled_topic, java_is_here, running_broker
 from benchmarks.table import Centre, Ratio, centre_of
 
 #: Messages of the topic. Bounds are for so many: with fewer, the start decides.
-ROWS = 200_000
+ROWS = 300_000
 #: Pairs of rounds for each repetition.
 _PAIRS = 4
+#: Shares of the rows between which time is measured: before, steps are set up and buffers grow;
+#: after, a stream ends, and the other one has the processors for itself.
+_FIRST, _LAST = 0.1, 0.9
 #: Percent of processor time and of throughput that a monitor may cost.
 _BOUND = 5.0
 
@@ -41,14 +45,40 @@ class Reading:
     """A stream that has read a topic to its end."""
 
     rows: int
-    #: Messages a second, and microseconds of processor time a message, of all threads, from the
-    #: commit of a tenth to that of nine tenths of the messages.
-    rate: float
-    micros: float
+    #: The start, and each commit.
+    moments: tuple[Moment, ...]
     #: Microseconds a message in the calls that are made for the monitor alone.
     own_micros: float
     #: From the start of the command to its end.
     processor_seconds: float
+
+    def when(self, share: float) -> float:
+        """Return when a share of the rows was committed, by the clock."""
+        return next(one.clock for one in self.moments if one.rows >= share * self.rows)
+
+    def during(self, begin: float, end: float) -> Span:
+        """Return what was done between the first and the last commit of a time by the clock."""
+        within = [one for one in self.moments if begin <= one.clock <= end]
+        if len({one.rows for one in within}) < 2:
+            # Few messages have few commits.
+            within = [self.moments[0], self.moments[-1]]
+        first, last = within[0], within[-1]
+        rows = last.rows - first.rows
+        micros = 1e6 * (last.processor - first.processor) / rows
+        return Span(rows / (last.clock - first.clock), micros)
+
+    def beside(self, span: Span) -> float:
+        """Return the seconds of processor time beside those of the rows."""
+        return self.processor_seconds - 1e-6 * self.rows * span.micros
+
+
+class Span(NamedTuple):
+    """A part of a stream."""
+
+    #: Messages a second.
+    rate: float
+    #: Microseconds of processor time a message, of all threads.
+    micros: float
 
 
 @dataclass(frozen=True)
@@ -57,6 +87,13 @@ class Round:
 
     plain: Reading
     watched: Reading
+
+    @cached_property
+    def together(self) -> tuple[Span, Span]:
+        """The parts of both while both ran, without the first and the last tenth."""
+        both = self.plain, self.watched
+        begin, end = max(one.when(_FIRST) for one in both), min(one.when(_LAST) for one in both)
+        return self.plain.during(begin, end), self.watched.during(begin, end)
 
 
 def measure_monitor(plan: Plan, results: Results) -> None:
@@ -103,7 +140,7 @@ class _Reader:
         """
         assert self._process.stdout is not None
         if line := self._process.stdout.readline():
-            return Reading(**json.loads(line))
+            return _reading(**json.loads(line))
         self._errors.seek(0)
         command = list(map(str, self._process.args))  # type: ignore[arg-type]  # a tuple of texts
         raise ProcessFailedError(command, self._process.wait(), self._errors.read())
@@ -125,27 +162,34 @@ def _reader(out: Path, places: tuple[str, ...]) -> Iterator[_Reader]:
                 process.kill()
 
 
+def _reading(moments: list[list[float]], **others: Any) -> Reading:
+    return Reading(
+        moments=tuple(Moment(int(rows), *seconds) for rows, *seconds in moments), **others
+    )
+
+
 def _round(plain: _Reader, watched: _Reader) -> Round:
     plain.ask(PLAIN)
     watched.ask(WATCHED)
     both = Round(plain.answer(), watched.answer())
-    log.info("%s", both)
+    log.info("%s", both.together)
     return both
 
 
 def ratios_of(rounds: Sequence[Round], *, bounded: bool) -> list[Ratio]:
     """Return what rounds say, of which each second one has the roles exchanged."""
-    plain, watched = [each.plain for each in rounds], [each.watched for each in rounds]
-    more = _percent(each.watched.micros / each.plain.micros for each in rounds)
-    less = _percent(each.plain.rate / each.watched.rate for each in rounds)
+    spans = [each.together for each in rounds]
+    more = _percent(watched.micros / plain.micros for plain, watched in spans)
+    less = _percent(plain.rate / watched.rate for plain, watched in spans)
     bound = _BOUND if bounded else None
-    before, after = (statistics.median(one.micros for one in runs) for runs in (plain, watched))
-    fixed = [
-        statistics.median(one.processor_seconds - 1e-6 * one.rows * one.micros for one in runs)
-        for runs in (plain, watched)
-    ]
-    own = statistics.median(one.own_micros for one in watched)
-    share = centre_of([100 * one.own_micros / one.micros for one in watched])
+    before = statistics.median(plain.micros for plain, _ in spans)
+    after = statistics.median(watched.micros for _, watched in spans)
+    fixed = statistics.median(
+        each.watched.beside(watched) - each.plain.beside(plain)
+        for each, (plain, watched) in zip(rounds, spans, strict=True)
+    )
+    own = statistics.median(each.watched.own_micros for each in rounds)
+    share = centre_of([100 * each.watched.own_micros / each.together[1].micros for each in rounds])
     of = f"median of {len(rounds)} rounds"
     return [
         Ratio("stream, µs of processor time a row without a monitor", before),
@@ -160,7 +204,7 @@ def ratios_of(rounds: Sequence[Round], *, bounded: bool) -> list[Ratio]:
         Ratio(f"stream, % of throughput that a monitor takes, {of}", less.value, bound),
         Ratio("  its 95 % interval, low end", less.low),
         Ratio("  its 95 % interval, high end", less.high),
-        Ratio("stream, s of processor time to start a monitor and judge", fixed[1] - fixed[0]),
+        Ratio("stream, s of processor time to start a monitor and judge", fixed),
     ]
 
 

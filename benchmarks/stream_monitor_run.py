@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import wraps
 from pathlib import Path
@@ -35,9 +35,6 @@ _OF_MONITOR: Mapping[type, tuple[str, ...]] = {
     DecisionInputs: ("with_rule_inputs", "with_features"),
     DriftShard: ("take", "tick"),
 }
-#: Shares of the rows between which time is measured: before, steps are set up and buffers grow;
-#: after, the other stream may have ended.
-_FIRST, _LAST = 0.1, 0.9
 _T = TypeVar("_T")
 
 
@@ -46,7 +43,7 @@ class Moment(NamedTuple):
 
     #: Rows that are committed.
     rows: int
-    #: Seconds by the clock, and of the processors for this process.
+    #: Seconds by the clock, which all processes share, and of the processors for this process.
     clock: float
     processor: float
 
@@ -75,11 +72,9 @@ def main() -> int:
             return code
         rows = json.loads((options.out / "summary.json").read_text("utf-8"))["rows_scored"]
         shutil.rmtree(options.out)
-        first, last = between(moments, rows)
         measured = {
             "rows": rows,
-            "rate": (last.rows - first.rows) / (last.clock - first.clock),
-            "micros": 1e6 * (last.processor - first.processor) / (last.rows - first.rows),
+            "moments": moments,
             "own_micros": 1e6 * sum(own) / rows,
             "processor_seconds": used,
         }
@@ -87,30 +82,14 @@ def main() -> int:
     return 0
 
 
-def between(moments: Sequence[Moment], rows: int) -> tuple[Moment, Moment]:
-    """Return the first commits of a tenth and of nine tenths of the rows.
-
-    Args:
-      moments: the start, and each commit.
-      rows: number of rows.
-
-    Returns:
-      Two moments; the start and a commit where one commit has so many rows.
-    """
-    first, last = (
-        next(one for one in moments if one.rows >= share * rows) for share in (_FIRST, _LAST)
-    )
-    return (first, last) if first.rows < last.rows else (moments[0], last)
-
-
 @contextmanager
 def noted_commits() -> Iterator[list[Moment]]:
     """Note the start and each commit while the body runs: between two there are whole bundles."""
-    moments, commit = [Moment(0, time.perf_counter(), time.process_time())], LocalCheckpoint.commit
+    moments, commit = [Moment(0, time.monotonic(), time.process_time())], LocalCheckpoint.commit
 
     def noted(checkpoint: LocalCheckpoint, positions: Mapping[str, str]) -> None:
         commit(checkpoint, positions)
-        moments.append(Moment(checkpoint.rows, time.perf_counter(), time.process_time()))
+        moments.append(Moment(checkpoint.rows, time.monotonic(), time.process_time()))
 
     with patch.object(LocalCheckpoint, "commit", noted):
         yield moments

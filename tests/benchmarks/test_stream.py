@@ -29,7 +29,7 @@ from benchmarks.measure import ROOT, Case, run
 from benchmarks.pace import Pace
 from benchmarks.stream_memory import growth, state_of
 from benchmarks.stream_monitor import Reading, Round, ratios_of
-from benchmarks.stream_monitor_run import Moment, between
+from benchmarks.stream_monitor_run import Moment
 from benchmarks.table import render
 
 
@@ -204,12 +204,20 @@ def wait_for_handler(pid: int) -> None:
     raise AssertionError("it never began to watch")
 
 
+def reading(
+    slower: float, begin: float = 0.0, own_micros: float = 0.0, tail: float = 1.0
+) -> Reading:
+    """Return a stream of a million rows in twenty commits, `tail` times as fast at its end."""
+    moments = [Moment(0, begin, 0.0)]
+    for _ in range(20):
+        rows, clock, processor = moments[-1]
+        factor = slower / (tail if rows >= 900_000 else 1.0)
+        moments.append(Moment(rows + 50_000, clock + factor, processor + factor))
+    return Reading(1_000_000, tuple(moments), own_micros, moments[-1].processor + 0.1)
+
+
 def test_a_slower_process_and_a_slower_round_do_not_move_the_cost_of_a_monitor() -> None:
     """Each process has the monitor in every second round."""
-
-    def reading(slower: float) -> Reading:
-        return Reading(200_000, 70_000 / slower, 15 * slower, 0.4, 3.0 + 3 * slower)
-
     rounds = [
         Round(reading(load * of_plain), reading(1.02 * load * of_watched))
         for load in (1.0, 1.3, 2.0, 1.1, 0.9, 1.5)
@@ -223,7 +231,19 @@ def test_a_slower_process_and_a_slower_round_do_not_move_the_cost_of_a_monitor()
     assert more.holds is less.holds is True
 
 
-def test_time_is_measured_between_a_tenth_and_nine_tenths_of_the_rows() -> None:
-    moments = [Moment(rows, float(rows), 2.0 * rows) for rows in range(0, 1_001, 30)]
-    assert [one.rows for one in between(moments, 1_000)] == [120, 900]
-    assert [one.rows for one in between([moments[0], moments[-1]], 990)] == [0, 990]
+def test_streams_are_compared_while_both_run() -> None:
+    """The one that began later has the processors for itself at its end."""
+    plain, watched = Round(reading(1.0), reading(1.02, begin=3.0, tail=5.0)).together
+    assert plain.micros == pytest.approx(20)
+    assert watched.micros == pytest.approx(1.02 * 20)
+    assert plain.rate == pytest.approx(1.02 * watched.rate)
+
+
+def test_streams_of_one_commit_are_compared_from_their_start() -> None:
+    short = [
+        Reading(10, (Moment(0, begin, 0.0), Moment(10, begin + 1, seconds)), 0.0, 1.0)
+        for begin, seconds in ((0.0, 0.5), (0.2, 0.6))
+    ]
+    plain, watched = Round(*short).together
+    assert (plain.rate, watched.rate) == pytest.approx((10.0, 10.0))
+    assert (plain.micros, watched.micros) == pytest.approx((50_000, 60_000))
