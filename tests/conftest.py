@@ -93,12 +93,12 @@ def postgres() -> Iterator[Server]:
 @pytest.fixture
 def postgres_database(postgres: Server) -> Iterator[str]:
     """The URL of an empty PostgreSQL database, with the password."""
-    from beam_fraud.storage.database.engines import engine
+    from tests.connections import close_connections
 
     name = f"test_{uuid4().hex}"
     url = postgres.create_database(name)
     yield url
-    engine(url).dispose()
+    close_connections(url)
     postgres.drop_database(name)
 
 

@@ -15,8 +15,9 @@ from beam_fraud.cli.commands import alerts, monitor
 from beam_fraud.cli.commands.labels import run_export
 from beam_fraud.cli.options import ExportLabelsOptions, MonitorOptions, SnoozeAlertsOptions
 from beam_fraud.errors import Code, UsageError
-from beam_fraud.storage.database.connection import engine, prepare_database, sqlite_url, writing
+from beam_fraud.storage.database.connection import prepare_database, sqlite_url, writing
 from beam_fraud.storage.database.tables import AUDITED, DEAD_LETTERS, FLAGGED
+from tests.connections import close_connections
 from tests.drifting import Archive, archive_of
 from tests.failing import fails
 
@@ -127,7 +128,7 @@ def test_postgresql_gives_the_same_also_where_nothing_can_be_written(
     assert {**result, "seconds": 0} == {**same, "seconds": 0}
     name = make_url(postgres_database).database
     postgres.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    engine(postgres_database).dispose()
+    close_connections(postgres_database)
     result = monitor.run(options(archive[1], postgres_database))
     assert {**result, "seconds": 0} == {**same, "seconds": 0}
     labels = ExportLabelsOptions(database=postgres_database, out=str(tmp_path / "labels.csv"))

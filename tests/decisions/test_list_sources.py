@@ -16,6 +16,7 @@ from beam_fraud.errors import Code
 from beam_fraud.storage.database.connection import sqlite_url
 from beam_fraud.storage.database.engines import engine
 from deploy.postgres.server import Server
+from tests.connections import close_connections
 from tests.decisions.list_contract import (
     LATER,
     ListContract,
@@ -213,7 +214,7 @@ def test_a_killed_database_comes_back(
     assert caplog.text.count("stays as it was") == 1
     assert "is followed again" in caplog.text
     assert own_postgres.password not in caplog.text
-    engine(origin.url).dispose()
+    close_connections(origin.url)
 
 
 def test_a_change_is_taken_up_at_the_usual_pace(postgres_database: str, tmp_path: Path) -> None:

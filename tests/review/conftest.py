@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from beam_fraud.storage.database.connection import prepare_database, sqlite_url
-from beam_fraud.storage.database.engines import engine
 from deploy.postgres.server import Server
+from tests.connections import close_connections
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def postgres_template(postgres: Server) -> Iterator[str]:
     url = postgres.create_database(name)
     prepare_database(url)
     # A database in use cannot be copied.
-    engine(url).dispose()
+    close_connections(url)
     yield name
     postgres.drop_database(name)
 
@@ -48,5 +48,5 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     url = server.url(name)
     yield url
-    engine(url).dispose()
+    close_connections(url)
     server.drop_database(name)

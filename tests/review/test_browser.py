@@ -33,10 +33,10 @@ from beam_fraud.review.queue import Filters, counted_page
 from beam_fraud.review.teamwork import add_note, assign, claim
 from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.database.connection import transaction, writing
-from beam_fraud.storage.database.engines import engine
 from beam_fraud.storage.database.review_tables import CASES
 from beam_fraud.storage.database.tables import LABELS
 from deploy.postgres.server import Server
+from tests.connections import close_connections
 from tests.live_sample import live_figures
 from tests.requirements import ROOT, need
 from tests.review import browser
@@ -115,7 +115,7 @@ def _made_on_server(server: Server, directory: Path) -> Iterator[Made]:
 
     def copied(source: str, copy: str) -> None:
         # A database in use cannot be copied.
-        engine(url).dispose()
+        close_connections(url)
         server.drop_database(copy)
         server.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{source}"')
 
@@ -124,7 +124,7 @@ def _made_on_server(server: Server, directory: Path) -> Iterator[Made]:
             copied(name, template)
             yield world, partial(copied, template, name)
     finally:
-        engine(url).dispose()
+        close_connections(url)
         server.drop_database(name)
         server.drop_database(template)
 

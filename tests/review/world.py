@@ -28,7 +28,7 @@ from beam_fraud.serve.http.access_log import AccessLogSettings
 from beam_fraud.serve.http.listen import Listen
 from beam_fraud.sinks.database import DatabaseSink
 from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
-from beam_fraud.storage.database.engines import engine
+from tests.connections import close_connections
 
 #: Names that would do harm where a page does not escape them: HTML, script, templates, headers,
 #: formulas of spreadsheets, marks of direction.
@@ -172,7 +172,7 @@ def make_world(directory: Path, *, plain: bool = False, url: str | None = None) 
 def restore(world: World, template: Path) -> None:
     """Put the database back as it was made."""
     # The server keeps connections; what they wrote would follow.
-    engine(world.site.url).dispose()
+    close_connections(world.site.url)
     file = Path(world.site.url.removeprefix("sqlite:///"))
     for left in file.parent.glob(f"{file.name}-*"):
         left.unlink()

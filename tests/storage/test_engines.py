@@ -8,7 +8,8 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection
 
 from beam_fraud.storage.database.connection import reading, sqlite_url, transaction, writing
-from beam_fraud.storage.database.engines import engine, keep_connections, reading_engine
+from beam_fraud.storage.database.engines import keep_connections
+from tests.connections import close_connections
 
 
 def test_a_kept_connection_leaves_a_replaced_file(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_a_kept_connection_leaves_a_replaced_file(tmp_path: Path) -> None:
     assert [name(), name()] == ["a.db", "a.db"]
     other.replace(file)
     assert name() == "other.db"
-    engine(url).dispose()
+    close_connections(url)
 
 
 def test_connections_are_kept(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_connections_are_kept(tmp_path: Path) -> None:
     assert connected() is not connected()
     keep_connections(url, 2)
     assert connected() is connected()
-    engine(url).dispose()
+    close_connections(url)
 
 
 def test_a_connection_that_reads_begins_no_transaction(postgres_database: str) -> None:
@@ -55,5 +56,4 @@ def test_a_connection_that_reads_begins_no_transaction(postgres_database: str) -
         assert status(connection) == TransactionStatus.IDLE
     with transaction(postgres_database) as connection:
         assert status(connection) == TransactionStatus.INTRANS
-    engine(postgres_database).dispose()
-    reading_engine(postgres_database).dispose()
+    close_connections(postgres_database)
