@@ -31,7 +31,7 @@ class ModelRows:
     span: tuple[datetime, datetime] | None
     #: Flagged transactions before and after that, which are left out.
     left_out: int
-    #: Frauds of that time that were reported without a review; of any model.
+    #: Frauds of that time that were reported but not shown to people; of any model.
     reported: int
     warnings: tuple[str, ...]
 

@@ -65,7 +65,7 @@ def traffic(tmp_path: Path) -> tuple[EvaluateOptions, float]:
     imported = labels.run_import(
         ImportLabelsOptions(files=(str(tmp_path / "labels.csv"),), database=url)
     )
-    # Rows that were not reviewed have no time here, and are left out.
+    # Rows that were not shown to people have no time here, and are left out.
     assert imported["dead_reasons"]
     recall = float((fraud & (amounts >= 80)).sum() / fraud.sum())
     return EvaluateOptions(from_labels=True, database=url, resamples=100), recall

@@ -137,7 +137,7 @@ def test_a_person_blocks_a_merchant_and_the_stream_declines(
     files = [Place.at(inbox / "first.csv")]
     rows = load_dataset(files, schema, labels=read_label_file(exported)).transactions
     ids, given = (rows[name].to_pylist() for name in ("transaction_id", "label"))
-    # Nobody saw the small one.
+    # The small one was not shown.
     assert dict(zip(ids, given, strict=True)) == {"x0": 0, "x1": 0, "x2": 0, "x3": 1, "small": 0}
 
     # One file after the other, until the stream has taken up the list.

@@ -36,8 +36,8 @@ from tests.models.registering import MANIFEST, small_bundle
 Ints = npt.NDArray[np.int64]
 
 
-def test_frauds_of_the_audit_stand_for_those_without_a_review() -> None:
-    # Two flagged frauds, one audited fraud and one audited genuine row, two rows without a review.
+def test_frauds_of_the_audit_stand_for_those_that_were_not_shown() -> None:
+    # Two flagged frauds, one audited fraud and one audited genuine row, two others.
     labels = np.array([1, 1, 1, 0, 0, 0], dtype=np.int8)
     seen = np.array([1.0, 1.0, 0.05, 0.05, np.nan, np.nan])
     weights = audit_weights(labels, seen)

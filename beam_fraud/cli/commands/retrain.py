@@ -482,7 +482,7 @@ def render(result: dict[str, object]) -> str:
         fact("", rows["immature"], "too young"),
     ]
     if frauds["audited"]:
-        lines.append(fact("audited frauds", frauds["audited"], "stand for those nobody saw"))
+        lines.append(fact("audited frauds", frauds["audited"], "stand for those not shown"))
     if shown["state"] == "nothing_new":
         return "\n".join([*lines, f"Nothing was done: {shown['reason']}"])
     figures = shown["figures"]

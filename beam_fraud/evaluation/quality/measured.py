@@ -75,7 +75,8 @@ class Measured:
     known: float | None
     #: Known frauds.
     known_frauds: int
-    #: Their number, corrected for labels to come and for frauds among rows that were not reviewed.
+    #: Their number, corrected for labels to come and for frauds among rows that people were not
+    #: shown.
     frauds: Estimate
     precision: Estimate
     recall: Estimate

@@ -9,7 +9,7 @@ is labelled by that age.
 Rows without a label count as genuine, each once. Among them are the frauds that the weights stand
 for, so a score of the fitted model approximates p / (1 + p) where p is the probability of fraud:
 the order is that of p, and where frauds are rare the values agree. The alternative, to leave out
-all rows that were not reviewed, would estimate the genuine majority from the few audited rows.
+all rows that were not shown, would estimate the genuine majority from the few audited rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SampleWeights:
 
     #: float64[n], at least 1; above 1 for frauds alone.
     values: Floats
-    #: Frauds that the audit found, and those of its time that were reported without a review.
+    #: Frauds that the audit found, and those of its time that were reported but not shown.
     audited: int
     reported: int
 
@@ -55,7 +55,7 @@ class SampleWeights:
 
 
 def audit_weights(labels: Labels, probabilities: Floats) -> SampleWeights:
-    """Return weights that make up for the frauds among rows that were not reviewed.
+    """Return weights that make up for the frauds among rows that were not shown to people.
 
     Some of these are reported by other ways, such as charge-backs. They count themselves, so the
     frauds of the audit stand for the others alone. What was reported of the time before the audit
@@ -78,7 +78,7 @@ def audit_weights(labels: Labels, probabilities: Floats) -> SampleWeights:
     found = int(audited.sum())
     if found:
         beyond = 1 / probabilities[audited] - 1
-        # Frauds that were not reviewed, and the part of them that was not reported either.
+        # Frauds that were not shown to people, and the part of them that was not reported either.
         unseen = float(beyond.sum())
         values[audited] = 1 + beyond * max(1 - reported / unseen, 0.0)
     return SampleWeights(values, found, reported)
