@@ -30,7 +30,7 @@ _MEMBER = re.compile(
 _BEGIN = re.compile(rb"%b\[%b\{" % (_BLANK, _BLANK))
 _BETWEEN = re.compile(rb"%b,(%b\{)" % (_BLANK, _BLANK))
 _END = re.compile(rb"\}%b\]%b" % (_BLANK, _BLANK))
-_COMMA = ord(",")
+_COMMA, _BRACE = ord(","), ord("{")
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,14 @@ def alike_members(
         return None
     # Names and numbers have no comma, and one in a text would be followed by what ends the text:
     # the quote before the name of the next member, which cannot follow in valid JSON.
-    commas = np.flatnonzero(np.frombuffer(body, dtype=np.uint8) == _COMMA)
+    characters = np.frombuffer(body, dtype=np.uint8)
+    commas = np.flatnonzero(characters == _COMMA)
     members = len(layout.names)
     if len(commas) != objects * members - 1:
+        return None
+    # A value that is not read may open a brace, and a later one close it: what is between them
+    # would pass for members of the record. Readers refuse a brace in a value that is read.
+    if len(names) < members and np.count_nonzero(characters == _BRACE) != objects:
         return None
     #: Begin and end of each value, in turn.
     bounds = np.empty((objects, members, 2), dtype=np.int32)

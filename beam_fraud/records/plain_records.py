@@ -421,12 +421,16 @@ def _written_times(values: Written, *, zone_matters: bool) -> pa.Array | None:
 
 def _times_of(column: pa.StringArray, *, zone_matters: bool) -> pa.Array | None:
     """Return the times of n > 0 texts; None if they are not all written alike and plainly."""
+    text = together(column)
+    if not text.isascii():
+        # Perhaps no text at all.
+        return None
     first = column[0].as_py()
     match = _TIME.fullmatch(first)
     if match is None or (zone_matters and not match[1]) or (_lengths(column) != len(first)).any():
         return None
     # All as the first: digits where it has digits, else the same characters.
-    written = np.frombuffer(together(column), dtype=np.uint8)
+    written = np.frombuffer(text, dtype=np.uint8)
     digits = written - _ZERO
     pattern = (written - digits * (digits < _DIGITS)).tobytes()
     if pattern != pattern[: len(first)] * len(column):

@@ -102,12 +102,19 @@ def test_one_other_object_leaves_all_to_a_decoder(other: bytes) -> None:
         assert alike_members(body, 4, ["a"]) is None
 
 
-def test_a_member_that_is_not_read_may_be_anything_without_a_comma() -> None:
-    for value in (b"null", b"{}", b'{"a": 1}', b"[]", b'"\xff"', b'"}"', b"-1e-5", b'"\\""'):
+def test_a_member_that_is_not_read_may_be_anything_without_a_comma_or_brace() -> None:
+    for value in (b"null", b"[]", b'"\xff"', b'"}"', b"-1e-5", b'"\\""'):
         body = array([[b"7", b"0"], [b"8", value], [b"9", b"1"]], [b"a", b"b"], (b",", b":"))
         found = alike_members(body, 3, ["a"])
         assert found is not None
         assert found["a"].texts.to_pylist() == ["7", "8", "9"]
+
+
+def test_members_of_a_nested_object_are_not_those_of_the_record() -> None:
+    alike = [b'{"id":1,"x":1,"a":5,"y":2}'] * 3
+    for nested in (b'{"id":1,"x":{"z":0,"a":7,"y":2}}', b'{"id":1,"x":[{"z":0,"a":7,"y":2}]}'):
+        body = b"[" + b",".join([*alike, nested]) + b"]"
+        assert alike_members(body, 4, ["id", "a"]) is None
 
 
 def test_a_text_and_a_number_of_a_member_are_not_alike() -> None:

@@ -319,6 +319,29 @@ def test_one_other_among_many_leaves_all_to_the_general_way(changed: dict[str, o
     assert not check([plain(99, **other), *rows], HANDBOOK, "known")
 
 
+@pytest.mark.parametrize("name", ["TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID"])
+@pytest.mark.parametrize("broken", [b"\xff", b"\xc3"])
+def test_bytes_that_are_no_text_leave_all_to_the_general_way(name: str, broken: bytes) -> None:
+    usual: dict[str, object] = {"TX_DATETIME": "2026-03-04 05:05:07", "CUSTOMER_ID": "c"}
+    rows = [plain(row, **usual) for row in range(99)]
+    assert check(rows, HANDBOOK, "ignored")
+    value = "2026-03-04 05:05:0@" if name == "TX_DATETIME" else "a@"
+    other = plain(99, **usual | {name: value}).replace(b"@", broken)
+    assert not check([other, *rows], HANDBOOK, "ignored")
+    assert not check([*rows, other], HANDBOOK, "ignored")
+
+
+def test_members_of_nested_objects_are_not_those_of_the_record() -> None:
+    first = b'{"id":"t%d","at":"2026-03-04T05:05:07","card":"c","x":'
+    last = b'"paid":7,"lat":1.5,"mcc":"m","y":2}'
+    rows = [first % row + b"1," + last for row in range(99)]
+    assert check(rows, OWN, "ignored")
+    for begin, end in ((b'{"z":0,', b"}"), (b'[{"z":0,', b"]}")):
+        nested = first % 99 + begin + last + end
+        assert not check([*rows, nested], OWN, "ignored")
+        assert not check([*rows, nested, first % 100 + b"1," + last], OWN, "ignored")
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
 @given(data=st.data())
 def test_many_records_are_read_as_by_the_general_way(name: str, data: st.DataObject) -> None:
