@@ -126,7 +126,7 @@ def _read(path: Path, where: str) -> bytes:
         raise FraudError(f"{where} cannot be read: {reason}", Code.RULES_UNREADABLE) from None
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2)
 def list_files(text: str, where: str) -> tuple[str, ...]:
     """Return the files that the lists of a rules file name.
 
