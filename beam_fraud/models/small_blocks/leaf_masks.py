@@ -180,11 +180,11 @@ class _FewRows:
                 place = bisect_left(thresholds, value) if value == value else -1
                 possible &= masks[place]
             found.append(possible.to_bytes(self.size, "little"))
-        words = b"".join(found)
+        words, shape = b"".join(found), (len(rows), self.size // self.word.itemsize)
         if self.word.itemsize == 1:
             # One call instead of four.
-            return np.frombuffer(words.translate(_LOWEST), np.uint8).reshape(len(rows), -1)
-        return _lowest(np.frombuffer(words, self.word)).reshape(len(rows), -1)
+            return np.frombuffer(words.translate(_LOWEST), np.uint8).reshape(shape)
+        return _lowest(np.frombuffer(words, self.word)).reshape(shape)
 
 
 #: The place of the lowest bit of each byte.
