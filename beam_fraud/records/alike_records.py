@@ -45,7 +45,7 @@ class Written:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What is written around the values of an object."""
+    """The text around the values of an object."""
 
     #: Names of the members.
     names: tuple[str, ...]
@@ -61,7 +61,7 @@ class _Layout:
 
     @property
     def repeated(self) -> bytes:
-        """What is written between the first value of an object and that of the next one."""
+        """The text between the first value of an object and that of the next one."""
         following = (*self.before[1:], self.before[0])
         return b"".join(
             after + b"," + before for after, before in zip(self.after, following, strict=True)

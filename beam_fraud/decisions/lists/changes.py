@@ -180,7 +180,7 @@ def read_tail(directory: Path, name: str, begin: int = 0) -> Tail:
     lines = pa.BufferReader(pa.py_buffer(data).slice(0, whole))
     options = arrow_json.ParseOptions(explicit_schema=CHANGES, unexpected_field_behavior="ignore")
     try:
-        # By one thread: nobody waits for a list, but answers wait for a free processor.
+        # By one thread: no answer waits for a list, but answers wait for a free processor.
         one = arrow_json.ReadOptions(use_threads=False)
         read = arrow_json.read_json(lines, read_options=one, parse_options=options)
         known = pc.is_in(read.column("action"), value_set=pa.array(["add", "remove"]))
