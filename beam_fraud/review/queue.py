@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -182,20 +181,18 @@ def _counted(connection: Connection, query: _Query, limit: int) -> int:
     Many people look at long queues, and to count a thousand cases takes as long as to show fifty.
     A smaller number is counted again for each page.
     """
-    key, now = _key(query, connection, limit), time.monotonic()
-    if now < _at_least.get(key, 0.0):
+    key = _key(query, connection, limit)
+    if _are_many.get(key):
         return limit
     counted = query.values | {"limit": limit}
     number = connection.execute(_count_of(query.shape), counted).scalar_one()
     if number == limit:
-        if len(_at_least) >= _REMEMBERED:
-            _at_least.clear()
-        _at_least[key] = now + _KEPT_SECONDS
+        _are_many.keep(key, True)
     return number
 
 
-#: Until when a query is taken to have as many cases as are counted at most.
-_at_least: dict[Hashable, float] = {}
+#: Whether a query has as many cases as are counted at most.
+_are_many = KeptAnswers[bool](_KEPT_SECONDS, _REMEMBERED)
 
 
 def _key(query: _Query, connection: Connection, *more: Hashable) -> Hashable:
