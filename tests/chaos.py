@@ -60,4 +60,5 @@ def _outage(stream: Stream, broker: Broker, feed: Feed, part: int, seconds: floa
     before = stream.positions()
     broker.start()
     feed.send(part - part // 2)
+    feed.settle()
     assert stream.wait_for_progress(before), stream.said()

@@ -82,8 +82,8 @@ def _run(
     if look is not None:
         champion_watch.LOOK_SECONDS = look
     sys.argv = [str(beam_fraud.__main__.__file__), *arguments]
-    # SIGABRT writes down what every thread does.
-    faulthandler.enable()
+    # SIGABRT writes down what every thread does: here, as a stream moves its standard error.
+    faulthandler.enable(written)
     try:
         code = main(arguments)
     finally:

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka import Producer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.neural_network import MLPClassifier
@@ -47,6 +46,7 @@ from deploy.kafka.broker import Broker
 from tests.models.registering import ANN, other
 from tests.requirements import need_kafka
 from tests.stream_process import Stream, stream_command, wait_until
+from tests.traffic import patient_producer
 
 #: Messages a second, fewer on a machine that cannot score so many.
 RATE = int(os.environ.get("PROMOTIONS_RATE", "10000"))
@@ -147,20 +147,17 @@ class Load(threading.Thread):
         self.sent = 0
 
     def run(self) -> None:
-        # What is sent twice around an absence is a duplicate. An idempotent producer was seen to
-        # send nothing more after its third.
-        settings = {"linger.ms": 5, "message.timeout.ms": 0, "acks": "all"}
-        more = {"queue.buffering.max.messages": 0, "reconnect.backoff.max.ms": 500, "log_level": 0}
-        producer = Producer({**self._broker.client, **settings, **more})
+        producer = patient_producer(self._broker)
         start = time.monotonic()
         for block in handbook_messages(self._transactions, RATE // 100):
-            for value, key in zip(block.values, block.keys, strict=True):
-                producer.produce(self._topic, value, key)
+            pairs = zip(block.keys, block.values, strict=True)
+            producer.write_all(self._topic, [{"key": key, "value": value} for key, value in pairs])
             self.sent += len(block.values)
-            producer.poll(0)
+            if self.sent % RATE < len(block.values):
+                producer.flush()
             if self.end.wait(max(0.0, self.sent / RATE - (time.monotonic() - start))):
                 break
-        assert producer.flush(120) == 0
+        producer.flush()
 
 
 class Observed:
