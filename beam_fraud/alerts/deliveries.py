@@ -30,7 +30,7 @@ class Delivery:
 
     @property
     def empty(self) -> bool:
-        """Whether all its alerts were erased or moved to another delivery."""
+        """Return whether all its alerts were erased or moved to another delivery."""
         return self.message.kind in ("alerts", "digest") and self.message.total == 0
 
 

@@ -64,7 +64,7 @@ class Circuit:
 
     @property
     def open(self) -> bool:
-        """Whether the circuit is open: the next attempt is expected to fail."""
+        """Return whether the circuit is open: the next attempt is expected to fail."""
         return self.failures >= OPENS_AFTER
 
     def pause(self, now: float) -> float:

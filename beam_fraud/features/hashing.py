@@ -69,7 +69,7 @@ class IdHash:
 
     @property
     def keyed(self) -> bool:
-        """Whether it has a key."""
+        """Return whether it has a key."""
         return bool(self.key)
 
     @property

@@ -148,7 +148,7 @@ class Recipe:
 
     @property
     def in_folds(self) -> bool:
-        """Whether figures of each fold apply, as the recipe asks for more than a plain split."""
+        """Return whether figures of each fold apply: more than a plain split is asked for."""
         return self.folds is not None or bool(self.label_delay) or self.drop_known_cards
 
 

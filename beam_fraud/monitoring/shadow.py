@@ -56,7 +56,7 @@ class ShadowFigures:
 
     @property
     def flagged_agreement(self) -> float | None:
-        """Of the rows that one of both flags, the share that both flag; None without any."""
+        """Return the share that both flag of the rows that either flags; None without any."""
         return self.both / self.either if self.either else None
 
     def counters(self, key: str) -> dict[str, int]:

@@ -152,7 +152,7 @@ class Stream:
 
     @property
     def takes_keys(self) -> bool:
-        """Whether windows by other keys can be filled: all rows are in one shard."""
+        """Return whether windows by other keys can be filled: all rows are in one shard."""
         return self.here and self.shards == 1
 
     def limits_rules(self, scoring: Scoring) -> bool:

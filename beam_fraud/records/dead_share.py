@@ -39,7 +39,7 @@ class DeadShare:
 
     @property
     def remarkable(self) -> bool:
-        """Whether there are enough dead letters to warn of."""
+        """Return whether there are enough dead letters to warn of."""
         return self.dead > 0 and self.share >= WARNING_SHARE
 
     def refusal(self, most: float | None) -> str | None:

@@ -28,7 +28,7 @@ _PAGE = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What a person did. It names no account, merchant or transaction."""
+    """An action of a person. It names no account, merchant or transaction."""
 
     #: From 1 on, without gaps.
     number: int

@@ -29,7 +29,7 @@ _LABEL = {"fraud": 1, "genuine": 0}
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person decides."""
+    """A decision of a person."""
 
     verdict: Verdict
     #: A reason code of the settings, or None.
@@ -236,7 +236,7 @@ def reopen(
 
 @dataclass(frozen=True)
 class BulkResult:
-    """What became of many cases."""
+    """The results of a decision on many cases."""
 
     closed: tuple[str, ...]
     #: Case to why it was not closed.

@@ -1,4 +1,4 @@
-"""What a person at a case cannot do now."""
+"""Errors of actions on a case that are not possible now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people did, sent to other programs by the outbox of the alerts; and labels for a topic."""
+"""Send events of people's actions to other programs, and labels to a topic, by the outbox."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from beam_fraud.storage.database.tables import DELIVERIES
 
 @dataclass(frozen=True)
 class Event:
-    """What a person did to a case, an account or a merchant."""
+    """An action of a person on a case, an account or a merchant."""
 
     #: A word, as in the audit log.
     action: str

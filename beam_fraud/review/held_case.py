@@ -35,7 +35,7 @@ _HELD = QUEUED.where(CASES.c.case_id == bindparam("case_id")).with_for_update()
 
 @dataclass
 class Work:
-    """What a person does in one transaction."""
+    """The actions of a person in one transaction of the database."""
 
     connection: Connection
     settings: ReviewSettings

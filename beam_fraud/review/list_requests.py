@@ -60,7 +60,7 @@ _COLUMNS = [LIST_REQUESTS.c[field.name] for field in fields(ListRequest)]
 
 @dataclass(frozen=True)
 class ListEntry:
-    """What a person wants to be listed."""
+    """A requested entry of a list."""
 
     kind: Subject
     #: The account or merchant.

@@ -36,7 +36,7 @@ _LETTERS, _LENGTH = "0123456789abcdefghjkmnpqrstvwxyz", 12
 
 @dataclass(frozen=True)
 class Opened:
-    """What one call has done."""
+    """Counts of one call."""
 
     #: Transactions that are new in cases.
     transactions: int

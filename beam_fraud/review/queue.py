@@ -48,7 +48,7 @@ _KEPT_SECONDS, _REMEMBERED = 10.0, 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """What cases pass: those that match everything that is not None."""
+    """A filter of cases: they match every field that is not None."""
 
     state: State = "open"
     account: str | None = None
@@ -298,7 +298,7 @@ class _Shape:
 
     @property
     def few(self) -> bool:
-        """Whether few cases are read."""
+        """Return whether few cases are read."""
         return self.searched or self.rare is not None
 
 

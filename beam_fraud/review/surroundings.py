@@ -1,4 +1,4 @@
-"""What is around a case: newest transactions of its account and merchants, and linked cases."""
+"""Read the newest transactions of a case's account and merchants, and linked cases."""
 
 from __future__ import annotations
 

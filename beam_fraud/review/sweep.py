@@ -1,4 +1,4 @@
-"""What the review does by itself while it runs: open cases, and apply approved list requests."""
+"""Open cases and apply approved list requests while the review runs."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ def snooze(
 
 @dataclass(frozen=True)
 class Note:
-    """What a person wrote about a case; untrusted text."""
+    """A note of a person about a case; untrusted text."""
 
     note_id: str
     at: datetime

@@ -55,7 +55,7 @@ class Address:
 
     @property
     def here(self) -> bool:
-        """Whether it belongs to this machine."""
+        """Return whether it belongs to this machine."""
         name = self.host.lower()
         own = {"localhost", "::1", "0.0.0.0", "::", socket.gethostname().lower()}
         return name in own or name.startswith("127.")

@@ -100,7 +100,7 @@ class Submission:
 
     @property
     def takes_checkpoints(self) -> bool:
-        """Whether the runner takes checkpoints and notifies its workers."""
+        """Return whether the runner takes checkpoints and notifies its workers."""
         beam_options = self.options.get_all_options(drop_default=True)
         return self.runner.may_be_flink and beam_options.get("checkpointing_interval", -1) > 0
 
@@ -114,18 +114,18 @@ class Submission:
 
     @property
     def repeats_nothing(self) -> bool:
-        """Whether the runner has one worker process and fails with the first failed bundle."""
+        """Return whether the runner has one worker process and ends at the first failed bundle."""
         return self.runner.on_prism
 
     @property
     def from_savepoint(self) -> bool:
-        """Whether the runner starts from another job's state."""
+        """Return whether the runner starts from another job's state."""
         beam_options = self.options.get_all_options(drop_default=True)
         return self.runner.may_be_flink and "savepoint_path" in beam_options
 
     @property
     def continues(self) -> bool:
-        """Whether the runner starts from the state of an earlier stream."""
+        """Return whether the runner starts from the state of an earlier stream."""
         update = self.options.view_as(GoogleCloudOptions).update
         return bool(update) or self.from_savepoint
 

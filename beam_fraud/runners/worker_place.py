@@ -23,7 +23,7 @@ class WorkerPlace:
 
     @property
     def local(self) -> bool:
-        """Whether it is on this machine's disk alone, unless others share the disk."""
+        """Return whether it is on this machine's disk alone, unless others share the disk."""
         return self.on_disk or self.place.local is not None
 
     def __str__(self) -> str:

@@ -96,7 +96,7 @@ class TimeNotation:
 
     @property
     def doubted(self) -> bool:
-        """Whether to check that times are plausible."""
+        """Return whether to check that times are plausible."""
         return self.plausible and self.unit is None and self.origin is None
 
     @property
@@ -144,7 +144,7 @@ class NumberNotation:
 
     @property
     def plain(self) -> bool:
-        """Whether Arrow can parse the numbers."""
+        """Return whether Arrow can parse the numbers."""
         return self in (NumberNotation(), NumberNotation(unit="minor"))
 
 
@@ -172,7 +172,7 @@ class IdNotation:
 
     @property
     def plain(self) -> bool:
-        """Whether identifiers are used unchanged."""
+        """Return whether identifiers are used unchanged."""
         return self == IdNotation()
 
 

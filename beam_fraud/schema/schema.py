@@ -105,7 +105,7 @@ class FeatureColumn:
 
     @property
     def lenient(self) -> bool:
-        """Whether no value of it makes a row a dead letter."""
+        """Return whether no value of it makes a row a dead letter."""
         return self.missing in ("lenient", "linking")
 
 

@@ -185,32 +185,32 @@ class Velocity:
 
     @property
     def needs_sums(self) -> bool:
-        """Whether amounts are summed."""
+        """Return whether amounts are summed."""
         return not {"sum", "mean", "std", "ratio"}.isdisjoint(self.aggregates)
 
     @property
     def needs_squares(self) -> bool:
-        """Whether squares of amounts are summed."""
+        """Return whether squares of amounts are summed."""
         return "std" in self.aggregates
 
     @property
     def needs_extremes(self) -> bool:
-        """Whether extremes of amounts are needed."""
+        """Return whether extremes of amounts are needed."""
         return not {"min", "max"}.isdisjoint(self.aggregates)
 
     @property
     def needs_merchants(self) -> bool:
-        """Whether distinct merchants are counted."""
+        """Return whether distinct merchants are counted."""
         return "distinct_merchant" in self.aggregates
 
     @property
     def needs_last(self) -> bool:
-        """Whether the time of the key's previous transaction is needed."""
+        """Return whether the time of the key's previous transaction is needed."""
         return "seconds_since_last" in self.aggregates
 
     @property
     def needs_labels(self) -> bool:
-        """Whether known frauds are counted."""
+        """Return whether known frauds are counted."""
         return "risk" in self.aggregates
 
     def to_dict(self) -> dict[str, Any]:

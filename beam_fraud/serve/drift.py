@@ -34,7 +34,7 @@ class AnswerCounts(NamedTuple):
 
 
 class DriftCounters:
-    """What counts the answers of each model that answers; `count` in any thread.
+    """Counts the answers of each model that answers; `count` in any thread.
 
     Args:
       bundle: the first of them.

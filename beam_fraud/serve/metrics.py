@@ -67,7 +67,7 @@ def _zero() -> int:
 
 @dataclass
 class Metrics:
-    """What a server has done since its start.
+    """Counts of a server since its start.
 
     Each figure is written by one thread, without a lock: `http` and `requests` by the event loop,
     the others by the engine, except that the loop counts what it sheds itself.

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one HTTP request asks."""
+    """The content of an HTTP request for predictions."""
 
     #: JSON records, one object each, in the order of the body; empty with `table`.
     records: Sequence[bytes]
@@ -82,7 +82,7 @@ class Unready(Exception):  # noqa: N818  # the state of a server, not a fault of
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether predictions are answered."""
+    """The state of a server: ready to answer predictions, or why not."""
 
     #: Whether the state is restored and the model has scored.
     ready: bool

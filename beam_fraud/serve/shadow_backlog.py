@@ -62,7 +62,7 @@ _DELTA, _GROUP = msgspec.msgpack.Decoder(_Numbered), msgspec.msgpack.Decoder(Sha
 
 
 class Scoring(Protocol):
-    """What scores the groups, in a thread of its own."""
+    """Scores the groups in a thread of its own."""
 
     @property
     def done(self) -> int:

@@ -324,7 +324,7 @@ class ServerState:
 
     @property
     def of_values(self) -> bool:
-        """Whether `take_new` is there for the schema and its windows."""
+        """Return whether `take_new` is there for the schema and its windows."""
         return (
             "deduplicate" in self._steps
             and self.hashing.keyed
@@ -482,12 +482,12 @@ class ServerState:
 
     @property
     def untidy(self) -> bool:
-        """Whether `begin_fold` is worth while if there is nothing else to do."""
+        """Return whether `begin_fold` is worth while if there is nothing else to do."""
         return self._checkpoint.worth
 
     @property
     def due(self) -> bool:
-        """Whether `begin_fold` should come between two groups of requests."""
+        """Return whether `begin_fold` should come between two groups of requests."""
         return self._checkpoint.due
 
     def archive(self, prepared: Prepared) -> None:
@@ -578,7 +578,7 @@ class ServerState:
 
     @property
     def changed(self) -> bool:
-        """Whether there is something to commit, such as what an earlier commit could not."""
+        """Return whether there is something to commit, such as what an earlier commit could not."""
         return self._checkpoint.changed
 
     def close_full_files(self) -> None:

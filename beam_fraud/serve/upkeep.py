@@ -1,4 +1,4 @@
-"""What a server does beside its answers: its archive, folds of the journal, garbage."""
+"""Work of a server beside its answers: its archive, folds of the journal, garbage."""
 
 from __future__ import annotations
 

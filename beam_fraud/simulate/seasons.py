@@ -51,7 +51,7 @@ class Seasons:
 
     @property
     def flat(self) -> bool:
-        """Whether all days have equal weights."""
+        """Return whether all days have equal weights."""
         return self == FLAT
 
     def busiest(self, start: date, days: int) -> float:

@@ -99,7 +99,7 @@ class ArchivePartition:
 
     @property
     def cut(self) -> bool:
-        """Whether a file has rows of other partitions as well."""
+        """Return whether a file has rows of other partitions as well."""
         return any(len(file.periods) > 1 for file in self.files)
 
     def inputs(self, schema: Schema, *, labels: Labels) -> list[InputFile]:

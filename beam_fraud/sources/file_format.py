@@ -60,7 +60,7 @@ class FileFormat:
 
     @property
     def sequential(self) -> bool:
-        """Whether reading must start at the beginning: offsets count decoded bytes."""
+        """Return whether reading must start at the beginning: offsets count decoded bytes."""
         return bool(self.compression or self.encoding or self.array)
 
 

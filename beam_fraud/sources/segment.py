@@ -84,6 +84,6 @@ class Segment:
 
     @property
     def whole(self) -> bool:
-        """Whether the segment is the whole file, so that its reader sees every row."""
+        """Return whether the segment is the whole file, so that its reader sees every row."""
         begin = self.file.csv.data_start if self.file.csv else 0
         return self.start in (0, begin) and self.stop is None

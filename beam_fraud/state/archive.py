@@ -202,7 +202,7 @@ class ArchiveShard(Unaged):
 
     @property
     def waiting(self) -> bool:
-        """Whether there are rows in no visible part."""
+        """Return whether there are rows in no visible part."""
         return self._rows > 0 or bool(self._finished)
 
     def restore(self, deltas: Sequence[bytes]) -> Effects:

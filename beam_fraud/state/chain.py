@@ -34,7 +34,7 @@ class ChainShard:
 
     @property
     def waiting(self) -> bool:
-        """Whether a link waits."""
+        """Return whether a link waits."""
         return any(link.waiting for link in self._links)
 
     def restore(self, deltas: Sequence[bytes]) -> Effects:

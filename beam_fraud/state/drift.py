@@ -46,7 +46,7 @@ class Uncounted:
 
     @property
     def enough(self) -> bool:
-        """Whether they are worth a count of their own."""
+        """Return whether they are worth a count of their own."""
         return self.rows >= _TOGETHER
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -94,7 +94,7 @@ class DriftShard:
 
     @property
     def waiting(self) -> bool:
-        """Whether there are rows to count."""
+        """Return whether there are rows to count."""
         return self._uncounted is not None and self._uncounted.rows > 0
 
     def restore(self, deltas: Sequence[bytes]) -> Effects:

@@ -73,7 +73,7 @@ class DriftParts:
 
     @property
     def waiting(self) -> bool:
-        """Whether files differ from the state."""
+        """Return whether files differ from the state."""
         return self._changed or not self._removed
 
     def restore(self, deltas: Sequence[bytes]) -> Effects:

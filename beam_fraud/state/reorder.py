@@ -154,7 +154,7 @@ class ReorderShard(Unaged):
 
     @property
     def waiting(self) -> bool:
-        """Whether any row waits."""
+        """Return whether any row waits."""
         return bool(self._blocks)
 
     def restore(self, deltas: Sequence[bytes]) -> Effects:

@@ -56,7 +56,7 @@ class Shard(Protocol):
 
     @property
     def waiting(self) -> bool:
-        """Whether `tick` must be called even without input."""
+        """Return whether `tick` must be called even without input."""
 
     def restore(self, deltas: Sequence[bytes]) -> Effects:
         """Restore the committed deltas in order; none for a new shard.

@@ -261,7 +261,7 @@ class WindowSetsShard:
 
     @property
     def reads(self) -> bool:
-        """Whether earlier transactions are being read."""
+        """Return whether earlier transactions are being read."""
         return any(one.reading is not None for one in self._sets)
 
     def standing(self, wanted: Sequence[Velocity]) -> bool | None:
@@ -301,7 +301,7 @@ class WindowSetsShard:
 
     @property
     def of_values(self) -> bool:
-        """Whether all sets support `observe_values`."""
+        """Return whether all sets support `observe_values`."""
         return all(one.windows.of_values for one in self._sets)
 
     def observe_values(
@@ -381,7 +381,7 @@ class WindowSetsShard:
 
     @property
     def only_first(self) -> bool:
-        """Whether there is no set but the first."""
+        """Return whether there is no set but the first."""
         return len(self._sets) == 1 and self._sets[0].number == FIRST
 
     def _takes(self, key: tuple[str, ...]) -> bool:

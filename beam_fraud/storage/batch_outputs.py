@@ -87,7 +87,7 @@ class RunOutputs:
 
     @property
     def at_url(self) -> bool:
-        """Whether workers write to a URL, and the graph publishes."""
+        """Return whether workers write to a URL, and the graph publishes."""
         return not isinstance(self.directory, Path)
 
     @property

@@ -144,7 +144,7 @@ class JournaledCheckpoint:
 
     @property
     def changed(self) -> bool:
-        """Whether there are changes since the last commit."""
+        """Return whether there are changes since the last commit."""
         return bool(self._pending)
 
     def close(self) -> None:
@@ -208,18 +208,18 @@ class JournaledCheckpoint:
 
     @property
     def worth(self) -> bool:
-        """Whether to fold the journal while there is nothing else to do."""
+        """Return whether to fold the journal while there is nothing else to do."""
         return len(self._records) >= _WORTH_RECORDS
 
     @property
     def due(self) -> bool:
-        """Whether to fold the journal between two commits."""
+        """Return whether to fold the journal between two commits."""
         aged = time.monotonic() - self._folded >= _FOLD_SECONDS
         return self._grown(1) or (aged and bool(self._records))
 
     @property
     def overdue(self) -> bool:
-        """Whether the next commit should fold the journal, because no fold ran before it."""
+        """Return whether the next commit should fold the journal, because no fold ran before it."""
         return self._grown(_OVERDUE)
 
     def _grown(self, times: int) -> bool:

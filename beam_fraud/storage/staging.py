@@ -49,7 +49,7 @@ class Staging:
 
     @property
     def ready(self) -> bool:
-        """Whether the run has succeeded, so that its files must be published."""
+        """Return whether the run has succeeded, so that its files must be published."""
         return self._ready_mark.exists()
 
     @property

@@ -37,7 +37,7 @@ class Alert(beam.PTransform):
     context: Context = None
 
     def expand(self, flagged: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
-        """One step."""
+        """Queue the alerts."""
         return flagged | beam.ParDo(QueueAlerts(self.outbox, self.channels, self.context))
 
 
@@ -88,7 +88,7 @@ class Notices(beam.PTransform):
     shards: int = 1
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Queue the notices and pass the batches on."""
         step = _Notices(self.database, self.channels, self.limit, self.shards)
         return batches | beam.ParDo(step).with_output_types(pa.RecordBatch)
 

@@ -83,7 +83,7 @@ class ObserveScored(beam.PTransform):
     directory: str
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Count the scores and pass the batches on."""
         return scored | beam.ParDo(_ObserveScored(self.directory)).with_output_types(pa.RecordBatch)
 
 

@@ -29,7 +29,7 @@ class Decide(beam.PTransform):
     deciders: Deciders
 
     def expand(self, scored: beam.PCollection[Scored]) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Decide, and explain nothing yet."""
         return scored | beam.ParDo(_Decide(self.deciders)).with_output_types(pa.RecordBatch)
 
 
@@ -44,7 +44,7 @@ class Flagged(beam.PTransform):
     audit: AuditLane | None = None
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
-        """One step; blocks without any go no further."""
+        """Keep them; blocks without any go no further."""
         chosen = _flagged if self.audit is None else partial(_seen, audit=self.audit)
         return scored | beam.FlatMap(chosen).with_output_types(pa.RecordBatch)
 

@@ -173,7 +173,7 @@ class InForce:
 
     @property
     def _plain(self) -> bool:
-        """Whether what decides has the features of the graph's start."""
+        """Return whether what decides has the features of the graph's start."""
         if self._plain_of is not self.current:
             velocity = self.current.decider.features.velocity
             self._plain_of, self._is_plain = self.current, covers(self._first, velocity)

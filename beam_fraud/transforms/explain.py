@@ -23,7 +23,7 @@ class Explain(beam.PTransform):
     deciders: Deciders
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Explain the flagged rows."""
         return scored | beam.ParDo(_Explain(self.deciders)).with_output_types(pa.RecordBatch)
 
 

@@ -72,7 +72,7 @@ class FeatureTable(beam.PTransform):
     def expand(
         self, transactions: beam.PCollection[pa.RecordBatch]
     ) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Compute the table of features."""
         return transactions | beam.FlatMap(_table, self.features).with_output_types(pa.RecordBatch)
 
 

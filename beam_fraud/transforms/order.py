@@ -55,7 +55,7 @@ class Order(beam.PTransform):
     def expand(
         self, transactions: beam.PCollection[pa.RecordBatch]
     ) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Number the rows by their file."""
         numbers = {name: number for number, name in enumerate(self.names, self.first)}
         return transactions | beam.Map(_ordered, numbers, self.earliest).with_output_types(
             pa.RecordBatch
@@ -74,7 +74,7 @@ class FromFile(beam.PTransform):
     def expand(
         self, transactions: beam.PCollection[pa.RecordBatch]
     ) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Set the rows of one file in order."""
         step = beam.ParDo(_FromFile(self.first, self.progress))
         return transactions | step.with_output_types(pa.RecordBatch)
 

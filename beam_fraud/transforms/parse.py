@@ -59,7 +59,7 @@ class Parse(beam.PTransform):
     registry: RegistrySettings | None = None
 
     def expand(self, raw: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Parse."""
         step = beam.Map(_parse, self.schema, self.labels, self.registry)
         return raw | step.with_output_types(pa.RecordBatch)
 
@@ -189,7 +189,7 @@ class OnlyLabels(beam.PTransform):
     """Drop transactions."""
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Keep labels."""
         return batches | beam.Filter(is_of_labels)
 
 
@@ -198,7 +198,7 @@ class OnlyTransactions(beam.PTransform):
     """Drop labels."""
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Keep transactions."""
         return batches | beam.Filter(lambda batch: not is_of_labels(batch))
 
 

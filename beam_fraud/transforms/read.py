@@ -50,7 +50,7 @@ class ReadSegments(beam.PTransform):
     progress: str | None = None
 
     def expand(self, segments: beam.PCollection[Segment]) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Read in blocks."""
         return segments | "Blocks" >> beam.ParDo(
             _ReadBlocks(self.schema, self.labels, self.block_rows, self.progress)
         ).with_output_types(pa.RecordBatch)

@@ -130,7 +130,7 @@ class AsOutput(beam.PTransform):
     rows_of: Callable[[pa.RecordBatch], Iterable[Any]]
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Any]:
-        """One step, or none."""
+        """Split batches into rows, unless batches are wanted."""
         if self.output == "batches":
             return batches
         return batches | "Rows" >> beam.FlatMap(self.rows_of).with_output_types(self.row)

@@ -45,7 +45,7 @@ class Shadow(beam.PTransform):
     channels: tuple[str, ...] = ()
 
     def expand(self, scored: beam.PCollection[Scored]) -> beam.PCollection[pa.RecordBatch]:
-        """One step."""
+        """Score with every challenger."""
         return scored | beam.ParDo(_Shadow(self)).with_output_types(pa.RecordBatch)
 
 

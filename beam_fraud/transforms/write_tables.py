@@ -31,7 +31,7 @@ class WriteDeadLettersTable(beam.PTransform):
     patience: float = PATIENCE
 
     def expand(self, dead: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
-        """One step."""
+        """Write dead letters."""
         return dead | beam.ParDo(_WriteDeadLetters(self.url, self.patience))
 
 
@@ -107,7 +107,7 @@ class WriteLabels(beam.PTransform):
     url: str
 
     def expand(self, labels: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
-        """One step."""
+        """Write labels."""
         return labels | beam.ParDo(_WriteLabels(self.url))
 
 

@@ -37,7 +37,7 @@ class WriteScores(beam.PTransform):
     registry: RegistrySettings | None = None
 
     def expand(self, scored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
-        """One step."""
+        """Write scores."""
         registry = self.registry if self.form == "avro" else None
         return scored | beam.ParDo(_WriteScores(self.settings, self.topic, registry))
 
@@ -56,7 +56,7 @@ class WriteDeadLetters(beam.PTransform):
     topic: str
 
     def expand(self, dead: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[None]:
-        """One step."""
+        """Write dead letters."""
         return dead | beam.ParDo(_WriteDeadLetters(self.settings, self.topic))
 
 

@@ -67,7 +67,7 @@ class Option:
 
     @property
     def positional(self) -> bool:
-        """Whether it is a positional argument."""
+        """Return whether it is a positional argument."""
         return not self.name.startswith("--")
 
 
@@ -85,12 +85,12 @@ class Declared:
 
     @property
     def required(self) -> bool:
-        """Whether it is required."""
+        """Return whether it is required."""
         return self.default is MISSING
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may be repeated."""
+        """Return whether it may be repeated."""
         return get_origin(self.type) is tuple
 
     def parameter(self) -> inspect.Parameter:

@@ -206,7 +206,7 @@ class ContinuousOptions(CostOptions):
 
 @options
 class DryRunOptions:
-    """Whether a command changes anything."""
+    """The option to show what a command would change, and change nothing."""
 
     dry_run: Annotated[
         bool, Option("--dry-run", help="Check everything, compute nothing.", template=False)

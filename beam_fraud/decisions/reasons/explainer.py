@@ -37,7 +37,7 @@ class Explainer(Protocol):
 
     @property
     def approximate(self) -> bool:
-        """Whether contributions are estimates, and not Shapley values of the model."""
+        """Return whether contributions are estimates, and not Shapley values of the model."""
 
     @property
     def unit(self) -> Unit:

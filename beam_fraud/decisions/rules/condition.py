@@ -63,7 +63,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Among:
-    """Whether a value is in a list, or (`negated`) present and not in it."""
+    """A test whether a value is in a list, or (`negated`) present and not in it."""
 
     operand: Value
     values: tuple[float, ...] | tuple[str, ...]
@@ -97,7 +97,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Missing:
-    """Whether a value is missing, or (`negated`) present."""
+    """A test whether a value is missing, or (`negated`) present."""
 
     operand: Value
     negated: bool

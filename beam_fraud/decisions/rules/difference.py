@@ -27,7 +27,7 @@ class RuleChange:
 
     @property
     def fields(self) -> dict[str, tuple[str, str]]:
-        """Of a changed rule: field to its old and its new value, as text."""
+        """Return the changed fields of a rule: name to the old and the new value, as text."""
         if self.old is None or self.new is None:
             return {}
         old, new = _fields(self.old), _fields(self.new)

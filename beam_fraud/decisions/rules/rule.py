@@ -52,12 +52,12 @@ class Rule:
 
     @property
     def raises(self) -> bool:
-        """Whether it flags, rather than approves."""
+        """Return whether it flags, rather than approves."""
         return self.decision != "approve"
 
     @property
     def shadow(self) -> bool:
-        """Whether it is in shadow."""
+        """Return whether it is in shadow."""
         return self.mode == "shadow"
 
     @property
@@ -107,7 +107,7 @@ class RuleSet:
 
 @dataclass(frozen=True)
 class Fired:
-    """Which rules hold for which rows."""
+    """The rules that hold, by row."""
 
     #: The rules.
     rules: tuple[Rule, ...]
@@ -120,7 +120,7 @@ class Fired:
 
     @cached_property
     def any(self) -> bool:
-        """Whether a rule holds for a row."""
+        """Return whether a rule holds for a row."""
         return bool(self.holds.any())
 
     @cached_property

@@ -28,7 +28,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Cut:
-    """Which labels count."""
+    """The labels that count."""
 
     #: Labels of a file, which replace those of the archive; None without one.
     file: LabelFile | None

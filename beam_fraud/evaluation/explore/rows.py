@@ -47,7 +47,7 @@ class Rows:
 
     @property
     def both_classes(self) -> bool:
-        """Whether both classes occur, which comparisons need."""
+        """Return whether both classes occur, which comparisons need."""
         return bool(self.fraud.any() and self.genuine.any())
 
     def numbers(self, name: str) -> Floats:

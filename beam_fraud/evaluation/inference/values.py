@@ -143,7 +143,7 @@ class Column:
 
     @property
     def day(self) -> bool:
-        """Whether the values are dates without a time of day."""
+        """Return whether the values are dates without a time of day."""
         return self.times is not None and not self.times.clock and not self.times.numbers
 
 

@@ -70,7 +70,7 @@ class Period:
 
     @property
     def whole(self) -> bool:
-        """Whether it has seven days."""
+        """Return whether it has seven days."""
         return self.days == _WEEK
 
     def days_before(self, other: Period) -> int:

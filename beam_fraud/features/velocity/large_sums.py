@@ -50,7 +50,7 @@ class Load(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def fits(self) -> bool:
-        """Whether wrapped sums suffice for every window."""
+        """Return whether wrapped sums suffice for every window."""
         return self.rows < _ROWS and self.amounts < _AMOUNTS and self.squares < _SQUARES
 
 

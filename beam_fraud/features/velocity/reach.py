@@ -35,7 +35,7 @@ class WindowReach:
 
     @property
     def known(self) -> bool:
-        """Whether it is known if windows are full from the first row on."""
+        """Return whether it is known if windows are full from the first row on."""
         return not self.history or (self.history_from is not None and self.first_row is not None)
 
     def warning(self) -> str | None:

@@ -52,7 +52,7 @@ class MlflowModel:
 
     @property
     def holds_bundle(self) -> bool:
-        """Whether it is an export of a bundle."""
+        """Return whether it is an export of a bundle."""
         return self.flavours.get(PYFUNC, {}).get("loader_module") == LOADER
 
     def bundle(self) -> Bundle:

@@ -34,7 +34,7 @@ class Encoding:
 
     @property
     def of_text(self) -> bool:
-        """Whether any category is text; then a number is no category."""
+        """Return whether any category is text; then a number is no category."""
         return self.values is None or any(isinstance(value, str) for value in self.values)
 
 

@@ -76,7 +76,7 @@ class SavedBy:
 
     @property
     def differs(self) -> bool:
-        """Whether another version is installed."""
+        """Return whether another version is installed."""
         return self.version != self.here
 
 
@@ -113,7 +113,7 @@ class SavedModel:
 
     @property
     def runs_code(self) -> bool:
-        """Whether opening the file runs code in it."""
+        """Return whether opening the file runs code in it."""
         return self.format == "pickle"
 
     @property

@@ -260,7 +260,7 @@ class JoinedBoosting:
 
     @property
     def of_any_size(self) -> bool:
-        """Whether blocks of any size are faster here than in the model."""
+        """Return whether blocks of any size are faster here than in the model."""
         return self._masks is not None
 
     def log_odds(self, block: Floats) -> Floats:

@@ -118,7 +118,7 @@ class LeafMasks:
 
     @property
     def fast_for_few(self) -> bool:
-        """Whether blocks of a few rows have a way of their own."""
+        """Return whether blocks of a few rows have a way of their own."""
         return self._few is not None
 
     def leaf_values(self, rows: Floats) -> Floats:

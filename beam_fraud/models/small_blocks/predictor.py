@@ -151,7 +151,7 @@ class Predictor:
 
     @property
     def of_any_size(self) -> bool:
-        """Whether the fast form is faster for blocks of any size."""
+        """Return whether the fast form is faster for blocks of any size."""
         return self._form is not None and self._form.most_rows == sys.maxsize
 
     def __call__(self, block: Floats) -> Floats:

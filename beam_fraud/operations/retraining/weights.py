@@ -37,7 +37,7 @@ class SampleWeights:
 
     @property
     def weighted(self) -> bool:
-        """Whether any row stands for others."""
+        """Return whether any row stands for others."""
         return bool((self.values > 1).any())
 
     def effective(self, labels: Labels) -> float:

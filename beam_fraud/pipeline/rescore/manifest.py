@@ -184,7 +184,7 @@ class Inputs:
 
     @property
     def mistaken(self) -> bool:
-        """Whether a file has other content, though its size and time are the same."""
+        """Return whether a file has other content, though its size and time are the same."""
         return any(
             known.unchanged(self._records[path]) and known.digest != self._records[path].digest
             for path, known in self._known.items()

@@ -1,4 +1,4 @@
-"""Which partitions of an archive to read, and which to score."""
+"""Plan which partitions of an archive to read and which to score."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class Plan:
 
     @property
     def in_order(self) -> bool:
-        """Whether rows need those of earlier partitions."""
+        """Return whether rows need those of earlier partitions."""
         return bool(self.sides.velocity) or self.scope.dedupe_across
 
     @property

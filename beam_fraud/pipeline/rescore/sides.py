@@ -54,7 +54,7 @@ class Side:
 
     @property
     def shadow(self) -> bool:
-        """Whether it is compared with, and not the new one."""
+        """Return whether it is compared with, and not the new one."""
         return self.key != "new"
 
     @property

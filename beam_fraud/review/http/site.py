@@ -29,12 +29,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Site:
-    """What the pages of a server are made of."""
+    """Settings and resources that the pages of a server share."""
 
     #: The database.
     url: str
     settings: ReviewSettings
-    #: Directory of the lists that rules name; None where nobody can be put on a list.
+    #: Directory of the lists that rules name; None if there are none.
     lists: Path | None = None
     #: Keyed hashes for ids; needed where a role sees them in place of ids.
     pseudonyms: Pseudonyms | None = field(default=None, repr=False)

@@ -102,7 +102,7 @@ class Visit:
 
     @cached_property
     def hides(self) -> bool:
-        """Whether the person sees pseudonyms for ids."""
+        """Return whether the person sees pseudonyms for ids."""
         return self.session is not None and self.user.role in self.site.settings.pseudonymised
 
     def may(self, role: str) -> bool:

@@ -336,7 +336,7 @@ class Provider:
 
 
 class _Kept(Generic[_T]):
-    """What the provider said, and when."""
+    """An answer of the provider, and its time."""
 
     def __init__(self, value: _T) -> None:
         self.value, self._since = value, time.monotonic()

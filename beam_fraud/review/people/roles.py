@@ -9,7 +9,7 @@ from beam_fraud.wording import did_you_mean
 
 
 class Role(IntEnum):
-    """What a person may do; a higher role includes the lower ones."""
+    """Rights of a person; a higher role includes the lower ones."""
 
     #: Sees cases and figures, and changes nothing.
     READ_ONLY = 1

@@ -52,7 +52,7 @@ class Session:
 
     @property
     def wants_renewal(self) -> bool:
-        """Whether the stored time of the last request is too old."""
+        """Return whether the stored time of the last request is too old."""
         return datetime.now(UTC) - self.seen_at > _RENEWED
 
 

@@ -46,7 +46,7 @@ class Entry(msgspec.Struct):
 
 @dataclass(frozen=True)
 class AccessLogSettings:
-    """Whether and how requests are logged."""
+    """Settings of the access log."""
 
     #: `text`, or `json` for one object per line.
     form: Literal["text", "json"] = "text"
@@ -83,7 +83,7 @@ class AccessLog:
 
     @property
     def on(self) -> bool:
-        """Whether entries are written."""
+        """Return whether entries are written."""
         return self._file is not None
 
     def add(self, entry: Entry) -> None:

@@ -65,7 +65,7 @@ _PAGE_HEADERS = ((_POLICY, b"default-src 'none'; style-src 'unsafe-inline'"), *_
 
 @dataclass(frozen=True)
 class Documents:
-    """What the server says about itself."""
+    """The server's statements about itself."""
 
     #: The OpenAPI document as JSON.
     openapi: bytes
@@ -75,7 +75,7 @@ class Documents:
 
 @dataclass(frozen=True)
 class Description:
-    """What is shown and read of an API, built once for each model."""
+    """The documents and readers of an API, built once for each model."""
 
     documents: Documents
     #: What is read of Arrow bodies.
@@ -93,7 +93,7 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Request:
-    """What is known of a request so far; the access log has it in any case."""
+    """Facts of a request so far; the access log has them in any case."""
 
     method: str
     path: str

@@ -289,7 +289,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _answering(self) -> bool:
-        """Whether a complete request waits for its answer."""
+        """Return whether a complete request waits for its answer."""
         waiting = self.cycle is not None and not self.cycle.response_complete
         return bool(self.pipeline) or (waiting and not self.cycle.more_body)
 

@@ -9,7 +9,7 @@ from beam_fraud.errors import Code, UsageError
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may use; what exceeds a limit is refused and has no effect.
+    """Limits of a client; a request that exceeds one is refused and has no effect.
 
     Raises:
       UsageError: a limit is not positive.

@@ -52,7 +52,7 @@ class Listen:
 
     @property
     def on_loopback(self) -> bool:
-        """Whether only this machine reaches the address."""
+        """Return whether only this machine reaches the address."""
         if self.host == "localhost":
             return True
         try:

@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Precision:
-    """What people decided on the flagged rows of a model."""
+    """Decisions of people on the flagged rows of a model."""
 
     model_id: str
     fraud: int

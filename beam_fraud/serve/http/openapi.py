@@ -46,7 +46,7 @@ _RETRY = {
 
 @dataclass(frozen=True)
 class Api:
-    """What a document describes."""
+    """The subject of an OpenAPI document."""
 
     #: The schema that transactions are read by.
     schema: Schema

@@ -77,7 +77,7 @@ class TokenSource:
 
     @property
     def given(self) -> bool:
-        """Whether there are tokens at all."""
+        """Return whether there are tokens at all."""
         return self.file is not None or self.text is not None
 
     def read(self) -> tuple[Token, ...]:

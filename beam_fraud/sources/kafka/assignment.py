@@ -54,7 +54,7 @@ class Outage:
 
     @property
     def lasts(self) -> bool:
-        """Whether no broker answers."""
+        """Return whether no broker answers."""
         return self._wait.lasts
 
     def over(self) -> None:

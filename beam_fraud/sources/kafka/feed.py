@@ -124,12 +124,12 @@ class Feed:
 
     @property
     def at_ends(self) -> bool:
-        """Whether the end of every partition was reached, at least once."""
+        """Return whether the end of every partition was reached, at least once."""
         return self._assignment.positions.keys() <= self._ends.keys()
 
     @property
     def away(self) -> bool:
-        """Whether no broker answers."""
+        """Return whether no broker answers."""
         return self._outage.lasts
 
     def at_rest(self) -> bool:

@@ -219,7 +219,7 @@ class _Listed(TypeDecorator[Sequence[str]]):
 
 
 class _OneOf(FunctionElement[bool]):
-    """Whether a text is one of a list; as `IN` with a query, it would take ten times as long."""
+    """A test whether a text is in a list; `IN` with a query would take ten times as long."""
 
     inherit_cache = True
 

@@ -91,7 +91,7 @@ class KeyTimes:
 
     @property
     def _dense(self) -> bool:
-        """Whether there are many rows, and no fewer than slots."""
+        """Return whether there are many rows, and no fewer than slots."""
         return len(self) >= _MANY_ROWS and len(self) > int(self.numbers[-1]) >> self.frame.bits
 
     @cached_property

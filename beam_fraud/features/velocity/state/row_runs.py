@@ -172,7 +172,7 @@ class _Join:
 
     @property
     def done(self) -> bool:
-        """Whether the joined run is ready."""
+        """Return whether the joined run is ready."""
         return self._joined.done()
 
     def joined(self) -> RowRun:

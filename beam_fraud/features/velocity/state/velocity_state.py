@@ -501,7 +501,7 @@ class VelocityState:
 
     @property
     def of_values(self) -> bool:
-        """Whether a row consists of key, time and amount alone."""
+        """Return whether a row consists of key, time and amount alone."""
         return self._by_currency is None and not any(spec.needs_merchants for spec in self.specs)
 
     def update_one(self, key: int, time: int, amount: int) -> dict[str, float]:
