@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from beam_fraud.monitoring.waiting import Wait
+from beam_fraud.sources.kafka.check import is_lost
 from beam_fraud.sources.kafka.client import Reports, new_consumer, new_producer
 from beam_fraud.sources.kafka.failure import (
     KafkaError,
@@ -23,8 +24,14 @@ _LOG = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 #: Time limit in seconds of one request to the broker; requests are repeated.
 _SECONDS = 10.0
+#: Time limit in seconds of a request on a connection in doubt.
+_COMPARE_SECONDS = 3.0
 #: Attempts at a transaction that the broker has aborted.
 _ATTEMPTS = 5
+
+
+class _LostError(Exception):
+    """A broker answers new clients, but not this one."""
 
 
 class TopicTransactions:
@@ -47,21 +54,22 @@ class TopicTransactions:
             waits.
           UsageError: the settings are invalid.
         """
-        self._settings, self._topic = settings, topic
+        self._settings, self._topic, self._name = settings, topic, name
         self._reports = Reports()
         self._wait = Wait(_LOG)
         self._position = TopicPartition(topic, 0)
-        self._group = new_consumer(settings, name, self._reports)
-        self._producer = new_producer(
-            settings, self._reports, {"transactional.id": name, "message.timeout.ms": 60_000}
-        )
         self._refused: KafkaError | None = None
-        self._patiently(lambda: self._producer.init_transactions(_SECONDS))
+        self._connect()
 
     def position(self) -> int | None:
         """Return the last position; None if there is none, or the broker has forgotten it."""
-        [known] = self._patiently(lambda: self._group.committed([self._position], _SECONDS))
-        return known.offset if known.offset >= 0 else None
+        while True:
+            try:
+                [known] = self._patiently(lambda: self._group.committed([self._position], _SECONDS))
+            except _LostError:
+                self._connect()
+                continue
+            return known.offset if known.offset >= 0 else None
 
     def write(self, values: Sequence[bytes], keys: Sequence[str], position: int) -> None:
         """Write messages and a position.
@@ -69,28 +77,56 @@ class TopicTransactions:
         Args:
           values: n messages.
           keys: n keys; messages of one key go to one partition.
-          position: not negative.
+          position: greater than every one before.
 
         Raises:
           FraudError: the broker refuses a message, or aborts the transaction again and again.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+        attempt = 1
+        while True:
             try:
                 self._write(values, keys, position)
                 return
+            except _LostError:
+                # A new writer aborts the transaction, unless it is complete.
+                self._connect()
+                if self.position() == position:
+                    return
             except KafkaException as error:
-                reason = error.args[0]
-                if not reason.txn_requires_abort():
-                    raise about_topic(self._settings, self._topic, reason) from None
-                self._patiently(lambda: self._producer.abort_transaction(_SECONDS))
-                if self._refused is not None or attempt == _ATTEMPTS:
-                    raise about_topic(
-                        self._settings, self._topic, self._refused or reason
-                    ) from None
+                self._abort(error.args[0], last=attempt == _ATTEMPTS)
+                attempt += 1
 
     def close(self) -> None:
         """Release the connections."""
         self._group.close()
+
+    def _connect(self) -> None:
+        """Connect, and exclude other writers of the same name; wait while no broker answers."""
+        while True:
+            self._group = new_consumer(self._settings, self._name, self._reports)
+            self._producer = new_producer(
+                self._settings,
+                self._reports,
+                {"transactional.id": self._name, "message.timeout.ms": 60_000},
+            )
+            try:
+                self._patiently(lambda: self._producer.init_transactions(_SECONDS))
+                return
+            except _LostError:
+                continue
+
+    def _abort(self, reason: KafkaError, *, last: bool) -> None:
+        """Abort a failed transaction; raise its error if the broker refuses it, or after the last
+        attempt.
+        """
+        if not reason.txn_requires_abort():
+            raise about_topic(self._settings, self._topic, reason) from None
+        try:
+            self._patiently(lambda: self._producer.abort_transaction(_SECONDS))
+        except _LostError:
+            self._connect()
+        if self._refused is not None or last:
+            raise about_topic(self._settings, self._topic, self._refused or reason) from None
 
     def _write(self, values: Sequence[bytes], keys: Sequence[str], position: int) -> None:
         self._refused = None
@@ -116,6 +152,7 @@ class TopicTransactions:
         Raises:
           KafkaException: the transaction must be aborted.
           FraudError: the request is refused.
+          _LostError: only these connections reach no broker.
         """
         where = f"Kafka {self._settings.bootstrap}"
         while True:
@@ -131,6 +168,14 @@ class TopicTransactions:
                 if not (silent or reason.retriable()):
                     raise about_topic(self._settings, self._topic, reason) from None
                 self._wait.goes_on(f"{where}: no answer; the back-fill waits for the broker")
+                if silent and self._is_lost():
+                    raise _LostError from None
                 continue
             self._wait.over(f"{where}: the broker answers")
             return result
+
+    def _is_lost(self) -> bool:
+        return any(
+            is_lost(client, self._settings, self._topic, _COMPARE_SECONDS)
+            for client in (self._producer, self._group)
+        )

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from beam_fraud.pipeline.rescore import backfill as module
+from beam_fraud.sinks import transactions
+from beam_fraud.sinks.transactions import TopicTransactions
+from beam_fraud.sources.kafka.client import Reports, new_consumer, new_producer
+from beam_fraud.sources.kafka.settings import KafkaSettings
 from deploy.kafka.broker import Broker
+from deploy.ports import free_port
 from tests.pipeline.test_rescore_backfill import Archive
 
 pytestmark = pytest.mark.slow
@@ -83,3 +89,44 @@ def test_a_killed_back_fill_goes_on_behind_its_last_transaction(
     assert sent > 0
     [again] = archive.backfill(plan)["backfill"].values()  # type: ignore[attr-defined]
     assert again == 0
+
+
+@pytest.mark.parametrize("lost", ["producer", "group", "producer after its commit"])
+def test_a_writer_that_has_lost_its_brokers_connects_again(
+    broker: Broker, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    name, nowhere = topic(), KafkaSettings(f"127.0.0.1:{free_port()}")
+    monkeypatch.setattr(transactions, "_SECONDS", 1.0)
+    monkeypatch.setattr(transactions, "_COMPARE_SECONDS", 1.0)
+    values = [b'{"transaction_id": "%d"}' % number for number in range(4)]
+    keys = ["0", "1", "2", "3"]
+    writer = TopicTransactions(KafkaSettings(broker.bootstrap), name, f"writer-of-{name}")
+    writer.write(values[:2], keys[:2], 2)
+    # librdkafka's own loss of all brokers is a race of microseconds.
+    if lost == "group":
+        writer._group = new_consumer(nowhere, "g", Reports())
+    else:
+        if lost == "producer after its commit":
+            writer.write(values[2:], keys[2:], 4)
+        writer._producer = _LosesBrokers(writer._producer, nowhere)  # type: ignore[assignment]
+    assert writer.position() == (4 if "commit" in lost else 2)
+    writer.write(values[2:], keys[2:], 4)
+    assert committed_ids(broker, name) == keys
+    assert writer.position() == 4
+    writer.close()
+
+
+class _LosesBrokers:
+    """A producer in a transaction whose connection is another one's, to no broker."""
+
+    def __init__(self, real: Any, nowhere: KafkaSettings) -> None:
+        self._real, self._lost = real, new_producer(nowhere, Reports())
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("send_offsets_to_transaction", "commit_transaction"):
+
+            def silent(*_: object) -> None:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+            return silent
+        return getattr(self._lost if name == "list_topics" else self._real, name)
