@@ -10,11 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.features.hashing import Hashes, IdHash
+from beam_fraud.features.sorted_hashes import SortedHashes
 
 Times = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-#: Bits of a filter above those of the number of values: one look-up in 16 passes it in vain.
-_SPARE_BITS = 4
 _FOREVER, _NEVER = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 
 
@@ -36,51 +35,22 @@ class Turnover:
 
 
 @dataclass(frozen=True)
-class _Filter:
-    """A byte for the first bits of hashes: whether a value begins with them."""
-
-    marks: Flags
-    #: Bits of a hash behind them.
-    shift: np.uint64
-
-    @classmethod
-    def of(cls, hashes: Hashes) -> _Filter:
-        # Twice the room that is needed now: a growing list seldom fills it again.
-        bits = max(len(hashes), 1 << 8).bit_length() + _SPARE_BITS
-        made = cls(np.zeros(1 << bits, dtype=bool), np.uint64(64 - bits))
-        made.mark(hashes)
-        return made
-
-    def mark(self, hashes: Hashes) -> None:
-        self.marks[(hashes >> self.shift).astype(np.int64)] = True
-
-    def passes(self, hashes: Hashes) -> npt.NDArray[np.int64]:
-        """Return the places of hashes that may be of values."""
-        return np.flatnonzero(self.marks[(hashes >> self.shift).astype(np.int64)])
-
-    def has_room(self, count: int) -> bool:
-        return count << _SPARE_BITS <= len(self.marks)
-
-
-@dataclass(frozen=True)
 class _Entries:
-    """Values by their hashes, sorted, and the event times until which they are in the list."""
+    """Values by their hashes, and the event times until which they are in the list."""
 
-    hashes: Hashes
+    known: SortedHashes
     until: Times
-    filter: _Filter
 
     @classmethod
     def of(cls, hashes: Hashes, until: Times) -> _Entries:
-        return cls(hashes, until, _Filter.of(hashes))
+        return cls(SortedHashes.of(hashes), until)
 
     def until_of(self, hashes: Hashes) -> Times:
         """Return the time of each hash; `_NEVER` for one that is no value."""
-        if not len(self.hashes):
-            return np.full(len(hashes), _NEVER)
-        places = np.searchsorted(self.hashes, hashes)
-        places[places == len(self.hashes)] = 0
-        return np.where(self.hashes[places] == hashes, self.until[places], _NEVER)
+        rows, places = self.known.search(hashes)
+        until = np.full(len(hashes), _NEVER)
+        until[rows] = self.until[places]
+        return until
 
 
 class Membership:
@@ -103,21 +73,21 @@ class Membership:
         """Apply changes (`changes.CHANGES`) in their order: the last one of a value counts."""
         if not changes.num_rows:
             return Turnover()
-        known = self._entries
+        entries = self._entries
+        known = entries.known
         hashes, until = self._last(changes)
-        turnover = _turnover(known.until_of(hashes), until)
-        places = np.searchsorted(known.hashes, hashes)
-        inside = np.minimum(places, max(len(known.hashes) - 1, 0))
-        old = known.hashes[inside] == hashes if len(known.hashes) else np.zeros(len(hashes), bool)
-        ends = known.until.copy()
-        ends[places[old]] = until[old]
-        new = ~old
-        all_hashes = np.insert(known.hashes, places[new], hashes[new])
-        ends = np.insert(ends, places[new], until[new])
+        turnover = _turnover(entries.until_of(hashes), until)
+        old, at = known.search(hashes)
+        ends = entries.until.copy()
+        ends[at] = until[old]
+        new = np.delete(np.arange(len(hashes)), old)
+        places = np.searchsorted(known.hashes, hashes[new])
+        all_hashes = np.insert(known.hashes, places, hashes[new])
+        ends = np.insert(ends, places, until[new])
         if known.filter.has_room(len(all_hashes)):
             # A look-up in the old entries that passes in vain finds nothing there.
             known.filter.mark(hashes[new])
-            self._entries = _Entries(all_hashes, ends, known.filter)
+            self._entries = _Entries(SortedHashes(all_hashes, known.filter), ends)
         else:
             self._entries = _Entries.of(all_hashes, ends)
         return turnover
@@ -127,9 +97,9 @@ class Membership:
         hashes, until = self._last(changes)
         there = until > _NEVER
         hashes, until = hashes[there], until[there]
-        known, new = self._entries, _Entries.of(hashes, until)
-        turnover = _turnover(known.until_of(hashes), until)
-        gone = (known.until > _NEVER) & (new.until_of(known.hashes) == _NEVER)
+        before, new = self._entries, _Entries.of(hashes, until)
+        turnover = _turnover(before.until_of(hashes), until)
+        gone = (before.until > _NEVER) & (new.until_of(before.known.hashes) == _NEVER)
         turnover = Turnover(turnover.came, int(np.count_nonzero(gone)), turnover.moved)
         if turnover:
             self._entries = new
@@ -138,7 +108,7 @@ class Membership:
     def _last(self, changes: pa.Table) -> tuple[Hashes, Times]:
         """Return the distinct hashes of values, sorted, and the time until which each is valid."""
         if not changes.num_rows:
-            return self._entries.hashes[:0], self._entries.until[:0]
+            return self._entries.known.hashes[:0], self._entries.until[:0]
         hashes = self._hash.of(changes.column("value").combine_chunks())
         added = pc.equal(changes.column("action"), "add").to_numpy()
         until = changes.column("until").cast(pa.int64()).fill_null(_FOREVER).to_numpy()
@@ -159,12 +129,10 @@ class Membership:
         """
         result = np.zeros(len(column), dtype=bool)
         entries = self._entries
-        if not len(entries.hashes):
+        if not len(entries.known):
             return result
-        hashes = self._hash.of(column)
-        # Most values are in no list: one byte of the filter tells, without a search.
-        rows = entries.filter.passes(hashes)
-        result[rows] = entries.until_of(hashes[rows]) > times[rows]
+        rows, places = entries.known.search(self._hash.of(column))
+        result[rows] = entries.until[places] > times[rows]
         if column.null_count:
             result &= column.is_valid().to_numpy(zero_copy_only=False)
         return result

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from beam_fraud.decisions.rules.large_lists import ListValues
 from beam_fraud.schema.schema import Schema
 
 #: Kind of a name: float64 with NaN for missing, or string with null for missing.
@@ -66,7 +67,7 @@ class Among:
     """A test whether a value is in a list, or (`negated`) present and not in it."""
 
     operand: Value
-    values: tuple[float, ...] | tuple[str, ...]
+    values: ListValues
     negated: bool
 
 

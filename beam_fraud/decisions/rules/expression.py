@@ -6,7 +6,7 @@ import ast
 import math
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from beam_fraud.decisions.rules.condition import (
     All,
@@ -29,6 +29,7 @@ from beam_fraud.decisions.rules.condition import (
     Text,
     Value,
 )
+from beam_fraud.decisions.rules.large_lists import ListValues
 from beam_fraud.schema.velocity import AGGREGATES
 from beam_fraud.wording import did_you_mean
 
@@ -78,7 +79,7 @@ class ConditionError(Exception):
 def read_condition(
     text: str,
     names: Mapping[str, Kind],
-    lists: Mapping[str, Sequence[str] | Sequence[float]],
+    lists: Mapping[str, ListValues],
     live: Collection[str] | None = None,
 ) -> Condition:
     """Parse a condition and check its names and types.
@@ -112,7 +113,7 @@ class _Reader:
         self,
         text: str,
         names: Mapping[str, Kind],
-        lists: Mapping[str, Sequence[str] | Sequence[float]],
+        lists: Mapping[str, ListValues],
         live: Collection[str] | None,
     ) -> None:
         # Join lines: a condition may span several, as inside parentheses.
@@ -276,7 +277,7 @@ class _Reader:
         values = self._list(right)
         if isinstance(operand, Text):
             raise self._error(left, "a written text is compared with nothing; name a column")
-        for value in values:
+        for value in values if isinstance(values, tuple) else (values.first,):
             if isinstance(value, str) is not (_kind(operand) == "text"):
                 what = "text" if isinstance(value, str) else "a number"
                 raise self._error(
@@ -301,13 +302,13 @@ class _Reader:
             )
         return operand
 
-    def _list(self, node: ast.expr) -> tuple[str, ...] | tuple[float, ...]:
+    def _list(self, node: ast.expr) -> ListValues:
         if isinstance(node, ast.Name):
             if node.id not in self._lists:
                 if node.id in self._names:
                     raise self._error(node, f"{node.id!r} is no list; write == to compare with it")
                 raise self._unknown(node, node.id, self._lists, "list")
-            return tuple(self._lists[node.id])  # type: ignore[return-value]  # texts or numbers
+            return self._lists[node.id]
         if not isinstance(node, ast.List | ast.Tuple | ast.Set) or not node.elts:
             raise self._error(
                 node, "`in` needs a list, as in currency in ['EUR', 'USD'], or the name of one"

@@ -35,8 +35,10 @@ from beam_fraud.decisions.rules.condition import (
     Text,
     Value,
 )
+from beam_fraud.decisions.rules.large_lists import LargeNumbers, LargeTexts
 from beam_fraud.decisions.rules.numeric_program import NumericProgram
 from beam_fraud.decisions.rules.rule import Fired, RuleSet, listing_of
+from beam_fraud.decisions.rules.text_index import UNKNOWN, TextIndex
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import (
     FeatureSet,
@@ -47,8 +49,8 @@ from beam_fraud.features.matrix import (
 )
 from beam_fraud.schema.event_time import event_micros
 
-#: Codes of an unknown and of a missing text: both index from the end.
-UNKNOWN, ABSENT = -1, -2
+#: Code of a missing text; that and `UNKNOWN` index from the end.
+ABSENT = -2
 
 Codes = npt.NDArray[np.int32]
 #: Rows up to which a dictionary is faster than the calls of Arrow: 5 microseconds for 30 to 130.
@@ -64,12 +66,7 @@ class TextCodes:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
-        self._texts = pa.array(list(self._codes), pa.string())
-        self._hash = IdHash.random()
-        hashes = self._hash.of(self._texts)
-        self._order = np.argsort(hashes).astype(np.int32)
-        self._sorted = hashes[self._order]
-        self._distinct = len(np.unique(hashes)) == len(hashes)
+        self._index = TextIndex(pa.array(list(self._codes), pa.string()), IdHash.random())
 
     def code(self, text: str) -> int:
         """Return the code of one of the texts."""
@@ -88,25 +85,10 @@ class TextCodes:
             known = [ABSENT if t is None else self._codes.get(t, UNKNOWN) for t in texts]
             return np.array(known, dtype=np.int32)
         # Arrow rehashes all texts at every call: too slow for a long list and few rows.
-        few = len(self._texts) <= 2 * len(column) or not self._distinct
-        codes = self._looked_up(column) if few else self._searched(column)
+        few = len(self._index) <= 2 * len(column)
+        codes = self._index.codes_by_text(column) if few else self._index.codes(column)
         if column.null_count:
             codes[column.is_null().to_numpy(zero_copy_only=False)] = ABSENT
-        return codes
-
-    def _looked_up(self, column: pa.StringArray) -> Codes:
-        codes = pc.index_in(column, value_set=self._texts).fill_null(UNKNOWN)
-        return np.array(codes, dtype=np.int32)
-
-    def _searched(self, column: pa.StringArray) -> Codes:
-        hashes = self._hash.of(column)
-        places = np.searchsorted(self._sorted, hashes)
-        places[places == len(self._sorted)] = 0
-        codes = np.full(len(column), UNKNOWN, dtype=np.int32)
-        hits = np.flatnonzero(self._sorted[places] == hashes)
-        codes[hits] = self._order[places[hits]]
-        same = pc.equal(column.take(pa.array(hits)), self._texts.take(pa.array(codes[hits])))
-        codes[hits[~same.fill_null(False).to_numpy(zero_copy_only=False)]] = UNKNOWN
         return codes
 
 
@@ -325,7 +307,16 @@ class Program:
                 return lambda values, batch: -values[at]
             case Compare():
                 return self._compare(part)
-            case Among(Column(name, "text"), texts, negated):
+            case Among(Column() as column, LargeTexts() as texts, negated):
+                if negated:
+                    return self._not_among(column, replace(part, negated=False))
+                return self._among_many(column, texts.index)
+            case Among(operand, LargeNumbers() as many, negated):
+                at = self._slot(operand)
+                return lambda values, batch: _not_nan(
+                    many.contains(values[at]), values[at], negated
+                )
+            case Among(Column(name, "text"), tuple() as texts, negated):
                 return self._text_among(name, texts, negated)
             case Among(operand, numbers, negated):
                 at = self._slot(operand)
@@ -386,13 +377,25 @@ class Program:
             return lambda values, batch: values[codes] == code
         return lambda values, batch: members[values[codes]]
 
+    def _among_many(self, column: Column, known: TextIndex) -> _Step:
+        at, key = self._slot(column), ("hashes", column.name, known.hash)
+        # All lists of a rules file have one hash.
+        if key not in self._slots:
+            self._slots[key] = len(self._steps)
+            self._steps.append(lambda values, batch: known.hash.of(values[at]))
+        hashes = self._slots[key]
+        return lambda values, batch: known.contains(values[at], values[hashes])
+
+    def _not_among(self, column: Column, positive: Condition) -> _Step:
+        at, among = self._slot(column), self._slot(positive)
+        return lambda values, batch: (
+            ~values[among] & values[at].is_valid().to_numpy(zero_copy_only=False)
+        )
+
     def _listed(self, part: Listed) -> _Step:
         at = self._slot(part.column)
         if part.negated:
-            among = self._slot(replace(part, negated=False))
-            return lambda values, batch: (
-                ~values[among] & values[at].is_valid().to_numpy(zero_copy_only=False)
-            )
+            return self._not_among(part.column, replace(part, negated=False))
         listed = self._look_up(part)
         # This step comes next.
         self._listed_at[listing_of(part)] = len(self._steps)
@@ -457,7 +460,7 @@ def _text_codes(conditions: Iterable[Condition]) -> dict[str, TextCodes]:
                     _, Text(text), Column(name, "text")
                 ):
                     texts.setdefault(name, {})[text] = None
-                case Among(Column(name, "text"), values):
+                case Among(Column(name, "text"), tuple() as values):
                     texts.setdefault(name, {}).update(dict.fromkeys(map(str, values)))
     return {name: TextCodes(distinct) for name, distinct in texts.items()}
 
@@ -497,4 +500,9 @@ def _among(values: Anything, members: npt.NDArray[np.float64], negated: bool) ->
         holds = np.equal(values, members[0])
         for number in members[1:]:
             holds = holds | np.equal(values, number)
+    return _not_nan(holds, values, negated)
+
+
+def _not_nan(holds: Anything, values: Anything, negated: bool) -> Anything:
+    """Return a result about numbers, or with `negated` its opposite where they are present."""
     return ~holds & np.equal(values, values) if negated else holds

@@ -19,8 +19,10 @@ from beam_fraud.decisions.lists.changes import list_names
 from beam_fraud.decisions.rules.condition import All, Column, Kind, Sampled
 from beam_fraud.decisions.rules.expression import ConditionError, read_condition
 from beam_fraud.decisions.rules.files import RULES_FILE, RuleFiles
+from beam_fraud.decisions.rules.large_lists import ListValues, list_values
 from beam_fraud.decisions.rules.rule import MODES, VERDICTS, Mode, Rule, RuleSet, Verdict
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.features.hashing import IdHash
 from beam_fraud.schema.text_file import (
     Table,
     must_be,
@@ -30,7 +32,7 @@ from beam_fraud.schema.text_file import (
 )
 
 #: Type: name of a list to its values, all texts or all numbers.
-Lists: TypeAlias = Mapping[str, tuple[str, ...] | tuple[float, ...]]
+Lists: TypeAlias = Mapping[str, ListValues]
 
 #: Words of the grammar of conditions.
 _WORDS = frozenset({"and", "or", "not", "in", "is", "True", "False", "None"})
@@ -200,7 +202,8 @@ def rules_from_toml(
 
 
 def _read_lists(tables: list[dict[str, Any]], where: str, files: Mapping[str, bytes]) -> Lists:
-    lists: dict[str, tuple[str, ...] | tuple[float, ...]] = {}
+    lists: dict[str, ListValues] = {}
+    hash = IdHash.random()
     for number, table in enumerate(tables, 1):
         at = f"{where}: list {_called(table, number)}"
         read = read_table(table, _List, at)
@@ -209,9 +212,9 @@ def _read_lists(tables: list[dict[str, Any]], where: str, files: Mapping[str, by
         if read.name in lists:
             raise UsageError(f"{at}: there is one of that name; rename it", Code.RULES_INVALID)
         if read.file is None and read.values is not None:
-            lists[read.name] = _values(read.values, at)
+            lists[read.name] = list_values(_values(read.values, at), hash)
         elif read.file is not None and read.values is None:
-            lists[read.name] = _of_file(read.file, at, files)
+            lists[read.name] = list_values(_of_file(read.file, at, files), hash)
         else:
             raise UsageError(f"{at}: needs either values = [..] or file = '..'", Code.RULES_INVALID)
     return lists
