@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +17,16 @@ from hypothesis import strategies as st
 from beam_fraud.decisions.rules import program
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.expression import read_condition
+from beam_fraud.decisions.rules.large_lists import (
+    LargeNumbers,
+    LargeTexts,
+    ListValues,
+    list_values,
+)
 from beam_fraud.decisions.rules.numeric_program import NumericProgram
-from beam_fraud.decisions.rules.program import ABSENT, UNKNOWN, Program, TextCodes
+from beam_fraud.decisions.rules.program import ABSENT, Program, TextCodes
 from beam_fraud.decisions.rules.rule import Rule, RuleSet
+from beam_fraud.decisions.rules.text_index import UNKNOWN
 from beam_fraud.decisions.rules.toml import rules_from_toml
 from beam_fraud.features.hashing import IdHash
 from beam_fraud.features.matrix import FeatureSet, feature_matrix
@@ -44,7 +51,15 @@ SCHEMA = Schema(
 )
 FEATURES = FeatureSet(SCHEMA, {"mcc": ("a", "b")})
 NAMES = vocabulary(SCHEMA, scored=True)
-LISTS = {"some": ("a", "c", "x"), "many": tuple(f"{n}" for n in range(40)), "round": (0.0, 1.0)}
+SOME, MANY, ROUND = ("a", "c", "x"), tuple(f"{n}" for n in range(40)), (0.0, 1.0)
+LISTS: dict[str, ListValues] = {"some": SOME, "many": MANY, "round": ROUND}
+HASH = IdHash.random()
+#: The same lists in the form of large ones.
+IN_ARRAYS: dict[str, ListValues] = {
+    "some": LargeTexts.of(SOME, HASH),
+    "many": LargeTexts.of(MANY, HASH),
+    "round": LargeNumbers.of(ROUND),
+}
 
 NUMBERS = st.sampled_from([None, -1.0, 0.0, 0.5, 1.0, 2.0, 1e308, math.inf])
 TEXTS = st.sampled_from([None, "", "a", "b", "c", "x", "ü", "17", "a" * 40])
@@ -131,10 +146,10 @@ def as_seen(row: Row) -> Row:
     return row | {name: float(row[name] == 1.0) for name in ("is_weekend", "is_night")}
 
 
-def rule_set(*conditions: str) -> RuleSet:
+def rule_set(*conditions: str, lists: Mapping[str, ListValues] = LISTS) -> RuleSet:
     return RuleSet(
         tuple(
-            Rule(f"r{number}", read_condition(text, NAMES, LISTS), "review")
+            Rule(f"r{number}", read_condition(text, NAMES, lists), "review")
             for number, text in enumerate(conditions)
         )
     )
@@ -176,6 +191,70 @@ def test_rules_hold_for_values_as_they_do_for_columns(
     assert compiled.holds(values, computed, scores) == by_columns.holds.tolist()
     by_values = Program(rules, FEATURES).fired_of_rows(values, computed, block, scores)
     assert by_values.holds.tolist() == by_columns.holds.tolist()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    conditions=st.lists(_conditions(), min_size=1, max_size=4),
+    rows=ROWS,
+    repeated=st.sampled_from([1, 100]),
+)
+def test_lists_in_arrays_decide_as_their_values_do(
+    conditions: list[str], rows: list[Row], repeated: int
+) -> None:
+    plain, rules = rule_set(*conditions), rule_set(*conditions, lists=IN_ARRAYS)
+    rows = rows * repeated
+    transactions, scores = batch_of(rows)
+    block = feature_matrix(transactions, FEATURES)
+    fired = Program(plain, FEATURES).fired(transactions, block, scores)
+    for sent in (rules, pickle.loads(pickle.dumps(rules, 2))):
+        again = Program(sent, FEATURES).fired(transactions, block, scores)
+        assert again.holds.tolist() == fired.holds.tolist()
+
+
+@given(
+    values=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), min_size=1),
+    further=st.lists(st.text("aAbB \0", max_size=2)),
+)
+def test_every_text_of_a_list_in_arrays_is_found_and_no_other(
+    values: list[str], further: list[str]
+) -> None:
+    values = list(dict.fromkeys([*values, *further[::2]]))
+    looked_up = [None, "", *values, *further, *(text.swapcase() for text in values)]
+    column = pa.array(["left out", *looked_up], pa.string()).slice(1)
+    index = LargeTexts.of(values, HASH).index
+    among = [text in values for text in looked_up]
+    assert index.contains(column, HASH.of(column)).tolist() == among
+    places = [values.index(text) if text in values else UNKNOWN for text in looked_up]
+    assert index.codes(column).tolist() == places
+
+
+@given(
+    values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1),
+    further=st.lists(st.floats()),
+)
+def test_every_number_of_a_list_in_arrays_is_found_and_no_other(
+    values: list[float], further: list[float]
+) -> None:
+    looked_up = [0.0, -0.0, *values, *further]
+    numbers = LargeNumbers.of(list(dict.fromkeys(values)))
+    expected = [number in values and not math.isnan(number) for number in looked_up]
+    assert numbers.contains(np.array(looked_up)).tolist() == expected
+    assert bool(numbers.contains(looked_up[0])) == expected[0]
+
+
+def test_lists_in_arrays_are_equal_if_their_values_are() -> None:
+    texts = [[f"m{n}" for n in range(5_000)] for _ in range(2)]
+    one, other = (list_values(values, IdHash.random()) for values in texts)
+    assert isinstance(one, LargeTexts)
+    assert (one, hash(one)) == (other, hash(other))
+    assert one != list_values([*texts[0], "x"], HASH)
+    # The same bytes, divided otherwise.
+    assert list_values(["xx", *texts[0]], HASH) != list_values(["x", "x" + texts[0][0]], HASH)
+    first, second = (list_values([0.5 * n for n in range(size)], HASH) for size in (5_000, 5_001))
+    assert first != second
+    assert first == list_values([0.5 * n for n in range(5_000)], HASH)
+    assert list_values(texts[0][:10], HASH) == tuple(texts[0][:10])
 
 
 def test_conditions_of_texts_are_not_compiled_for_numbers() -> None:
@@ -245,6 +324,13 @@ def test_texts_with_equal_hashes_stay_distinct(monkeypatch: pytest.MonkeyPatch) 
     assert TextCodes(["aa", "bb", *(f"{n:04}" for n in range(20))]).of(column).tolist() == [
         0, 1, ABSENT, UNKNOWN,
     ]  # fmt: skip
+
+    texts = LargeTexts.of(["aa", "cc", "x"], HASH)
+    assert not texts.index.distinct
+    assert texts.index.contains(column, HASH.of(column)).tolist() == [True, False, False, False]
+    texts = LargeTexts.of(["bb", "x"], HASH)
+    assert texts.index.distinct
+    assert texts.index.contains(column, HASH.of(column)).tolist() == [False, True, False, False]
 
 
 def test_a_rule_names_a_column_within_another_by_its_path() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import requests
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
@@ -27,6 +29,7 @@ from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands import serve_plan
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.decisions.lists.changes import Change, append_changes
+from beam_fraud.decisions.rules.toml import load_rules
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.models.bundle import load_bundle, write_bundle
 from beam_fraud.models.manifest import Manifest, Thresholds, schema_fields
@@ -256,6 +259,45 @@ def test_changed_rules_and_lists_are_taken_up(tmp_path: Path) -> None:
         server.stop()
     assert server.said().count("cannot be taken up") == 1
     assert set(sender.answers) == set(archived(state))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_rules_file_with_a_long_list_takes_little_time_from_the_answers(tmp_path: Path) -> None:
+    """Processor time of the server itself, without the process beside it."""
+    rules = tmp_path / "rules.toml"
+    rules.write_bytes(RULES % b"first")
+    values = "\n".join(f'"{name}{n}",' for n in range(100_000) for name in ("ann", "bob"))
+    listed = f'[[list]]\nname = "long"\nvalues = [\n{values}\n"ann"]\n'.encode()
+    model = Path(bundle(tmp_path / "model", 2, columns={"account_id": "who"}))
+    options = ("--rules", str(rules), "--rule-limit", "1")
+    server = Serve(model, tmp_path / "state", *options, look=2.0)
+    with server:
+        before = processor_seconds(server.pid)
+        changed = listed + RULES.replace(b"amount > 3", b"account_id in long") % b"second"
+        put_whole(rules, changed)
+        until(lambda: shown(server, "/model")["rules"] == ["second"])
+        spent = processor_seconds(server.pid) - before
+        with Client(server.port) as client:
+            for name, account, fired in (("x", "ann", ["second"]), ("y", "Ann", [])):
+                status, body, _ = client.post(record(name, account=account))
+                assert (status, json.loads(body)["rules"]) == (200, fired)
+        server.stop()
+    began = time.thread_time()
+    load_rules(str(rules), {"account_id": "text"})
+    assert spent < 0.6 * (time.thread_time() - began)
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process, without that of its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def put_whole(file: Path, data: bytes) -> None:
+    """Change a file at once."""
+    new = file.with_suffix(".new")
+    new.write_bytes(data)
+    new.replace(file)
 
 
 def test_a_model_may_read_fewer_columns_than_the_one_at_the_start(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -22,6 +23,7 @@ from beam_fraud.decisions.decider import Decider, Pair, shown
 from beam_fraud.decisions.reasons.reasons import Reasons, reasons_of
 from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.decisions.rules.rule import RuleSet, listings_of
+from beam_fraud.decisions.rules.toml import files_of_lists
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.definition_sets import covers
@@ -29,7 +31,7 @@ from beam_fraud.models.bundle import Bundle, read_reference, share_model, shared
 from beam_fraud.models.predict import noting_libraries
 from beam_fraud.models.reference import usual_values
 from beam_fraud.models.registry.champion_watch import ChampionWatch, Conditions, Windows
-from beam_fraud.models.registry.choice import Chosen
+from beam_fraud.models.registry.choice import Choice, Chosen
 from beam_fraud.models.registry.live_shadows import LiveShadows
 from beam_fraud.models.small_blocks.predictor import Predictor, probing_rows
 from beam_fraud.pipeline.frames.scoring import Block, Scorer
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 #: Rows of a rehearsal of what another process has rehearsed.
 _ROWS_AGAIN = 3
+#: Bytes of a rules file that is parsed sooner than another process has begun.
+_SHORT = 1 << 18
 #: Type: makes an engine over the state of the server.
 MakeEngine: TypeAlias = Callable[[Scorer, FeatureScoring | None], Engine]
 
@@ -293,6 +297,28 @@ def _widened(decider: Decider, read: FeatureSet) -> Decider:
     return replace(decider, features=replace(decider.features, schema=schema))
 
 
+@dataclass(frozen=True)
+class _ChoiceBeside:
+    """A choice whose rules file is parsed in another process if it is long."""
+
+    choice: Choice
+    side: SideProcess
+
+    def look(self, known: Decider) -> Chosen:
+        """Return what `Choice.look` does."""
+        return self.choice.look(known, self._files_of)
+
+    def _files_of(self, data: bytes, where: str) -> tuple[str, ...]:
+        if len(data) <= _SHORT:
+            return files_of_lists(data, where)
+        # A buffer is sent without a copy.
+        return self.side.call(_files_of_lists, PickleBuffer(data), where)
+
+
+def _files_of_lists(data: PickleBuffer, where: str) -> tuple[str, ...]:
+    return files_of_lists(bytes(data), where)
+
+
 class Renewal:
     """Decides between two groups whether what was prepared answers from here on.
 
@@ -400,7 +426,7 @@ def watch_of(
         deliveries.notify([notice])
 
     watch = ChampionWatch(
-        planned.choice,
+        _ChoiceBeside(planned.choice, side),
         Decider(scoring.bundle, features, scoring.rules),
         prepare,
         refused,

@@ -89,7 +89,7 @@ class SideProcess:
           Exception: what the function raised.
         """
         with self._calling:
-            frames = self._answer(pickle.dumps((function, args, kwargs)))
+            frames = self._answer(_pickled((function, args, kwargs)))
         if frames is not None:
             data, *arrays = frames
             # Of this program's own process, which has checked what it read.
@@ -111,7 +111,7 @@ class SideProcess:
             # Closing alone would not wake a thread that waits for a result.
             self._connection.shutdown(socket.SHUT_RDWR)
 
-    def _answer(self, request: bytes) -> list[memoryview] | None:
+    def _answer(self, request: _Frames) -> list[memoryview] | None:
         """Return what the other process answers; None if it has ended.
 
         An error here ends it: the next call would read what this one left unread.
@@ -119,7 +119,7 @@ class SideProcess:
         if self._gone:
             return None
         try:
-            _send(self._connection, [request])
+            _send(self._connection, request)
             return _received(self._connection)
         except BaseException as error:
             if self._closed:
@@ -168,14 +168,14 @@ def _serve(connection: socket.socket, parents: socket.socket) -> None:
     gc.disable()
     with suppress(EOFError, OSError, _GoneError):
         while True:
-            (request,) = _received(connection)
+            request = _received(connection)
             frames = _forked(request, connection, spare=True)
             if not frames:
                 frames = _forked(request, connection, spare=False)
             _send(connection, frames)
 
 
-def _forked(request: memoryview, parent: socket.socket, *, spare: bool) -> _Frames:
+def _forked(request: _Frames, parent: socket.socket, *, spare: bool) -> _Frames:
     """Return the result of a call in another fork; with `spare`, [] if it got too little time.
 
     Raises:
@@ -205,7 +205,7 @@ def _forked(request: memoryview, parent: socket.socket, *, spare: bool) -> _Fram
 
 
 def _call(
-    request: memoryview,
+    request: _Frames,
     connection: socket.socket,
     spare: bool,
     parents: Sequence[socket.socket],
@@ -220,7 +220,8 @@ def _call(
         _send(connection, [])
         return
     try:
-        function, args, kwargs = pickle.loads(request)  # noqa: S301 of the parent
+        data, *arrays = request
+        function, args, kwargs = pickle.loads(data, buffers=arrays)  # noqa: S301 of the parent
         with threadpool_limits(1):
             result = function(*args, **kwargs)
     except Exception as error:

@@ -38,8 +38,8 @@ from beam_fraud.decisions.rules.condition import (
 from beam_fraud.decisions.rules.large_lists import LargeNumbers, LargeTexts
 from beam_fraud.decisions.rules.numeric_program import NumericProgram
 from beam_fraud.decisions.rules.rule import Fired, RuleSet, listing_of
-from beam_fraud.decisions.rules.text_index import UNKNOWN, TextIndex
-from beam_fraud.features.hashing import IdHash
+from beam_fraud.decisions.rules.text_index import UNKNOWN, Codes, TextIndex
+from beam_fraud.features.hashing import Hashes, IdHash
 from beam_fraud.features.matrix import (
     FeatureSet,
     NumberOf,
@@ -52,7 +52,6 @@ from beam_fraud.schema.event_time import event_micros
 #: Code of a missing text; that and `UNKNOWN` index from the end.
 ABSENT = -2
 
-Codes = npt.NDArray[np.int32]
 #: Rows up to which a dictionary is faster than the calls of Arrow: 5 microseconds for 30 to 130.
 _FEW_ROWS = 64
 
@@ -382,7 +381,7 @@ class Program:
         # All lists of a rules file have one hash.
         if key not in self._slots:
             self._slots[key] = len(self._steps)
-            self._steps.append(lambda values, batch: known.hash.of(values[at]))
+            self._steps.append(lambda values, batch: _hashes(values[at], known.hash))
         hashes = self._slots[key]
         return lambda values, batch: known.contains(values[at], values[hashes])
 
@@ -501,6 +500,13 @@ def _among(values: Anything, members: npt.NDArray[np.float64], negated: bool) ->
         for number in members[1:]:
             holds = holds | np.equal(values, number)
     return _not_nan(holds, values, negated)
+
+
+def _hashes(column: pa.StringArray, hash: IdHash) -> Hashes:
+    if len(column) > _FEW_ROWS:
+        return hash.of(column)
+    words = hash.of_few([text or "" for text in column.to_pylist()])
+    return np.array([first for first, _ in words], dtype=np.uint64)
 
 
 def _not_nan(holds: Anything, values: Anything, negated: bool) -> Anything:

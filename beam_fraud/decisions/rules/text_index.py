@@ -10,6 +10,9 @@ import pyarrow.compute as pc
 from beam_fraud.features.hashing import Hashes, IdHash
 from beam_fraud.features.sorted_hashes import Places, SortedHashes
 
+Codes = npt.NDArray[np.int32]
+#: Rows up to which Python compares texts faster than the calls of Arrow.
+_FEW_ROWS = 32
 #: Code of a text that is not among them.
 UNKNOWN = -1
 
@@ -39,7 +42,7 @@ class TextIndex:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def codes(self, column: pa.StringArray, hashes: Hashes | None = None) -> npt.NDArray[np.int32]:
+    def codes(self, column: pa.StringArray, hashes: Hashes | None = None) -> Codes:
         """Return the place of each text of a column among these, or `UNKNOWN`.
 
         Args:
@@ -73,17 +76,19 @@ class TextIndex:
         result[rows] = True
         return result
 
-    def codes_by_text(self, column: pa.StringArray) -> npt.NDArray[np.int32]:
+    def codes_by_text(self, column: pa.StringArray) -> Codes:
         """Return what `codes` does, faster for no more texts than rows: all of them are hashed."""
         codes = pc.index_in(column, value_set=self.texts).fill_null(UNKNOWN)
         return np.array(codes, dtype=np.int32)
 
-    def _found(self, column: pa.StringArray, hashes: Hashes) -> tuple[Places, Places]:
+    def _found(self, column: pa.StringArray, hashes: Hashes) -> tuple[Places, Codes]:
         """Return the rows whose texts are among these, and the places of those."""
         rows, places = self._known.search(hashes)
-        if not len(rows):
-            return rows, places
         known = self._order[places]
+        if len(rows) <= _FEW_ROWS:
+            pairs = zip(rows.tolist(), known.tolist(), strict=True)
+            there = [column[row].as_py() == self.texts[code].as_py() for row, code in pairs]
+            return rows[there], known[there]
         same = pc.equal(column.take(pa.array(rows)), self.texts.take(pa.array(known)))
         there = same.fill_null(False).to_numpy(zero_copy_only=False)
         return rows[there], known[there]

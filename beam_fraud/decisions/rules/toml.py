@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
@@ -34,6 +34,12 @@ from beam_fraud.schema.text_file import (
 #: Type: name of a list to its values, all texts or all numbers.
 Lists: TypeAlias = Mapping[str, ListValues]
 
+#: Type: `files_of_lists`.
+FilesOf: TypeAlias = Callable[[bytes, str], tuple[str, ...]]
+
+#: Files that the lists of rules files name, by the SHA-256 of these, oldest first; and how many.
+_FILES_OF = dict[bytes, tuple[str, ...]]()
+_MOST_KNOWN = 8
 #: Words of the grammar of conditions.
 _WORDS = frozenset({"and", "or", "not", "in", "is", "True", "False", "None"})
 _HEADING = re.compile(r"^[ \t]*\[\[[ \t]*rule[ \t]*\]\]", re.MULTILINE)
@@ -101,23 +107,50 @@ def load_rules(path: str, names: Mapping[str, Kind], live: Path | None = None) -
     )
 
 
-def read_rule_files(path: str) -> RuleFiles:
+def read_rule_files(path: str, files_of: FilesOf | None = None) -> RuleFiles:
     """Read a rules file and the files of its lists; invalid rules have an id, too.
 
     Args:
       path: the rules file.
+      files_of: calls `files_of_lists`, perhaps elsewhere: a file of a million entries takes
+        seconds to parse.
 
     Raises:
       FraudError: a file cannot be read.
     """
     file = Path(path).expanduser()
     contents = {RULES_FILE: _read(file, f"rules file {path}")}
+    for name in _files_of_lists(contents[RULES_FILE], path, files_of or files_of_lists):
+        where = f"rules file {path}: list file {name}"
+        contents[name] = _read(file.parent / Path(name).expanduser(), where)
+    return RuleFiles(file.stem, contents)
+
+
+def _files_of_lists(data: bytes, where: str, files_of: FilesOf) -> tuple[str, ...]:
+    """Return what `files_of_lists` does, without asking it again for what it was asked before.
+
+    Whoever follows a file asks for the same contents every few seconds, and to parse two hundred
+    rules takes as long as ten answers.
+    """
+    digest = hashlib.sha256(data).digest()
+    files = _FILES_OF.get(digest)
+    if files is None:
+        files = files_of(data, where)
+        while len(_FILES_OF) >= _MOST_KNOWN:
+            _FILES_OF.pop(next(iter(_FILES_OF)), None)
+        _FILES_OF[digest] = files
+    return files
+
+
+def files_of_lists(data: bytes, where: str) -> tuple[str, ...]:
+    """Return the files that the lists of a rules file name, if it is valid so far."""
+    if b"file" not in data and b"\\" not in data:
+        # No key is `file`, which only an escape could hide.
+        return ()
     # Whoever parses the rules reports what is wrong with them.
     with suppress(UsageError, UnicodeDecodeError):
-        for name in list_files(contents[RULES_FILE].decode("utf-8-sig"), path):
-            where = f"rules file {path}: list file {name}"
-            contents[name] = _read(file.parent / Path(name).expanduser(), where)
-    return RuleFiles(file.stem, contents)
+        return list_files(data.decode("utf-8-sig"), where)
+    return ()
 
 
 def _read(path: Path, where: str) -> bytes:
@@ -128,12 +161,8 @@ def _read(path: Path, where: str) -> bytes:
         raise FraudError(f"{where} cannot be read: {reason}", Code.RULES_UNREADABLE) from None
 
 
-@lru_cache(maxsize=2)
 def list_files(text: str, where: str) -> tuple[str, ...]:
     """Return the files that the lists of a rules file name.
-
-    Whoever follows a file asks for the same text every few seconds, and to parse two hundred rules
-    takes as long as ten answers.
 
     Raises:
       UsageError: the text is no TOML, or a list is invalid.

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from beam_fraud.features.velocity.columns import by_key
 from beam_fraud.features.velocity.definition_sets import covers
 from beam_fraud.models.bundle import check_packages, shared_model
 from beam_fraud.models.predict import microseconds_per_row, noting_libraries
-from beam_fraud.models.registry.choice import Choice, Chosen
+from beam_fraud.models.registry.choice import Chosen
 from beam_fraud.schema.schema import Labels
 
 _LOG = logging.getLogger(__name__)
@@ -124,6 +124,13 @@ class Conditions:
         return decider
 
 
+class ChoiceSource(Protocol):
+    """Where it is written what decides."""
+
+    def look(self, known: Decider) -> Chosen:
+        """Return what is written there now, as `Choice.look`."""
+
+
 class ChampionWatch(Generic[_Prepared]):
     """Follow the registry and the rules file by which a process decides.
 
@@ -138,7 +145,7 @@ class ChampionWatch(Generic[_Prepared]):
 
     def __init__(
         self,
-        choice: Choice,
+        choice: ChoiceSource,
         first: Decider,
         prepare: Callable[[Chosen, Decider], tuple[Decider, _Prepared]],
         notify: Callable[[Notice], None],
@@ -284,6 +291,9 @@ def _look_on(watch: weakref.ref[ChampionWatch[_Prepared]], end: threading.Event)
         try:
             looking.look()
         except Exception as error:
+            if end.is_set():
+                # What reads it elsewhere may have ended with the command.
+                return
             # What decides goes on, and so does the watch.
             _LOG.error("the watch of the champion goes on: %s", line_of(error))
         del looking

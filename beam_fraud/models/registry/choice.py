@@ -9,7 +9,7 @@ from pathlib import Path
 from beam_fraud.decisions.decider import Decider, Pair
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.rule import RuleSet
-from beam_fraud.decisions.rules.toml import load_rules, read_rule_files
+from beam_fraud.decisions.rules.toml import FilesOf, load_rules, read_rule_files
 from beam_fraud.errors import FraudError
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.registry.registry import Registry, open_registry
@@ -63,10 +63,10 @@ def rules_beside(
     return registry.rules(rules, bundle, schema, lists)
 
 
-def rules_id(path: str) -> str | None:
+def rules_id(path: str, files_of: FilesOf | None = None) -> str | None:
     """Return the id of a rules file and the files of its lists; None if one is unreadable."""
     try:
-        return read_rule_files(path).id
+        return read_rule_files(path, files_of).id
     except FraudError:
         return None
 
@@ -86,11 +86,12 @@ class Choice:
     #: Schema of the transactions; None for that of the model.
     schema: Schema | None = None
 
-    def look(self, known: Decider) -> Chosen:
+    def look(self, known: Decider, files_of: FilesOf | None = None) -> Chosen:
         """Return what is written there now.
 
         Args:
           known: what decides now.
+          files_of: as of `read_rule_files`.
 
         Raises:
           FraudError: the registry cannot be read, was changed, or has no champion.
@@ -100,7 +101,7 @@ class Choice:
         if self.keeps_rules:
             rules = known.pair[1]
         elif self.rules_file is not None:
-            rules = rules_id(self.rules_file)
+            rules = rules_id(self.rules_file, files_of)
         else:
             rules = None if registry is None else registry.standing.rules
         return Chosen(self, registry, model, rules)
