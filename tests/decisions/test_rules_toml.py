@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from beam_fraud.decisions.rules.condition import Among, Kind
-from beam_fraud.decisions.rules.toml import load_rules, read_rule_files, rules_from_toml
+from beam_fraud.decisions.rules.files import RULES_FILE
+from beam_fraud.decisions.rules.kept import keep_rules, kept_rules
+from beam_fraud.decisions.rules.rule import RuleSet
+from beam_fraud.decisions.rules.toml import (
+    files_of_lists,
+    load_rules,
+    read_rule_files,
+    rules_from_toml,
+)
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.registry.registry import Author, add_rules
+from beam_fraud.storage.store import store_at
 from beam_fraud.storage.urls import Place
 from tests.failing import fails
 
@@ -46,6 +55,56 @@ def test_a_list_comes_from_the_file_beside_the_rules(tmp_path: Path) -> None:
     (rule,) = load_rules(str(tmp_path / "rules.toml"), NAMES).rules
     assert isinstance(rule.condition, Among)
     assert rule.condition.values == ("m1", "m2#x")
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        ("[[list]]\nname = 'profile'\nfile = 'a.txt'\n", ("a.txt",)),
+        ('[[list]]\nname = "l"\n"\\u0066ile" = "ä.txt"\n', ("ä.txt",)),
+        ("[[list]]\nname = 'l'\nvalues = ['profile']\n", ()),
+        ("[[list]]\nname = 'l'\nvalues = ['a']\n", ()),
+        ("[[list]]\nfile = 'a.txt'\n", ()),
+        ("file = [", ()),
+    ],
+)
+def test_the_files_of_lists_are_asked_for_once(
+    tmp_path: Path, text: str, files: tuple[str, ...]
+) -> None:
+    rules, asked = tmp_path / "rules.toml", list[bytes]()
+    rules.write_text(text + f"# {tmp_path}", "utf-8")
+    for name in files:
+        (tmp_path / name).write_text("m1")
+
+    def files_of(data: bytes, where: str) -> tuple[str, ...]:
+        asked.append(data)
+        return files_of_lists(data, where)
+
+    for _ in range(2):
+        read = read_rule_files(str(rules), files_of)
+        assert tuple(read.contents) == (RULES_FILE, *files)
+    assert asked == [rules.read_bytes()]
+    rules.write_text(text + "# changed")
+    assert read_rule_files(str(rules), files_of).id != read.id
+    assert len(asked) == 2
+
+
+def test_files_of_lists_are_kept_as_they_were(tmp_path: Path) -> None:
+    lists = {"a.txt": 'ü😀"\\\t\n'.encode() * 20_000, 'b".txt': b"\xef\xbb\xbfm1", "c": b""}
+    contents = {RULES_FILE: GOOD.encode(), **lists}
+    keep_rules(tmp_path, RuleSet((), id="night@0123456789ab", files=contents))
+    kept = kept_rules(store_at(tmp_path), "", "night@0123456789ab")
+    assert kept is not None
+    assert kept.contents == contents
+
+
+def test_a_list_of_another_kind_is_refused_however_long_it_is(tmp_path: Path) -> None:
+    for size in (2, 5_000):
+        values = ", ".join(f"{n}" for n in range(size))
+        text = f"[[list]]\nname = 'l'\nvalues = [{values}]\n"
+        rule = GOOD.replace("amount > 2000", "merchant_id in l")
+        with fails(Code.RULE_CONDITION, "the list holds 0.0, which is a number"):
+            rules_from_toml(text + rule, NAMES)
 
 
 @pytest.mark.parametrize(

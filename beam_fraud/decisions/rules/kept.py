@@ -7,7 +7,9 @@ DIR/rules/log.jsonl                a line for each time that a process took up a
 
 from __future__ import annotations
 
+import codecs
 import json
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from beam_fraud.wording import reason_of
 #: The directory under `--out` or `--state`.
 DIRECTORY = "rules"
 _LOG_FILE = f"{DIRECTORY}/log.jsonl"
+#: Bytes of a text that are written as JSON at once.
+_PIECE = 1 << 16
 
 
 def keep_rules(place: Path | str, rules: RuleSet | None, before: str | None = None) -> None:
@@ -42,8 +46,7 @@ def keep_rules(place: Path | str, rules: RuleSet | None, before: str | None = No
             make_directory(place / DIRECTORY)
         lists = {file: data for file, data in rules.files.items() if file != RULES_FILE}
         if lists and not store.exists(f"{name}.lists.json"):
-            texts = {file: data.decode() for file, data in lists.items()}
-            store.write(f"{name}.lists.json", json.dumps(texts, indent=1).encode())
+            store.write(f"{name}.lists.json", b"".join(_json_of(lists)))
         if not store.exists(f"{name}.toml"):
             store.write(f"{name}.toml", rules.files[RULES_FILE])
         if isinstance(place, Path):
@@ -56,6 +59,21 @@ def keep_rules(place: Path | str, rules: RuleSet | None, before: str | None = No
             f"{store}/{DIRECTORY}: the rules cannot be kept there ({reason_of(error)})",
             Code.OUTPUT_UNWRITABLE,
         ) from None
+
+
+def _json_of(texts: Mapping[str, bytes]) -> Iterator[bytes]:
+    """Yield an object of JSON with texts in UTF-8.
+
+    In one call, a text of a million lines would take a server's interpreter from its answers.
+    """
+    before = "{"
+    for name, data in texts.items():
+        yield f'{before}\n {json.dumps(name)}: "'.encode()
+        pieces = (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
+        for text in codecs.iterdecode(pieces, "utf-8"):
+            yield json.dumps(text)[1:-1].encode()
+        before = '",'
+    yield b'"\n}'
 
 
 def kept_rules(store: Store, directory: str, rules_id: str) -> RuleFiles | None:
