@@ -93,7 +93,21 @@ def _kinds() -> dict[str, tuple[Callable[[], Any], LabelledRows]]:
         f"{name}, numbers": (partial(fit, name, NUMBERS_ALONE), NUMBERS_ALONE)
         for name in ("logistic", "mlp")
     }
-    return one | two | plain
+    # Trees of numbers alone have a form of their own for few rows, up to 8 leaves without NumPy.
+    boosted = {
+        f"boosting of numbers, {leaves} leaves": (
+            partial(_boosting_of_numbers, leaves),
+            NUMBERS_ALONE,
+        )
+        for leaves in (4, 8, 31, 64)
+    }
+    return one | two | plain | boosted
+
+
+def _boosting_of_numbers(leaves: int) -> Any:
+    return HistGradientBoostingClassifier(
+        max_iter=20, max_leaf_nodes=leaves, min_samples_leaf=4, random_state=0
+    ).fit(NUMBERS_ALONE.matrix, NUMBERS_ALONE.labels)
 
 
 #: Name to the function that fits a model with a fast form, and its rows.
@@ -174,6 +188,7 @@ def test_few_rows_have_the_models_own_scores(name: str) -> None:
             column[strange] = random.choice(values, strange.sum())
         assert same(predict, model, block)
         assert same(predict, model, block[:1])
+        assert same(predict, model, block[:2])
 
     check()
 
