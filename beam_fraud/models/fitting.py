@@ -95,7 +95,7 @@ def train_unlabelled(transactions: pa.Table, schema: Schema, recipe: Recipe) -> 
     examples = Examples(transactions, none, schema)
     split = split_by_time(transactions.column("event_time"), recipe.valid_from)
     features, earlier = examples.learn(split.train)
-    _log.info("fitting %s on %d rows without labels", recipe.kind.name, len(split.train))
+    _log.info("fitting %s on %s rows without labels", recipe.kind.name, f"{len(split.train):,}")
     candidate = recipe.kind.fit(earlier, recipe.seed)
     scores = predict_scores(candidate, examples.rows(split.valid, features).matrix)
     times = event_micros(transactions)[split.valid]
@@ -104,7 +104,7 @@ def train_unlabelled(transactions: pa.Table, schema: Schema, recipe: Recipe) -> 
     threshold = recipe.rule.choose(points)
     decline = choose_decline(recipe, points, threshold)
     features, fitted_on = examples.learn(split.refit)
-    _log.info("fitting %s again on %d rows", recipe.kind.name, len(split.refit))
+    _log.info("fitting %s again on %s rows", recipe.kind.name, f"{len(split.refit):,}")
     model = recipe.kind.fit(fitted_on, recipe.seed)
     return Trained(
         model=model,

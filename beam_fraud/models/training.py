@@ -281,7 +281,7 @@ def train(
     decline = choose_decline(recipe, points, threshold)
 
     features, fitted_on = examples.learn(division.refit)
-    _log.info("fitting %s again on %d rows", chosen.kind.name, len(division.refit))
+    _log.info("fitting %s again on %s rows", chosen.kind.name, f"{len(division.refit):,}")
     with doing(f"fitting {chosen.kind.name} again on {len(division.refit):,} rows"):
         model = chosen.kind.fit(fitted_on, recipe.seed)
     if calibration is not None:
@@ -416,7 +416,7 @@ def _folds(
 
 
 def _sizes(division: Division) -> str:
-    return ", ".join(str(len(fold.train)) for fold in division.folds)
+    return ", ".join(f"{len(fold.train):,}" for fold in division.folds)
 
 
 def choose_decline(recipe: Recipe, points: Operating, review: float) -> float | None:

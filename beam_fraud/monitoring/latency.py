@@ -75,3 +75,17 @@ class LatencyHistogram(msgspec.Struct):
         if bucket == 0:
             return BOUNDS[0]
         return math.inf if bucket == len(BOUNDS) else math.sqrt(BOUNDS[bucket - 1] * BOUNDS[bucket])
+
+
+def latency_text(seconds: float) -> str:
+    """Format a quantile with two digits; it has no more.
+
+    >>> [latency_text(s) for s in (0.001, 0.0237, 0.154, 1.54, 56.2, 365.0, math.inf)]
+    ['1 ms', '24 ms', '150 ms', '1.5 s', '56 s', '6 min', '>12 min']
+    """
+    if math.isinf(seconds):
+        return f">{BOUNDS[-1] / 60:.0f} min"
+    if seconds >= 120:
+        return f"{seconds / 60:.0f} min"
+    value, unit = (seconds, "s") if seconds >= 0.995 else (seconds * 1000, "ms")
+    return f"{float(f'{value:.2g}'):g} {unit}"

@@ -169,7 +169,7 @@ def _no_object(message: bytes) -> Refusal | None:
     if message.startswith(FRAME) and any(message[1:5]):
         return FRAMED, "framed by a schema registry, which --schema-registry URL reads"
     if message.lstrip().startswith(b'"'):
-        return "wrong_type", "a text, not an object: was the record encoded twice?"
+        return "wrong_type", "a text, not an object (was the record encoded twice?)"
     return None
 
 

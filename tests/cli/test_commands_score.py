@@ -123,14 +123,17 @@ def test_features_of_no_transaction_fail_as_well(tmp_path: Path) -> None:
 
 
 def test_an_input_without_rows_or_with_repeated_ones_alone_is_no_failure(
-    options: ScoreOptions,
+    options: ScoreOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = Path(options.files[0])
     file.write_text("id,t,a\n")
     assert score.run(options)["rows_in"] == 0
+    assert "the input has no records, so the outputs have none, either" in caplog.messages
+    caplog.clear()
     file.write_text("id,t,a\n" + "x1,2024-01-01,1\n" * 3)
     summary = score.run(replace(options, max_dead=0.0))
     assert (summary["rows_scored"], summary["rows_duplicate"]) == (1, 2)
+    assert "no records" not in caplog.text
 
 
 @pytest.mark.parametrize(("good", "warned"), [(19, True), (20, False)])

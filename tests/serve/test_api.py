@@ -106,6 +106,18 @@ def test_numbers_that_are_no_json_reach_the_validation(api: Served) -> None:
     assert post(api, body).json()[0]["error"]["field"] == "TX_AMOUNT"
 
 
+@pytest.mark.parametrize("body", [GOOD, [GOOD, GOOD]])
+def test_a_byte_order_mark_is_not_part_of_the_records(api: Served, body: object) -> None:
+    text = json.dumps(body).encode()
+    assert post(api, b"\xef\xbb\xbf" + text).json() == post(api, text).json()
+
+
+def test_a_text_in_an_array_has_an_error_without_a_field(api: Served) -> None:
+    error = post(api, b'["{}"]').json()[0]["error"]
+    assert error["field"] is None
+    assert error["detail"].startswith("a text, not an object (")
+
+
 def test_an_arrow_stream_gets_an_arrow_stream(api: Served) -> None:
     table = pa.Table.from_pylist([GOOD, GOOD, GOOD])
     answer = post(api, stream(table, rows=2), **{"Content-Type": ARROW})

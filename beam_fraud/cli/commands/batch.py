@@ -283,7 +283,7 @@ def _doubts(counted: Mapping[str, int]) -> dict[Doubt, int]:
 
 
 def check_rows(counted: Mapping[str, int], inputs: Inputs) -> None:
-    """Fail on implausible times or too many dead letters; warn of many, and of assumptions.
+    """Fail on implausible times or too many dead letters; warn of many, of no rows, of assumptions.
 
     Called before publication: outputs of an earlier run stay.
 
@@ -299,6 +299,8 @@ def check_rows(counted: Mapping[str, int], inputs: Inputs) -> None:
     ):
         if refused is not None:
             raise FraudError(f"{refused}; nothing was written, and --out is unchanged", code)
+    if not counted.get(counters.ROWS_IN):
+        _LOG.warning("the input has no records, so the outputs have none, either")
     _warn_of_doubts(counted, schema)
     if inputs.history and counters.ACCOUNTS in counted:
         known = counted.get(counters.ACCOUNTS_KNOWN, 0)

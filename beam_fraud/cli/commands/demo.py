@@ -27,7 +27,14 @@ from beam_fraud.cli.options import (
     TrainOptions,
 )
 from beam_fraud.cli.terminal.command import Outcome
-from beam_fraud.errors import Code, FraudError, UsageError, need_extras
+from beam_fraud.errors import (
+    Code,
+    FraudError,
+    UsageError,
+    install,
+    is_installed,
+    need_extras,
+)
 from beam_fraud.schema.presets import HANDBOOK
 from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
@@ -147,6 +154,7 @@ def render(result: dict[str, object]) -> str:
         _sink(out),
     )
     program = own_call()
+    served_by = "" if is_installed("uvicorn") else f"  {install('serve')}\n"
     return f"""
 {simulated["history"]:,} simulated transactions trained {scored["model_id"]},
 which scored {scored["rows_scored"]:,} newer ones and flagged {scored["rows_flagged"]:,}:
@@ -164,7 +172,7 @@ All {scored["rows_flagged"]:,} alerts, of which those above have the highest sco
 Try next:
   {program} evaluate {new} --history {history} --model {model}
   {program} score {new} --history {history} --model {model} --out {again}
-  {program} serve --model {model} --state {served} --history {history} --history {new}
+{served_by}  {program} serve --model {model} --state {served} --history {history} --history {new}
   sqlite3 {shlex.quote(str(out / "flagged.db"))} "{_QUERY}"
   {program} score YOUR.csv --schema YOUR.toml --model BUNDLE --history EARLIER.csv --out DIR
 """

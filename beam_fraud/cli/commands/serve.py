@@ -177,8 +177,10 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
 def render(result: dict[str, object]) -> str:
     """Return the result as a line, and one for each challenger in shadow."""
     scored, flagged = result["rows_scored"], result["rows_flagged"]
+    dead, repeated = result["rows_dead"], result["rows_duplicate"]
     answered = (
-        f"Answered {scored:,} transactions in {result['seconds']} s, {flagged:,} of them flagged."
+        f"Answered {scored:,} transactions in {result['seconds']} s, {flagged:,} of them flagged; "
+        f"{dead:,} dead letters and {repeated:,} repeated transactions."
     )
     return "\n".join([answered, *shadow_lines(result)])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from contextlib import AbstractContextManager
 from beam_fraud.cli.terminal.progress import Line, shown
 from beam_fraud.errors import FraudError
 from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED
-from beam_fraud.monitoring.latency import BOUNDS, LatencyHistogram
+from beam_fraud.monitoring.latency import LatencyHistogram, latency_text
 from beam_fraud.monitoring.snapshot import (
     AlertCounts,
     ReadAlerts,
@@ -156,21 +155,7 @@ def _name(topic: str, partition: str, one_topic: bool) -> str:
 
 def _latencies(latency: LatencyHistogram) -> list[str]:
     quantiles = (("p50", latency.quantile(0.5)), ("p99", latency.quantile(0.99)))
-    return [f"{name} {_seconds(value)}" for name, value in quantiles if value is not None]
-
-
-def _seconds(seconds: float) -> str:
-    """Format a latency with two digits.
-
-    >>> [_seconds(s) for s in (0.001, 0.0237, 0.154, 1.54, 56.2, 365.0, math.inf)]
-    ['1 ms', '24 ms', '150 ms', '1.5 s', '56 s', '6 min', '>12 min']
-    """
-    if math.isinf(seconds):
-        return f">{BOUNDS[-1] / 60:.0f} min"
-    if seconds >= 120:
-        return f"{seconds / 60:.0f} min"
-    value, unit = (seconds, "s") if seconds >= 0.995 else (seconds * 1000, "ms")
-    return f"{float(f'{value:.2g}'):g} {unit}"
+    return [f"{name} {latency_text(value)}" for name, value in quantiles if value is not None]
 
 
 def _alerts(number: Callable[[float], str], alerts: Mapping[str, AlertCounts]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from beam_fraud.cli.terminal.columns import fact, table
+from beam_fraud.monitoring.latency import latency_text
 
 #: What is counted, and how it is called; figures of other commands are absent.
 _COUNTED = (
@@ -64,8 +66,8 @@ def _run(result: Mapping[str, Any]) -> str:
         lines.append(fact("alerts sent", sent[1], f"({about})"))
     if result.get("latency_seconds", {}).get("p50") is not None:
         p50, p99 = (result["latency_seconds"][name] for name in ("p50", "p99"))
-        slow = "longer than measured" if p99 is None else f"{p99 * 1000:,.0f} ms"
-        lines.append(fact("latency", f"{p50 * 1000:,.0f} ms", f"(p99 {slow})"))
+        slow = latency_text(math.inf if p99 is None else p99)
+        lines.append(fact("latency", latency_text(p50), f"(p99 {slow})"))
     # A stream waits before its first row and after its last one; its rate is that in between.
     between = ", first row to last" if "latency_seconds" in result else ""
     rate = f"({result['rows_per_second']:,} rows/s{between})"

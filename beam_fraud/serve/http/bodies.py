@@ -22,6 +22,7 @@ from beam_fraud.serve.http.problems import Problem, Refused
 from beam_fraud.serve.predictions import Call
 from beam_fraud.sources.columnar import columns_read, selected
 from beam_fraud.sources.columns import check_columns
+from beam_fraud.sources.file_format import BYTE_ORDER_MARK
 
 JSON: Final = b"application/json"
 ARROW: Final = b"application/vnd.apache.arrow.stream"
@@ -54,7 +55,11 @@ def json_call(
     Raises:
       Refused: it is no JSON, neither an object nor an array, or has too many records.
     """
-    first = body[:1] if body[:1] in (b"{", b"[") else body.lstrip(_BLANK)[:1]
+    first = body[:1]
+    if first not in (b"{", b"["):
+        # A byte order mark is not part of the records.
+        body = body.removeprefix(BYTE_ORDER_MARK).lstrip(_BLANK)
+        first = body[:1]
     try:
         if first == b"{":
             _OBJECT.decode(body)
