@@ -100,8 +100,7 @@ class EventClock:
     @property
     def state(self) -> ClockState:
         """State for `resume`."""
-        self._settle()
-        return ClockState(self.at, self._reached.tolist(), self._open.tolist())
+        return ClockState(self.at, self._reached.tolist(), [*self._open.tolist(), *self._single])
 
     def resume(self, state: ClockState) -> None:
         """Continue from a state."""

@@ -97,6 +97,11 @@ class RuleShares:
         if self._shards is None:
             return None, []
         shard = self._shard(self._shards)
-        silenced, muted, delta = shard.count(np.array(times, dtype=np.int64), fired.holds)
+        if len(times) == 1:
+            of_rules, muted, delta = shard.count_one(times[0], fired.holds[:, 0].tolist())
+            silenced = np.array(of_rules)[:, None] if any(of_rules) else None
+        else:
+            of_rows, muted, delta = shard.count(np.array(times, dtype=np.int64), fired.holds)
+            silenced = of_rows if of_rows.any() else None
         self._shards.keep(0, Effects(deltas=[delta]))
-        return silenced if silenced.any() else None, muted
+        return silenced, muted

@@ -193,6 +193,43 @@ class RuleShareShard:
         self._forget()
         return silenced, muted, Delta(msgspec.msgpack.encode(added), newest=max(added.windows))
 
+    def count_one(
+        self, time: int, holds: Sequence[bool]
+    ) -> tuple[list[bool], list[MutedRule], Delta]:
+        """Do the same for one row: arrays of one row take five times as long.
+
+        Args:
+          time: its event time, microseconds.
+          holds: of each rule, whether it fired.
+
+        Returns:
+          Of each rule, whether it is muted; the newly muted rules; the new state.
+        """
+        self._clock.observe_one(time)
+        counted_at = max(time, self._clock.at - self._remembered)
+        start = counted_at // self._window * self._window
+        before = self._windows.setdefault(start, _Window())
+        more, rows = _Window(1), before.rows + 1
+        silenced = [False] * len(holds)
+        muted: list[MutedRule] = []
+        for number, (rule, fired) in enumerate(zip(self._rules, holds, strict=True)):
+            so_far = before.fired.get(rule.name, 0) + fired
+            if rule.shadow or not so_far:
+                continue
+            if fired:
+                more.fired[rule.name] = 1
+            if not rule.raises:
+                continue
+            silenced[number] = rule.name in before.muted
+            if not silenced[number] and rows >= self._fewest and so_far > self._limit * rows:
+                silenced[number] = True
+                more.muted.append(rule.name)
+                muted.append(MutedRule(rule.name, start, self._shard, so_far, rows))
+        before.add(more)
+        added = _Counts(self._clock.at, {start: more}, self._clock.state)
+        self._forget()
+        return silenced, muted, Delta(msgspec.msgpack.encode(added), newest=start)
+
     def tick(self, now: float) -> Effects:
         return Effects()
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_fraud.decisions.rules.rule import RuleSet
+from beam_fraud.features.event_clock import EventClock
 from beam_fraud.sources.raw import origin_of
 from beam_fraud.state.rule_share import MutedRule, RuleShareShard, muted_in
 from tests.ruled import RULES, THRESHOLDS, decided
@@ -239,3 +240,25 @@ def test_counts_of_an_earlier_version_up_to_a_row_years_ahead_are_restored() -> 
     rows = taken(created, decided(range(1_200, 2_400), [NONE] * 1_199 + [WIDE]))
     assert rows["rules"].to_pylist()[-1] == ["wide"]
     assert set(created._windows) == {600, 1_200, 1_800, 20 * year}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([(1, 1), (4, 3)]),
+    st.lists(
+        st.tuples(
+            st.integers(0, 80), st.sampled_from([NONE, VIP, WIDE, NARROW, (False, True, True)])
+        ),
+        max_size=80,
+    ),
+)
+def test_a_row_by_itself_counts_as_a_batch_of_one(
+    blocks: tuple[int, int], rows: list[tuple[int, tuple[bool, ...]]]
+) -> None:
+    one, batch = (
+        RuleShareShard(3, RULES, THRESHOLDS, LIMIT, REMEMBERED, WINDOW, FEWEST, EventClock(*blocks))
+        for _ in range(2)
+    )
+    for time, fires in rows:
+        silenced, muted, delta = batch.count(np.array([time]), np.array(fires)[:, None])
+        assert one.count_one(time, fires) == (silenced[:, 0].tolist(), muted, delta)
