@@ -77,7 +77,7 @@ def _channel(url: str, console: TextIO) -> Channel:
 
         return topic_channel(rest)
     place, _, query = rest.partition("?")
-    options = parse_options(f"--alert {scheme}:", query, ())
+    options = parse_options(f"--alert {scheme}", query, ())
     fields = options.fields()
     if scheme == "file":
         path = local_path("--alert", place, _FORMS[scheme])
