@@ -241,8 +241,13 @@ class Engines:
         return engine
 
 
-def shadow_of(planned: ServePlan, deliveries: Deliveries) -> ShadowScoring | None:
+def shadow_of(
+    planned: ServePlan, deliveries: Deliveries, side: SideProcess | None
+) -> ShadowScoring | None:
     """Return what scores in shadow; None without `--shadow`.
+
+    Args:
+      side: reads and opens challengers that join later; None for this process.
 
     Raises:
       FraudError: its archive or its state cannot be used.
@@ -279,7 +284,11 @@ def shadow_of(planned: ServePlan, deliveries: Deliveries) -> ShadowScoring | Non
             roll_rows=planned.settings.roll_rows,
             roll_seconds=planned.settings.roll_seconds,
             live=LiveShadows(
-                first, scoring.challengers, scoring.shadow_names, scoring.max_microseconds
+                first,
+                scoring.challengers,
+                scoring.shadow_names,
+                scoring.max_microseconds,
+                None if side is None else side.call,
             ),
             described=pa.schema([*described, *(pa.field(n, pa.float64()) for n in velocity)]),
             decider_of=decider_of,
