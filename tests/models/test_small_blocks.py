@@ -93,7 +93,7 @@ def _kinds() -> dict[str, tuple[Callable[[], Any], LabelledRows]]:
         f"{name}, numbers": (partial(fit, name, NUMBERS_ALONE), NUMBERS_ALONE)
         for name in ("logistic", "mlp")
     }
-    # Trees of numbers alone have a form of their own for few rows, up to 8 leaves without NumPy.
+    # Trees of numbers alone have a form of their own for few rows, and words by their leaves.
     boosted = {
         f"boosting of numbers, {leaves} leaves": (
             partial(_boosting_of_numbers, leaves),

@@ -16,8 +16,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add, getitem
 from typing import Any
 
 import numpy as np
@@ -32,8 +30,6 @@ _WORDS: tuple[type[np.unsignedinteger[Any]], ...] = (np.uint8, np.uint16, np.uin
 _CODES = 256
 #: Rows up to which each is computed by itself.
 _FEW_ROWS = 8
-#: Rows up to which their values are added without NumPy.
-_SINGLE_ROWS = 2
 #: Rows whose masks and values stay in the processor's cache.
 TOGETHER = 512
 
@@ -102,7 +98,7 @@ class LeafMasks:
         self._all = word(np.iinfo(word).max)
         self._values = values.ravel()
         self._starts = np.arange(len(trees)) * values.shape[1]
-        self._few = _FewRows.of(self._features, values)
+        self._few = _FewRows.of(self._features)
 
     @classmethod
     def of(
@@ -138,19 +134,6 @@ class LeafMasks:
             possible &= each.masks.take(each.places(rows[:, each.place]), axis=0)
         return self._values_of(_lowest(possible))
 
-    def sums(self, rows: Floats) -> Floats | None:
-        """Return the sum of the values of each row's leaves, added one after the other.
-
-        Args:
-          rows: float64[n, features].
-
-        Returns:
-          float64[n]; None if `leaf_values` is as fast.
-        """
-        if self._few is None or self._few.values is None or len(rows) > _SINGLE_ROWS:
-            return None
-        return self._few.sums(rows)
-
     def _values_of(self, leaves: npt.NDArray[Any]) -> Floats:
         """Return the value of a leaf of each tree, of integers[.., trees]."""
         return np.asarray(self._values.take(leaves + self._starts))
@@ -171,17 +154,10 @@ class _FewRows:
     word: np.dtype[Any]
     #: Their bytes.
     size: int
-    #: The values of each tree's leaves; None if a tree may have more than eight.
-    values: Sequence[tuple[float, ...]] | None
 
     @classmethod
-    def of(cls, features: Sequence[_Feature], values: Floats) -> _FewRows | None:
-        """Return the tables; None without features, and for codes of categories.
-
-        Args:
-          features: all features.
-          values: float64[trees, bits of a word], the values of each tree's leaves.
-        """
+    def of(cls, features: Sequence[_Feature]) -> _FewRows | None:
+        """Return the tables; None without features, and for codes of categories."""
         known: list[tuple[int, array[float], list[int]]] = []
         for own in features:
             if own.thresholds is None:
@@ -192,41 +168,23 @@ class _FewRows:
         if not features:
             return None
         masks_of_one = features[0].masks[0]
-        word = masks_of_one.dtype
-        of_leaves = list(map(tuple, values.tolist())) if word.itemsize == 1 else None
-        return cls(known, word, masks_of_one.nbytes, of_leaves)
+        return cls(known, masks_of_one.dtype, masks_of_one.nbytes)
 
     def leaves(self, rows: Floats) -> npt.NDArray[Any]:
         """Return the leaf of each tree, integers[n, trees] of float64[n, features]."""
-        words = b"".join(map(self._possible, rows.tolist()))
-        shape = (len(rows), self.size // self.word.itemsize)
+        found: list[bytes] = []
+        for row in rows.tolist():
+            possible = -1
+            for column, thresholds, masks in self.features:
+                value = row[column]
+                place = bisect_left(thresholds, value) if value == value else -1
+                possible &= masks[place]
+            found.append(possible.to_bytes(self.size, "little"))
+        words, shape = b"".join(found), (len(rows), self.size // self.word.itemsize)
         if self.word.itemsize == 1:
             # One call instead of four.
             return np.frombuffer(words.translate(_LOWEST), np.uint8).reshape(shape)
         return _lowest(np.frombuffer(words, self.word)).reshape(shape)
-
-    def sums(self, rows: Floats) -> Floats:
-        """Return the sum of the values of each row's leaves, float64[n] of float64[n, features].
-
-        Warm, NumPy adds them as fast; after other work, its dozen of calls take twice as long.
-        """
-        assert self.values is not None
-        # Not `sum`, whose result is more exact from Python 3.12 on.
-        return np.array(
-            [
-                reduce(add, map(getitem, self.values, self._possible(row).translate(_LOWEST)))
-                for row in rows.tolist()
-            ]
-        )
-
-    def _possible(self, row: Sequence[float]) -> bytes:
-        """Return the words of the leaves that are possible for a row."""
-        possible = -1
-        for column, thresholds, masks in self.features:
-            value = row[column]
-            place = bisect_left(thresholds, value) if value == value else -1
-            possible &= masks[place]
-        return possible.to_bytes(self.size, "little")
 
 
 #: The place of the lowest bit of each byte.
