@@ -417,12 +417,6 @@ def shared_model(bundle: Bundle) -> Any:
         return model
 
 
-def open_model(bundle: Bundle) -> Any:
-    """Return the model of a bundle if it is open in this process, else None."""
-    with _LOCK:
-        return _LOADED.get(_key_of(bundle))
-
-
 def share_model(bundle: Bundle, model: Any) -> Any:
     """Return what `shared_model` returns from here on: the model it has already, or this one.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_fraud.cli.commands.side_process import side_process
 from beam_fraud.decisions.decider import Decider
 from beam_fraud.decisions.decision import decision_codes
-from beam_fraud.models import bundle as bundles
 from beam_fraud.models.bundle import load_bundle
-from beam_fraud.models.registry import registry as registries
-from beam_fraud.models.registry.challengers import ALL, Elsewhere, ShadowNames
+from beam_fraud.models.registry.challengers import ALL, ShadowNames
 from beam_fraud.models.registry.live_shadows import LiveShadows
 from beam_fraud.models.registry.registry import (
     RULES_FILE,
@@ -76,21 +72,9 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path)
 
 
-def live(registry: Registry, *names: str, elsewhere: Elsewhere | None = None) -> LiveShadows:
+def live(registry: Registry, *names: str) -> LiveShadows:
     places = {name: Place.parse(name) for name in names or (ALL,)}
-    names_of = ShadowNames(places, registry.place)
-    return LiveShadows(registry.champion, (), names_of, None, elsewhere)
-
-
-class Ending(Share):
-    """A model that ends every other process that opens it."""
-
-    home = os.getpid()
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        if os.getpid() != self.home:
-            os._exit(3)
-        self.__dict__.update(state)
+    return LiveShadows(registry.champion, (), ShadowNames(places, registry.place), None)
 
 
 def scored(
@@ -132,37 +116,6 @@ def test_models_and_rules_join_and_leave_with_the_registry(
         shadows.look()
     assert scored(shadows, champion)[0] == {large}
     assert f"{second} scores no longer in shadow" in caplog.text
-
-
-def test_what_joins_is_read_and_opened_elsewhere(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("this process read or opened it")
-
-    with side_process() as side:
-        champion, shadows = registry.champion, live(registry, elsewhere=side.call)
-        assert scored(shadows, champion) == (set(), {}, set())
-        ids = {registry.add("second", Share(0.02)), registry.add_rules()}
-        # The process beside this one began earlier, and so without these.
-        monkeypatch.setattr(bundles, "load_model", refuse)
-        monkeypatch.setattr(registries.Registry, "bundle", refuse)
-        monkeypatch.setattr(registries.Registry, "rules", refuse)
-        shadows.look()
-        assert scored(shadows, champion) == (ids, {}, set())
-
-
-def test_a_model_that_ends_the_process_beside_this_one_is_refused(registry: Registry) -> None:
-    with side_process() as side:
-        champion, shadows = registry.champion, live(registry, elsewhere=side.call)
-        shadows.beside(champion)
-        second, ending = registry.add("second", Share(0.02)), registry.add("ending", Ending(0.03))
-        shadows.look()
-        now, refused, dropped = scored(shadows, champion)
-        assert (now, dropped, list(refused)) == ({second}, set(), [ending])
-        assert "exit code 3" in refused[ending]
-        shadows.look()
-        assert scored(shadows, champion) == ({second}, {}, set())
 
 
 def test_a_name_follows_its_latest_version(registry: Registry, tmp_path: Path) -> None:

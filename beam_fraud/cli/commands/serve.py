@@ -36,7 +36,7 @@ from beam_fraud.cli.commands.serve_model import (
 from beam_fraud.cli.commands.serve_pages import pages_beside, pages_of
 from beam_fraud.cli.commands.serve_plan import ServePlan, plan
 from beam_fraud.cli.commands.serve_together import joined
-from beam_fraud.cli.commands.side_process import SideProcess, side_process
+from beam_fraud.cli.commands.side_process import side_process
 from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.cli.terminal.summary import shadow_lines
@@ -121,8 +121,7 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         dispatcher = _dispatcher(planned)
         if dispatcher is not None:
             stack.enter_context(dispatcher.running())
-        counting = partial(_count, counted, metrics)
-        parts = _parts(planned, predictions, api, deliveries, counting, side)
+        parts = _parts(planned, predictions, api, deliveries, partial(_count, counted, metrics))
         # The example is no row of anybody.
         counted.clear()
         metrics.outcomes.clear()
@@ -257,10 +256,9 @@ def _parts(
     api: Api,
     deliveries: Deliveries,
     counting: Count,
-    side: SideProcess | None,
 ) -> _Parts:
     """Restore the state, load the model, and score an example."""
-    shadow = shadow_of(planned, deliveries, side)
+    shadow = shadow_of(planned, deliveries)
     settings = replace(planned.settings, deliveries=deliveries.by_backlog, shadow=shadow)
     if shadow is None:
         last = finish_shadows(planned.outputs.shadow_checkpoint, planned.outputs.directory / SHADOW)

@@ -241,13 +241,8 @@ class Engines:
         return engine
 
 
-def shadow_of(
-    planned: ServePlan, deliveries: Deliveries, side: SideProcess | None
-) -> ShadowScoring | None:
+def shadow_of(planned: ServePlan, deliveries: Deliveries) -> ShadowScoring | None:
     """Return what scores in shadow; None without `--shadow`.
-
-    Args:
-      side: reads and opens challengers that join later; None for this process.
 
     Raises:
       FraudError: its archive or its state cannot be used.
@@ -284,11 +279,7 @@ def shadow_of(
             roll_rows=planned.settings.roll_rows,
             roll_seconds=planned.settings.roll_seconds,
             live=LiveShadows(
-                first,
-                scoring.challengers,
-                scoring.shadow_names,
-                scoring.max_microseconds,
-                None if side is None else side.call,
+                first, scoring.challengers, scoring.shadow_names, scoring.max_microseconds
             ),
             described=pa.schema([*described, *(pa.field(n, pa.float64()) for n in velocity)]),
             decider_of=decider_of,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
 
 from beam_fraud.decisions.decider import Decider
 from beam_fraud.decisions.rules.rule import RuleSet
@@ -20,15 +19,6 @@ from beam_fraud.storage.urls import Place
 
 #: Name of all challengers of a registry.
 ALL = "challengers"
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-class Elsewhere(Protocol):
-    """Calls functions in another process."""
-
-    def __call__(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Return the result of a function that pickle knows."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +121,7 @@ class ShadowNames:
         return self._of_rules(name, rules, champion)
 
     def taken_anew(
-        self,
-        champion: Decider,
-        read: Schema,
-        known: Collection[Challenger],
-        elsewhere: Elsewhere | None = None,
+        self, champion: Decider, read: Schema, known: Collection[Challenger]
     ) -> tuple[tuple[Challenger, ...], dict[str, str]]:
         """Take the challengers of a stream that goes on by another champion.
 
@@ -143,7 +129,6 @@ class ShadowNames:
           champion: the new one.
           read: the schema that the stream reads.
           known: the challengers at the start.
-          elsewhere: reads the others; None to read them here.
 
         Returns:
           The challengers, and the reason by name of those that cannot go on.
@@ -160,10 +145,6 @@ class ShadowNames:
             return (), {"--shadow": str(error)}
         for name in names:
             try:
-                if elsewhere is not None and name not in opened:
-                    # The champion's rules are not needed there, and may hold long lists.
-                    bare = replace(champion, rules=None)
-                    opened[name] = elsewhere(self.challenger, name, bare, registry, {})
                 challenger = self.challenger(name, champion, registry, opened)
                 refuse_other_windows(challenger, champion)
                 if with_lenient_columns(schema, challenger) != schema:

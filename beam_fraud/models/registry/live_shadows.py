@@ -6,14 +6,12 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from beam_fraud.decisions.decider import Decider, Pair
 from beam_fraud.decisions.shadow import Challenger, Shadows
-from beam_fraud.errors import Code, FraudError
-from beam_fraud.models.bundle import open_model, share_model, shared_model
-from beam_fraud.models.predict import noting_libraries
-from beam_fraud.models.registry.challengers import Elsewhere, ShadowNames
+from beam_fraud.errors import FraudError
+from beam_fraud.models.registry.challengers import ShadowNames
 
 _LOG = logging.getLogger(__name__)
 #: Champions whose challengers stay loaded: blocks of the last one may still be on their way.
@@ -40,7 +38,6 @@ class LiveShadows:
       challengers: what scores beside it.
       names: what scores beside others, and later.
       limit: microseconds per row above which a challenger is dropped, or None.
-      elsewhere: reads challengers and opens their models; None for this process.
     """
 
     def __init__(
@@ -49,12 +46,11 @@ class LiveShadows:
         challengers: Sequence[Challenger],
         names: ShadowNames,
         limit: float | None,
-        elsewhere: Elsewhere | None = None,
     ) -> None:
         #: What decides at the start.
         self.first = first
         self._read = first.features.schema
-        self._names, self._limit, self._elsewhere = names, limit, elsewhere
+        self._names, self._limit = names, limit
         #: What decided on the last block.
         self._champion = first
         #: What decides to its challengers, dropped ones too, and to those that score.
@@ -95,7 +91,7 @@ class LiveShadows:
     def look(self) -> None:
         """Take up challengers that joined the registry, and leave out those that left it.
 
-        What scores goes on until the new ones are loaded, in the calling thread or elsewhere. The
+        What scores goes on until the new ones are loaded, which is done in the calling thread. The
         challengers of the champion before follow too: a rollback lets it decide again, at once.
         """
         try:
@@ -141,9 +137,9 @@ class LiveShadows:
         if set(joined).difference(pair, gone) == present:
             return
         champion = before.champion
-        challengers, refused = self._read_again(champion, known.values())
+        challengers, refused = self._names.taken_anew(champion, self._read, known.values())
         staying = [one for one in challengers if one.key not in gone]
-        shadows = self._loaded(champion, staying, refused)
+        shadows = Shadows(champion, staying, self._limit)
         with self._taking:
             if self._beside.get(pair) is not before:
                 # Another champion decides by now.
@@ -156,59 +152,18 @@ class LiveShadows:
             _tell(present, {one.name for one in staying if one.name in members})
 
     def _taken(self, champion: Decider) -> _Beside:
-        challengers, refused = self._first, dict[str, str]()
+        challengers = self._first
         if self._beside or champion.pair != self._champion.pair:
             last = self._beside.get(self._champion.pair)
             known = self._first if last is None else last.challengers
-            challengers, refused = self._read_again(champion, known)
+            challengers, refused = self._names.taken_anew(champion, self._read, known)
+            self._refuse(refused)
         staying = [one for one in challengers if one.key not in self._gone]
-        taken = _Beside(champion, challengers, self._loaded(champion, staying, refused))
-        self._refuse(refused)
+        taken = _Beside(champion, challengers, Shadows(champion, staying, self._limit))
         self._beside[champion.pair] = taken
         while len(self._beside) > _CHAMPIONS:
             self._beside.popitem(last=False)
         return taken
-
-    def _read_again(
-        self, champion: Decider, known: Collection[Challenger]
-    ) -> tuple[tuple[Challenger, ...], dict[str, str]]:
-        return self._names.taken_anew(champion, self._read, known, self._elsewhere)
-
-    def _loaded(
-        self, champion: Decider, challengers: Sequence[Challenger], refused: dict[str, str]
-    ) -> Shadows:
-        """Load challengers beside a champion; note in `refused` whose model ends a process."""
-        models, staying = list[Any](), list[Challenger]()
-        for one in challengers:
-            try:
-                # Until all are loaded, only this list refers to them.
-                models.append(self._model(one))
-            except FraudError as error:
-                refused[one.name] = str(error)
-            else:
-                staying.append(one)
-        return Shadows(champion, staying, self._limit)
-
-    def _model(self, challenger: Challenger) -> Any:
-        """Return a challenger's model, opened elsewhere; None if it is to be opened here.
-
-        Raises:
-          FraudError: it ends the process that opens it.
-        """
-        bundle = challenger.decider.bundle
-        if self._elsewhere is None or challenger.of_rules:
-            return None
-        model = open_model(bundle)
-        if model is not None:
-            return model
-        try:
-            with noting_libraries():
-                return share_model(bundle, self._elsewhere(shared_model, bundle))
-        except Exception as error:
-            if isinstance(error, FraudError) and error.code is Code.WORKER_ENDED:
-                raise
-            # Opened here, it fails as well, and is reported as other failures are.
-            return None
 
     def _refuse(self, refused: dict[str, str]) -> None:
         self._refused |= {name: why for name, why in refused.items() if name not in self._gone}
