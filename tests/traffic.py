@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,8 @@ from deploy.kafka.broker import Broker
 
 #: Days before the stream begins: as far as any window and its delay reach.
 _HISTORY_DAYS = 38
+#: Seconds for the broker to take the last messages.
+_PATIENCE = 180.0
 #: Properties of a producer that keeps all messages in memory while no broker answers.
 _PATIENT = {
     "message.max.bytes": "20000000",
@@ -77,6 +81,24 @@ def patient_producer(broker: Broker) -> TopicProducer:
     return TopicProducer(KafkaSettings(broker.bootstrap, tuple(_PATIENT.items())))
 
 
+def flush(producer: TopicProducer) -> None:
+    """Wait until the broker has all messages.
+
+    Raises:
+      TimeoutError: it takes too long.
+    """
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(producer.flush())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    done.result(_PATIENCE)
+
+
 class Feed:
     """Sends the messages of a traffic in order, whatever happens to the broker."""
 
@@ -98,7 +120,7 @@ class Feed:
 
     def settle(self) -> None:
         """Wait until the broker has the messages that were sent."""
-        self._producer.flush()
+        flush(self._producer)
 
     def send_for(self, seconds: float, count: int) -> None:
         """Send the next `count` messages evenly over some seconds."""

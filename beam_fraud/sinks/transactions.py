@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.monitoring.waiting import Wait
 from beam_fraud.sources.kafka.check import is_lost
 from beam_fraud.sources.kafka.client import Reports, new_consumer, new_producer
@@ -28,6 +30,8 @@ _SECONDS = 10.0
 _COMPARE_SECONDS = 3.0
 #: Attempts at a transaction that the broker has aborted.
 _ATTEMPTS = 5
+#: Errors of messages that no broker has seen; their transaction is written again.
+_UNSENT = (KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
 
 class _LostError(Exception):
@@ -55,9 +59,14 @@ class TopicTransactions:
           UsageError: the settings are invalid.
         """
         self._settings, self._topic, self._name = settings, topic, name
+        # Otherwise the position of a transaction that is not complete yet might be read.
+        isolated = (*settings.properties, ("isolation.level", "read_committed"))
+        self._committed = replace(settings, properties=isolated)
         self._reports = Reports()
         self._wait = Wait(_LOG)
         self._position = TopicPartition(topic, 0)
+        #: The last position that is known; None before the first.
+        self._last: int | None = None
         self._refused: KafkaError | None = None
         self._connect()
 
@@ -69,7 +78,8 @@ class TopicTransactions:
             except _LostError:
                 self._connect()
                 continue
-            return known.offset if known.offset >= 0 else None
+            self._last = known.offset if known.offset >= 0 else None
+            return self._last
 
     def write(self, values: Sequence[bytes], keys: Sequence[str], position: int) -> None:
         """Write messages and a position.
@@ -80,20 +90,20 @@ class TopicTransactions:
           position: greater than every one before.
 
         Raises:
-          FraudError: the broker refuses a message, or aborts the transaction again and again.
+          FraudError: the broker refuses a message, or aborts the transaction again and again; or
+            another writer of the same name has gone on while this one had no connection.
         """
         attempt = 1
         while True:
             try:
                 self._write(values, keys, position)
+                self._last = position
                 return
             except _LostError:
-                # A new writer aborts the transaction, unless it is complete.
-                self._connect()
-                if self.position() == position:
+                if self._is_complete(position):
                     return
             except KafkaException as error:
-                self._abort(error.args[0], last=attempt == _ATTEMPTS)
+                self._abort(error.args[0], position, last=attempt == _ATTEMPTS)
                 attempt += 1
 
     def close(self) -> None:
@@ -103,7 +113,7 @@ class TopicTransactions:
     def _connect(self) -> None:
         """Connect, and exclude other writers of the same name; wait while no broker answers."""
         while True:
-            self._group = new_consumer(self._settings, self._name, self._reports)
+            self._group = new_consumer(self._committed, self._name, self._reports)
             self._producer = new_producer(
                 self._settings,
                 self._reports,
@@ -115,7 +125,24 @@ class TopicTransactions:
             except _LostError:
                 continue
 
-    def _abort(self, reason: KafkaError, *, last: bool) -> None:
+    def _is_complete(self, position: int) -> bool:
+        """Connect again, which aborts a transaction unless it is complete; return whether it is.
+
+        Raises:
+          FraudError: another writer of the same name has gone on meanwhile.
+        """
+        before = self._last
+        self._connect()
+        now = self.position()
+        if now not in (before, position):
+            raise FraudError(
+                f"Kafka {self._settings.bootstrap}: topic {self._topic!r}: another run has gone on "
+                "while this one had no connection; run again",
+                Code.TOPIC_FAILED,
+            )
+        return now == position
+
+    def _abort(self, reason: KafkaError, position: int, *, last: bool) -> None:
         """Abort a failed transaction; raise its error if the broker refuses it, or after the last
         attempt.
         """
@@ -124,7 +151,7 @@ class TopicTransactions:
         try:
             self._patiently(lambda: self._producer.abort_transaction(_SECONDS))
         except _LostError:
-            self._connect()
+            self._is_complete(position)
         if self._refused is not None or last:
             raise about_topic(self._settings, self._topic, self._refused or reason) from None
 
@@ -143,7 +170,7 @@ class TopicTransactions:
         self._patiently(lambda: self._producer.commit_transaction(_SECONDS))
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and self._refused is None:
+        if error is not None and error.code() not in _UNSENT and self._refused is None:
             self._refused = error
 
     def _patiently(self, request: Callable[[], _Result]) -> _Result:

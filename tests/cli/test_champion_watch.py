@@ -18,9 +18,10 @@ import pytest
 from beam_fraud.cli.commands import stream
 from beam_fraud.cli.options import StreamOptions
 from beam_fraud.decisions.rules.files import RULES_FILE, RuleFiles
-from beam_fraud.errors import Code, UsageError
+from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.bundle import load_bundle
 from beam_fraud.models.registry import champion_watch
+from beam_fraud.models.registry.choice import rules_id
 from beam_fraud.models.registry.registry import add_model, open_registry, rollback
 from beam_fraud.storage.urls import Place
 from tests.cli.test_registry_option import RULES, bundle, place, put  # noqa: F401
@@ -196,6 +197,21 @@ def test_a_changed_rules_file_is_taken_up_and_an_invalid_one_refused(
     assert [by_id[rules_id] for rules_id in log] == ["first", "third"]
     assert len(running.scored()) == running.number == running.result["rows_scored"]
     assert caplog.text.count("cannot be taken up") == 1
+
+
+def test_a_process_that_ends_while_it_parses_rules_is_no_change_of_the_rules(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_bytes(RULES + b"# of this test alone\n")
+
+    def ends(data: bytes, where: str) -> tuple[str, ...]:
+        raise FraudError("the process beside this one ended", Code.WORKER_ENDED)
+
+    with fails(Code.WORKER_ENDED):
+        rules_id(str(file), ends)
+    assert rules_id(str(file)) is not None
+    assert rules_id(str(tmp_path / "absent.toml"), ends) is None
 
 
 def test_a_limit_without_a_registry_is_refused(tmp_path: Path, inbox: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from beam_fraud.errors import Code
 from beam_fraud.pipeline.rescore import backfill as module
 from beam_fraud.sinks import transactions
 from beam_fraud.sinks.transactions import TopicTransactions
@@ -17,6 +18,7 @@ from beam_fraud.sources.kafka.client import Reports, new_consumer, new_producer
 from beam_fraud.sources.kafka.settings import KafkaSettings
 from deploy.kafka.broker import Broker
 from deploy.ports import free_port
+from tests.failing import fails
 from tests.pipeline.test_rescore_backfill import Archive
 
 pytestmark = pytest.mark.slow
@@ -114,6 +116,31 @@ def test_a_writer_that_has_lost_its_brokers_connects_again(
     assert committed_ids(broker, name) == keys
     assert writer.position() == 4
     writer.close()
+
+
+def test_a_writer_without_connection_takes_nothing_back_from_its_successor(
+    broker: Broker, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, nowhere = topic(), KafkaSettings(f"127.0.0.1:{free_port()}")
+    monkeypatch.setattr(transactions, "_SECONDS", 1.0)
+    monkeypatch.setattr(transactions, "_COMPARE_SECONDS", 1.0)
+    values = [b'{"transaction_id": "%d"}' % number for number in range(4)]
+    writer, successor = (
+        TopicTransactions(KafkaSettings(broker.bootstrap), name, f"writer-of-{name}")
+        for _ in range(2)
+    )
+    assert successor.position() is None
+    successor.write(values[:1], ["0"], 1)
+    successor.write(values[1:3], ["1", "2"], 3)
+    writer._last = 1
+    writer._producer = _LosesBrokers(writer._producer, nowhere)  # type: ignore[assignment]
+    monkeypatch.setattr(writer._producer, "begin_transaction", lambda: None, raising=False)
+    monkeypatch.setattr(writer._producer, "produce_batch", lambda *_, **__: 1, raising=False)
+    with fails(Code.TOPIC_FAILED, "another run has gone on"):
+        writer.write(values[1:2], ["1"], 2)
+    assert committed_ids(broker, name) == ["0", "1", "2"]
+    writer.close()
+    successor.close()
 
 
 class _LosesBrokers:

@@ -46,7 +46,7 @@ from deploy.kafka.broker import Broker
 from tests.models.registering import ANN, other
 from tests.requirements import need_kafka
 from tests.stream_process import Stream, stream_command, wait_until
-from tests.traffic import patient_producer
+from tests.traffic import flush, patient_producer
 
 #: Messages a second, fewer on a machine that cannot score so many.
 RATE = int(os.environ.get("PROMOTIONS_RATE", "10000"))
@@ -138,26 +138,38 @@ def _cost(bundle: Bundle) -> float:
 
 
 class Load(threading.Thread):
-    """Sends transactions at an even rate until `end`, also while the broker is away."""
+    """Sends transactions at an even rate until `end`, also while the broker is away.
+
+    `back` tells it that the broker is there again.
+    """
 
     def __init__(self, broker: Broker, topic: str, transactions: pa.Table) -> None:
         super().__init__()
         self._broker, self._topic, self._transactions = broker, topic, transactions
-        self.end = threading.Event()
+        self.end, self.back = threading.Event(), threading.Event()
         self.sent = 0
+        #: Why it ended early.
+        self.error: BaseException | None = None
 
     def run(self) -> None:
+        try:
+            self._send()
+        except BaseException as error:
+            self.error = error
+
+    def _send(self) -> None:
         producer = patient_producer(self._broker)
         start = time.monotonic()
         for block in handbook_messages(self._transactions, RATE // 100):
             pairs = zip(block.keys, block.values, strict=True)
             producer.write_all(self._topic, [{"key": key, "value": value} for key, value in pairs])
             self.sent += len(block.values)
-            if self.sent % RATE < len(block.values):
-                producer.flush()
+            if self.back.is_set():
+                self.back.clear()
+                flush(producer)
             if self.end.wait(max(0.0, self.sent / RATE - (time.monotonic() - start))):
                 break
-        producer.flush()
+        flush(producer)
 
 
 class Observed:
@@ -267,6 +279,7 @@ def test_promotions_under_load_lose_and_mix_nothing(
             said("from here on", next(taken))
             time.sleep(ABSENCE)
             own_broker.start()
+            load.back.set()
             # By rows: the lag that was read last is from before the absence.
             scored(load.sent)
         observed.since(f"{TROUBLES} without a broker")
@@ -274,6 +287,7 @@ def test_promotions_under_load_lose_and_mix_nothing(
     finally:
         load.end.set()
         load.join()
+        assert load.error is None, load.error
         if stream.runs:
             assert wait_until(lambda: rows_scored() >= load.sent or not stream.runs)
             stream.stop()

@@ -136,8 +136,9 @@ def _files_of_lists(data: bytes, where: str, files_of: FilesOf) -> tuple[str, ..
     files = _FILES_OF.get(digest)
     if files is None:
         files = files_of(data, where)
-        while len(_FILES_OF) >= _MOST_KNOWN:
-            _FILES_OF.pop(next(iter(_FILES_OF)), None)
+        # Another thread may add one meanwhile.
+        for oldest in list(_FILES_OF)[: len(_FILES_OF) - _MOST_KNOWN + 1]:
+            _FILES_OF.pop(oldest, None)
         _FILES_OF[digest] = files
     return files
 

@@ -10,7 +10,7 @@ from beam_fraud.decisions.decider import Decider, Pair
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.rule import RuleSet
 from beam_fraud.decisions.rules.toml import FilesOf, load_rules, read_rule_files
-from beam_fraud.errors import FraudError
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import Bundle
 from beam_fraud.models.registry.registry import Registry, open_registry
 from beam_fraud.schema.schema import Schema
@@ -64,10 +64,16 @@ def rules_beside(
 
 
 def rules_id(path: str, files_of: FilesOf | None = None) -> str | None:
-    """Return the id of a rules file and the files of its lists; None if one is unreadable."""
+    """Return the id of a rules file and the files of its lists; None if one is unreadable.
+
+    Raises:
+      FraudError: the process that `files_of` asks has ended, which says nothing about the files.
+    """
     try:
         return read_rule_files(path, files_of).id
-    except FraudError:
+    except FraudError as error:
+        if error.code == Code.WORKER_ENDED:
+            raise
         return None
 
 
