@@ -16,6 +16,7 @@ from beam_fraud.decisions.linked_values import LinkedColumns, reading
 from beam_fraud.decisions.reasons.reasons import reasons_of
 from beam_fraud.decisions.rules.condition import vocabulary
 from beam_fraud.decisions.rules.toml import load_rules
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.models.bundle import Bundle, open_bundle
 from beam_fraud.pipeline.frames.scoring import Scorer
@@ -128,3 +129,18 @@ class Running:
 def ids(rows: pa.RecordBatch | pa.Table) -> list[str]:
     names: list[str] = rows.column("transaction_id").to_pylist()
     return names
+
+
+def kill(state: ServerState) -> None:
+    """End a state as the end of its process does: nothing is closed properly or delivered any more.
+
+    Its threads would otherwise go on beside other tests.
+    """
+
+    def ended(_: pa.RecordBatch) -> None:
+        raise FraudError("the process has ended", Code.WORKER_ENDED)
+
+    for backlog in state._backlogs.values():
+        backlog._deliver = ended
+        backlog.stop(5.0)
+    state._checkpoint.close()

@@ -28,7 +28,7 @@ from tests.failing import fails
 from tests.fn_runner import until
 from tests.models.registering import other
 from tests.serve.conftest import Served
-from tests.serve.running import Running, ids
+from tests.serve.running import Running, ids, kill
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_answers_are_archived_once_whatever_failed_meanwhile(
 def test_a_row_that_waits_for_its_sink_outlives_the_archiving_of_its_answer(
     running: Running, served: Served, tmp_path: Path
 ) -> None:
-    away = threading.Event()
+    away, before = threading.Event(), set(threading.enumerate())
     taken = list[str]()
 
     def deliver(rows: pa.RecordBatch) -> None:
@@ -182,16 +182,16 @@ def test_a_row_that_waits_for_its_sink_outlives_the_archiving_of_its_answer(
     everything = other(Path(served.bundle), tmp_path / "everything", 0.0)
     engine = running.engine(everything)
     engine.state.start()
-    before = answered(engine, list(served.records[:4]))
+    given = answered(engine, list(served.records[:4]))
     for step, _ in zip(upkeep(engine), range(3), strict=False):
         step()
-    # As if the process was killed, with its thread.
-    engine.state._checkpoint.close()
+    kill(engine.state)
+    assert {one for one in threading.enumerate() if "backlog" in one.name} <= before
     running.deliveries = {FLAGGED: lambda rows: taken.extend(ids(rows))}
     engine = running.engine(everything)
     engine.state.start()
     until(lambda: len(taken) == 4)
-    assert taken == [one["transaction_id"] for one in before]
+    assert taken == [one["transaction_id"] for one in given]
     engine.state.close(1.0)
 
 
@@ -216,7 +216,7 @@ def test_what_waits_for_its_table_outlives_a_process_that_ends_after_the_commit(
     state.commit()
     state.take(LABELS, labels)
     state.discard()
-    state._checkpoint.close()
+    kill(state)
     ended.set()
     running.deliveries = {
         DEAD: lambda rows: taken.extend(map(bytes.decode, rows.column("payload").to_pylist())),
