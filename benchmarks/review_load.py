@@ -313,7 +313,8 @@ def serving(url: str, workers: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "log")
         with log.open("wb") as file:
-            server = subprocess.Popen(command, env=environment, stderr=file)
+            # Not to the output of this process, which is the result.
+            server = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
         try:
             yield _address(log, server)
         finally:

@@ -56,3 +56,13 @@ def test_people_at_one_queue(database: str, alerts: int, people: int, seconds: f
     labels = read(database, _labels)
     assert labels == read(database, _decided)
     assert len(labels) == len({transaction for transaction, _ in labels}) > 0
+
+
+@pytest.mark.slow
+def test_pages_under_load_write_nothing_into_the_result(
+    database: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fill(database, 4, 2)
+    with serving(database, 1):
+        pass
+    assert capfd.readouterr().out == ""
