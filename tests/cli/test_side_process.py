@@ -119,8 +119,10 @@ def test_errors_are_those_of_the_call_and_the_next_call_is_answered() -> None:
     with side_process() as side:
         with fails(Code.BUNDLE_DAMAGED, "it is damaged"):
             side.call(refuse, Code.BUNDLE_DAMAGED)
-        with pytest.raises(RuntimeError, match="StrangeError: 1 and 2"):
+        with pytest.raises(RuntimeError, match="StrangeError: 1 and 2") as raised:
             side.call(be_strange)
+        # Where it was raised, which pickle leaves out.
+        assert "in be_strange" in raised.value.__notes__[0]
         with fails(Code.WORKER_ENDED, "-9"):
             side.call(end, signal.SIGKILL)
         assert side.call(process) != os.getpid()

@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -255,12 +256,13 @@ def _give_way(*, spare: bool) -> bool:
 
 
 def _sendable(error: Exception) -> BaseException:
-    """Return an error that says the same and that pickle knows."""
+    """Return an error that says the same and that pickle knows; a note has its traceback."""
     known = fraud_error_in(error) or error
     try:
         pickle.loads(pickle.dumps(known))  # noqa: S301 its own
     except Exception:
-        return RuntimeError(line_of(error))
+        known = RuntimeError(line_of(error))
+    known.add_note("".join(traceback.format_exception(error)))
     return known
 
 

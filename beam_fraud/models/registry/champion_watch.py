@@ -254,7 +254,7 @@ class ChampionWatch(Generic[_Prepared]):
             text = (
                 f"{shown(pair)} cannot be taken up: {line_of(error)}. {shown(latest.pair)} goes on."
             )
-            _LOG.error("%s", text)
+            _LOG.error("%s", text, exc_info=error)
             # The same for all workers that refuse it.
             about = ("decides", pair[0], str(pair[1]), chosen.version)
             self._notify(Notice(about, text))
@@ -295,5 +295,5 @@ def _look_on(watch: weakref.ref[ChampionWatch[_Prepared]], end: threading.Event)
                 # What reads it elsewhere may have ended with the command.
                 return
             # What decides goes on, and so does the watch.
-            _LOG.error("the watch of the champion goes on: %s", line_of(error))
+            _LOG.error("the watch of the champion goes on: %s", line_of(error), exc_info=error)
         del looking
