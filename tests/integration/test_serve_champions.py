@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -33,16 +31,14 @@ from beam_fraud.models.registry.registry import (
     promote,
 )
 from beam_fraud.storage.urls import Place
-from benchmarks.measure import ROOT
 from deploy.kafka.broker import Broker
 from tests.integration.kafka import produce
 from tests.models.registering import ANN, other
+from tests.open_load import SCORED, open_load, write_bodies
 from tests.requirements import need_kafka
 from tests.serving import Client, Payment, Serve, payments
 from tests.stream_process import wait_until
 
-#: The figure of scored rows.
-SCORED = 'beam_fraud_serve_transactions_total{outcome="scored"}'
 #: Amounts from which each rule set declines.
 LIMITS = {"strict": 150.0, "lax": 190.0}
 RULE = '[[rule]]\nname = "large"\nwhen = "amount > {}"\ndecision = "decline"\n'
@@ -200,29 +196,6 @@ def followed(directory: Path, plan: Plan) -> Iterator[Followed]:
         yield Followed(broker, made)
 
 
-@contextmanager
-def loaded(server: Serve, rate: float, answers: Path) -> Iterator[None]:
-    """Send requests at a rate from another process during the body."""
-    bodies = answers.with_suffix(".bodies")
-    with bodies.open("wb") as file:
-        made = payments(round(rate * SECONDS), accounts=2_000, seed=3)
-        file.writelines(payment.record + b"\n" for payment in made)
-    command = [sys.executable, "-m", "benchmarks.serve_load", "--port", str(server.port)]
-    command += ["--rate", str(rate), "--seconds", str(SECONDS), "--bodies", str(bodies)]
-    process = subprocess.Popen(
-        [*command, "--answers", str(answers)], cwd=ROOT, stdout=subprocess.PIPE
-    )
-    try:
-        wait_until(lambda: server.figure(SCORED) > 0)
-        yield
-    finally:
-        process.terminate()
-        output, _ = process.communicate(timeout=120)
-    sent = json.loads(output)
-    print("milliseconds by which requests were sent late", sent["lag"])
-    assert (process.returncode, sent["missing"], sent["failed"]) == (0, 0, 0)
-
-
 def changed_beside(plan: Plan, models: Models, server: Serve, topic: Followed | None) -> None:
     """Change models and rules in a thread that gives way to the load, as another machine would."""
 
@@ -293,7 +266,9 @@ def test_promotions_under_load_lose_and_mix_nothing(
         server = Serve(place, state, *options, by="--registry", look=plan.look)
         stack.enter_context(server)
         memory = [resident(server)]
-        with loaded(server, plan.rate, answers):
+        made = payments(round(plan.rate * SECONDS), accounts=2_000, seed=3)
+        bodies = write_bodies(tmp_path / "bodies", (payment.record for payment in made))
+        with open_load(server, bodies, plan.rate, SECONDS, "--answers", str(answers)):
             time.sleep(plan.calm)
             memory.append(resident(server))
             changed_beside(plan, models, server, topic)
