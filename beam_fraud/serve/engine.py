@@ -85,7 +85,8 @@ class Engine:
     """Answer records in the order of their arrival; for one thread.
 
     An engine has one model and one rule set. Another one over the same state takes its place
-    between two groups.
+    between two groups. It is made, and rehearses, in any thread beside them: until then it asks the
+    state for nothing that groups change.
 
     Args:
       state: the state.
@@ -125,7 +126,7 @@ class Engine:
         self._degraded = degraded
         self._muted = muted
         self._few = None
-        if self._plain is not None and state.of_values:
+        if self._plain is not None:
             self._few = FewRecords(self._plain, state, scorer, count, muted)
         self._identified = self._schema.role("transaction_id") is not None
         self._nothing = _NONE, np.empty((0, len(features.names)))

@@ -43,7 +43,7 @@ class Recorded(NamedTuple):
 
 
 class FewRecords:
-    """Records plain records of new transactions in a state that is `of_values`.
+    """Records plain records of new transactions, where the state is `of_values`.
 
     Args:
       plain: reads them.
@@ -78,9 +78,11 @@ class FewRecords:
           degraded: why windows cannot be used, or None.
 
         Returns:
-          The answers; None, with no change of the state, if a record is not plain or no new
-          transaction.
+          The answers; None, with no change of the state, if it is not `of_values`, or a record is
+          not plain or no new transaction.
         """
+        if not self._state.of_values:
+            return None
         rows: list[Values] = []
         for record in records:
             row = self._plain.values(record, latest)

@@ -127,7 +127,10 @@ class StateSettings:
 
 
 class ServerState:
-    """The state, changed by one thread and committed by groups of requests.
+    """The state, used by one thread and committed by groups of requests.
+
+    Other threads use only what says so: even a look at the windows may restore them, and they would
+    lack what the group of that moment adds.
 
     Everything that a group changes is one commit: windows, ids, answers, dead letters, and the
     flagged rows that wait for their sink.
@@ -332,7 +335,7 @@ class ServerState:
         )
 
     def take_new(self, rows: Sequence[Values]) -> list[dict[str, float]] | None:
-        """Take new transactions that are values into the state.
+        """Take new transactions that are values into a state that is `of_values`.
 
         Args:
           rows: n transactions, by the columns of `Schema.transactions`, without nulls in keys.
@@ -341,8 +344,6 @@ class ServerState:
           Their velocity features; None, with no change of the state, if one of the ids is known or
           two are equal.
         """
-        if not self.of_values:
-            return None
         if len(rows) >= _TOGETHER or any(row.get("label") == 1 for row in rows):
             return self._take_together(rows)
         ids, (seen, velocity) = self._steps["deduplicate"], self._shards_of_values()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -39,8 +41,10 @@ from beam_fraud.serve.group import TIMEOUT, marked
 from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.recent_answers import LARGE
 from beam_fraud.serve.state import DEAD, FLAGGED
-from beam_fraud.state.shard import rows_to_bytes
+from beam_fraud.state.local_shards import LocalShards
+from beam_fraud.state.shard import Shard, rows_to_bytes
 from beam_fraud.state.window_sets import WindowSetsShard
+from beam_fraud.storage.journal import JournaledCheckpoint
 from tests.earlier import earlier, make_earlier
 from tests.fn_runner import until
 from tests.serve.conftest import Served
@@ -429,6 +433,37 @@ def test_windows_that_fail_leave_no_trace(
     engine.state.discard()
     batches = answered(engine, served.records, [1] * len(served.records))
     assert pa.Table.from_batches([scored_of(batch) for batch in batches]).equals(expected)
+    engine.state.close(1.0)
+
+
+def test_an_engine_that_is_made_meanwhile_uses_no_shard(
+    running: Running, served: Served, expected: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that prepares another model may come between any two steps of a group."""
+    engine, keep, shard = running.engine(), JournaledCheckpoint.keep, LocalShards.shard
+    calls, others = itertools.count(), list[str]()
+
+    def prepare() -> None:
+        running.engine(over=engine.state).rehearse(served.records[0], {})
+
+    def keeps(checkpoint: JournaledCheckpoint, *arguments: Any, **options: Any) -> None:
+        keep(checkpoint, *arguments, **options)
+        if next(calls) % 100 == 0:
+            thread = threading.Thread(target=prepare, name="watch")
+            thread.start()
+            thread.join()
+
+    def used(shards: LocalShards, number: int) -> Shard:
+        if threading.current_thread().name == "watch":
+            others.append(shards._step)
+        return shard(shards, number)
+
+    monkeypatch.setattr(JournaledCheckpoint, "keep", keeps)
+    monkeypatch.setattr(LocalShards, "shard", used)
+    rows = answered(engine, served.records, [1] * len(served.records))
+    assert next(calls) > 200
+    assert others == []
+    assert pa.Table.from_batches([scored_of(batch) for batch in rows]).equals(expected)
     engine.state.close(1.0)
 
 
