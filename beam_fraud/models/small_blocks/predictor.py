@@ -128,14 +128,12 @@ class Predictor:
         # Extreme numbers overflow, in both forms. Sums of BLAS depend on its threads.
         with np.errstate(all="ignore"), threadpool_limits(1):
             absent = _takes(model, np.full((1, features), np.nan))
-            extreme = [row for row in _extreme_rows(features) if _takes(model, row)]
-            rows = np.concatenate([probe, *extreme, edge_rows(form.thresholds, probe)])
+            extreme = _those(partial(_takes, model), _extreme_rows(features))
+            rows = np.concatenate([probe, extreme, edge_rows(form.thresholds, probe)])
             rows = rows if absent else rows[~np.isnan(rows).any(axis=1)]
             differs = False
             try:
-                rows = np.concatenate(
-                    [rows[:0], *(row[None, :] for row in rows if _within(form.scores, row))]
-                )
+                rows = _those(partial(_within, form.scores), rows)
                 reason = f"{type(model).__name__}: no probing row has a fast score"
                 if len(rows):
                     reason = _difference(model, form.scores, rows)
@@ -201,9 +199,9 @@ def probing_rows(reference: Reference, features: FeatureSet, rows: int = 256) ->
     return np.column_stack(columns)
 
 
-def _extreme_rows(features: int) -> list[Floats]:
+def _extreme_rows(features: int) -> Floats:
     values = (np.nan, 0.0, -0.0, 1e30, -1e30, 1e-300, 255.0, 256.0, -1.0, 0.5)
-    return [np.full((1, features), value) for value in values]
+    return np.repeat(np.array(values)[:, None], features, axis=1)
 
 
 def edge_rows(thresholds: Sequence[Floats], probe: Floats) -> Floats:
@@ -221,19 +219,29 @@ def edge_rows(thresholds: Sequence[Floats], probe: Floats) -> Floats:
     return np.concatenate([rows, np.nextafter(rows, np.inf), np.nextafter(rows, -np.inf)])
 
 
-def _takes(model: Any, row: Floats) -> bool:
-    """Return whether the model has a score for a row."""
+def _those(passes: Callable[[Floats], bool], rows: Floats) -> Floats:
+    """Return the rows that pass: together with others, or else one by one."""
+    found = [rows[:0]]
+    # The parts of an ensemble leave blocks of more rows to their models.
+    for start in range(0, len(rows), _MOST_ROWS_XGBOOST):
+        block = rows[start : start + _MOST_ROWS_XGBOOST]
+        found += [block] if passes(block) else [row for row in block[:, None] if passes(row)]
+    return np.concatenate(found)
+
+
+def _takes(model: Any, rows: Floats) -> bool:
+    """Return whether the model has scores for rows."""
     try:
-        predict_scores(model, row)
+        predict_scores(model, rows)
     except Exception:  # without an imputer NaN is an error, and so may be an unlikely code
         return False
     return True
 
 
-def _within(fast: Scores, row: Floats) -> bool:
-    """Return whether a row is not left to the model itself."""
+def _within(fast: Scores, rows: Floats) -> bool:
+    """Return whether no row is left to the model itself."""
     try:
-        fast(row[None, :])
+        fast(rows)
     except BeyondRangeError:
         return False
     return True
