@@ -188,6 +188,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert HEAVY & set(done.stdout.splitlines()[-1].split()) == set()
 
 
+@pytest.mark.parametrize("command", ["monitor", "rescore", "review"])
+def test_a_command_that_runs_no_pipeline_starts_without_beam(command: str) -> None:
+    """The import of Beam takes more than a second."""
+    loaded = f"import sys, beam_fraud.cli.commands.{command}; print('apache_beam' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, check=True, capture_output=True)
+    assert done.stdout.split() == [b"False"]
+
+
 def project_files() -> list[Path]:
     """Return the project's text files: those that git would add, without links."""
     listed = subprocess.run(

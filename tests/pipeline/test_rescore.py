@@ -160,13 +160,6 @@ def test_partitions_hold_the_rows_of_one_score_over_everything(
     assert partitions_of(options.out) == before
 
 
-def test_rescoring_here_starts_without_beam() -> None:
-    """Its import takes more than a second."""
-    program = "import sys, beam_fraud.cli.commands.rescore; print('apache_beam' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    assert done.stdout.split() == [b"False"]
-
-
 def test_a_later_run_goes_on_where_an_earlier_one_ended(options: RescoreOptions) -> None:
     assert scored(rescore.run(replace(options, until="2024-01-05"))) == 4
     assert scored(rescore.run(options)) == DAYS - 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -32,6 +33,24 @@ _FORMS = {
 }
 #: Schemes that an environment variable may hold.
 _DIRECT = {scheme: form for scheme, form in _FORMS.items() if scheme != "env"}
+
+
+def parse_channels(
+    urls: Sequence[str], console: TextIO, *, pseudonymise: bool
+) -> tuple[Channel, ...]:
+    """Return the channels that URLs name, without opening them.
+
+    Args:
+      urls: each as of `parse_channel`.
+      console: the stream that `console:` writes to.
+      pseudonymise: whether ids are replaced by hashes keyed by `BEAM_FRAUD_PSEUDONYM_KEY`.
+
+    Raises:
+      UsageError: a URL is invalid, or the key is missing.
+      FraudError: as of `parse_channel`.
+    """
+    pseudonyms = Pseudonyms.from_environment() if pseudonymise else None
+    return tuple(parse_channel(url, console, pseudonyms=pseudonyms) for url in urls)
 
 
 def parse_channel(url: str, console: TextIO, *, pseudonyms: Pseudonyms | None = None) -> Channel:

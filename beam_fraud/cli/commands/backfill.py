@@ -12,9 +12,10 @@ from typing import Protocol
 
 from beam_fraud.alerts.alert import AlertContext
 from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.channels.url import parse_channels
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.cli.commands.scoring import channels_of, refuse_no_outbox, sink_of
+from beam_fraud.cli.commands.scoring import refuse_no_outbox, sink_of
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options.decisions import BackfillOptions
 from beam_fraud.errors import Code, FraudError, UsageError
@@ -181,7 +182,7 @@ def backfill_plan(
             )
         return None
     topic = None if options.out_topic is None else (broker_settings(options), options.out_topic)
-    channels = channels_of(options.alerts, sys.stderr, pseudonymise=options.pseudonymise)
+    channels = parse_channels(options.alerts, sys.stderr, pseudonymise=options.pseudonymise)
     outbox = None
     if channels and sink is None:
         refuse_no_outbox(sink, options.alerts, outputs)

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.channels.url import parse_channels
 from beam_fraud.alerts.dispatch import send_pending
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.cli.commands.database import database_of
@@ -25,7 +26,6 @@ from beam_fraud.cli.commands.monitored_quality import (
     render_quality,
 )
 from beam_fraud.cli.commands.reports import report_files, write_report
-from beam_fraud.cli.commands.scoring import channels_of
 from beam_fraud.cli.commands.times import false_alarm_rate, parse_moment
 from beam_fraud.cli.options import MonitorOptions
 from beam_fraud.cli.terminal.columns import fact, table
@@ -83,7 +83,7 @@ def run(options: MonitorOptions) -> dict[str, object]:
     page = _file("--out", options.out, ".html")
     metrics = _file("--metrics", options.metrics, ".prom")
     target = OtlpTarget.of(options.otlp)
-    channels = channels_of(options.alerts, sys.stderr, pseudonymise=options.pseudonymise)
+    channels = parse_channels(options.alerts, sys.stderr, pseudonymise=options.pseudonymise)
     source = _source(options)
     database = source if isinstance(source, str) else _database(options, source, channels)
     for channel in channels:

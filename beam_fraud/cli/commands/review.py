@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beam_fraud.alerts.channels.channel import Channel
+from beam_fraud.alerts.channels.url import parse_channels
 from beam_fraud.alerts.dispatch import Dispatcher
 from beam_fraud.alerts.outbox import Outbox
 from beam_fraud.alerts.pseudonym import Pseudonyms
@@ -21,7 +22,6 @@ from beam_fraud.cli.commands import review_workers
 from beam_fraud.cli.commands.database import database_of
 from beam_fraud.cli.commands.listening import access_log_of, listen_of
 from beam_fraud.cli.commands.rules import lists_directory
-from beam_fraud.cli.commands.scoring import channels_of
 from beam_fraud.cli.commands.times import parse_seconds
 from beam_fraud.cli.options import ReviewOptions
 from beam_fraud.cli.options.review import ReviewPageOptions
@@ -82,7 +82,7 @@ def run(
 
     started = time.monotonic()
     events, labels = (
-        channels_of(urls, sys.stderr, pseudonymise=False)
+        parse_channels(urls, sys.stderr, pseudonymise=False)
         for urls in (settings.events, settings.label_events)
     )
     settings = replace(

@@ -11,9 +11,8 @@ from typing import TextIO
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_fraud.alerts.channels.channel import Channel
-from beam_fraud.alerts.channels.url import parse_channel
+from beam_fraud.alerts.channels.url import parse_channels
 from beam_fraud.alerts.outbox import Outbox
-from beam_fraud.alerts.pseudonym import Pseudonyms
 from beam_fraud.cli.commands.chosen_model import ChosenModel
 from beam_fraud.cli.commands.places import AlertOutputs, Outputs
 from beam_fraud.cli.commands.times import parse_seconds
@@ -215,7 +214,7 @@ def plan_scoring(
         directory = outputs.directory
         spill = directory / UNDELIVERED if here and isinstance(directory, Path) else None
         sink = sink.waiting(parse_seconds("--sink-patience", options.sink_patience), spill)
-    channels = channels_of(options.alerts, console, pseudonymise=options.pseudonymise)
+    channels = parse_channels(options.alerts, console, pseudonymise=options.pseudonymise)
     outbox = None
     if channels and (sink is None or sink.database is None):
         assert outputs.outbox is not None, "such a call is refused before"
@@ -225,18 +224,3 @@ def plan_scoring(
         bundle, sink, names, outbox, rules, options.reasons, options.keep_features, audit, linked
     )
     return ScoringPlan(scoring, features, channels, beam_options)
-
-
-def channels_of(urls: Sequence[str], console: TextIO, *, pseudonymise: bool) -> tuple[Channel, ...]:
-    """Return the channels of `--alert`.
-
-    Args:
-      urls: values of the option.
-      console: stream of `console:`.
-      pseudonymise: whether ids are replaced by keyed hashes.
-
-    Raises:
-      UsageError: a URL is invalid, or the key is missing.
-    """
-    pseudonyms = Pseudonyms.from_environment() if pseudonymise else None
-    return tuple(parse_channel(url, console=console, pseudonyms=pseudonyms) for url in urls)
