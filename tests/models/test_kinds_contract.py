@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 import time
@@ -130,6 +131,20 @@ def test_fitting_does_not_change_the_rows(kind: ModelKind) -> None:
     kind.fit(labelled, seed=0)
     assert np.array_equal(labelled.matrix, stored.matrix, equal_nan=True)
     assert np.array_equal(labelled.labels, stored.labels)
+
+
+def test_a_model_keeps_nothing_of_each_training_row(model: Any) -> None:
+    """It would grow with the rows, and could tell which were frauds."""
+    shapes = list[tuple[int, ...]]()
+
+    class Arrays(pickle.Pickler):
+        def reducer_override(self, part: Any) -> Any:
+            if isinstance(part, np.ndarray):
+                shapes.append(part.shape)
+            return NotImplemented
+
+    Arrays(io.BytesIO()).dump(model)
+    assert not [shape for shape in shapes if len(rows().labels) in shape]
 
 
 def test_validation_scores_are_those_of_the_settings_it_chose(kind: ModelKind) -> None:

@@ -125,6 +125,9 @@ class ModelKind(ABC):
         with refused_settings(self.name):
             model.fit(rows.matrix, rows.labels)
         set_single_threaded(model)
+        # From 1.9 on, scikit-learn's forests keep the weight of each row: whether it was a fraud.
+        if hasattr(model, "_sample_weight"):
+            model._sample_weight = None
         return model
 
     def files(self, model: Any) -> dict[str, bytes]:
