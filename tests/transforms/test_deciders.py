@@ -16,7 +16,7 @@ import pytest
 from beam_fraud.decisions.decider import Decider, OpenDecider
 from beam_fraud.models.bundle import open_bundle
 from beam_fraud.models.registry import champion_watch
-from beam_fraud.models.registry.champion_watch import Windows
+from beam_fraud.models.registry.champion_watch import Conditions, Windows
 from beam_fraud.models.registry.choice import Choice
 from beam_fraud.models.registry.registry import RULES_FILE, add_model, add_rules, open_registry
 from beam_fraud.storage.database.connection import prepare_database
@@ -126,6 +126,23 @@ def test_all_steps_of_a_process_share_what_is_in_force(place: Place) -> None:
     gc.collect()
     assert watches
     assert wait_until(lambda: not any(thread.is_alive() for thread in watches))
+
+
+def test_a_fault_of_the_program_refuses_a_promotion_and_says_where(
+    place: Place, fast: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_force = deciders_of(place).in_force()
+
+    def broken(*_: object) -> None:
+        raise IndexError("index 3 is out of bounds")
+
+    monkeypatch.setattr(Conditions, "checked", broken)
+    put(place, "m8")
+    assert wait_until(in_force.refusals)
+    in_force.close()
+    assert "IndexError: index 3 is out of bounds (IndexError in " in caplog.text
+    assert f"{__file__}:" in caplog.text
+    assert "(broken)). " in caplog.text
 
 
 def test_workers_that_refuse_the_same_promotion_notify_once(

@@ -18,7 +18,6 @@ import socket
 import struct
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from beam_fraud.errors import Code, FraudError, fraud_error_in, line_of
+from beam_fraud.wording import place_of
 
 _LOG = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -256,13 +256,13 @@ def _give_way(*, spare: bool) -> bool:
 
 
 def _sendable(error: Exception) -> BaseException:
-    """Return an error that says the same and that pickle knows; a note has its traceback."""
+    """Return an error that says the same and that pickle knows; a note says where it was raised."""
     known = fraud_error_in(error) or error
     try:
         pickle.loads(pickle.dumps(known))  # noqa: S301 its own
     except Exception:
         known = RuntimeError(line_of(error))
-    known.add_note("".join(traceback.format_exception(error)))
+    known.add_note(place_of(error))
     return known
 
 

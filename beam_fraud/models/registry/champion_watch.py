@@ -18,7 +18,7 @@ import numpy as np
 
 from beam_fraud.alerts.queue import Notice
 from beam_fraud.decisions.decider import Decider, Pair, shown
-from beam_fraud.errors import Code, FraudError, line_of
+from beam_fraud.errors import Code, FraudError, fraud_error_in, line_of, refused_by_the_system
 from beam_fraud.features.matrix import FeatureSet
 from beam_fraud.features.velocity.columns import by_key
 from beam_fraud.features.velocity.definition_sets import covers
@@ -26,6 +26,7 @@ from beam_fraud.models.bundle import check_packages, shared_model
 from beam_fraud.models.predict import microseconds_per_row, noting_libraries
 from beam_fraud.models.registry.choice import Chosen
 from beam_fraud.schema.schema import Labels
+from beam_fraud.wording import place_of
 
 _LOG = logging.getLogger(__name__)
 #: Seconds between two looks. What is new is taken up at the second, because a file may be half
@@ -251,9 +252,7 @@ class ChampionWatch(Generic[_Prepared]):
                 return
             # Whatever is wrong with it: what decided before goes on.
             self._refused = pair
-            text = (
-                f"{shown(pair)} cannot be taken up: {line_of(error)}. {shown(latest.pair)} goes on."
-            )
+            text = f"{shown(pair)} cannot be taken up: {_why(error)}. {shown(latest.pair)} goes on."
             _LOG.error("%s", text, exc_info=error)
             # The same for all workers that refuse it.
             about = ("decides", pair[0], str(pair[1]), chosen.version)
@@ -283,6 +282,15 @@ class ChampionWatch(Generic[_Prepared]):
         self._waits(Notice(("waits", pair[0], str(pair[1]), chosen.version), text))
 
 
+def _why(error: Exception) -> str:
+    """Return what went wrong; of a fault of the program or of a model, also where."""
+    if fraud_error_in(error) is not None or refused_by_the_system(error) is not None:
+        return line_of(error)
+    # Another process, whose traceback is lost, adds it as a note.
+    where = getattr(error, "__notes__", None) or [place_of(error)]
+    return f"{line_of(error)} ({'; '.join(where)})"
+
+
 def _look_on(watch: weakref.ref[ChampionWatch[_Prepared]], end: threading.Event) -> None:
     while not end.wait(LOOK_SECONDS):
         looking = watch()
@@ -295,5 +303,5 @@ def _look_on(watch: weakref.ref[ChampionWatch[_Prepared]], end: threading.Event)
                 # What reads it elsewhere may have ended with the command.
                 return
             # What decides goes on, and so does the watch.
-            _LOG.error("the watch of the champion goes on: %s", line_of(error), exc_info=error)
+            _LOG.error("the watch of the champion goes on: %s", _why(error), exc_info=error)
         del looking
