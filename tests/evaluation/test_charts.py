@@ -19,6 +19,8 @@ from beam_fraud.evaluation.charts import (
     render_page,
     save_plots,
 )
+from tests.requirements import need
+from tests.review import browser
 
 HOSTILE = '<script>alert("x")</script>'
 
@@ -45,6 +47,17 @@ def test_a_page_is_self_contained() -> None:
     assert addresses
     assert all(address.startswith("#") for address in addresses)
     assert "http" not in text
+
+
+def test_a_long_name_in_the_title_fits_a_phone(tmp_path: Path) -> None:
+    need("chromium")
+    page = tmp_path / "page.html"
+    title = "hist_gradient_boosting@0123456789ab would have flagged 10 more a month"
+    page.write_text(render_page(title, "s", sections()), "utf-8")
+    with browser.browser() as driver:
+        browser.show_as(driver, 390)
+        driver.get(page.as_uri())
+        assert not browser.is_too_wide(driver)
 
 
 def test_the_same_data_give_the_same_page() -> None:

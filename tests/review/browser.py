@@ -119,6 +119,20 @@ def is_too_wide(driver: WebDriver) -> bool:
     )
 
 
+def broken_words(driver: WebDriver) -> list[str]:
+    """Return cells of tables that scroll sideways whose single word is on several lines."""
+    return list(
+        driver.execute_script(
+            "return [...document.querySelectorAll('.scroll td')].filter(cell => {"
+            "const text = cell.textContent.trim(); const range = document.createRange();"
+            "range.selectNodeContents(cell);"
+            "const lines = new Set([...range.getClientRects()].map(box => Math.round(box.top)));"
+            "return text && text.length < 40 && !/\\s/.test(text) && lines.size > 1;"
+            "}).map(cell => cell.textContent.trim())"
+        )
+    )
+
+
 def picture(driver: WebDriver, file: Path, *, most: int = 1400) -> None:
     """Write a picture of the page, from its top on.
 

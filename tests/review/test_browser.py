@@ -189,6 +189,7 @@ def test_no_page_has_a_serious_fault_and_all_fit(
             driver.get(world.url + path)
             assert browser.faults(driver) == [], (name, width, dark)
             assert not browser.is_too_wide(driver), (name, width)
+            assert browser.broken_words(driver) == [], (name, width)
             said = [one for one in browser.complaints(driver) if "status of 404" not in one]
             assert said == [], name
             shade = "-dark" if dark else ""
