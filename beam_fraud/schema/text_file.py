@@ -138,6 +138,23 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
     return document
 
 
+def read_secret_file(file: str, where: str) -> str:
+    """Read the secret of a file, without its line end.
+
+    Args:
+      file: the file; `~` is the user's directory.
+      where: what names the file, for messages.
+
+    Raises:
+      FraudError: the file cannot be read.
+    """
+    try:
+        return read_text_file(Path(file).expanduser()).rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise FraudError(f"{where} {file}: {why}", Code.SECRET_UNREADABLE) from None
+
+
 def read_secret(option: str, name: str, options: Mapping[str, str], variable: str) -> str | None:
     """Read a secret from the place in a URL's `options`, or from a variable.
 
@@ -155,13 +172,7 @@ def read_secret(option: str, name: str, options: Mapping[str, str], variable: st
     """
     file, named = options.get(f"{name}_file"), options.get(f"{name}_env")
     if file is not None:
-        try:
-            return read_text_file(Path(file).expanduser()).rstrip("\r\n")
-        except (OSError, UnicodeError) as error:
-            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-            raise FraudError(
-                f"{option}: {name}_file {file}: {why}", Code.SECRET_UNREADABLE
-            ) from None
+        return read_secret_file(file, f"{option}: {name}_file")
     if named is not None and named not in os.environ:
         raise FraudError(
             f"{option}: {name}_env: the variable {named} is not set", Code.VARIABLE_UNSET

@@ -66,6 +66,7 @@ def test_a_person_is_added_reset_and_disabled(
         (("add", "anna", "--role", "boss"), "BF", 2),
         (("reset", "nobody"), "BF953", 1),
         (("disable", "nobody"), "BF953", 1),
+        (("add", "anna", "--role", "lead", "--password-file", "away"), "BF112", 1),
     ],
 )
 def test_a_wrong_call_is_one_line(

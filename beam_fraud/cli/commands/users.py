@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from beam_fraud.errors import Code, FraudError, UsageError, need_extras
 from beam_fraud.models.registry.registry import Author
 from beam_fraud.review import audit_log
 from beam_fraud.review.people.roles import Role
-from beam_fraud.schema.text_file import read_secret
+from beam_fraud.schema.text_file import read_secret_file
 from beam_fraud.storage.database.retry import persistently
 from beam_fraud.wording import printable
 
@@ -119,8 +120,9 @@ def _record(connection: Connection, action: str, detail: dict[str, object]) -> N
 
 def _password(options: PasswordOptions, name: str) -> str:
     """Return the password of a file, the variable, or a prompt."""
-    given = {} if options.password_file is None else {"password_file": options.password_file}
-    password = read_secret("users", "password", given, PASSWORD_VARIABLE)
+    if options.password_file is not None:
+        return read_secret_file(options.password_file, "--password-file")
+    password = os.environ.get(PASSWORD_VARIABLE)
     if password is not None:
         return password
     if not sys.stdin.isatty():
