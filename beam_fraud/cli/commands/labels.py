@@ -77,9 +77,9 @@ def run_import(options: ImportLabelsOptions) -> dict[str, object]:
     if imported.unknown:
         reasons["unknown_transaction"] += imported.unknown
         _LOG.warning(
-            "%d labels are left out: their transactions were neither flagged nor audited, and the "
-            "rows have no event_time; give --column event_time=NAME or --scores DIR",
-            imported.unknown,
+            "labels of transactions that were neither flagged nor audited are left out, because "
+            "their rows have no event_time (%s); give --column event_time=NAME or --scores DIR",
+            f"{imported.unknown:,}",
         )
     send(written)
     return {

@@ -280,7 +280,7 @@ def _warn(report: DriftReport, *, featureless: bool) -> None:
             "watched alone; score with --keep-features"
         )
     if report.rows_other_models:
-        _LOG.warning("%d rows of other models are left out", report.rows_other_models)
+        _LOG.warning("%s rows of other models are left out", f"{report.rows_other_models:,}")
 
 
 def _write_page(path: Path, report: DriftReport, quality: Quality | None) -> None:

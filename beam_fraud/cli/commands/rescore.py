@@ -137,7 +137,7 @@ def render(result: dict[str, object]) -> str:
     if "alerts" in shown:
         lines.append(fact("alerts sent", shown["alerts"]["sent"]))
     speed = shown["rows_per_second"]
-    rate = f"({shown['scoring_seconds']:,.1f} to score{f', {speed:,} rows/s' if speed else ''})"
+    rate = f"({shown['scoring_seconds']:,.1f} to score, {speed:,} rows/s)" if speed else ""
     lines.append(fact("seconds", f"{shown['seconds']:,.1f}", rate))
     lines.append(fact("outputs", shown["outputs"]["partitions"]))
     if comparison := shown.get("comparison"):

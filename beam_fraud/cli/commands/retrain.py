@@ -263,7 +263,7 @@ class _Retraining:
         delays = archive.labelled.delays()
         if delays is None:
             raise FraudError(
-                f"only {archive.labelled.timed_frauds} labels of frauds have a labelled_at, too "
+                f"{archive.labelled.timed_frauds} labels of frauds have a labelled_at, too "
                 "few to estimate how late labels come; give --label-maturity, such as 30d",
                 Code.LABELS_NEEDED,
             )
