@@ -106,6 +106,8 @@ def read_label_file(path: Path) -> LabelFile:
         for batch in _batches(path):
             parts.append(_read(batch, hashing, path, row))
             row += batch.num_rows
+    except FileNotFoundError:
+        raise FraudError(f"--labels {path}: no such file", Code.INPUT_MISSING) from None
     except (pa.ArrowException, OSError) as error:
         raise FraudError(
             f"--labels {path}: cannot be read ({first_line(error)})", Code.INPUT_UNREADABLE

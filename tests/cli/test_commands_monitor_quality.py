@@ -146,5 +146,5 @@ def test_wrong_calls_are_refused(scored: Scored) -> None:
         )
     with fails(Code.PLACE_EMPTY, "--labels"):
         monitor.run(scored.options(labels=f"sqlite:///{scored.directory / 'none.db'}"))
-    with fails(Code.INPUT_UNREADABLE, "none.parquet"):
+    with fails(Code.INPUT_MISSING, "none.parquet"):
         monitor.run(scored.options(labels=str(scored.directory / "none.parquet")))
