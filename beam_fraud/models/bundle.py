@@ -53,6 +53,8 @@ RELIABILITY_FILE = "reliability.parquet"
 DIGESTED_FILES = (MODEL_FILE, REFERENCE_FILE, CARD_FILE)
 #: Files that a bundle may have.
 OPTIONAL_FILES = (HISTORY_FILE, RELIABILITY_FILE)
+#: Names of all files of a bundle.
+BUNDLE_FILES = frozenset((MANIFEST_FILE, *DIGESTED_FILES, *OPTIONAL_FILES))
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Bundle:
         if contents is None:
             contents = {name: _read_checked(self, name) for name in self.manifest.files}
             contents[MANIFEST_FILE] = _read(self, MANIFEST_FILE)
-        write_directory(place, contents, last=MANIFEST_FILE)
+        write_directory(place, contents, MANIFEST_FILE, BUNDLE_FILES)
         return replace(self, place=Place(place.name, place.local), contents=None)
 
     @property

@@ -103,6 +103,18 @@ def test_a_directory_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("foreign", ["partitions/part-new.parquet", "notes.txt"])
+def test_a_directory_with_more_than_a_bundle_is_not_replaced(tmp_path: Path, foreign: str) -> None:
+    """As the `--out` of `rescore`, which has a `manifest.json`, too."""
+    earlier = write(tmp_path / "b")
+    (tmp_path / "b" / foreign).parent.mkdir(exist_ok=True)
+    (tmp_path / "b" / foreign).write_text("a year of scores")
+    with fails(Code.OUTPUT_OCCUPIED, foreign.partition("/")[0]):
+        write(tmp_path / "b", replace(MANIFEST, thresholds=Thresholds(0.9)))
+    assert (tmp_path / "b" / foreign).read_text() == "a year of scores"
+    assert open_bundle(str(tmp_path / "b")) == earlier
+
+
 def test_a_failed_write_leaves_the_earlier_bundle(tmp_path: Path) -> None:
     earlier = write(tmp_path / "b")
     with pytest.raises(Exception, match="lambda"):
