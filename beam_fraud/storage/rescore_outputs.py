@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 from beam_fraud.errors import Code, FraudError, fix_of
 from beam_fraud.storage import atomic
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM
@@ -24,6 +26,15 @@ MANIFEST, SUMMARY = "manifest.json", "summary.json"
 RECORD = "partition.json"
 #: Prefix of records of failures in the staging.
 _FAILED = "failed-"
+
+
+def _is_ours(manifest: bytes) -> bool:
+    """Return whether a manifest lists partitions; a damaged one may be of any command."""
+    try:
+        document = msgspec.json.decode(manifest)
+    except msgspec.DecodeError:
+        return True
+    return isinstance(document, dict) and "partitions" in document
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,13 @@ class RescoreOutputs(ABC):
                     "directory",
                     Code.OUTPUT_OCCUPIED,
                 )
+        manifest = self.read(MANIFEST)
+        if manifest is not None and not _is_ours(manifest):
+            raise FraudError(
+                f"--out {self.shown}: has a {MANIFEST} that is not of rescore, as models have; "
+                "give another directory",
+                Code.OUTPUT_OCCUPIED,
+            )
 
     @abstractmethod
     def writing(self) -> AbstractContextManager[None]:

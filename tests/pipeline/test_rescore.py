@@ -193,6 +193,15 @@ def test_partitions_of_another_length_are_refused(options: RescoreOptions) -> No
     assert scored(rescore.run(some)) == 0
 
 
+def test_a_model_is_not_overwritten(options: RescoreOptions, tmp_path: Path) -> None:
+    """Its manifest has the name of that of the outputs."""
+    model = shutil.copytree(options.model, tmp_path / "model")
+    before = (model / "manifest.json").read_bytes()
+    with fails(Code.OUTPUT_OCCUPIED, "manifest.json"):
+        rescore.run(replace(options, out=str(model)))
+    assert (model / "manifest.json").read_bytes() == before
+
+
 def test_a_dry_run_tells_what_would_be_done(options: RescoreOptions) -> None:
     planned: Any = rescore.run(replace(options, dry_run=True))
     assert not Path(options.out).exists()
