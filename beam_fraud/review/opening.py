@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -300,16 +301,16 @@ def _put_into_cases(
     accounts = sorted({one.account_id for one in new if one.account_id is not None})
     open_now: dict[str, str] = {}
     earlier: dict[str, str] = {}
+    columns = CASES.c.account_id, CASES.c.case_id, CASES.c.state, CASES.c.opened_at
     for some in parts(accounts):
-        in_order = select(CASES.c.account_id, CASES.c.case_id, CASES.c.state).where(
-            in_values(connection, CASES.c.account_id, some)
-        )
-        # Who decides a case must not close it meanwhile.
-        open_ones = in_order.where(CASES.c.state == "open").order_by(CASES.c.case_id)
-        for row in connection.execute(open_ones.with_for_update()):
-            open_now[row.account_id] = row.case_id
-        for row in connection.execute(in_order.order_by(CASES.c.opened_at)):
+        # Who decides a case must not close it meanwhile. By account alone: for the open ones SQLite
+        # looks through all that are open.
+        of_accounts = select(*columns).where(in_values(connection, CASES.c.account_id, some))
+        locked = connection.execute(of_accounts.order_by(CASES.c.case_id).with_for_update())
+        for row in sorted(locked, key=attrgetter("opened_at")):
             earlier[row.account_id] = row.case_id
+            if row.state == "open":
+                open_now[row.account_id] = row.case_id
     groups: dict[str, list[_Transaction]] = defaultdict(list)
     opened: dict[str, str | None] = {}
     for one in new:

@@ -6,18 +6,22 @@ import logging
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 from beam_fraud.errors import FraudError
 from beam_fraud.review.list_requests import apply_requests
-from beam_fraud.review.opening import open_cases
+from beam_fraud.review.opening import ROWS_AT_A_TIME, open_cases
 from beam_fraud.review.settings import ReviewSettings
 
 _LOG = logging.getLogger(__name__)
 #: Seconds between two looks; lists take up an entry within ten seconds, with the time that streams
 #: take to look at them.
 _EVERY = 1.0
-#: Seconds between two transactions while many rows wait: people write in between.
-_PAUSE = 0.1
+#: Seconds that a transaction should take while many rows wait, and least seconds between two:
+#: people write in between. On SQLite no other can write meanwhile.
+_SPELL = 0.1
+#: Fewest rows of a transaction.
+_FEWEST_ROWS = 20
 
 
 def sweep(
@@ -31,23 +35,33 @@ def sweep(
       stop: ends the work.
       lists: directory of the lists; None to leave list requests alone.
     """
-    more = False
-    while not stop.wait(_PAUSE if more else _EVERY):
+    more, rows, took = False, _FEWEST_ROWS, 0.0
+    # It leaves the database to others for as long as it had it, or waited for it.
+    while not stop.wait(max(_SPELL, took) if more else _EVERY):
+        begun = monotonic()
         try:
-            more = sweep_once(url, settings, datetime.now(UTC), lists)
+            more = sweep_once(url, settings, datetime.now(UTC), lists, most=rows)
         except FraudError as error:
             more = False
             _LOG.error("%s; trying again", error)
+        took = monotonic() - begun
+        if more:
+            rows = min(max(round(rows * _SPELL / took), _FEWEST_ROWS), ROWS_AT_A_TIME)
 
 
 def sweep_once(
-    url: str, settings: ReviewSettings, now: datetime, lists: Path | None = None
+    url: str,
+    settings: ReviewSettings,
+    now: datetime,
+    lists: Path | None = None,
+    *,
+    most: int = ROWS_AT_A_TIME,
 ) -> bool:
-    """Open cases of some rows, and apply list requests; return whether more rows wait.
+    """Open cases of at most so many rows, and apply list requests; return whether more rows wait.
 
     Raises:
       FraudError: the database fails or cannot be reached.
     """
     if lists is not None:
         apply_requests(url, lists)
-    return open_cases(url, settings, now).more
+    return open_cases(url, settings, now, most=most).more

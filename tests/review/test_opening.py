@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
-from sqlalchemy import func, select
+import pytest
+from sqlalchemy import Engine, event, func, select
 
 from beam_fraud.review.case import read_case
 from beam_fraud.review.decisions import Decision, decide
-from beam_fraud.review.opening import open_cases
-from beam_fraud.storage.database.connection import transaction
+from beam_fraud.review.opening import ROWS_AT_A_TIME, Opened, open_cases
+from beam_fraud.review.sweep import sweep
+from beam_fraud.storage.database.connection import sqlite_url, transaction
 from beam_fraud.storage.database.review_tables import CASE_TRANSACTIONS, REVIEW_INBOX
 from tests.reviewing import NOW, SETTINGS, audit, do, flag, ids, opened, queued, read, row
 
@@ -109,6 +115,49 @@ def test_the_sweep_goes_on_in_parts(database: str) -> None:
     assert [case.transactions for case in queued(database)] == [3, 3, 3, 3]
     with transaction(database) as connection:
         assert connection.scalar(select(func.count()).select_from(REVIEW_INBOX)) == 0
+
+
+def test_open_cases_are_found_by_account(tmp_path: Path) -> None:
+    """A look through all open ones takes SQLite half a second where 240,000 are open."""
+    url = sqlite_url(tmp_path / "review.db")
+    flag(url, *(row(f"t{n}", f"a{n}") for n in range(4)))
+    plans = list[str]()
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def explain(_: object, cursor: Any, statement: str, values: Any, *rest: object) -> None:
+        if statement.startswith("SELECT") and "FROM cases" in statement:
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            plans.extend(str(step[3]) for step in cursor.fetchall() if " cases " in step[3])
+
+    try:
+        assert open_cases(url, SETTINGS, NOW).cases == 4
+    finally:
+        event.remove(Engine, "before_cursor_execute", explain)
+    assert plans == ["SEARCH cases USING INDEX cases_account (account_id=?)"]
+
+
+def test_while_many_rows_wait_the_database_is_free_for_as_long_as_it_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On SQLite no other can write while cases are opened."""
+    left, spells, stop = 600, list[tuple[float, float]](), threading.Event()
+
+    def slow(url: str, settings: object, now: datetime, *, most: int = ROWS_AT_A_TIME) -> Opened:
+        nonlocal left
+        begun, taken = time.monotonic(), min(most, left)
+        time.sleep(0.002 * taken)
+        spells.append((begun, time.monotonic()))
+        left -= taken
+        if not left:
+            stop.set()
+        return Opened(taken, taken, left > 0)
+
+    monkeypatch.setattr("beam_fraud.review.sweep.open_cases", slow)
+    sweep("sqlite://", SETTINGS, stop)
+    # All at once would take 1.2 seconds.
+    assert len(spells) > 4
+    for (begun, ended), (after, _) in pairwise(spells):
+        assert after - ended >= 0.9 * (ended - begun)
 
 
 def test_many_processes_open_each_case_once(database: str) -> None:

@@ -57,7 +57,7 @@ _QUEUE, _CASE, _LISTS, _USERS = (
 )
 
 #: A case takes longer than a page of the queue, which must not wait for many of them.
-_CASE_PATIENCE = 0.4
+_CASE_PATIENCE = 0.8
 
 #: All routes. `tests/review/test_routes.py` has an entry for each.
 ROUTES = (
