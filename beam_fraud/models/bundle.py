@@ -32,7 +32,7 @@ from beam_fraud.models.manifest import (
     saved_and_here,
 )
 from beam_fraud.models.predict import check_classifier, predict_scores
-from beam_fraud.models.storage import read_bytes, write_directory
+from beam_fraud.models.storage import check_directory, read_bytes, write_directory
 from beam_fraud.schema.schema import Schema
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import own_call
@@ -323,6 +323,15 @@ def load_model(bundle: Bundle) -> Any:
         # An object of another version may open, but lack attributes that a prediction needs.
         predict_scores(model, np.zeros((1, features)))
     return model
+
+
+def check_place(place: Place) -> None:
+    """Check that a bundle can be written to a directory, before the work that ends in it.
+
+    Raises:
+      FraudError: the directory holds other files or cannot be written.
+    """
+    check_directory(place, MANIFEST_FILE, BUNDLE_FILES)
 
 
 def check_packages(bundle: Bundle) -> None:

@@ -40,28 +40,12 @@ def sweep(
     while not stop.wait(max(_SPELL, took) if more else _EVERY):
         begun = monotonic()
         try:
-            more = sweep_once(url, settings, datetime.now(UTC), lists, most=rows)
+            if lists is not None:
+                apply_requests(url, lists)
+            more = open_cases(url, settings, datetime.now(UTC), most=rows).more
         except FraudError as error:
             more = False
             _LOG.error("%s; trying again", error)
         took = monotonic() - begun
         if more:
             rows = min(max(round(rows * _SPELL / took), _FEWEST_ROWS), ROWS_AT_A_TIME)
-
-
-def sweep_once(
-    url: str,
-    settings: ReviewSettings,
-    now: datetime,
-    lists: Path | None = None,
-    *,
-    most: int = ROWS_AT_A_TIME,
-) -> bool:
-    """Open cases of at most so many rows, and apply list requests; return whether more rows wait.
-
-    Raises:
-      FraudError: the database fails or cannot be reached.
-    """
-    if lists is not None:
-        apply_requests(url, lists)
-    return open_cases(url, settings, now, most=most).more

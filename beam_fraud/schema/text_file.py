@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 import msgspec
 
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.wording import did_you_mean
+from beam_fraud.wording import did_you_mean, reason_of
 
 #: Maximum parts of a key: the parser's time grows with their square.
 _MOST_PARTS = 1_000
@@ -151,8 +151,7 @@ def read_secret_file(file: str, where: str) -> str:
     try:
         return read_text_file(Path(file).expanduser()).rstrip("\r\n")
     except (OSError, UnicodeError) as error:
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        raise FraudError(f"{where} {file}: {why}", Code.SECRET_UNREADABLE) from None
+        raise FraudError(f"{where} {file}: {reason_of(error)}", Code.SECRET_UNREADABLE) from None
 
 
 def read_secret(option: str, name: str, options: Mapping[str, str], variable: str) -> str | None:

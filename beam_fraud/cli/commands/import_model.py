@@ -16,7 +16,7 @@ from beam_fraud.cli.options import ImportModelOptions
 from beam_fraud.errors import Code, FraudError, UsageError, need_extras
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.features.matrix import feature_matrix
-from beam_fraud.models.bundle import BUNDLE_FILES, MANIFEST_FILE, MODEL_FILE, write_bundle
+from beam_fraud.models.bundle import MODEL_FILE, check_place, write_bundle
 from beam_fraud.models.card import imported_card
 from beam_fraud.models.foreign import in_words
 from beam_fraud.models.importing import Confirmed, ImportedModel, open_saved
@@ -27,7 +27,6 @@ from beam_fraud.models.mlflow.library import is_model_uri, mlflow_model
 from beam_fraud.models.model_files.saved import MODULES, SavedModel, read_model_file
 from beam_fraud.models.predict import predict_scores
 from beam_fraud.models.reference import Reference
-from beam_fraud.models.storage import check_directory
 from beam_fraud.monitoring.activity import doing
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.lock import sole_writer
@@ -49,7 +48,7 @@ def run(options: ImportModelOptions) -> dict[str, object]:
 
 
 def _import(options: ImportModelOptions, out: Place) -> dict[str, object]:
-    check_directory(out, MANIFEST_FILE, BUNDLE_FILES)
+    check_place(out)
     with mlflow_model(options.file) as found:
         if found is not None and found.holds_bundle:
             return _import_bundle(options, found, out)

@@ -29,14 +29,13 @@ from beam_fraud.evaluation.comparison.figures import figure_names
 from beam_fraud.evaluation.comparison.scored_rows import Side
 from beam_fraud.evaluation.traffic import TRAFFIC_KEYS, weighted_figures
 from beam_fraud.features.velocity.reach import look_back
-from beam_fraud.models.bundle import BUNDLE_FILES, MANIFEST_FILE, Bundle, check_packages, load_model
+from beam_fraud.models.bundle import Bundle, check_packages, check_place, load_model
 from beam_fraud.models.calibration import Calibrated, Calibration, Method
 from beam_fraud.models.fitting import Rows, bundle_of
 from beam_fraud.models.kinds import ModelKind, model_kind, with_settings
 from beam_fraud.models.recorded_kind import recorded_kind
 from beam_fraud.models.registry import registry as registries
 from beam_fraud.models.registry.registry import Author, Registry, check_changeable
-from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import AlertBudget, ThresholdRule, parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe, Trained
 from beam_fraud.operations.retraining.challenger import (
@@ -125,7 +124,7 @@ def _plan(options: RetrainOptions, registry: Registry, rules: str | None, out: P
         maturity = parse_duration("--label-maturity", options.label_maturity)
     make_directory(out)
     for part in (COMPARED, CHALLENGER):
-        check_directory(Place.at(out / part), MANIFEST_FILE, BUNDLE_FILES)
+        check_place(Place.at(out / part))
     schema = champion.schema if options.schema is None else load_schema(options.schema)
     recipe = Recipe(
         kind=kind,

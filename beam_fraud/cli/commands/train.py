@@ -15,7 +15,7 @@ from beam_fraud.cli.options import TrainOptions
 from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, UsageError
 from beam_fraud.features.velocity.reach import look_back, spoken
-from beam_fraud.models.bundle import BUNDLE_FILES, MANIFEST_FILE
+from beam_fraud.models.bundle import check_place
 from beam_fraud.models.calibration import OPTION as CALIBRATE_OPTION
 from beam_fraud.models.class_weight import WEIGHT_SETTINGS, with_class_weight
 from beam_fraud.models.fitting import Rows, fit_bundle
@@ -23,7 +23,6 @@ from beam_fraud.models.folds import summary
 from beam_fraud.models.kinds import model_kind
 from beam_fraud.models.manifest import model_name
 from beam_fraud.models.resampling import candidates, resampled
-from beam_fraud.models.storage import check_directory
 from beam_fraud.models.threshold import parse_threshold
 from beam_fraud.models.training import DECLINE_OPTION, Recipe
 from beam_fraud.records.label_file import read_label_file
@@ -171,7 +170,7 @@ def _train(options: TrainOptions, out: Place) -> dict[str, object]:
     )
     name = model_name(options.name, options.out)
     files, history = input_places(options.files), input_places(options.history)
-    check_directory(out, MANIFEST_FILE, BUNDLE_FILES)
+    check_place(out)
     since, until = parse_moment("--from", options.since), parse_moment("--until", options.until)
     given = None if options.labels is None else read_label_file(Path(options.labels))
     schema = schema if given is None else schema.with_labels()
