@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection
+from sqlalchemy import Connection, QueuePool
 
 from beam_fraud.storage.database.connection import reading, sqlite_url, transaction, writing
-from beam_fraud.storage.database.engines import keep_connections
+from beam_fraud.storage.database.engines import engine, keep_connections
 from tests.connections import close_connections
 
 
@@ -42,6 +42,16 @@ def test_connections_are_kept(tmp_path: Path) -> None:
     keep_connections(url, 2)
     assert connected() is connected()
     close_connections(url)
+
+
+def test_no_connection_is_left_from_before_they_are_kept(postgres_database: str) -> None:
+    with transaction(postgres_database) as connection:
+        connection.exec_driver_sql("SELECT 1")
+    earlier = engine(postgres_database).pool
+    assert isinstance(earlier, QueuePool)
+    assert earlier.checkedin() == 1
+    keep_connections(postgres_database, 2)
+    assert earlier.checkedin() == 0
 
 
 def test_a_connection_that_reads_begins_no_transaction(postgres_database: str) -> None:

@@ -63,7 +63,13 @@ def keep_connections(url: str, number: int) -> None:
     Args:
       url: the database.
       number: of transactions that run at once, usually.
+
+    Raises:
+      FraudError: as `engine`.
     """
+    # Engines by another number are not used again.
+    engine(url).dispose()
+    reading_engine(url).dispose()
     _kept[str(url), os.getpid()] = number
 
 
