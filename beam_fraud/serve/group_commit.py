@@ -182,8 +182,9 @@ class GroupCommit:
                 rows = engine.defaulted(group.new, now_late[group.new_places], TIMEOUT)
                 _amend(engine, group, rows)
             engine.state.answers.sent()
-            if group.flagged is not None:
-                engine.state.forward(FLAGGED, group.flagged)
+            # As columns only where somebody takes them: the next group waits.
+            if engine.state.delivers(FLAGGED) and (flagged := group.flagged) is not None:
+                engine.state.forward(FLAGGED, flagged)
             audit = engine.state.settings.audit
             if audit is not None and group.audited(audit):
                 engine.forward_audited(group.new)

@@ -562,6 +562,10 @@ class ServerState:
         if backlog is not None:
             backlog.take(rows)
 
+    def delivers(self, name: str) -> bool:
+        """Return whether rows have a place to go to."""
+        return name in self._backlogs
+
     def forward(self, name: str, rows: pa.RecordBatch) -> None:
         """Deliver rows of committed answers, if they have a place to go to."""
         backlog = self._backlogs.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ LEAST = 3
 #: Minimum share of further features in all that raised the score.
 SHARE = 0.05
 _FIELDS, _LISTED = list(REASON), SCORED.field("reasons").type
+_NAMES = [field.name for field in REASON]
 
 
 def choose(contributions: Floats, most: int) -> npt.NDArray[np.int64]:
@@ -95,7 +97,7 @@ class Reasons:
             seen = np.asarray(scored.column("flagged").to_numpy(zero_copy_only=False), dtype=bool)
         if not seen.any():
             return scored
-        reasons, counts = self._reasons(block[seen])
+        reasons, counts = self._columns(block[seen])
         ends = np.zeros(len(seen) + 1, dtype=np.int32)
         ends[1:][seen] = counts
         np.cumsum(ends, out=ends)
@@ -106,36 +108,40 @@ class Reasons:
 
     def of_rows(self, block: Floats) -> list[list[dict[str, Any]]]:
         """Return the reasons of a few flagged rows, of the model's input, float64[n, features]."""
-        reasons, counts = self._reasons(block)
+        found, counts = self._found(block)
+        listed = [
+            dict(zip(_NAMES, (name, None if isnan(value) else value, *rest), strict=True))
+            for name, value, *rest in zip(*found, strict=True)
+        ]
         ends = np.cumsum(counts).tolist()
-        listed = reasons.to_pylist()
         return [listed[start:end] for start, end in pairwise([0, *ends])]
 
-    def _reasons(self, block: Floats) -> tuple[pa.StructArray, np.ndarray]:
+    def _columns(self, block: Floats) -> tuple[pa.StructArray, npt.NDArray[np.int64]]:
         """Return the reasons of all rows, concatenated, and the number per row."""
+        found, counts = self._found(block)
+        columns = [
+            pa.array(values, field.type, from_pandas=True)
+            for values, field in zip(found, _FIELDS, strict=True)
+        ]
+        return pa.StructArray.from_arrays(columns, fields=_FIELDS), counts
+
+    def _found(self, block: Floats) -> tuple[tuple[list[Any], ...], npt.NDArray[np.int64]]:
+        """Return the fields of all reasons of all rows, and the number of reasons per row."""
         contributions = self._explainer.contributions(block)
         chosen = choose(contributions, self._most)
         found = chosen >= 0
         row, rank = np.nonzero(found)
         feature = chosen[row, rank]
-        value, contribution = block[row, feature], contributions[row, feature]
-        total = block[row, self._wording.totals[feature]]
-        places = feature.tolist()
-        text = [
-            self._wording.text(at, number, of, lowers=added < 0)
-            for at, number, of, added in zip(
-                places, value.tolist(), total.tolist(), contribution.tolist(), strict=True
-            )
+        places, values = feature.tolist(), block[row, feature].tolist()
+        added = contributions[row, feature].tolist()
+        totals = block[row, self._wording.totals[feature]].tolist()
+        texts = [
+            self._wording.text(at, number, of, lowers=change < 0)
+            for at, number, of, change in zip(places, values, totals, added, strict=True)
         ]
-        columns = [
-            pa.array([self._names[at] for at in places], pa.string()),
-            pa.array(value, from_pandas=True),
-            pa.array(contribution),
-            pa.array(text, pa.string()),
-            pa.repeat(self._explainer.approximate, len(text)),
-        ]
-        reasons = pa.StructArray.from_arrays(columns, fields=_FIELDS)
-        return reasons, found.sum(axis=1)
+        names = [self._names[at] for at in places]
+        approximate = [self._explainer.approximate] * len(places)
+        return (names, values, added, texts, approximate), found.sum(axis=1)
 
 
 def reasons_of(bundle: Bundle, most: int) -> Reasons | None:
