@@ -50,7 +50,8 @@ class Group:
         """The flagged new answers; None without any."""
         if not flagged_of(self.recorded):
             return None
-        return self.new.filter(self.new.column("flagged"))
+        rows = self.new
+        return rows.filter(rows.column("flagged"))
 
     def audited(self, audit: AuditLane) -> bool:
         """Return whether new answers may be audited, without columns of a few."""

@@ -586,12 +586,12 @@ class ServerState:
         """Return whether there is something to commit, such as what an earlier commit could not."""
         return self._checkpoint.changed
 
-    def close_full_files(self) -> None:
-        """Close files of the archive that are full, in any thread, beside groups of requests."""
+    def close_complete_files(self) -> None:
+        """Close complete files of the archive, in any thread, beside groups of requests."""
         for shards in self._archives:
             shard = shards.opened(0)
             if isinstance(shard, ArchiveShard):
-                shard.close_full()
+                shard.close_complete()
 
     def tick(self, *, anew: bool = False) -> None:
         """Finish files of the archive that are old enough, and fill windows.

@@ -89,7 +89,7 @@ class Upkeep:
         state, groups = self._state, self.groups
         self._idle = self._idle + 1 if groups == self._before else 0
         self._before = groups
-        state.close_full_files()
+        state.close_complete_files()
         self._pause()
         with self._turn.claimed():
             failure = self._failure_of(partial(state.tick, anew=self.failure is not None))

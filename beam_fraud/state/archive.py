@@ -162,8 +162,8 @@ class ArchiveShard(Unaged):
       seconds: age of its oldest row at which a part is finished.
       deferred: whether parts become visible only after the commit.
       beside: whether threads write and close the hidden files, of which the next call has the
-        errors. A full part is finished by the next call, after `close_full` perhaps; one of twice
-        as many rows at once.
+        errors. A full or old part is finished by the next call, after `close_complete` perhaps;
+        one of twice as many rows at once.
       clock: current time, seconds of the epoch.
     """
 
@@ -196,6 +196,8 @@ class ArchiveShard(Unaged):
         self._rows = 0
         #: Arrival of the oldest row.
         self._since = 0.0
+        #: Whether the open part is complete, and a thread may close it.
+        self._complete = False
         self._part: UnfinishedPart | None = None
         #: Committed rows that are not in `_part` yet, encoded by `rows_to_bytes`.
         self._unwritten: list[bytes] = []
@@ -236,8 +238,8 @@ class ArchiveShard(Unaged):
         """
         if not batch.num_rows:
             return Effects()
-        rolled, full = Effects(), self._beside and self._rows >= self._most_rows
-        if full or not batch.schema.equals(self._open):
+        rolled = Effects()
+        if self._complete or not batch.schema.equals(self._open):
             rolled = self.finish()
             self._open = batch.schema.remove_metadata()
         now = self._clock()
@@ -251,22 +253,28 @@ class ArchiveShard(Unaged):
         deltas = [Delta(_ROWS_FORM.pack(_ROWS, now) + part) for part in parts]
         return replace(rolled, deltas=[*rolled.deltas, *deltas])
 
-    def close_full(self) -> None:
-        """Close the file of a full part, which takes long, in any thread beside other calls."""
+    def close_complete(self) -> None:
+        """Close the file of a complete part, which takes long, in any thread beside other calls."""
         part = self._part
-        # Nobody appends to a full part, which is here only with all its rows.
-        if part is not None and self._beside and self._rows >= self._most_rows:
+        # Nobody appends to it, and it is here only with all its rows.
+        if part is not None and self._complete:
             # Who finishes the part meets an error again.
             with suppress(OSError, pa.ArrowException):
                 part.finish()
 
     def tick(self, now: float) -> Effects:
-        """Finish the part if its oldest row is old enough."""
+        """Finish the part if its oldest row is old enough; with `beside` by two calls."""
         self._finished = {n: h for n, h in self._finished.items() if self._folder.hides(h)}
         # A clock set back must not extend the wait.
         self._since = min(self._since, now)
         due = self._rows >= self._most_rows or now - self._since >= self._most_seconds
-        return self._roll() if self._rows and due else Effects()
+        if not self._rows or not due:
+            return Effects()
+        if self._beside and not self._complete:
+            # The next call need not wait for its file to be closed.
+            self._complete = True
+            return Effects()
+        return self._roll()
 
     def finish(self) -> Effects:
         """Finish the open part."""
@@ -275,6 +283,7 @@ class ArchiveShard(Unaged):
     def _count(self, rows: int, came: float) -> None:
         self._since = min(self._since, came) if self._rows else came
         self._rows += rows
+        self._complete = self._complete or (self._beside and self._rows >= self._most_rows)
 
     def _checked(self, rows: bytes) -> int:
         """Add committed rows to those to write again; return their number."""
@@ -303,7 +312,7 @@ class ArchiveShard(Unaged):
                 part.discard()
                 raise
             self._unwritten = []
-            # Last: `close_full`, in another thread, may close it from here on.
+            # Last: `close_complete`, in another thread, may close it from here on.
             self._part = part
         return self._part
 
@@ -315,7 +324,7 @@ class ArchiveShard(Unaged):
                 self._folder.publish(hidden, self._prefix, number)
         self._part = None
         self._number += 1
-        self._rows = 0
+        self._rows, self._complete = 0, False
         deltas = [Delta(_NUMBER_FORM.pack(_NUMBER, self._number))]
         if not self._deferred:
             return Effects(deltas=deltas, replaces=True)

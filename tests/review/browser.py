@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    TimeoutException,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
@@ -84,8 +88,17 @@ def wait(driver: WebDriver, condition: Callable[[WebDriver], Any]) -> Any:
 
 
 def one(driver: WebDriver, selector: str) -> WebElement:
-    """Return the first element of a CSS selector."""
-    return driver.find_element(By.CSS_SELECTOR, selector)
+    """Return the first element of a CSS selector, once the page has one.
+
+    A click does not wait for the page that it asks for where scripts are off.
+    """
+    try:
+        return cast(
+            WebElement, wait(driver, lambda driver: driver.find_element(By.CSS_SELECTOR, selector))
+        )
+    except TimeoutException:
+        text = driver.find_element(By.TAG_NAME, "body").text
+        raise AssertionError(f"no {selector} at {driver.current_url}:\n{text}") from None
 
 
 def faults(driver: WebDriver) -> list[str]:

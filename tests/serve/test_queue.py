@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -15,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import beam_fraud.serve.group
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import load_bundle
+from beam_fraud.serve.answered_rows import batch_of
 from beam_fraud.serve.answers import Answered
 from beam_fraud.serve.engine import Engine
 from beam_fraud.serve.group import Group
@@ -24,13 +27,13 @@ from beam_fraud.serve.group_commit import Block, Entry
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call, Overloaded, Unready
 from beam_fraud.serve.queue import Change, Pace, PredictionQueue
-from beam_fraud.serve.state import ServerState
+from beam_fraud.serve.state import FLAGGED, ServerState
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.journal_file import JournalFile
 from tests.fn_runner import until
 from tests.models.registering import other
 from tests.serve.conftest import Served
-from tests.serve.running import Running
+from tests.serve.running import Running, ids
 
 
 @pytest.fixture
@@ -557,6 +560,29 @@ def test_an_answer_from_the_archive(running: Running, served: Served, pace: Pace
     served_by(running, use, pace)
     served_by(running, use, pace)
     assert got[0] == got[1]
+
+
+@pytest.mark.parametrize("sink", [False, True], ids=["no sink", "a sink"])
+def test_flagged_answers_become_columns_once_and_for_a_sink_alone(
+    running: Running, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sink: bool
+) -> None:
+    # The next call waits for them.
+    made, taken = Mock(wraps=batch_of), list[pa.RecordBatch]()
+    monkeypatch.setattr(beam_fraud.serve.group, "batch_of", made)
+    everything = other(Path(served.bundle), tmp_path / "everything", 0.0)
+    running.served = replace(served, bundle=str(everything))
+    if sink:
+        running.deliveries = {FLAGGED: taken.append}
+
+    async def use(queue: PredictionQueue, engine: Engine) -> None:
+        for record in served.records[:3]:
+            assert answer(await queue.predict(Call([record])))["flagged"]
+
+    served_by(running, use, Pace(in_loop=True))
+    assert made.call_count == (3 if sink else 0)
+    assert [name for rows in taken for name in ids(rows)] == [
+        str(json.loads(record)["TRANSACTION_ID"]) for record in served.records[: 3 * sink]
+    ]
 
 
 def test_nothing_is_answered_before_and_after(running: Running, served: Served) -> None:

@@ -275,9 +275,11 @@ def test_a_server_is_not_ready_until_its_archive_is_written(
         await asyncio.to_thread(queue.drain)
 
     asyncio.run(run())
-    # The first attempt was refused while nothing was known to be wrong.
-    assert tried[:1] == [True]
-    assert not any(tried[1:])
+    # The first attempt was refused while nothing was known to be wrong, and so was the one that
+    # finishes a file which was closed without the turn.
+    unknown = 2 if fails_in == "finish" else 1
+    assert tried[:unknown] == [True] * unknown
+    assert not any(tried[unknown:])
     assert sorted(archived(running)) == sorted(
         str(json.loads(record)["TRANSACTION_ID"]) for record in served.records[:4]
     )

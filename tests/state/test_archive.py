@@ -205,7 +205,7 @@ def test_a_full_disk_is_one_line_and_costs_no_row(
 def test_a_full_part_is_closed_beside_other_calls(tmp_path: Path) -> None:
     def close() -> None:
         assert isinstance(host.shard, ArchiveShard)
-        host.shard.close_full()
+        host.shard.close_complete()
 
     host = archive(tmp_path, rows=10, beside=True)
     host.bundle([event(0, 12)])
@@ -222,6 +222,23 @@ def test_a_full_part_is_closed_beside_other_calls(tmp_path: Path) -> None:
     host.restore()
     host.bundle([Event(1_000.0)])
     assert seen(tmp_path) == list(range(24))
+
+
+def test_an_old_part_is_closed_beside_other_calls(tmp_path: Path) -> None:
+    host = archive(tmp_path, rows=10, beside=True)
+    assert isinstance(host.shard, ArchiveShard)
+    host.bundle([event(0, 3), Event(1_030.0)])
+    host.shard.close_complete()
+    host.bundle([event(3, 1, 1_040.0), Event(1_061.0)])
+    # It takes no more rows, so that its file can be closed before the call that finishes it.
+    assert seen(tmp_path) == []
+    (hidden,) = tmp_path.iterdir()
+    host.shard.close_complete()
+    assert pq.read_metadata(hidden).num_rows == 4
+    host.bundle([event(4, 1, 1_061.0)])
+    assert seen(tmp_path) == list(range(4))
+    host.bundle([Event(1_200.0), Event(1_200.0)])
+    assert seen(tmp_path) == list(range(5))
 
 
 def test_a_part_of_twice_as_many_rows_is_finished_at_once(tmp_path: Path) -> None:
@@ -245,7 +262,7 @@ def test_a_restored_full_part_is_closed_only_with_all_its_rows(
     def closed_meanwhile(part: UnfinishedPart, batch: pa.RecordBatch) -> None:
         write(part, batch)
         assert isinstance(host.shard, ArchiveShard)
-        host.shard.close_full()
+        host.shard.close_complete()
 
     monkeypatch.setattr(UnfinishedPart, "write", closed_meanwhile)
     host.bundle([event(12, 3)])
@@ -271,7 +288,7 @@ def test_a_failure_of_arrow_is_one_line_and_costs_no_row(
     assert isinstance(host.shard, ArchiveShard)
     with monkeypatch.context() as failing:
         failing.setattr(ParquetBlockWriter, "_write_table", refused)
-        host.shard.close_full()
+        host.shard.close_complete()
     # Closed again, the file would seem whole.
     with fails(Code.OUTPUT_UNWRITABLE, "no more memory"):
         host.bundle([Event(1_000.0)])
