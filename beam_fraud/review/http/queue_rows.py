@@ -63,4 +63,4 @@ def _who(case: QueuedCase) -> str:
         return f'<span class="claimed">{name(case.claimed_by)}</span>'
     if case.assigned_to:
         return f'<span class="small">for {name(case.assigned_to)}</span>'
-    return name(case.closed_by) if case.closed_by else '<span class="small">nobody</span>'
+    return name(case.closed_by) if case.closed_by else '<span class="small">free</span>'
