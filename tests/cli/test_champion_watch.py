@@ -168,6 +168,27 @@ def test_what_cannot_be_taken_up_is_refused_once_and_the_old_one_goes_on(
     assert "cannot be taken up" in alerts.read_text()
 
 
+def test_what_was_refused_is_taken_up_once_it_can_be_read(
+    place: Place,  # noqa: F811
+    running: Running,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("beam_fraud.models.registry.champion_watch._FIRST_PAUSE", 0.0)
+    first = put(place, "m2")
+    with caplog.at_level(logging.ERROR), running.running():
+        until(lambda: first in running.scored().values(), running.deliver)
+        second = put(place, "m8")
+        file = Path(str(place)) / "bundles" / second / "model.joblib"
+        whole = file.read_bytes()
+        file.write_bytes(b"evil")
+        until(lambda: "cannot be taken up" in caplog.text, running.deliver)
+        file.write_bytes(whole)
+        until(lambda: second in running.scored().values(), running.deliver)
+    # Further attempts with the same reason are no news.
+    assert caplog.text.count("cannot be taken up") == 1
+
+
 def test_a_changed_rules_file_is_taken_up_and_an_invalid_one_refused(
     running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

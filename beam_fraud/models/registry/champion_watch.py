@@ -8,7 +8,9 @@ models.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,6 +34,11 @@ _LOG = logging.getLogger(__name__)
 #: Seconds between two looks. What is new is taken up at the second, because a file may be half
 #: written at the first.
 LOOK_SECONDS = 3.0
+#: Seconds until what was refused is tried again: the first pause and, each twice the one before,
+#: the longest. What it needs may have been away.
+_FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 3_600.0
+#: Refusals of the model itself, which would need luck to pass another time.
+_FINAL = (Code.REQUIREMENT_UNMET, Code.STREAM_CHANGED)
 #: Rows of the prediction that measures a new champion.
 _TIMED_ROWS = 5_000
 
@@ -125,6 +132,18 @@ class Conditions:
         return decider
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """What was refused, until something else is chosen."""
+
+    pair: Pair
+    #: What was reported.
+    text: str
+    #: Seconds until the next attempt, and when it is due on the monotonic clock; infinite for none.
+    pause: float
+    due: float
+
+
 class ChoiceSource(Protocol):
     """Where it is written what decides."""
 
@@ -157,7 +176,7 @@ class ChampionWatch(Generic[_Prepared]):
         self._decider = self._latest = first
         self._ready: _Prepared | None = None
         self._seen: Pair = first.pair
-        self._refused: Pair | None = None
+        self._refused: _Refusal | None = None
         #: What waits for its windows, and whether that has been reported.
         self._waiting: _Prepared | None = None
         self._reported = False
@@ -239,7 +258,12 @@ class ChampionWatch(Generic[_Prepared]):
         if pair == latest.pair:
             self._refused, self.settled = None, True
             self._report_waiting(chosen)
-        if pair != before or pair in (latest.pair, self._refused):
+        if pair != before or pair == latest.pair:
+            return
+        refused = self._refused
+        if refused is not None and refused.pair != pair:
+            refused = None
+        if refused is not None and time.monotonic() < refused.due:
             return
         self.settled = True
         if pair == self._decider.pair and self._stays():
@@ -251,12 +275,15 @@ class ChampionWatch(Generic[_Prepared]):
                 # What checks it may have ended with the command.
                 return
             # Whatever is wrong with it: what decided before goes on.
-            self._refused = pair
             text = f"{shown(pair)} cannot be taken up: {_why(error)}. {shown(latest.pair)} goes on."
-            _LOG.error("%s", text, exc_info=error)
-            # The same for all workers that refuse it.
-            about = ("decides", pair[0], str(pair[1]), chosen.version)
-            self._notify(Notice(about, text))
+            self._refused = _refusal(pair, text, error, refused)
+            if refused is None:
+                _LOG.error("%s", text, exc_info=error)
+                # The same for all workers that refuse it.
+                about = ("decides", pair[0], str(pair[1]), chosen.version)
+                self._notify(Notice(about, text))
+            elif text != refused.text:
+                _LOG.error("%s", text, exc_info=error)
             return
         with self._taking:
             self._latest, self._ready = decider, prepared
@@ -280,6 +307,15 @@ class ChampionWatch(Generic[_Prepared]):
         text = f"{shown(pair)} waits until its windows are full. {decides} decides until then."
         _LOG.warning("%s", text)
         self._waits(Notice(("waits", pair[0], str(pair[1]), chosen.version), text))
+
+
+def _refusal(pair: Pair, text: str, error: Exception, before: _Refusal | None) -> _Refusal:
+    """Return a refusal, which follows another one of the same or none."""
+    pause = _FIRST_PAUSE if before is None else min(2 * before.pause, _LONGEST_PAUSE)
+    cause = fraud_error_in(error)
+    if cause is not None and cause.code in _FINAL:
+        pause = math.inf
+    return _Refusal(pair, text, pause, time.monotonic() + pause)
 
 
 def _why(error: Exception) -> str:
