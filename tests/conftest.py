@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import fcntl
 import logging
 import os
 from collections.abc import Generator, Iterator
@@ -30,6 +31,22 @@ LIBRARIES = {
     "TF_FORCE_GPU_ALLOW_GROWTH",
     "TPU_SKIP_MDS_QUERY",
 }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Import a file in one process at a time.
+
+    The first compiles what is not compiled yet; the others would do it at the same time, and find
+    the result after it.
+    """
+    if not isinstance(collector, pytest.Module) or "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with collector.path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
