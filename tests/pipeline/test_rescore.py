@@ -37,6 +37,7 @@ from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from tests.earlier import make_earlier
 from tests.failing import fails
 from tests.shop import SHOP
+from tests.stream_process import wait_until
 
 DAYS, START = 10, np.datetime64("2024-01-01T00:00:00", "us")
 #: Windows reach back three days.
@@ -533,6 +534,8 @@ def test_a_killed_run_goes_on(options: RescoreOptions, tmp_path: Path) -> None:
     call += ["--model", options.model, "--out", options.out, "--block-rows", "100"]
     root = Path(options.out) / "partitions"
     with subprocess.Popen(call, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as running:
+        # Its imports take seconds, in which this process would look without a pause.
+        assert wait_until(lambda: root.exists() or running.poll() is not None)
         limit = time.monotonic() + 60
         while len(list(root.glob("*"))) < 3 and running.poll() is None:
             assert time.monotonic() < limit

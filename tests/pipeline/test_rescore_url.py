@@ -31,6 +31,7 @@ from tests.pipeline.test_rescore import (  # noqa: F401  the models of the other
     scored,
     transactions,
 )
+from tests.stream_process import wait_until
 
 ARCHIVE, OUT = "kept://bucket/days", "kept://bucket/out"
 #: The command in a process that knows the store.
@@ -250,10 +251,14 @@ def test_a_killed_run_goes_on_and_leaves_no_object_behind(
     with subprocess.Popen(call, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as running:
         limit = time.monotonic() + 60
 
-        def is_within_a_partition() -> bool:
-            done = sum("partition.json" in path.name for path in kept.iterdir())
-            return done >= 3 and any(name.startswith(".rescoring-") for name in listed())
+        def done() -> int:
+            return sum("partition.json" in path.name for path in kept.iterdir())
 
+        def is_within_a_partition() -> bool:
+            return done() >= 3 and any(name.startswith(".rescoring-") for name in listed())
+
+        # Its imports take seconds, in which this process would look without a pause.
+        assert wait_until(lambda: done() > 0 or running.poll() is not None)
         halted = False
         while not (halted and is_within_a_partition()):
             assert time.monotonic() < limit
