@@ -1,7 +1,8 @@
 """Run commands under refusals of the operating system: `python -m tests.refused_calls`.
 
-Reads a JSON list of calls from standard input and prints a JSON list of what came of them. Each
-call runs in a fork of this process, which has imported everything, with the limits that it names.
+Reads JSON lists of calls from standard input, one a line, and prints for each a line, the JSON list
+of what came of them. Each call runs in a fork of this process, which has imported everything, with
+the limits that it names.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ def run(call: Call) -> Ended:
         code = 99
         try:
             os.close(read_end)
+            # The calls of the next line are not its input.
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)
+            os.close(nothing)
             os.dup2(write_end, 1)
             os.dup2(write_end, 2)
             os.close(write_end)
@@ -68,7 +73,7 @@ def run(call: Call) -> Ended:
 
 
 def main() -> None:
-    """Import all modules of the commands, then run the calls."""
+    """Import all modules of the commands, then run the calls of each line."""
     import beam_fraud.cli.commands.demo
     import beam_fraud.cli.commands.doctor
     import beam_fraud.cli.commands.erase
@@ -80,7 +85,8 @@ def main() -> None:
     import beam_fraud.cli.commands.stream
     import beam_fraud.cli.commands.train  # noqa: F401
 
-    print(json.dumps([run(call) for call in json.load(sys.stdin)]))
+    for line in sys.stdin:
+        print(json.dumps([run(call) for call in json.loads(line)]), flush=True)
 
 
 if __name__ == "__main__":

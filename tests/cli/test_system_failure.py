@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -170,7 +170,7 @@ Calls = Callable[[list[Call]], list[Ended]]
 
 
 @pytest.fixture(scope="module")
-def ended() -> Calls:
+def ended() -> Iterator[Calls]:
     """Run calls without root's right to read and write everything."""
     without = []
     if os.geteuid() == 0:
@@ -180,18 +180,22 @@ def ended() -> Calls:
             pytest.skip("root may read and write everything, and setpriv is not here")
         without = [setpriv, "--bounding-set", dropped, "--inh-caps", dropped]
 
-    def run(calls: list[Call]) -> list[Ended]:
-        done = subprocess.run(
-            [*without, sys.executable, "-m", "tests.refused_calls"],
-            input=json.dumps(calls),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        result: list[Ended] = json.loads(done.stdout.splitlines()[-1])
-        return result
+    command = [*without, sys.executable, "-m", "tests.refused_calls"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, said = process.stdin, process.stdout
 
-    return run
+        def run(calls: list[Call]) -> list[Ended]:
+            print(json.dumps(calls), file=asked, flush=True)
+            result: list[Ended] = json.loads(said.readline())
+            return result
+
+        yield run
+        asked.close()
+        assert process.wait() == 0
 
 
 def calls_on(data: Path, place: str) -> list[list[str]]:
