@@ -52,6 +52,8 @@ def run(call: Call) -> Ended:
             os.close(write_end)
             # Those of before think of files, in which one can seek.
             sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+            # Python keeps what a bound on the size of files leaves of a compiled module.
+            sys.dont_write_bytecode = True
             signal.alarm(SECONDS)
             for name, limit in call["limits"].items():
                 number = getattr(resource, name)
