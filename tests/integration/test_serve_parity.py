@@ -170,7 +170,8 @@ def test_requests_one_by_one_get_what_score_gives(
     answers: list[dict[str, Any]] = []
     archived = serve(one_by_one(rows.records, answers, "?features=true"))
     assert differing(archived, rows.scored) == []
-    assert pc.count_distinct(archived["score"]).as_py() > len(rows.records) / 10
+    # A forest of few trees has some thousand different scores.
+    assert pc.count_distinct(archived["score"]).as_py() > min(len(rows.records) / 10, 1_000)
     assert 10 < pc.sum(archived["flagged"]).as_py() < len(rows.records)
     scored = {row["transaction_id"]: row for row in rows.scored.to_pylist()}
     for answer in answers:
