@@ -34,6 +34,7 @@ from beam_fraud.models.manifest import (
 from beam_fraud.models.predict import check_classifier, predict_scores
 from beam_fraud.models.storage import check_directory, read_bytes, write_directory
 from beam_fraud.schema.schema import Schema
+from beam_fraud.storage.store import BUNDLE_MARKS
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import own_call
 
@@ -41,8 +42,7 @@ if TYPE_CHECKING:
     from beam_fraud.models.reference import Reference
     from beam_fraud.models.reliability import Reliability
 
-MODEL_FILE = "model.joblib"
-MANIFEST_FILE = "manifest.json"
+MANIFEST_FILE, MODEL_FILE = BUNDLE_MARKS
 REFERENCE_FILE = "reference.parquet"
 CARD_FILE = "card.md"
 #: Figures after each epoch of a model that is fitted in epochs.

@@ -23,7 +23,7 @@ from beam_fraud.storage.atomic import move, remove_unfinished
 from beam_fraud.storage.lease import Lease
 from beam_fraud.storage.parquet_writer import ParquetBlockWriter
 from beam_fraud.storage.staging import Staging, abandoned, at_work, foreign_entry
-from beam_fraud.storage.store import ObjectStore, Store, store_at
+from beam_fraud.storage.store import ObjectStore, Store, check_output, store_at
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import reason_of
 
@@ -172,9 +172,9 @@ class RunOutputs:
 
         Raises:
           UsageError: no file system supports the URL.
-          FraudError: it is a file, not writable, or a branch holds foreign files.
+          FraudError: it is a file, not writable, a model bundle, or a branch holds foreign files.
         """
-        self._store.check(f"--out {self.shown}")
+        check_output(self._store, f"--out {self.shown}")
         with self._one_line_errors("listed"):
             of_stream = self._store.holds(STREAM)
         if of_stream:

@@ -16,7 +16,7 @@ from beam_fraud.errors import Code, FraudError, fix_of
 from beam_fraud.storage import atomic
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES, STREAM
 from beam_fraud.storage.staging import Staging, abandoned, at_work
-from beam_fraud.storage.store import Directory, Store, store_at
+from beam_fraud.storage.store import Directory, Store, check_output, store_at
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import reason_of
 
@@ -73,7 +73,7 @@ class RescoreOutputs(ABC):
           UsageError: no file system supports the URL.
           FraudError: it is a file, not writable, or has files of another command.
         """
-        self._store.check(f"--out {self.shown}")
+        check_output(self._store, f"--out {self.shown}")
         for name in (SCORES, STREAM):
             with self._one_line_errors():
                 there = self._store.holds(name)
@@ -86,8 +86,8 @@ class RescoreOutputs(ABC):
         manifest = self.read(MANIFEST)
         if manifest is not None and not _is_ours(manifest):
             raise FraudError(
-                f"--out {self.shown}: has a {MANIFEST} that is not of rescore, as models have; "
-                "give another directory",
+                f"--out {self.shown}: has a {MANIFEST} that is not of rescore; give another "
+                "directory",
                 Code.OUTPUT_OCCUPIED,
             )
 

@@ -8,9 +8,14 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from beam_fraud.errors import Code, FraudError
 from beam_fraud.storage import atomic, objects
 from beam_fraud.storage.atomic import check_writable, make_directory
 from beam_fraud.storage.lock import locked_directory
+from beam_fraud.wording import reason_of
+
+#: The files by which a model bundle is recognised.
+BUNDLE_MARKS = ("manifest.json", "model.joblib")
 
 
 @dataclass(frozen=True)
@@ -183,3 +188,38 @@ Store = Directory | ObjectStore
 def store_at(place: Path | str) -> Store:
     """Return the store at a path, or at a URL."""
     return Directory(place) if isinstance(place, Path) else ObjectStore(place.rstrip("/"))
+
+
+def is_bundle(store: Store) -> bool:
+    """Return whether a place is a model bundle.
+
+    Raises:
+      OSError: the file system reports an error.
+    """
+    return all(store.exists(name) for name in BUNDLE_MARKS)
+
+
+def check_output(store: Store, named: str) -> None:
+    """Check that a command can write its outputs to a place, which is no model bundle.
+
+    Args:
+      store: the place.
+      named: the option and its value, for messages.
+
+    Raises:
+      UsageError: no file system supports the URL.
+      FraudError: it is a model bundle, a file, or not writable.
+    """
+    store.check(named)
+    try:
+        bundle = is_bundle(store)
+    except OSError as error:
+        raise FraudError(
+            f"{named}: cannot be read ({reason_of(error)})", Code.OUTPUT_UNWRITABLE
+        ) from None
+    if bundle:
+        raise FraudError(
+            f"{named}: is a model bundle (it has {' and '.join(BUNDLE_MARKS)}); "
+            "give another directory",
+            Code.OUTPUT_OCCUPIED,
+        )

@@ -27,7 +27,7 @@ from beam_fraud.storage.batch_outputs import (
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.parquet_writer import is_ours
 from beam_fraud.storage.staging import UNFINISHED_PARTS
-from beam_fraud.storage.store import Store, store_at
+from beam_fraud.storage.store import Store, check_output, store_at
 from beam_fraud.wording import reason_of
 
 #: File of the identity of a stream whose state Beam's runner keeps.
@@ -115,8 +115,8 @@ class StreamOutputs:
 
         Raises:
           UsageError: no file system supports the URL, or the state is stored on this machine.
-          FraudError: it is not writable, or holds results of `score`, foreign files, or files of a
-            stream without its state, which would be replaced.
+          FraudError: it is not writable, is a model bundle, or holds results of `score`, foreign
+            files, or files of a stream without its state, which would be replaced.
         """
         if self.url and here:
             raise UsageError(
@@ -124,7 +124,7 @@ class StreamOutputs:
                 "directory, or another --runner",
                 Code.OUTPUT_NAME,
             )
-        self._store.check(self._named)
+        check_output(self._store, self._named)
         for name in (SCORES, DEAD_LETTERS, SHADOW):
             if not self.url:
                 self._check_branch(name, here=here, taken_up=taken_up)

@@ -40,6 +40,7 @@ from beam_fraud.simulate.files import whole_file, write_transactions
 from beam_fraud.simulate.simulation import Simulation, simulate
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.database.connection import writing
+from beam_fraud.storage.store import Directory, check_output
 from beam_fraud.storage.stream_outputs import ServerOutputs
 from beam_fraud.wording import own_call, reason_of
 
@@ -98,6 +99,7 @@ def run(options: DemoOptions) -> dict[str, object]:
     """
     started = time.monotonic()
     out = Path(options.out)
+    check_output(Directory(out), f"--out {out}")
     make_directory(out)
     history, new = str(out / "history.parquet"), str(out / "new.parquet")
     bundle, scored = str(out / "model"), str(out / "scored")

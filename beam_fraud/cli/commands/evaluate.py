@@ -34,6 +34,7 @@ from beam_fraud.monitoring.activity import doing
 from beam_fraud.records.label_file import read_label_file
 from beam_fraud.schema.event_time import event_micros, moment_of
 from beam_fraud.storage.lock import sole_writer
+from beam_fraud.storage.store import Directory, check_output
 from beam_fraud.storage.urls import Place
 
 _log = logging.getLogger(__name__)
@@ -222,4 +223,5 @@ def _png_directory(value: str | None) -> Path | None:
     path = Place.parse(value).local
     if path is None or (path.exists() and not path.is_dir()):
         raise UsageError(f"--png {value}: give a local directory", Code.OUTPUT_NAME)
+    check_output(Directory(path), f"--png {value}")
     return path

@@ -24,6 +24,7 @@ from beam_fraud.schema.toml import load_schema
 from beam_fraud.sources.source import input_paths
 from beam_fraud.storage.atomic import write_file
 from beam_fraud.storage.lock import sole_writer
+from beam_fraud.storage.store import Directory, check_output
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +54,9 @@ def _explore(options: ExploreOptions, out: Path) -> dict[str, object]:
     _refuse_inputs(out, [*files, *_files(history)])
     _make_directory(out.parent, "--out")
     if options.png is not None:
-        _make_directory(Path(options.png).expanduser(), "--png")
+        png = Path(options.png).expanduser()
+        _make_directory(png, "--png")
+        check_output(Directory(png), f"--png {png}")
     dataset = load_dataset(given, schema, since=since, until=until, history=history, labels="known")
     _refuse_nothing(dataset)
     if (mixed := mixed_currencies(dataset.transactions, schema)) is not None:

@@ -7,8 +7,8 @@ from os.path import realpath
 from pathlib import Path
 
 from beam_fraud.errors import Code, FraudError, UsageError
-from beam_fraud.models.bundle import MANIFEST_FILE, MODEL_FILE
 from beam_fraud.sources.filesystem import list_files
+from beam_fraud.storage.store import Directory, is_bundle
 from beam_fraud.storage.urls import Place
 
 
@@ -41,7 +41,7 @@ def refuse_bundles(places: Sequence[Place]) -> None:
 
 def _is_bundle(path: Path) -> bool:
     try:
-        return all((path / name).is_file() for name in (MANIFEST_FILE, MODEL_FILE))
+        return is_bundle(Directory(path))
     except OSError as error:
         raise FraudError(
             f"{path}: cannot be read: {error.strerror}", Code.INPUT_UNREADABLE

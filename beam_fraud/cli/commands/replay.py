@@ -43,6 +43,7 @@ from beam_fraud.storage.batch_outputs import (
     new_run_id,
 )
 from beam_fraud.storage.staging import REPLAYING, Staging
+from beam_fraud.storage.store import Directory, check_output
 from beam_fraud.storage.temporary import temporary_directory
 from beam_fraud.storage.urls import Place, absolute
 from beam_fraud.wording import own_call, reason_of
@@ -212,6 +213,7 @@ def _left_out(counts: StagedCounts) -> dict[str, object]:
 
 def _refuse_used(out: Path, tables: Mapping[str, FlaggedSink | IcebergRun | None]) -> None:
     """Check that the replay replaces nothing: its outputs are only a part of the run's."""
+    check_output(Directory(out), f"--out {out}")
     known = (SCORES, SHADOW, DEAD_LETTERS, STREAM, "summary.json")
     held = [name for name in known if (out / name).exists()]
     if held:

@@ -52,6 +52,7 @@ from beam_fraud.schema.schema import Schema
 from beam_fraud.schema.toml import load_schema
 from beam_fraud.storage.atomic import make_directory, whole_file, write_file
 from beam_fraud.storage.lock import sole_writer
+from beam_fraud.storage.store import Directory, check_output
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ def run(options: RetrainOptions) -> dict[str, object]:
     if out.local is None:
         raise UsageError(f"--out {out.shown}: give a directory of this machine", Code.OUTPUT_NAME)
     refuse_own_outputs(Place.parse_all((*options.files, *options.history)), out.local.absolute())
+    check_output(Directory(out.local), f"--out {out.shown}")
     check_changeable(Place.parse(options.registry))
     model = ChosenModel.of(ModelOptions(registry=options.registry))
     assert model.registry is not None

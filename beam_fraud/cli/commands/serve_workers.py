@@ -21,6 +21,7 @@ from beam_fraud.cli.options import ServeOptions
 from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.atomic import make_directory, write_file
+from beam_fraud.storage.store import Directory, check_output
 from beam_fraud.storage.stream_outputs import ServerOutputs
 from beam_fraud.wording import reason_of
 
@@ -176,6 +177,7 @@ def _record_split(state: Path, workers: int) -> None:
             "--history",
             Code.STREAM_CHANGED,
         )
+    check_output(Directory(state), f"--state {state}")
     make_directory(state)
     try:
         write_file(state / SPLIT, msgspec.json.encode({"workers": workers}))

@@ -32,6 +32,7 @@ from beam_fraud.simulate.seasons import Seasons
 from beam_fraud.simulate.simulation import FRAUD_RATE, Simulation, simulate
 from beam_fraud.sources.kafka.options import broker_settings
 from beam_fraud.storage.lock import sole_writer
+from beam_fraud.storage.store import Directory, check_output
 from beam_fraud.storage.urls import Place
 
 _LOG = logging.getLogger(__name__)
@@ -149,6 +150,7 @@ def _place(options: SimulateOptions) -> AbstractContextManager[Write]:
                 "directory",
                 Code.OUTPUT_NAME,
             )
+        check_output(Directory(Path(options.out)), f"--out {options.out}")
         return nullcontext(_to_partitions(options.out, options.partition, options.seed))
     for_topics = {
         "--topic": options.topic,

@@ -23,6 +23,7 @@ from pyarrow import json as arrow_json
 from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.storage.atomic import append_lines, make_directory
 from beam_fraud.storage.lock import lock_current
+from beam_fraud.storage.store import Directory, check_output
 from beam_fraud.wording import did_you_mean, own_call, reason_of
 
 ENDING, DECLARED = ".jsonl", ".toml"
@@ -115,6 +116,7 @@ def append_changes(directory: Path, name: str, changes: Iterable[Change]) -> int
         _check(name, change)
         lines.write(encoder.encode(change) + b"\n")
         count += 1
+    check_output(Directory(directory), f"--lists {directory}")
     make_directory(directory)
     try:
         held = lock_current(path, wait=True, flags=os.O_RDWR | os.O_CREAT | os.O_APPEND)

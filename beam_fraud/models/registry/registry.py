@@ -39,7 +39,7 @@ from beam_fraud.models.storage import read_bytes
 from beam_fraud.schema.schema import Schema
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.lock import lock_current
-from beam_fraud.storage.store import Store, store_at
+from beam_fraud.storage.store import Directory, Store, check_output, store_at
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import did_you_mean, own_call, reason_of
 
@@ -409,6 +409,7 @@ def check_changeable(place: Place) -> Path:
 
     Raises:
       UsageError: it is at a URL.
+      FraudError: it is a model bundle, or cannot be written.
     """
     if place.local is None:
         raise UsageError(
@@ -416,6 +417,7 @@ def check_changeable(place: Place) -> Path:
             "locks; change a registry in a directory, and copy it there",
             Code.URL_UNUSABLE,
         )
+    check_output(Directory(place.local), f"--registry {place.shown}")
     return place.local
 
 
