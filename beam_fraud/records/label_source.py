@@ -111,11 +111,24 @@ def _inspected(found: FoundInput, mapping: LabelMapping) -> tuple[_Reading, Inpu
             (file,) = inspect(found, reading.schema, labels="known")
             break
         except FraudError as error:
-            of_time = time in ("event_time", "labelled_at") and time not in reading.roles
-            if error.code != Code.COLUMN_MISSING or not of_time:
+            if error.code != Code.COLUMN_MISSING:
                 raise
+            if time in (*reading.roles, "transaction_id"):
+                raise _of_ids(found, mapping, error) from None
     _check_columns(found, file, reading, mapping)
     return reading, file
+
+
+def _of_ids(found: FoundInput, mapping: LabelMapping, error: FraudError) -> FraudError:
+    """Return the error of a missing column; for that of the ids, one that names its option."""
+    reading = _reading(mapping, "transaction_id")
+    if "transaction_id" in reading.roles:
+        return error
+    try:
+        inspect(found, reading.schema, labels="known")
+    except FraudError:
+        return _lacks(found, reading, "transaction_id", "ids of transactions", "")
+    return error
 
 
 def _check_columns(
@@ -133,18 +146,21 @@ def _check_columns(
             raise lacks_column(found.file.path, column, there, reading.schema)
     schema = reading.schema
     if mapping.label is None and schema.roles["label"] not in file.columns:
-        raise FraudError(
-            f"{found.file.path}: has no column {schema.roles['label']!r}; name the one of the "
-            "labels by --column label=NAME, or give --label fraud for a file of frauds alone",
-            Code.COLUMN_MISSING,
-        )
+        more = ", or give --label fraud for a file of frauds alone"
+        raise _lacks(found, reading, "label", "labels", more)
     if mapping.labelled_at is None and schema.roles["labelled_at"] not in file.columns:
-        raise FraudError(
-            f"{found.file.path}: has no column {schema.roles['labelled_at']!r}; name the one of "
-            "the time when the label was known by --column labelled_at=NAME, or give "
-            "--labelled-at T",
-            Code.COLUMN_MISSING,
-        )
+        what, more = "time when the label was known", ", or give --labelled-at T"
+        raise _lacks(found, reading, "labelled_at", what, more)
+
+
+def _lacks(
+    found: FoundInput, reading: _Reading, role: str, what: str, otherwise: str
+) -> FraudError:
+    return FraudError(
+        f"{found.file.path}: has no column {reading.schema.roles[role]!r}; name the one of the "
+        f"{what} by --column {role}=NAME{otherwise}",
+        Code.COLUMN_MISSING,
+    )
 
 
 def _reading(mapping: LabelMapping, time: str) -> _Reading:

@@ -152,6 +152,22 @@ def test_a_file_of_frauds_alone_needs_no_column_of_labels(url: str, tmp_path: Pa
     assert [(row["transaction_id"], row["label"]) for row in rows_of(url)] == [("007", 1)]
 
 
+@pytest.mark.parametrize("columns", [(), ("event_time=when",)])
+def test_the_error_of_missing_ids_names_the_option(
+    url: str, tmp_path: Path, columns: tuple[str, ...]
+) -> None:
+    file = written(tmp_path / "a.csv", f"auth_ref,label,labelled_at,when\n7,1,{AT},{AT}\n")
+    with fails(Code.COLUMN_MISSING, "no column 'transaction_id'.*--column transaction_id=NAME"):
+        labels.run_import(options_of(url, file, columns=columns))
+    # A column that the call names has its own.
+    with fails(Code.COLUMN_MISSING, "column 'auth' .*did you mean 'auth_ref'"):
+        labels.run_import(options_of(url, file, columns=(*columns, "transaction_id=auth")))
+    with fails(Code.COLUMN_MISSING, "column 'wen' .*did you mean 'when'"):
+        labels.run_import(
+            options_of(url, file, columns=("transaction_id=auth_ref", "event_time=wen"))
+        )
+
+
 def test_bad_rows_cost_themselves_and_are_said(
     url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
