@@ -27,13 +27,20 @@ _FORMS = {
     "iceberg": ICEBERG_FORM,
     "env": "env:NAME",
 }
+_DATABASES = {scheme: _FORMS[scheme] for scheme in ("sqlite", "postgresql", "env")}
 
 
-def parse_sink(url: str, option: str = "--sink") -> FlaggedSink:
+def parse_sink(url: str, option: str = "--sink", *, databases: bool = False) -> FlaggedSink:
     """Return the sink that `url` names, without opening it.
 
     `env:NAME` reads the URL from an environment variable. Workers read a PostgreSQL URL from their
     own environment, so that no password is sent to them. Errors name the option.
+
+    Args:
+      url: the sink.
+      option: its option.
+      databases: whether the option takes databases alone: the error of an unknown scheme names no
+        other sink. The caller refuses those.
 
     Example:
       >>> parse_sink("parquet:/data/flagged").describe()
@@ -42,7 +49,8 @@ def parse_sink(url: str, option: str = "--sink") -> FlaggedSink:
     Raises:
       UsageError: the scheme is unknown, or the file or table is missing.
     """
-    scheme, rest = split_scheme(option, url, _FORMS)
+    other = databases and url.partition(":")[0] not in _FORMS
+    scheme, rest = split_scheme(option, url, _DATABASES if other else _FORMS)
     if scheme == "env":
         held = os.environ.get(rest, "")
         if not held:
@@ -51,7 +59,7 @@ def parse_sink(url: str, option: str = "--sink") -> FlaggedSink:
             raise UsageError(
                 f"{option} {url}: the variable {rest} names another one; give that", Code.SINK_URL
             )
-        sink = parse_sink(held, option)
+        sink = parse_sink(held, option, databases=databases)
         server = held.startswith("postgresql:")
         return DatabaseSink(url) if server else sink
     if scheme == "parquet":

@@ -19,7 +19,9 @@ PASSWORD = "quiet river seven"
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
-    return sqlite_url(tmp_path / "review.db")
+    url = sqlite_url(tmp_path / "review.db")
+    prepare_database(url)
+    return url
 
 
 def run(*arguments: str) -> int:
@@ -76,15 +78,17 @@ def test_a_wrong_call_is_one_line(
     code: str,
     exit_code: int,
 ) -> None:
-    prepare_database(url)
     assert run(*arguments, "--database", url) == exit_code
     assert f"[{code}" in capsys.readouterr().err
 
 
-def test_a_misspelt_database_is_not_created(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("reset", "anna", "--database", url) == 1
+@pytest.mark.parametrize("words", [("add", "--role", "admin"), ("reset",), ("disable",)])
+def test_a_misspelt_database_is_not_created(
+    url: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words, "anna", "--database", f"{url}x") == 1
     assert "[BF225]" in capsys.readouterr().err
-    assert not Path(url.removeprefix("sqlite:///")).exists()
+    assert not Path(f"{url}x".removeprefix("sqlite:///")).exists()
 
 
 def test_a_short_password_is_refused(

@@ -16,7 +16,7 @@ from beam_fraud.cli.commands.users import PASSWORD_VARIABLE
 from beam_fraud.features.dataset import load_dataset
 from beam_fraud.models.bundle import load_bundle
 from beam_fraud.records.label_file import read_label_file
-from beam_fraud.storage.database.connection import sqlite_url, transaction
+from beam_fraud.storage.database.connection import prepare_database, sqlite_url, transaction
 from beam_fraud.storage.database.tables import FLAGGED, LABELS
 from beam_fraud.storage.urls import Place
 from deploy.ports import free_port
@@ -38,7 +38,9 @@ decision = "decline"
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return sqlite_url(tmp_path / "flagged.db")
+    url = sqlite_url(tmp_path / "flagged.db")
+    prepare_database(url)
+    return url
 
 
 @pytest.fixture

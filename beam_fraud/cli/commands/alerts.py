@@ -34,10 +34,11 @@ from beam_fraud.cli.commands.times import parse_duration, parse_moment
 from beam_fraud.cli.options import ListAlertsOptions, ResendAlertsOptions, SnoozeAlertsOptions
 from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, FraudError, UsageError
+from beam_fraud.operations.audit.archive import Archive
 from beam_fraud.sinks.url import parse_sink
 from beam_fraud.storage.database.connection import sqlite_url, transaction, writing
 from beam_fraud.storage.database.url import database_file
-from beam_fraud.storage.urls import absolute
+from beam_fraud.storage.urls import Place, absolute
 from beam_fraud.wording import own_call, printable
 
 #: Default width of a line.
@@ -221,7 +222,7 @@ def outbox_of(sink: str | None, out: str | None, *, make: bool = False) -> Outbo
     Args:
       sink: `--sink`, a database.
       out: `--out` of a `score` or `stream` without a database.
-      make: whether to make it in a run's directory that has none yet.
+      make: whether to make it in the directory of a run that has none yet.
 
     Raises:
       UsageError: not exactly one is set, or the sink is no database.
@@ -236,7 +237,7 @@ def outbox_of(sink: str | None, out: str | None, *, make: bool = False) -> Outbo
         file = absolute(Path(out)) / "outbox.db"
         outbox, fix = Outbox(sqlite_url(file)), "alerts of a run with a database are in its --sink"
     else:
-        database = parse_sink(str(sink))
+        database = parse_sink(str(sink), databases=True)
         if database.database is None:
             raise UsageError(
                 f"--sink {database.describe()}: holds no alerts, give a database",
@@ -244,9 +245,10 @@ def outbox_of(sink: str | None, out: str | None, *, make: bool = False) -> Outbo
             )
         outbox, fix = Outbox(database.database), "give the one that the run was given"
     there = database_file(outbox.url)
-    makes = make and out is not None and Path(out).is_dir()
-    if there is not None and not there.is_file() and not makes:
-        raise FraudError(f"{there}: there is no such database; {fix}", Code.DATABASE_FILE)
+    if there is not None and not there.is_file():
+        if not make or out is None:
+            raise FraudError(f"{there}: there is no such database; {fix}", Code.DATABASE_FILE)
+        Archive(Place.parse(out)).check()
     outbox.begin()
     return outbox
 
@@ -359,7 +361,7 @@ def run_snooze(options: SnoozeAlertsOptions) -> dict[str, object]:
     kind, value = _subject(options)
     now = datetime.now(UTC)
     until = _end(options, now)
-    outbox = outbox_of(options.sink, options.out, make=kind == "figure")
+    outbox = outbox_of(options.sink, options.out, make=kind == "figure" and until is not None)
     lifted, known = False, True
     with writing(outbox.url) as connection:
         timezone = newest_timezone(connection)

@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_fraud.cli.commands.database import database_of
 from beam_fraud.cli.options import ExportDeadLettersOptions, ListDeadLettersOptions
 from beam_fraud.cli.options.pipelines import DeadLetterOptions
 from beam_fraud.cli.terminal.columns import fact, table
@@ -160,13 +161,12 @@ def refuse_missed(letters: DeadLetters, choice: Choice) -> None:
 
 
 def _table(url: str) -> DeadLetterTable:
-    sink = parse_sink(url)
-    if sink.database is None:
+    if parse_sink(url, databases=True).database is None:
         raise UsageError(
             "--sink: dead letters are kept in a database or under --out; name one",
             Code.SINK_UNSUITED,
         )
-    return DeadLetterTable(sink.database)
+    return DeadLetterTable(database_of(url, option="--sink", writes=False))
 
 
 def _waiting(letters: DeadLetters, choice: Choice) -> Iterator[pa.RecordBatch]:

@@ -16,7 +16,7 @@ import pyarrow.csv as pcsv
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from beam_fraud.cli.commands.database import database_of
+from beam_fraud.cli.commands.database import database_of, new_database_of
 from beam_fraud.cli.commands.inputs import input_places
 from beam_fraud.cli.commands.times import parse_moment
 from beam_fraud.cli.options import ExportLabelsOptions, ImportLabelsOptions
@@ -34,7 +34,7 @@ from beam_fraud.sinks.dead_letters import write_dead_letters
 from beam_fraud.sinks.labels import EXPORTED, Imported, import_labels, stored_labels
 from beam_fraud.sources.kafka.options import broker_settings
 from beam_fraud.storage.atomic import whole_file
-from beam_fraud.storage.database.connection import masked, writing
+from beam_fraud.storage.database.connection import masked, prepare_database, writing
 from beam_fraud.storage.urls import Place
 from beam_fraud.wording import first_line, reason_of
 
@@ -56,13 +56,15 @@ def run_import(options: ImportLabelsOptions) -> dict[str, object]:
     mapping = _mapping(options)
     places = input_places(options.files)
     send = _sender(options)
-    database = database_of(options.database, created=True)
+    database = new_database_of(options.database)
     labels, dead = _read(places, mapping)
     rows_in = len(labels) + len(dead)
     reasons = Counter[str](dead["reason"].to_pylist())
     share = DeadShare(rows_in, dict(reasons), first_dead_letter(dead.to_batches()))
     if (refusal := share.refusal(options.max_dead)) is not None:
         raise FraudError(refusal.replace("is a transaction", "is a label"), Code.ROWS_INVALID)
+    # Only now: a wrong path of a file leaves no new database.
+    prepare_database(database)
     if len(dead):
         _LOG.warning("%d of %d rows are left out %s", len(dead), rows_in, share.why)
         for batch in dead.combine_chunks().to_batches(max_chunksize=_ROWS_AT_A_TIME):

@@ -249,7 +249,7 @@ def _database(options: MonitorOptions, place: Place, channels: Sequence[Channel]
     Raises:
       UsageError: an option names no database, or channels have none.
     """
-    url = None if options.sink is None else parse_sink(options.sink).database
+    url = None if options.sink is None else parse_sink(options.sink, databases=True).database
     if options.sink is not None and url is None:
         raise UsageError(
             f"--sink {options.sink}: alerts wait in a database; give "

@@ -280,7 +280,7 @@ def run_to_database(out: str, sink: str) -> dict[str, object]:
       UsageError: the sink is no database.
       FraudError: there were never such rows, a file cannot be read, or the database fails.
     """
-    to = parse_sink(sink)
+    to = parse_sink(sink, databases=True)
     if to.database is None:
         raise UsageError(
             "--sink: undelivered rows go to a database; or give --model and --out",

@@ -65,7 +65,8 @@ def pages_of(options: ServeOptions) -> ReviewOptions | None:
         prefix="--review-",
     )
     sink = None if options.sink is None else parse_sink(options.sink)
-    same = sink is not None and sink.database == parse_sink(options.review, "--review").database
+    review_sink = parse_sink(options.review, "--review", databases=True)
+    same = sink is not None and sink.database == review_sink.database
     review.check(pages, created=same)
     if not same:
         _LOG.warning(

@@ -30,13 +30,13 @@ def run_add(options: UsersAddOptions) -> dict[str, object]:
 
     Raises:
       UsageError: an option is invalid.
-      FraudError: the name is taken or invalid, the password is unsuited, or the database cannot be
-        written.
+      FraudError: the name is taken or invalid, the password is unsuited, or the database is not
+        there or cannot be written.
     """
     need_extras(("argon2",), "users add")
     from beam_fraud.review.people.users import add_user
 
-    role, url = Role.parse(options.role), database_of(options.database, created=True)
+    role, url = Role.parse(options.role), database_of(options.database)
     password = _password(options, options.name)
 
     def work(connection: Connection) -> None:
