@@ -1,5 +1,10 @@
 """Names of counters in summaries, the graph and the status of a stream."""
 
+from collections.abc import Callable
+
+#: Type: adds to a counter.
+Count = Callable[[str, int], None]
+
 ROWS_IN = "rows_in"
 ROWS_SCORED = "rows_scored"
 #: Rows of a table of features.

@@ -35,6 +35,7 @@ from beam_fraud.monitoring.counters import (
     ROWS_SCORED,
     ROWS_TOMBSTONE,
     RULES_MUTED,
+    Count,
 )
 from beam_fraud.pipeline.frames.scoring import Scorer
 from beam_fraud.records.dead_letters import no_dead_letters
@@ -55,7 +56,7 @@ from beam_fraud.serve.few_records import FEW, FewRecords
 from beam_fraud.serve.group import TIMEOUT, Followed, Group, marked
 from beam_fraud.serve.predictions import Call
 from beam_fraud.serve.rehearsal import rehearse
-from beam_fraud.serve.state import LINKED, Count, ServerState
+from beam_fraud.serve.state import LINKED, ServerState
 from beam_fraud.sources.kafka.registry import RegistrySettings
 from beam_fraud.sources.raw import APPENDED, PAYLOAD, POSITION, Origin, is_of_labels, with_origin
 from beam_fraud.state.rule_share import MutedRule, muted_in, without_muted
@@ -269,10 +270,10 @@ class Engine:
     def _peek(self, checked: Arrived, records: int, *, features: bool) -> Group:
         transactions = checked.transactions
         places = np.asarray(transactions.column(POSITION))
-        known = np.array(self.state.known(transactions), dtype=bool)
+        known = np.array(self.state.windows.known(transactions), dtype=bool)
         new = transactions.filter(pa.array(~known))
         # One by one: they must not see each other.
-        alone = [self.state.peek(new.slice(row, 1)) for row in range(len(new))]
+        alone = [self.state.windows.peek(new.slice(row, 1)) for row in range(len(new))]
         rows, block = self._nothing
         if alone:
             computed = {name: np.concatenate([one[name] for one in alone]) for name in alone[0]}
@@ -319,13 +320,13 @@ class Engine:
             labels, dead = read_labels(raw, self._registry)
             self._count(LABELS_IN, len(raw))
             self._count(LABELS_DEAD, len(dead))
-            self.state.label(labels)
+            self.state.windows.label(labels)
         else:
             checked = self._checked(self._valid(raw), len(raw))
             dead = checked.dead
-            new = self.state.deduplicated(checked.transactions)
+            new = self.state.windows.deduplicated(checked.transactions)
             if len(new):
-                rows, _, inputs = self._scored(new, self.state.observe(new))
+                rows, _, inputs = self._scored(new, self.state.windows.observe(new))
                 self._keep_links(rows, new)
                 self.state.answers.add(rows, inputs)
         self.state.bury(dead)
@@ -417,12 +418,12 @@ class Engine:
     ) -> Group:
         transactions = checked.transactions
         every = np.asarray(transactions.column(POSITION)) - base
-        new = self.state.deduplicated(transactions) if self._identified else transactions
+        new = self.state.windows.deduplicated(transactions) if self._identified else transactions
         places = every if len(new) == len(every) else np.asarray(new.column(POSITION)) - base
         rows, block = self._nothing
         inputs = None
         if len(new):
-            rows, block, inputs = self._scored(new, self.state.observe(new))
+            rows, block, inputs = self._scored(new, self.state.windows.observe(new))
         if late is not None and late[places].any():
             rows = self.defaulted(rows, late[places], TIMEOUT)
         self._keep_links(rows, new)

@@ -19,12 +19,18 @@ import numpy.typing as npt
 from beam_fraud.decisions.decision import APPROVE
 from beam_fraud.features.matrix import Values
 from beam_fraud.models.predict import use_one_thread
-from beam_fraud.monitoring.counters import ROWS_FLAGGED, ROWS_IN, ROWS_SCORED, RULES_MUTED
+from beam_fraud.monitoring.counters import (
+    ROWS_FLAGGED,
+    ROWS_IN,
+    ROWS_SCORED,
+    RULES_MUTED,
+    Count,
+)
 from beam_fraud.pipeline.frames.scoring import ScoredRows, Scorer
 from beam_fraud.records.plain_records import PlainRecords
 from beam_fraud.serve.answered_rows import ANSWERED, AnsweredRows, Block
 from beam_fraud.serve.input_rows import InputRows
-from beam_fraud.serve.state import LINKED, Count, ServerState
+from beam_fraud.serve.state import LINKED, ServerState
 from beam_fraud.state.rule_share import MutedRule
 
 #: Records up to which values are faster than columns.
@@ -43,7 +49,7 @@ class Recorded(NamedTuple):
 
 
 class FewRecords:
-    """Records plain records of new transactions, where the state is `of_values`.
+    """Records plain records of new transactions, where the windows are `of_values`.
 
     Args:
       plain: reads them.
@@ -78,10 +84,10 @@ class FewRecords:
           degraded: why windows cannot be used, or None.
 
         Returns:
-          The answers; None, with no change of the state, if it is not `of_values`, or a record is
-          not plain or no new transaction.
+          The answers; None, with no change of the state, if its windows are not `of_values`, or a
+          record is not plain or no new transaction.
         """
-        if not self._state.of_values:
+        if not self._state.windows.of_values:
             return None
         rows: list[Values] = []
         for record in records:
@@ -89,7 +95,7 @@ class FewRecords:
             if row is None:
                 return None
             rows.append(row)
-        computed = self._state.take_new(rows)
+        computed = self._state.windows.take_new(rows)
         if computed is None:
             return None
         self._state.numbers(len(rows))

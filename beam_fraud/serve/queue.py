@@ -203,7 +203,7 @@ class PredictionQueue:
         engine = self._engine
         if engine is None:
             return dict(self._about)
-        awaited, further = engine.state.awaited, dict[str, object]()
+        awaited, further = engine.state.windows.awaited, dict[str, object]()
         if engine.state.shadow is not None:
             further = self._metrics.shadow_totals().about()
         if awaited is not None:
@@ -389,7 +389,7 @@ class PredictionQueue:
 
 def _settle(engine: Engine) -> None:
     try:
-        engine.state.settle()
+        engine.state.windows.settle()
     except FraudError as error:
         # The next row meets it, too.
         _LOG.error("%s", error)

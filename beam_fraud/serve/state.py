@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import pyarrow as pa
 
 from beam_fraud.decisions.audit_lane import AuditLane
 from beam_fraud.decisions.inputs import without_inputs
 from beam_fraud.decisions.rules.rule import RULE_LIMIT, RuleSet
-from beam_fraud.errors import Code, FraudError
-from beam_fraud.features.hashing import IdHash
-from beam_fraud.features.matrix import FeatureSet, Values
-from beam_fraud.features.velocity.columns import by_key
-from beam_fraud.features.velocity.definition_sets import covers, is_further, sources
-from beam_fraud.features.velocity.fixed_point import to_units, unit_of
-from beam_fraud.features.velocity.key_rows import Measures
-from beam_fraud.features.velocity.window_totals import Feature
+from beam_fraud.errors import FraudError
 from beam_fraud.models.manifest import Thresholds
-from beam_fraud.monitoring.counters import HISTORY_ROWS, ROWS_DUPLICATE
+from beam_fraud.monitoring.counters import Count
 from beam_fraud.records.doubts import Doubt
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
@@ -35,21 +25,16 @@ from beam_fraud.serve.answered_rows import ANSWERED, batch_of, scored_of
 from beam_fraud.serve.backlog import Backlog, Deliver
 from beam_fraud.serve.drift import DriftCounters, KeptCounts
 from beam_fraud.serve.kept_answers import KeptAnswers, Prepared
-from beam_fraud.serve.key_hashes import KeyHashes, ManyKeyHashes
 from beam_fraud.serve.rule_shares import RuleShares
 from beam_fraud.serve.shadow_backlog import Scoring, ShadowBacklog, drop_waiting
-from beam_fraud.serve.side_by_side import SideBySide
+from beam_fraud.serve.windows import ServerWindows, WindowSettings
 from beam_fraud.state.archive import ArchiveShard
-from beam_fraud.state.deduplicate import DeduplicateShard
 from beam_fraud.state.identity import IN_FORCE, checkpoint_hash
 from beam_fraud.state.local_shards import LocalShards
 from beam_fraud.state.shard import Effects, Shard
-from beam_fraud.state.velocity import History, VelocityShard
-from beam_fraud.state.window_sets import Filling, Wanted, WindowSetsShard
 from beam_fraud.storage.batch_outputs import DEAD_LETTERS, SCORES
 from beam_fraud.storage.journal import JournaledCheckpoint
 
-_LOG = logging.getLogger(__name__)
 #: Backlogs, and their steps.
 FLAGGED, AUDITED, DEAD, LABELS = "flagged", "audited", "dead letters", "labels"
 LINKED = "linked values"
@@ -57,21 +42,12 @@ LINKED = "linked values"
 _SOURCE = "predict"
 #: Name of the random part of a server's source, in its identity.
 _SERVER = "server"
-#: Seconds that a tick may read earlier transactions.
-_READING_SECONDS = 0.02
 #: Name of the time of the last commit, seconds of the epoch, among the positions.
 _COMMITTED = "committed at"
 
 #: Answers in memory beside those of two files: those of a part that is not finished must be there,
 #: and others may be numbered before them.
 _WAITING_ROWS = 10_000
-#: Transactions from which arrays are faster than values.
-_TOGETHER = 6
-
-#: A feature of one transaction, or of several.
-Number = TypeVar("Number", float, Feature)
-#: Type: adds to a counter (`monitoring.counters`).
-Count = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
@@ -83,24 +59,14 @@ class StateSettings:
     #: Directories of the archives of answers and of dead letters.
     scores: Path
     dead_letters: Path
-    #: The features, and the schema.
-    features: FeatureSet
+    #: Settings of the windows and ids.
+    windows: WindowSettings
     #: Thresholds of the model at the start, to decide again when a rule is muted.
     thresholds: Thresholds
     #: Rules at the start, or None.
     rules: RuleSet | None = None
-    #: Reads earlier transactions, which fill the windows of a new state; None without any.
-    history: History | None = None
-    #: Velocity definitions that the state was made for, if they are not those of the features.
-    windows: tuple[Velocity, ...] | None = None
-    #: How the windows of another model are filled; None if no other model may come.
-    filling: Filling | None = None
     #: What decides at the start (`decisions.decider.Pair`), as JSON.
     in_force: str = "null"
-    #: Microseconds of event time for which ids are remembered.
-    dedupe_horizon: int = DAY
-    #: Microseconds that a transaction may be late and still see all its windows.
-    lateness: int = 0
     #: Microseconds that an event may be ahead of its arrival.
     ahead: int = 0
     #: Share of an hour's rows from which a rule is muted; 1 mutes none.
@@ -149,7 +115,7 @@ class ServerState:
         self.settings = settings
         self._checkpoint = JournaledCheckpoint(settings.checkpoint)
         base = self._checkpoint.base
-        self.hashing: IdHash = checkpoint_hash(base)
+        hashing = checkpoint_hash(base)
         base.claim(settings.about)
         own = base.about(_SERVER) or secrets.token_hex(4)
         base.claim({_SERVER: own})
@@ -167,23 +133,13 @@ class ServerState:
             if name not in (_SOURCE, _COMMITTED, IN_FORCE)
         }
         self._uncommitted: dict[str, str] = {}
-        self._side_by_side = SideBySide()
-        #: Velocity definitions of the state, and of the engine.
-        self._first = settings.features.velocity if settings.windows is None else settings.windows
-        self.velocity = settings.features.velocity
-        #: Whether features of the engine's model are by their names among those of the state.
-        self._plain = covers(self._first, self.velocity)
-        #: What models need, the present one first; None before that is known.
-        self.wanted: Wanted | None = None
-        #: Id of the model that waits for its windows, or None.
-        self.awaited: str | None = None
-        self._steps = dict(self._shards(count))
-        for step, shards in self._steps.items():
-            shards.shard(0)
-            self._checkpoint.open[step, 0] = partial(shards.shard, 0)
+        #: The windows and ids.
+        self.windows = ServerWindows(settings.windows, self._checkpoint, hashing, count)
         #: The shares of rules, of those in force.
         self.rules = RuleShares(
-            self._checkpoint, settings.rule_limit, settings.lateness + max(settings.ahead, DAY)
+            self._checkpoint,
+            settings.rule_limit,
+            settings.windows.lateness + max(settings.ahead, DAY),
         )
         self.rules.decide_by(settings.thresholds, settings.rules)
         self._scores = self._archive(SCORES, settings.scores, ANSWERED)
@@ -205,7 +161,7 @@ class ServerState:
         self._drift = (
             None
             if settings.drift is None
-            else KeptCounts(self._checkpoint, settings.drift, settings.features.schema)
+            else KeptCounts(self._checkpoint, settings.drift, settings.windows.features.schema)
         )
         #: The answers.
         self.answers = KeptAnswers(
@@ -254,186 +210,15 @@ class ServerState:
         first, self._next = self._next, self._next + records
         return first
 
-    def deduplicated(self, transactions: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the transactions whose id is new, and remember it."""
-        return self._through("deduplicate", transactions)
-
-    def known(self, transactions: pa.RecordBatch) -> list[bool]:
-        """Return which transactions have an id that was answered."""
-        shards = self._steps.get("deduplicate")
-        if shards is None:
-            return [False] * len(transactions)
-        shard = shards.shard(0)
-        assert isinstance(shard, DeduplicateShard)
-        return list(shard.known(transactions).tolist())
-
-    def observe(self, transactions: pa.RecordBatch) -> dict[str, Feature]:
-        """Add n transactions to the windows; return their velocity features, float64[n] each."""
-        features = dict[str, Feature]()
-        if not self._velocity:
-            return features
-        measures = Measures.of(transactions)
-        steps = [(step, self._windows(step)) for step in self._velocity]
-        renewed = [sets.renew(measures.times) for _, sets in steps]
-        observed = self._side_by_side.map(
-            lambda sets: sets.observe(transactions, measures),
-            [sets for _, sets in steps],
-            len(transactions),
-        )
-        for (step, _), changed, (computed, deltas) in zip(steps, renewed, observed, strict=True):
-            self._steps[step].keep(0, Effects(deltas=[*changed, *deltas]))
-            features |= computed
-        return self._named(features)
-
-    def standing(self, velocity: Iterable[Velocity]) -> bool | None:
-        """Return whether the windows of a model are full; None if some have not begun."""
-        standing = list[bool | None]()
-        for definitions in by_key(velocity).values():
-            of_steps = [self._windows(step).standing(definitions) for step in self._velocity]
-            standing.append(next((one for one in of_steps if one is not None), None))
-        return None if None in standing else all(standing)
-
     def decide_by(self, velocity: tuple[Velocity, ...], in_force: str) -> None:
-        """Return the features of another model from the next rows on.
+        """Decide by another model from the next rows on.
 
         Args:
           velocity: its definitions, whose windows are full.
           in_force: what decides, as in the settings.
         """
-        self.velocity, self.wanted, self.awaited = velocity, (velocity,), None
-        self._plain = covers(self._first, velocity)
+        self.windows.decide_by(velocity)
         self._uncommitted[IN_FORCE] = in_force
-
-    def _named(self, features: dict[str, Number]) -> dict[str, Number]:
-        """Return features by column with those of the engine's model by name, if they are others.
-
-        Raises:
-          FraudError: its windows are not there.
-        """
-        if self._plain and (
-            all(self._windows(step).only_first for step in self._velocity)
-            or not any(map(is_further, features))
-        ):
-            return features
-        found = sources(features, self.velocity, self._first)
-        if found is None:
-            raise FraudError(
-                "the state holds none of the model's windows; start the server again with "
-                "another --state and --history",
-                Code.STREAM_CHANGED,
-            )
-        own = {name: value for name, value in features.items() if not is_further(name)}
-        return own | {name: features[column] for name, column in found.items()}
-
-    @property
-    def of_values(self) -> bool:
-        """Return whether `take_new` is there for the schema and its windows."""
-        return (
-            "deduplicate" in self._steps
-            and self.hashing.keyed
-            and all(self._windows(step).of_values for step in self._velocity)
-        )
-
-    def take_new(self, rows: Sequence[Values]) -> list[dict[str, float]] | None:
-        """Take new transactions that are values into a state that is `of_values`.
-
-        Args:
-          rows: n transactions, by the columns of `Schema.transactions`, without nulls in keys.
-
-        Returns:
-          Their velocity features; None, with no change of the state, if one of the ids is known or
-          two are equal.
-        """
-        if len(rows) >= _TOGETHER or any(row.get("label") == 1 for row in rows):
-            return self._take_together(rows)
-        ids, (seen, velocity) = self._steps["deduplicate"], self._shards_of_values()
-        columns = {name: None for _, windows in velocity for name in windows.key_columns}
-        hashes = [KeyHashes(self.hashing, row, columns) for row in rows]
-        found = {of_row.id for of_row in hashes}
-        if any(map(seen.has, found)) or len(found) < len(hashes):
-            return None
-        computed: list[dict[str, float]] = []
-        for row, of_row in zip(rows, hashes, strict=True):
-            time, amount = row["event_time"], unit_of(row["amount"])
-            ids.keep(0, Effects(deltas=[seen.take_new(time, of_row.id)]))
-            features: dict[str, float] = {}
-            for shards, windows in velocity:
-                changed = windows.renew_by_one(time)
-                own, deltas = windows.observe_values(time, amount, of_row)
-                shards.keep(0, Effects(deltas=[*changed, *deltas]))
-                features |= own
-            computed.append(self._named(features))
-        return computed
-
-    def _shards_of_values(
-        self,
-    ) -> tuple[DeduplicateShard, list[tuple[LocalShards, WindowSetsShard]]]:
-        """Return what takes ids, and what computes the windows of each key."""
-        seen = self._steps["deduplicate"].shard(0)
-        assert isinstance(seen, DeduplicateShard)
-        return seen, [(self._steps[step], self._windows(step)) for step in self._velocity]
-
-    def _take_together(self, rows: Sequence[Values]) -> list[dict[str, float]] | None:
-        """Do the same, by arrays."""
-        ids, (seen, velocity) = self._steps["deduplicate"], self._shards_of_values()
-        columns = {name: None for _, windows in velocity for name in windows.key_columns}
-        key_hashes = ManyKeyHashes(self.hashing, rows, columns)
-        words = key_hashes.ids
-        pairs = list(zip(*words.tolist(), strict=True))
-        if any(map(seen.has, pairs)) or len(set(pairs)) < len(pairs):
-            return None
-        times = np.array([row["event_time"] for row in rows], dtype=np.int64)
-        fraud = np.array([row.get("label") == 1 for row in rows])
-        measures = Measures(times, to_units(np.array([row["amount"] for row in rows])))
-        ids.keep(0, Effects(deltas=[seen.take_all_new(times, words)]))
-        features = dict[str, Feature]()
-        for shards, windows in velocity:
-            changed = windows.renew(times)
-            own, deltas = windows.observe_rows(measures, key_hashes, words[0], fraud)
-            shards.keep(0, Effects(deltas=[*changed, *deltas]))
-            features |= own
-        named = self._named(features)
-        if not named:
-            return [{} for _ in rows]
-        of_rows = zip(*(feature.tolist() for feature in named.values()), strict=True)
-        return [dict(zip(named, values, strict=True)) for values in of_rows]
-
-    def settle(self) -> None:
-        """Do what the next row may have to do first, between two groups.
-
-        Raises:
-          FraudError: there are too many keys; the next row raises it, too.
-        """
-        for step in self._velocity:
-            self._windows(step).settle()
-
-    def peek(self, transaction: pa.RecordBatch) -> dict[str, Feature]:
-        """Return the velocity features of one transaction, without changing the windows."""
-        features = dict[str, Feature]()
-        for step in self._velocity:
-            features |= self._windows(step).peek(transaction)
-        return self._named(features)
-
-    def label(self, labels: pa.RecordBatch) -> None:
-        """Add labels to the windows."""
-        for step in self._velocity:
-            self._through(step, labels)
-
-    def _windows(self, step: str) -> WindowSetsShard:
-        shard = self._steps[step].shard(0)
-        assert isinstance(shard, WindowSetsShard)
-        return shard
-
-    def _read_earlier(self) -> None:
-        """Read earlier transactions for the windows of another model."""
-        until = time.monotonic() + _READING_SECONDS
-        for step in self._velocity:
-            sets = self._windows(step)
-            while sets.reads and time.monotonic() < until:
-                deltas = sets.read()
-                if not deltas:
-                    break
-                self._steps[step].keep(0, Effects(deltas=deltas))
 
     def bury(self, dead: pa.RecordBatch) -> None:
         """Keep dead letters, and deliver them once they are committed."""
@@ -544,9 +329,7 @@ class ServerState:
     def discard(self) -> None:
         """Return to the last commit, after a failure."""
         self._checkpoint.discard()
-        for shards in self._steps.values():
-            # One that failed may have changed without a word to the checkpoint.
-            shards.forget()
+        self.windows.discarded()
         for backlog in self._backlogs.values():
             backlog.discarded()
         if self.shadow is not None:
@@ -608,7 +391,7 @@ class ServerState:
             list(shards.tick(now))
             if anew:
                 shards.finish(0)
-        self._read_earlier()
+        self.windows.read_earlier()
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -634,48 +417,13 @@ class ServerState:
             self.shadow.close(max(until - time.monotonic(), 0.0))
             waiting["shadow"] = self.shadow.waiting
         self.commit(fold=True)
-        self._side_by_side.close()
+        self.windows.close()
         self._checkpoint.close()
         return waiting
 
     @property
     def _archives(self) -> list[LocalShards]:
         return [s for s in (self._scores, self._dead, self._flagged) if s is not None]
-
-    def _shards(self, count: Count) -> Iterator[tuple[str, LocalShards]]:
-        settings, hashing = self.settings, self.hashing
-        if settings.features.schema.role("transaction_id"):
-            horizon, counted = settings.dedupe_horizon, partial(count, ROWS_DUPLICATE)
-            yield self._local("deduplicate", lambda _: DeduplicateShard(horizon, counted, hashing))
-        self._velocity: list[str] = []
-        keys = by_key(self._first)
-        if not keys and settings.filling is not None:
-            # A later model may have windows.
-            keys = {(): ()}
-        windows = partial(VelocityShard, 0, hashing=hashing, lateness=settings.lateness)
-        filling = replace(settings.filling or Filling(), wanted=lambda: self.wanted)
-        for number, (key, definitions) in enumerate(keys.items()):
-            step = f"velocity of {' and '.join(key)}" if key else "velocity"
-            self._velocity.append(step)
-            of_start = partial(
-                windows,
-                history=settings.history,
-                counted=partial(count, HISTORY_ROWS) if number == 0 else None,
-            )
-            last = number == len(keys) - 1
-            make = partial(
-                WindowSetsShard,
-                first=definitions,
-                make=partial(_made, of_start),
-                further=partial(_made, windows),
-                filling=replace(
-                    filling, elsewhere=frozenset(keys) if last and settings.filling else None
-                ),
-            )
-            yield self._local(step, make)
-
-    def _local(self, step: str, make: Callable[[int], Shard]) -> tuple[str, LocalShards]:
-        return step, LocalShards(make, step, self._checkpoint)
 
     def _archive(self, step: str, directory: Path, schema: pa.Schema) -> LocalShards:
         settings = self.settings
@@ -686,20 +434,7 @@ class ServerState:
         shards.shard(0)
         return shards
 
-    def _through(self, step: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-        shards = self._steps.get(step)
-        if shards is None:
-            return batch
-        rows = shards.take(0, batch)
-        if len(rows) == 1:
-            return rows[0]
-        return pa.concat_batches(rows) if rows else batch.slice(0, 0)
-
 
 def _archive(shard: Shard, rows: pa.RecordBatch, encoded: Sequence[bytes]) -> Effects:
     assert isinstance(shard, ArchiveShard)
     return shard.take(rows, encoded)
-
-
-def _made(windows: partial[VelocityShard], definitions: tuple[Velocity, ...]) -> VelocityShard:
-    return windows(definitions=definitions)

@@ -28,6 +28,7 @@ from beam_fraud.serve.fallback import Fallback
 from beam_fraud.serve.feature_records import FeatureScoring
 from beam_fraud.serve.shadow_backlog import Scoring
 from beam_fraud.serve.state import ServerState, StateSettings
+from beam_fraud.serve.windows import WindowSettings
 from beam_fraud.sources.source import find_history
 from beam_fraud.storage.urls import Place
 from beam_fraud.transforms.read import earlier_transactions
@@ -110,9 +111,8 @@ class Running:
             checkpoint=self.directory / "serve" / "state.db",
             scores=self.scores,
             dead_letters=self.directory / "dead",
-            features=features,
+            windows=WindowSettings(features, history=history if earlier else None),
             thresholds=bundle.thresholds,
-            history=history if earlier else None,
             ahead=1_000 * 365 * DAY,
             deliveries=self.deliveries,
             shadow=self.shadow,

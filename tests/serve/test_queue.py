@@ -27,7 +27,8 @@ from beam_fraud.serve.group_commit import Block, Entry
 from beam_fraud.serve.metrics import Metrics
 from beam_fraud.serve.predictions import Call, Overloaded, Unready
 from beam_fraud.serve.queue import Change, Pace, PredictionQueue
-from beam_fraud.serve.state import FLAGGED, ServerState
+from beam_fraud.serve.state import FLAGGED
+from beam_fraud.serve.windows import ServerWindows
 from beam_fraud.storage.checkpoint import LocalCheckpoint
 from beam_fraud.storage.journal_file import JournalFile
 from tests.fn_runner import until
@@ -171,13 +172,13 @@ def test_calls_wait_in_the_loop_while_the_engine_is_busy(
 
     async def use(queue: PredictionQueue, engine: Engine) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            slow, compute = Slow(engine, patch), engine.state.known
+            slow, compute = Slow(engine, patch), engine.state.windows.known
 
             def known(some: pa.RecordBatch) -> list[bool]:
                 slow._held("known")
                 return compute(some)
 
-            patch.setattr(engine.state, "known", known)
+            patch.setattr(engine.state.windows, "known", known)
             slow.during("known")
             # Calls that are only scored are the thread's.
             scored = [asyncio.ensure_future(queue.predict(Call(served.records[:1], record=False)))]
@@ -450,7 +451,7 @@ def test_a_failure_costs_its_calls_alone(running: Running, served: Served, pace:
 
         with pytest.MonkeyPatch.context() as patch:
             for way in ("observe", "take_new"):
-                patch.setattr(ServerState, way, fails)
+                patch.setattr(ServerWindows, way, fails)
             failed = answer(await queue.predict(Call(served.records[:1])))
             assert failed["degraded"] == "failed"
             assert failed["decision"] in ("approve", "review")

@@ -42,7 +42,13 @@ from beam_fraud.cli.terminal.interruption import drained_by_signals
 from beam_fraud.cli.terminal.summary import shadow_lines
 from beam_fraud.decisions.rules.kept import keep_rules
 from beam_fraud.errors import Code, FraudError
-from beam_fraud.monitoring.counters import ROWS_DEAD, ROWS_DUPLICATE, ROWS_FLAGGED, ROWS_SCORED
+from beam_fraud.monitoring.counters import (
+    ROWS_DEAD,
+    ROWS_DUPLICATE,
+    ROWS_FLAGGED,
+    ROWS_SCORED,
+    Count,
+)
 from beam_fraud.monitoring.otlp import OtlpTarget, exporting
 from beam_fraud.serve.deliveries import PATIENCE, Deliveries, Places
 from beam_fraud.serve.engine import Engine
@@ -53,7 +59,7 @@ from beam_fraud.serve.http.tokens import TokenSource
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.queue import PredictionQueue
 from beam_fraud.serve.shadow import ShadowScoring, finish_shadows
-from beam_fraud.serve.state import Count, ServerState
+from beam_fraud.serve.state import ServerState
 from beam_fraud.state.rule_share import MutedRule
 from beam_fraud.storage.atomic import make_directory
 from beam_fraud.storage.batch_outputs import SHADOW
@@ -138,7 +144,7 @@ def run(options: ServeOptions, answering: Callable[[str], None] = _announce) -> 
         watch = watch_of(
             planned, parts.engines, server, deliveries, metrics, parts.shadow, state, side
         )
-        renewed = (lambda: None) if watch is None else Renewal(watch, parts.engine.state)
+        renewed = (lambda: None) if watch is None else Renewal(watch, parts.engine.state.windows)
         predictions.start(parts.engine, parts.freshness.refused, renewed)
         if watch is not None:
             watch.start()
@@ -391,7 +397,7 @@ def _follower(
             here=True,
             reordered=False,
             until_idle=None,
-            lateness=settings.lateness,
+            lateness=settings.windows.lateness,
         )
         source = replace(source.resumed(state.positions), micro_batch=BLOCK_MESSAGES)
         return Feed(source.reading, None, source.positions)

@@ -46,6 +46,7 @@ from beam_fraud.serve.queue import Change
 from beam_fraud.serve.rehearsal import rehearse_plain
 from beam_fraud.serve.shadow import ShadowScoring, ShadowSettings
 from beam_fraud.serve.state import ServerState
+from beam_fraud.serve.windows import ServerWindows
 from beam_fraud.storage.batch_outputs import SHADOW
 from beam_fraud.transforms.shadow import notice_of
 
@@ -322,26 +323,26 @@ def _files_of_lists(data: PickleBuffer, where: str) -> tuple[str, ...]:
 class Renewal:
     """Decides between two groups whether what was prepared answers from here on.
 
-    A model with other windows waits until the state has filled them.
+    A model with other windows waits until they are full.
 
     Args:
       watch: prepares it.
-      state: the state of the engines.
+      windows: those of the engines' state.
     """
 
-    def __init__(self, watch: ChampionWatch[Change], state: ServerState) -> None:
-        self._watch, self._state = watch, state
+    def __init__(self, watch: ChampionWatch[Change], windows: ServerWindows) -> None:
+        self._watch, self._windows = watch, windows
         self._awaited: Change | None = None
 
     def __call__(self) -> Change | None:
         """Return what answers from here on; None for as before."""
-        state, change = self._state, self._watch.prepared
+        windows, change = self._windows, self._watch.prepared
         if change is None:
-            if self._awaited is not None or (state.wanted is None and self._watch.settled):
+            if self._awaited is not None or (windows.wanted is None and self._watch.settled):
                 self._await(None)
             return None
         velocity = change.engine.velocity
-        standing = True if covers(state.velocity, velocity) else state.standing(velocity)
+        standing = True if covers(windows.velocity, velocity) else windows.standing(velocity)
         if standing:
             taken = self._watch.take(change)
             self._awaited = None
@@ -353,11 +354,11 @@ class Renewal:
         return None
 
     def _await(self, change: Change | None) -> None:
-        """Let the state fill the windows of another model."""
-        self._awaited, state = change, self._state
-        state.awaited = None if change is None else str(change.about["model_id"])
+        """Fill the windows of another model."""
+        self._awaited, windows = change, self._windows
+        windows.awaited = None if change is None else str(change.about["model_id"])
         further = () if change is None else (change.engine.velocity,)
-        state.wanted = (state.velocity, *further)
+        windows.wanted = (windows.velocity, *further)
 
 
 def watch_of(

@@ -49,6 +49,7 @@ from beam_fraud.serve.http.listen import Listen
 from beam_fraud.serve.queue import Pace
 from beam_fraud.serve.read_ahead import read_ahead
 from beam_fraud.serve.state import StateSettings
+from beam_fraud.serve.windows import WindowSettings
 from beam_fraud.sources.kafka.options import StreamTopics, refuse_topic_options
 from beam_fraud.sources.source import find_history
 from beam_fraud.state.window_sets import Filling
@@ -168,15 +169,17 @@ def plan(options: ServeOptions) -> ServePlan:
         checkpoint=outputs.checkpoint,
         scores=_local(outputs.archive("scores")),
         dead_letters=_local(outputs.archive("dead_letters")),
-        features=features,
+        windows=WindowSettings(
+            features=features,
+            first=first,
+            history=partial(read_history, count_left_out=False) if history else None,
+            filling=filling,
+            dedupe_horizon=parse_duration("--dedupe-horizon", options.dedupe_horizon),
+            lateness=lateness,
+        ),
         thresholds=bundle.thresholds,
         rules=scored.scoring.rules,
-        history=partial(read_history, count_left_out=False) if history else None,
-        windows=first,
-        filling=filling,
         in_force=msgspec.json.encode(decides).decode(),
-        dedupe_horizon=parse_duration("--dedupe-horizon", options.dedupe_horizon),
-        lateness=lateness,
         ahead=parse_duration("--max-ahead", options.max_ahead),
         rule_limit=options.rule_limit,
         roll_rows=options.roll_rows,
