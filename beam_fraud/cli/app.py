@@ -82,7 +82,7 @@ GROUPS = {
     "dead-letters": "List, repair and replay records that are no transactions.",
     "label": "Import and export what people have decided.",
     "alerts": "List, resend and hold back alerts; try their channels.",
-    "users": "Add, disable and reset people of the analysts' pages.",
+    "users": "Add, list, disable and reset people of the analysts' pages.",
 }
 #: Words of a command to its options, and its module under `commands`.
 COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
@@ -138,6 +138,7 @@ COMMANDS: MutableMapping[str, tuple[type, str]] = Lazy(
             ("alerts snooze", "SnoozeAlertsOptions", "alerts:snooze"),
             ("alerts test", "AlertTestOptions", "alert_test"),
             ("users add", "UsersAddOptions", "users:add"),
+            ("users list", "UsersListOptions", "users:list"),
             ("users disable", "UsersDisableOptions", "users:disable"),
             ("users reset", "UsersResetOptions", "users:reset"),
         )

@@ -1,8 +1,9 @@
-"""`beam-fraud users add`, `disable` and `reset`."""
+"""`beam-fraud users add`, `list`, `disable` and `reset`."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ import pytest
 from beam_fraud.cli import main
 from beam_fraud.cli.commands.users import PASSWORD_VARIABLE
 from beam_fraud.review import audit_log
-from beam_fraud.review.people.users import list_users, user_by_password
-from beam_fraud.storage.database.connection import prepare_database, sqlite_url, transaction
+from beam_fraud.review.people.users import known_user, list_users, note_login, user_by_password
+from beam_fraud.storage.database.connection import (
+    prepare_database,
+    sqlite_url,
+    transaction,
+    writing,
+)
 
 PASSWORD = "quiet river seven"
 
@@ -59,6 +65,29 @@ def test_a_person_is_added_reset_and_disabled(
         ("user_disabled", "bert"),
     ]
     assert PASSWORD not in repr(log)
+
+
+def test_users_are_listed_with_roles_and_times(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("list", "--database", url) == 0
+    assert "no users" in capsys.readouterr().out
+    for name, role in (("Anna", "admin"), ("bert", "analyst")):
+        assert run("add", name, "--role", role, "--database", url) == 0
+    with writing(url) as connection:
+        note_login(connection, known_user(connection, "anna"))
+    assert run("disable", "bert", "--database", url) == 0
+    capsys.readouterr()
+    assert run("list", "--database", url, "--json") == 0
+    anna, bert = json.loads(capsys.readouterr().out)["users"]
+    assert (anna["user"], anna["role"], anna["disabled_at"]) == ("Anna", "admin", None)
+    assert (bert["user"], bert["role"], bert["seen_at"]) == ("bert", "analyst", None)
+    assert datetime.fromisoformat(anna["seen_at"]) >= datetime.fromisoformat(anna["created_at"])
+    assert bert["disabled_at"] is not None
+    assert run("list", "--database", url) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["user", "role", "added", "last", "log-in", "disabled"]
+    assert [line.split()[:2] for line in lines] == [["Anna", "admin"], ["bert", "analyst"]]
 
 
 @pytest.mark.parametrize(

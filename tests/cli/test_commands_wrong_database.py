@@ -12,6 +12,7 @@ from beam_fraud.cli.commands.users import PASSWORD_VARIABLE
 SNOOZE = ("alerts", "snooze", "--for", "8h")
 CALLS = {
     "users add": ("users", "add", "anna", "--role", "admin", "--database"),
+    "users list": ("users", "list", "--database"),
     "users disable": ("users", "disable", "anna", "--database"),
     "users reset": ("users", "reset", "anna", "--database"),
     "review": ("review", "--database"),

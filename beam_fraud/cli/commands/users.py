@@ -1,4 +1,4 @@
-"""`beam-fraud users add`, `disable` and `reset`."""
+"""`beam-fraud users add`, `list`, `disable` and `reset`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, cast
 
+import msgspec
 from sqlalchemy import Connection
 
 from beam_fraud.cli.commands.database import database_of
-from beam_fraud.cli.options import UsersAddOptions, UsersDisableOptions, UsersResetOptions
+from beam_fraud.cli.options import (
+    UsersAddOptions,
+    UsersDisableOptions,
+    UsersListOptions,
+    UsersResetOptions,
+)
 from beam_fraud.cli.options.review import PasswordOptions
+from beam_fraud.cli.terminal.columns import table
 from beam_fraud.errors import Code, FraudError, UsageError, need_extras
 from beam_fraud.models.registry.registry import Author
 from beam_fraud.review import audit_log
@@ -44,6 +52,35 @@ def run_add(options: UsersAddOptions) -> dict[str, object]:
         _record(connection, "user_added", {"user": options.name, "role": role.word})
 
     return _written(url, work, options.name, role=role.word)
+
+
+def run_list(options: UsersListOptions) -> dict[str, object]:
+    """List the users by name.
+
+    Returns:
+      `users`: `user`, `role`, `created_at`, `disabled_at` and `seen_at`, the last log-in; times are
+      null where there was none.
+
+    Raises:
+      FraudError: the database is not there or cannot be read.
+    """
+    need_extras(("argon2",), "users list")
+    from beam_fraud.review.people.users import list_users
+    from beam_fraud.storage.database.connection import transaction
+
+    with transaction(database_of(options.database, writes=False)) as connection:
+        users = list_users(connection)
+    listed = [
+        {
+            "user": one.name,
+            "role": one.role.word,
+            "created_at": one.created_at,
+            "disabled_at": one.disabled_at,
+            "seen_at": one.seen_at,
+        }
+        for one in users
+    ]
+    return cast(dict[str, object], msgspec.to_builtins({"users": listed}))
 
 
 def run_disable(options: UsersDisableOptions) -> dict[str, object]:
@@ -94,6 +131,19 @@ def run_reset(options: UsersResetOptions) -> dict[str, object]:
 def render_add(result: dict[str, object]) -> str:
     """Return what was done."""
     return f"added {result['user']}, role {result['role']}"
+
+
+def render_list(result: dict[str, object]) -> str:
+    """Return a line per user."""
+    rows: list[tuple[str, ...]] = [("user", "role", "added", "last log-in", "disabled")]
+    for one in cast(list[dict[str, Any]], result["users"]):
+        times = (one["created_at"], one["seen_at"], one["disabled_at"])
+        rows.append((one["user"], one["role"], *(_minute(time) for time in times)))
+    return "\n".join(table(rows)) if len(rows) > 1 else "There are no users; `users add` adds one."
+
+
+def _minute(time: str | None) -> str:
+    return "-" if time is None else time[:16].replace("T", " ")
 
 
 def render_disable(result: dict[str, object]) -> str:

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from beam_fraud.cli.options.review import ReviewOptions as ReviewOptions
     from beam_fraud.cli.options.review import UsersAddOptions as UsersAddOptions
     from beam_fraud.cli.options.review import UsersDisableOptions as UsersDisableOptions
+    from beam_fraud.cli.options.review import UsersListOptions as UsersListOptions
     from beam_fraud.cli.options.review import UsersResetOptions as UsersResetOptions
     from beam_fraud.cli.options.serving import ServeOptions as ServeOptions
 
@@ -122,6 +123,7 @@ _MODULES = {
     "ReviewOptions": "review",
     "UsersAddOptions": "review",
     "UsersDisableOptions": "review",
+    "UsersListOptions": "review",
     "UsersResetOptions": "review",
     "ServeOptions": "serving",
 }

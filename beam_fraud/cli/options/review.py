@@ -156,6 +156,11 @@ class UsersAddOptions(ReviewDatabaseOptions, PasswordOptions):
 
 
 @options
+class UsersListOptions(ReviewDatabaseOptions):
+    """List the people who may log in to the analysts' pages, and those who are disabled."""
+
+
+@options
 class UsersDisableOptions(ReviewDatabaseOptions):
     """Refuse a person's log-ins from now on, and end the sessions."""
 
