@@ -51,6 +51,9 @@ def values(shown: dict[str, Any]) -> list[str]:
 
 
 def test_entries_are_added_removed_and_shown(desk: Desk) -> None:
+    assert "lists: is not there" in desk.fails("show")
+    desk.place.mkdir()
+    assert "There are no lists" in desk.text("show")
     assert "[BF506]" in desk.fails("show", "blocked")
     added = desk("add", "blocked", "a", "b", "--reason", "stolen", "--who", "ann", "--for", "30d")
     assert added == {"list": "blocked", "changes": 2, "entries": 2}

@@ -35,7 +35,7 @@ from beam_fraud.errors import Code, FraudError, UsageError
 from beam_fraud.models.registry.registry import Author
 from beam_fraud.schema.event_time import micros_of
 from beam_fraud.storage.urls import Place
-from beam_fraud.wording import did_you_mean, printable, reason_of
+from beam_fraud.wording import did_you_mean, own_call, printable, reason_of
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,14 @@ def run_show(options: ListShowOptions) -> dict[str, object]:
     """Return the lists with their counts; or the entries of one, the newest first.
 
     Raises:
-      FraudError: there is no such list, or it cannot be read.
+      FraudError: there is no such directory or list, or it cannot be read.
     """
     directory = _directory(options)
+    if not directory.is_dir():
+        raise FraudError(
+            f"--lists {directory}: is not there; `{own_call()} lists add` makes it",
+            Code.LIST_MISSING,
+        )
     if options.name is None:
         names = list_names(directory)
         return {"lists": [{"list": name, "entries": _count(directory, name)} for name in names]}
@@ -152,6 +157,8 @@ def render_show(result: dict[str, object]) -> str:
     """Return a line per list, or per entry."""
     if "lists" in result:
         lists = cast(list[dict[str, Any]], result["lists"])
+        if not lists:
+            return f"There are no lists; `{own_call()} lists add` makes one."
         counts = [("list", "entries"), *((one["list"], f"{one['entries']:,}") for one in lists)]
         return "\n".join(table(counts, right={1}))
     rows: list[tuple[str, ...]] = [("value", "change", "time", "who", "until", "reason")]
