@@ -174,7 +174,7 @@ def test_what_was_refused_is_taken_up_once_it_can_be_read(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("beam_fraud.models.registry.champion_watch._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("beam_fraud.models.registry.champion_watch._FIRST_LOOKS", 0)
     first = put(place, "m2")
     with caplog.at_level(logging.ERROR), running.running():
         until(lambda: first in running.scored().values(), running.deliver)

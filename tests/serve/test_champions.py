@@ -218,7 +218,9 @@ def test_what_cannot_be_taken_up_is_refused_once_and_the_old_one_goes_on(
         for number, (name, code) in enumerate(cases.items(), start=1):
             member = put(place, name)
             if name == "m8":
-                (Path(str(place)) / "bundles" / member / "model.joblib").write_bytes(b"evil")
+                damaged = Path(str(place)) / "bundles" / member / "model.joblib"
+                whole = damaged.read_bytes()
+                damaged.write_bytes(b"evil")
             if name == "broken":
                 file = Path(str(place)) / "rules" / member[-12:] / RULES_FILE
                 file.write_bytes(RULES % b"evil")
@@ -229,10 +231,17 @@ def test_what_cannot_be_taken_up_is_refused_once_and_the_old_one_goes_on(
         until(lambda: alerts.exists() and alerts.read_text().count("taken up") == len(cases))
         quick = put(place, "quick")
         until(lambda: sender.last["model_id"] == quick)
+        damaged.write_bytes(whole)
+        again = put(place, "m8")
+        damaged.write_bytes(b"evil")
+        until(lambda: swaps(server, "refused") == len(cases) + 1)
+        damaged.write_bytes(whole)
+        # It is tried again after twenty looks.
+        until(lambda: sender.last["model_id"] == again)
         sender.stop()
         server.stop()
-    assert {row["model_id"] for row in archived(state).values()} == {first, quick}
-    assert alerts.read_text().count("cannot be taken up") == len(cases)
+    assert {row["model_id"] for row in archived(state).values()} == {first, quick, again}
+    assert alerts.read_text().count("cannot be taken up") == len(cases) + 1
 
 
 def test_changed_rules_and_lists_are_taken_up(tmp_path: Path) -> None:

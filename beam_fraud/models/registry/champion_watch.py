@@ -34,11 +34,11 @@ _LOG = logging.getLogger(__name__)
 #: Seconds between two looks. What is new is taken up at the second, because a file may be half
 #: written at the first.
 LOOK_SECONDS = 3.0
-#: Seconds until what was refused is tried again: the first pause and, each twice the one before,
-#: the longest. What it needs may have been away.
-_FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 3_600.0
-#: Refusals of the model itself, which would need luck to pass another time.
-_FINAL = (Code.REQUIREMENT_UNMET, Code.STREAM_CHANGED)
+#: Looks until what was refused is tried again: a minute at first, then each time twice as long, up
+#: to an hour. What it needs may have been away.
+_FIRST_LOOKS, _MOST_LOOKS = 20, 1_200
+#: Refusals that are not tried again: of the model itself, or because it ended what checked it.
+_FINAL = (Code.REQUIREMENT_UNMET, Code.STREAM_CHANGED, Code.WORKER_ENDED)
 #: Rows of the prediction that measures a new champion.
 _TIMED_ROWS = 5_000
 
@@ -139,8 +139,8 @@ class _Refusal:
     pair: Pair
     #: What was reported.
     text: str
-    #: Seconds until the next attempt, and when it is due on the monotonic clock; infinite for none.
-    pause: float
+    #: Looks until the next attempt, and when it is due on the monotonic clock; infinite for none.
+    looks: int
     due: float
 
 
@@ -311,11 +311,11 @@ class ChampionWatch(Generic[_Prepared]):
 
 def _refusal(pair: Pair, text: str, error: Exception, before: _Refusal | None) -> _Refusal:
     """Return a refusal, which follows another one of the same or none."""
-    pause = _FIRST_PAUSE if before is None else min(2 * before.pause, _LONGEST_PAUSE)
-    cause = fraud_error_in(error)
+    looks = _FIRST_LOOKS if before is None else min(2 * before.looks, _MOST_LOOKS)
+    due, cause = time.monotonic() + looks * LOOK_SECONDS, fraud_error_in(error)
     if cause is not None and cause.code in _FINAL:
-        pause = math.inf
-    return _Refusal(pair, text, pause, time.monotonic() + pause)
+        due = math.inf
+    return _Refusal(pair, text, looks, due)
 
 
 def _why(error: Exception) -> str:
