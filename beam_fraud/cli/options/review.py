@@ -157,7 +157,7 @@ class UsersAddOptions(ReviewDatabaseOptions, PasswordOptions):
 
 @options
 class UsersListOptions(ReviewDatabaseOptions):
-    """List the people who may log in to the analysts' pages, and those who are disabled."""
+    """List the people of the analysts' pages, their roles and log-ins."""
 
 
 @options
