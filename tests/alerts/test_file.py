@@ -1,7 +1,6 @@
 import json
 import multiprocessing
 import os
-import resource
 import signal
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from beam_fraud.alerts.channels.file import FileChannel
 from beam_fraud.errors import FraudError
 from tests.flagged import alerts_of, flagged_batch, message_of
+from tests.full_disk import full_disk
 
 
 def _alerts(*ids, account="a"):
@@ -81,9 +81,9 @@ def test_a_disk_that_fills_up_leaves_no_part_of_a_batch(tmp_path):
     if (child := os.fork()) == 0:
         # A limit on the file's size stands for the full disk: the kernel takes what fits.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, size + 100))
         try:
-            FileChannel(path).send(_alerts("a", "b", "c"))
+            with full_disk(size + 100):
+                FileChannel(path).send(_alerts("a", "b", "c"))
         except FraudError:
             os._exit(7)
         os._exit(0)

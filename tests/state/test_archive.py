@@ -1,11 +1,9 @@
 """Every row is in exactly one visible file, and that file is complete."""
 
 import os
-import resource
 import stat
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +23,7 @@ from beam_fraud.storage.parquet_writer import ParquetBlockWriter, is_ours
 from tests.earlier import earlier
 from tests.failing import fails
 from tests.flagged import flagged_batch
+from tests.full_disk import full_disk
 from tests.shard_host import TRANSACTIONS, Event, Host, transactions
 
 
@@ -170,17 +169,6 @@ def test_rows_of_another_version_are_refused(tmp_path: Path) -> None:
     other = ArchiveShard(tmp_path, TRANSACTIONS.remove(2), 0, 10, 60.0)
     with pytest.raises(FraudError, match=f"{tmp_path}.*another version.*--out"):
         other.restore([delta.data for delta in host.kept])
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file can grow over a few bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("beside", [False, True])

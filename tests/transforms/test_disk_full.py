@@ -1,8 +1,5 @@
 """A full disk is one line that names the place, not an internal error."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import apache_beam as beam
@@ -17,6 +14,7 @@ from beam_fraud.storage.batch_outputs import SCORES, RunOutputs
 from beam_fraud.transforms.velocity import _OfBatches, _Spill
 from beam_fraud.transforms.write_parquet import _WriteParts
 from tests.flagged import flagged_batch
+from tests.full_disk import full_disk
 
 ROWS = 20_000
 TRANSACTIONS = pa.record_batch(
@@ -27,17 +25,6 @@ TRANSACTIONS = pa.record_batch(
         "@order": np.arange(ROWS),
     }
 )
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file can grow over a few bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def finish(step: beam.DoFn, batch: pa.RecordBatch) -> None:
