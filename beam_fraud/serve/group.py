@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_fraud.decisions.audit_lane import AuditLane
-from beam_fraud.serve.answered_rows import AnsweredRows, Rows, batch_of, flagged_of, ids_of
+from beam_fraud.serve.answered_rows import AnsweredRows, Rows, batch_of, ids_of
 from beam_fraud.serve.answers import Answered
 
 #: Reason of a fallback.
@@ -44,14 +44,6 @@ class Group:
     def new(self) -> pa.RecordBatch:
         """The new answers as columns, rows of `ANSWERED`."""
         return batch_of(self.recorded)
-
-    @property
-    def flagged(self) -> pa.RecordBatch | None:
-        """The flagged new answers; None without any."""
-        if not flagged_of(self.recorded):
-            return None
-        rows = self.new
-        return rows.filter(rows.column("flagged"))
 
     def audited(self, audit: AuditLane) -> bool:
         """Return whether new answers may be audited, without columns of a few."""

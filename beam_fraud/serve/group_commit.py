@@ -26,7 +26,7 @@ from beam_fraud.serve.engine import Engine, ReadRecords
 from beam_fraud.serve.group import TIMEOUT, Group, marked
 from beam_fraud.serve.metrics import Metrics, count
 from beam_fraud.serve.predictions import Call
-from beam_fraud.serve.state import FLAGGED, LABELS
+from beam_fraud.serve.state import LABELS
 from beam_fraud.wording import place_of
 
 _LOG = logging.getLogger(__name__)
@@ -182,9 +182,7 @@ class GroupCommit:
                 rows = engine.defaulted(group.new, now_late[group.new_places], TIMEOUT)
                 _amend(engine, group, rows)
             engine.state.answers.sent()
-            # As columns only where somebody takes them: the next group waits.
-            if engine.state.delivers(FLAGGED) and (flagged := group.flagged) is not None:
-                engine.state.forward(FLAGGED, flagged)
+            engine.state.forward_flagged(group.recorded)
             audit = engine.state.settings.audit
             if audit is not None and group.audited(audit):
                 engine.forward_audited(group.new)
@@ -325,8 +323,7 @@ class GroupCommit:
         while not self.store(engine.state.commit):
             time.sleep(_AGAIN)
         engine.state.answers.sent()
-        flagged = followed.new.filter(followed.new.column("flagged"))
-        engine.state.forward(FLAGGED, flagged)
+        engine.state.forward_flagged(followed.new)
         engine.forward_audited(followed.new)
         block.done()
 

@@ -21,7 +21,7 @@ from beam_fraud.records.doubts import Doubt
 from beam_fraud.schema.duration import DAY
 from beam_fraud.schema.stages import DEAD_LETTER, SCORED
 from beam_fraud.schema.velocity import Velocity
-from beam_fraud.serve.answered_rows import ANSWERED, batch_of, scored_of
+from beam_fraud.serve.answered_rows import ANSWERED, Rows, batch_of, flagged_of, scored_of
 from beam_fraud.serve.backlog import Backlog, Deliver
 from beam_fraud.serve.drift import DriftCounters, KeptCounts
 from beam_fraud.serve.kept_answers import KeptAnswers, Prepared
@@ -173,7 +173,7 @@ class ServerState:
         )
         for answered in self.answers.restored():
             rows = batch_of(answered)
-            self.forward(FLAGGED, rows.filter(rows.column("flagged")))
+            self.forward_flagged(rows)
             self.forward_audited(rows)
         #: Doubts about rows that this process has warned of.
         self.doubts = set[Doubt]()
@@ -345,15 +345,18 @@ class ServerState:
         if backlog is not None:
             backlog.take(rows)
 
-    def delivers(self, name: str) -> bool:
-        """Return whether rows have a place to go to."""
-        return name in self._backlogs
-
     def forward(self, name: str, rows: pa.RecordBatch) -> None:
         """Deliver rows of committed answers, if they have a place to go to."""
         backlog = self._backlogs.get(name)
         if backlog is not None:
             backlog.add(rows)
+
+    def forward_flagged(self, answered: Rows) -> None:
+        """Deliver the flagged ones of committed answers, if they have a place to go to."""
+        # As columns only then: the next group waits.
+        if FLAGGED in self._backlogs and flagged_of(answered):
+            rows = batch_of(answered)
+            self.forward(FLAGGED, rows.filter(rows.column("flagged")))
 
     def forward_audited(self, answered: pa.RecordBatch) -> int:
         """Deliver the audited ones of committed answers; return their number."""

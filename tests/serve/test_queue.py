@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import beam_fraud.serve.group
+import beam_fraud.serve.state
 from beam_fraud.errors import Code, FraudError
 from beam_fraud.models.bundle import load_bundle
 from beam_fraud.serve.answered_rows import batch_of
@@ -569,7 +570,8 @@ def test_flagged_answers_become_columns_once_and_for_a_sink_alone(
 ) -> None:
     # The next call waits for them.
     made, taken = Mock(wraps=batch_of), list[pa.RecordBatch]()
-    monkeypatch.setattr(beam_fraud.serve.group, "batch_of", made)
+    for module in (beam_fraud.serve.group, beam_fraud.serve.state):
+        monkeypatch.setattr(module, "batch_of", made)
     everything = other(Path(served.bundle), tmp_path / "everything", 0.0)
     running.served = replace(served, bundle=str(everything))
     if sink:

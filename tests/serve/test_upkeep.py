@@ -43,8 +43,7 @@ def answered(engine: Engine, records: list[bytes]) -> list[dict[str, object]]:
         group = engine.record([record])
         engine.state.commit()
         engine.state.answers.sent()
-        if (flagged := group.flagged) is not None:
-            engine.state.forward(FLAGGED, flagged)
+        engine.state.forward_flagged(group.recorded)
         answers.append(json.loads(group.answered.json(array=False)))
     return answers
 

@@ -134,10 +134,10 @@ class Conditions:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """What was refused, until something else is chosen."""
+    """A refused choice; it counts until the choice changes."""
 
     pair: Pair
-    #: What was reported.
+    #: The reported text.
     text: str
     #: Looks until the next attempt, and when it is due on the monotonic clock; infinite for none.
     looks: int
@@ -277,13 +277,12 @@ class ChampionWatch(Generic[_Prepared]):
             # Whatever is wrong with it: what decided before goes on.
             text = f"{shown(pair)} cannot be taken up: {_why(error)}. {shown(latest.pair)} goes on."
             self._refused = _refusal(pair, text, error, refused)
-            if refused is None:
+            if refused is None or text != refused.text:
                 _LOG.error("%s", text, exc_info=error)
+            if refused is None:
                 # The same for all workers that refuse it.
                 about = ("decides", pair[0], str(pair[1]), chosen.version)
                 self._notify(Notice(about, text))
-            elif text != refused.text:
-                _LOG.error("%s", text, exc_info=error)
             return
         with self._taking:
             self._latest, self._ready = decider, prepared
